@@ -1,0 +1,1 @@
+//! The CKKS evaluator: parameters, encoding, ciphertexts, evaluation keys, homomorphic operations.

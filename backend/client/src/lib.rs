@@ -1,0 +1,1 @@
+//! The client side: secret keys, key generation, encryption, decryption.

@@ -1,0 +1,1 @@
+//! A hashed, versioned container file of aligned sections.

@@ -1,0 +1,1 @@
+//! Kernels over RNS polynomials: transforms, base conversion, automorphisms.

@@ -1,0 +1,1 @@
+//! Plans and their executors: cleartext, noise model, encrypted.

@@ -1,0 +1,1 @@
+//! Passes over the IR levels: folding, approximation, packing, lowering, parameters.

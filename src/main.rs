@@ -1,0 +1,2 @@
+//! The fhec command.
+fn main() {}
