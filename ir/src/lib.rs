@@ -1,1 +1,31 @@
-//! The IRs of fhec: nn, slot and ckks graphs, their text form, verifier and interpreters.
+//! The IRs of fhec: what programs are. No I/O, no cryptography, no ONNX.
+//!
+//! Three levels share one container, [`Func`]: [`nn`] (real tensors), [`slot`] (vectors of slots) and [`ckks`]
+//! (ciphertexts with levels and scales). Each is a [`Dialect`]: a closed enum of ops declared from one table, a type, and
+//! typing rules.
+
+pub mod attr;
+pub mod ckks;
+mod consts;
+pub mod dialect;
+mod entity;
+mod func;
+pub mod io;
+mod loc;
+pub mod nn;
+pub mod params;
+pub mod slot;
+mod tensor;
+
+pub use attr::F64;
+pub use ckks::Ckks;
+pub use consts::{Const, ConstPool, Digest, digest};
+pub use dialect::{Dialect, OpError, OpInfo, TypeError};
+pub use entity::{ConstId, Entity, Value};
+pub use func::{Func, Module, Node, Operands};
+pub use io::{Digit, Layout, Port};
+pub use loc::Loc;
+pub use nn::Nn;
+pub use params::ParamSpec;
+pub use slot::Slot;
+pub use tensor::{Shape, Tensor};

@@ -1,1 +1,5 @@
 //! Passes over the IR levels: folding, approximation, packing, lowering, parameters.
+
+mod pass;
+
+pub use pass::{Issue, Lower, Pass, PassError};

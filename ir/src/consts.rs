@@ -1,0 +1,101 @@
+//! The constants of a module, stored once per content.
+
+use std::collections::HashMap;
+
+use crate::entity::{ConstId, Entity};
+use crate::tensor::Tensor;
+
+/// A 32-byte content hash of a tensor (shape and elements).
+pub type Digest = [u8; 32];
+
+/// A named constant.
+#[derive(Clone, Debug)]
+pub struct Const {
+    /// Name in text, unique in the pool.
+    pub name: String,
+    /// The elements.
+    pub tensor: Tensor,
+    /// Hash of shape and elements.
+    pub digest: Digest,
+}
+
+/// Constants of a module. Equal tensors share one entry: the id is a function of the content and of the order of
+/// first insertion, so the same passes over the same input give the same pool.
+#[derive(Clone, Debug, Default)]
+pub struct ConstPool {
+    entries: Vec<Const>,
+    by_digest: HashMap<Digest, ConstId>,
+    by_name: HashMap<String, ConstId>,
+}
+
+/// Hash of a tensor's shape and elements.
+pub fn digest(tensor: &Tensor) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(tensor.shape().rank() as u64).to_le_bytes());
+    for &d in &tensor.shape().0 {
+        hasher.update(&(d as u64).to_le_bytes());
+    }
+    let mut bytes = Vec::with_capacity(4 * 1024);
+    for chunk in tensor.data().chunks(1024) {
+        bytes.clear();
+        bytes.extend(chunk.iter().flat_map(|x| x.to_bits().to_le_bytes()));
+        hasher.update(&bytes);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+impl ConstPool {
+    /// Adds a tensor under a name derived from `hint`, or finds the entry of equal content.
+    pub fn insert(&mut self, hint: &str, tensor: Tensor) -> ConstId {
+        let digest = digest(&tensor);
+        if let Some(&id) = self.by_digest.get(&digest) {
+            return id;
+        }
+        let base: String =
+            hint.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '_' }).collect();
+        let base =
+            if base.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') { base } else { format!("c{base}") };
+        let mut name = base.clone();
+        let mut n = 1;
+        while self.by_name.contains_key(&name) {
+            name = format!("{base}.{n}");
+            n += 1;
+        }
+        let id = ConstId::new(self.entries.len());
+        self.by_digest.insert(digest, id);
+        self.by_name.insert(name.clone(), id);
+        self.entries.push(Const { name, tensor, digest });
+        id
+    }
+    /// The constant `id`.
+    ///
+    /// # Panics
+    /// When `id` is not of this pool.
+    pub fn get(&self, id: ConstId) -> &Const {
+        &self.entries[id.index()]
+    }
+    /// The elements of constant `id`.
+    pub fn tensor(&self, id: ConstId) -> &Tensor {
+        &self.get(id).tensor
+    }
+    /// Whether `id` is of this pool.
+    pub fn contains(&self, id: ConstId) -> bool {
+        id.index() < self.entries.len()
+    }
+    /// The constant with this name.
+    pub fn by_name(&self, name: &str) -> Option<ConstId> {
+        self.by_name.get(name).copied()
+    }
+    /// All constants in order of insertion.
+    pub fn iter(&self) -> impl Iterator<Item = (ConstId, &Const)> {
+        self.entries.iter().enumerate().map(|(i, c)| (ConstId::new(i), c))
+    }
+    /// Number of constants.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}

@@ -1,0 +1,37 @@
+//! The `nn` level: real tensors with ONNX semantics. No slots, no levels.
+
+mod infer;
+mod ops;
+
+use std::fmt;
+
+pub use ops::{Activation, Basis, NnOp, PadMode};
+
+use crate::consts::ConstPool;
+use crate::dialect::{Dialect, TypeError};
+use crate::tensor::Shape;
+
+/// The `nn` level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nn;
+
+/// The type of an `nn` value: a real tensor of static shape.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TensorTy(pub Shape);
+
+impl fmt::Display for TensorTy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tensor<{}>", self.0)
+    }
+}
+
+impl Dialect for Nn {
+    const NAME: &'static str = "nn";
+    type Op = NnOp;
+    type Ty = TensorTy;
+
+    fn infer(op: &NnOp, operands: &[&TensorTy], consts: &ConstPool) -> Result<TensorTy, TypeError> {
+        let shapes: Vec<&Shape> = operands.iter().map(|t| &t.0).collect();
+        infer::infer(op, &shapes, consts).map(TensorTy).map_err(TypeError)
+    }
+}

@@ -1,0 +1,140 @@
+//! Dense constant tensors.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A tensor shape: the extent of every dimension, outermost first. The empty shape is a scalar.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Shape(pub Vec<usize>);
+
+impl Shape {
+    /// Number of elements; `None` when it overflows `usize`.
+    pub fn checked_len(&self) -> Option<usize> {
+        self.0.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+    }
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.0.iter().product()
+    }
+    /// Whether some dimension is zero.
+    pub fn is_empty(&self) -> bool {
+        self.0.contains(&0)
+    }
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.0.len()
+    }
+    /// Row-major strides, in elements.
+    pub fn strides(&self) -> Vec<usize> {
+        let mut strides = vec![1; self.rank()];
+        for i in (1..self.rank()).rev() {
+            strides[i - 1] = strides[i] * self.0[i];
+        }
+        strides
+    }
+    /// Whether the shape stretches to `to` under ONNX (numpy) multidirectional broadcasting.
+    pub fn broadcasts_to(&self, to: &Self) -> bool {
+        self.rank() <= to.rank() && self.0.iter().rev().zip(to.0.iter().rev()).all(|(&a, &b)| a == b || a == 1)
+    }
+    /// The common shape of two operands under numpy broadcasting.
+    pub fn broadcast(&self, other: &Self) -> Option<Self> {
+        let rank = self.rank().max(other.rank());
+        let dim = |s: &Self, i: usize| {
+            let pad = rank - s.rank();
+            if i < pad { 1 } else { s.0[i - pad] }
+        };
+        (0..rank)
+            .map(|i| match (dim(self, i), dim(other, i)) {
+                (a, b) if a == b || b == 1 => Some(a),
+                (1, b) => Some(b),
+                _ => None,
+            })
+            .collect::<Option<Vec<_>>>()
+            .map(Self)
+    }
+}
+
+impl From<Vec<usize>> for Shape {
+    fn from(dims: Vec<usize>) -> Self {
+        Self(dims)
+    }
+}
+impl<const N: usize> From<[usize; N]> for Shape {
+    fn from(dims: [usize; N]) -> Self {
+        Self(dims.to_vec())
+    }
+}
+impl fmt::Display for Shape {
+    /// `1x16x32x32`; a scalar prints as `scalar`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("scalar");
+        }
+        for (i, d) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("x")?;
+            }
+            write!(f, "{d}")?;
+        }
+        Ok(())
+    }
+}
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A dense row-major `f32` tensor; cloning shares the data.
+#[derive(Clone, PartialEq)]
+pub struct Tensor {
+    shape: Shape,
+    data: Arc<[f32]>,
+}
+
+impl Tensor {
+    /// A tensor over `data` in row-major order.
+    ///
+    /// # Panics
+    /// When `data` does not have as many elements as `shape`: callers check sizes of foreign data first.
+    pub fn new(shape: impl Into<Shape>, data: impl Into<Arc<[f32]>>) -> Self {
+        let (shape, data) = (shape.into(), data.into());
+        assert_eq!(shape.len(), data.len(), "tensor of shape {shape} over {} elements", data.len());
+        Self { shape, data }
+    }
+    /// A scalar.
+    pub fn scalar(x: f32) -> Self {
+        Self::new(Shape::default(), vec![x])
+    }
+    /// A tensor of one value.
+    pub fn full(shape: impl Into<Shape>, x: f32) -> Self {
+        let shape = shape.into();
+        let data = vec![x; shape.len()];
+        Self::new(shape, data)
+    }
+    /// The shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+    /// The elements in row-major order.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+    /// The same elements under another shape of equal size.
+    ///
+    /// # Panics
+    /// When the sizes differ.
+    pub fn reshaped(&self, shape: impl Into<Shape>) -> Self {
+        Self::new(shape, self.data.clone())
+    }
+    /// The tensor with `f` applied to every element.
+    pub fn map(&self, f: impl Fn(f32) -> f32) -> Self {
+        Self::new(self.shape.clone(), self.data.iter().map(|&x| f(x)).collect::<Vec<_>>())
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tensor<{}>", self.shape)
+    }
+}

@@ -1,0 +1,60 @@
+//! What a pass is, and the errors passes report.
+
+use fhec_ir::{Dialect, Loc, Module};
+use miette::Diagnostic;
+use thiserror::Error;
+
+/// A transformation within one level.
+pub trait Pass<D: Dialect> {
+    /// Kebab-case verb, the name on the command line.
+    fn name(&self) -> &'static str;
+    /// The transformed module. The input is never changed in place.
+    ///
+    /// # Errors
+    /// Every node that stands in the way, at once.
+    fn run(&self, module: &Module<D>) -> Result<Module<D>, PassError>;
+}
+
+/// A transformation from one level to the next.
+pub trait Lower<A: Dialect, B: Dialect> {
+    /// Kebab-case verb, the name on the command line.
+    fn name(&self) -> &'static str;
+    /// The lowered module.
+    ///
+    /// # Errors
+    /// Every node that cannot be lowered, at once.
+    fn run(&self, module: &Module<A>) -> Result<Module<B>, PassError>;
+}
+
+/// Why a pass stopped.
+#[derive(Debug, Error, Diagnostic)]
+#[error("{pass}: {} {} in the way", issues.len(), if issues.len() == 1 { "node stands" } else { "nodes stand" })]
+pub struct PassError {
+    /// The pass.
+    pub pass: &'static str,
+    /// What stands in the way.
+    #[related]
+    pub issues: Vec<Issue>,
+}
+
+/// One node that a pass cannot handle.
+#[derive(Debug, Clone, Error, Diagnostic, PartialEq, Eq)]
+#[error("node `{node}` ({op}): {reason}")]
+pub struct Issue {
+    /// Name of the ONNX node.
+    pub node: String,
+    /// Its op.
+    pub op: String,
+    /// What is wrong.
+    pub reason: String,
+    /// What the user can do about it.
+    #[help]
+    pub repair: String,
+}
+
+impl Issue {
+    /// An issue at a node.
+    pub fn new(loc: &Loc, op: &str, reason: impl Into<String>, repair: impl Into<String>) -> Self {
+        Self { node: loc.name().to_string(), op: op.to_string(), reason: reason.into(), repair: repair.into() }
+    }
+}
