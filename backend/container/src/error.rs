@@ -1,0 +1,138 @@
+//! Why a container cannot be read or written.
+
+use std::fmt;
+use std::io;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+/// A problem with one file: which file, what is wrong, and the repair as the diagnostic's help.
+#[derive(Debug, Error)]
+#[error("{file}: {problem}")]
+pub struct Error {
+    /// Path of the file, or what the caller calls the bytes.
+    pub file: String,
+    /// What is wrong.
+    #[source]
+    pub problem: Problem,
+}
+
+/// What is wrong with a container.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The system refused to read or write.
+    #[error("{action} failed: {source}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The first bytes are not those of a container.
+    #[error("not a file of fhec (its first bytes are not the mark of one)")]
+    NotAContainer,
+    /// There are fewer bytes than the file says it has.
+    #[error("the file is truncated: {have} bytes are there, {need} are needed")]
+    Truncated {
+        /// Bytes there.
+        have: u64,
+        /// Bytes needed.
+        need: u64,
+    },
+    /// There are more bytes than the file says it has.
+    #[error("{0} bytes follow the end of the container")]
+    TrailingBytes(u64),
+    /// Written in a container format of another version.
+    #[error("the container format is version {found}, this program reads version {supported}")]
+    ContainerVersion {
+        /// Version in the file.
+        found: u32,
+        /// Version this program reads.
+        supported: u32,
+    },
+    /// The file holds something else.
+    #[error("the file holds a {found}, expected a {expected}")]
+    WrongKind {
+        /// Kind in the file.
+        found: String,
+        /// Kind asked for.
+        expected: String,
+    },
+    /// The content is of another version of its kind.
+    #[error("the {kind} is of format version {found}, this program reads version {supported}")]
+    Version {
+        /// What the file holds.
+        kind: String,
+        /// Version in the file.
+        found: u32,
+        /// Version this program reads.
+        supported: u32,
+    },
+    /// Header, manifest or index differ from what was written.
+    #[error("header or index is damaged: the hash does not match")]
+    IndexHash,
+    /// A section differs from what was written.
+    #[error("section `{0}` is damaged: the hash does not match")]
+    SectionHash(String),
+    /// A section is not there.
+    #[error("section `{0}` is missing")]
+    MissingSection(String),
+    /// Two sections of one name.
+    #[error("section `{0}` occurs twice")]
+    DuplicateSection(String),
+    /// A section holds more than the reader's limit.
+    #[error("section `{name}` holds {len} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Section name.
+        name: String,
+        /// Its length after decompression.
+        len: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The file is well formed but its content makes no sense.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+impl Error {
+    pub(crate) fn new(file: impl fmt::Display, problem: Problem) -> Self {
+        Self { file: file.to_string(), problem }
+    }
+    /// An error about the content of `file` that this crate cannot see: for the readers of plans, keys and ciphertexts.
+    pub fn malformed(file: impl fmt::Display, reason: impl Into<String>) -> Self {
+        Self::new(file, Problem::Malformed(reason.into()))
+    }
+    /// What the user can do about it.
+    pub fn repair(&self) -> String {
+        match &self.problem {
+            Problem::Io { .. } => {
+                "check that the path exists, that you may read and write it, and the free space".into()
+            }
+            Problem::NotAContainer => "give a file written by fhec (a plan, a key or a ciphertext)".into(),
+            Problem::Truncated { .. }
+            | Problem::TrailingBytes(_)
+            | Problem::IndexHash
+            | Problem::SectionHash(_)
+            | Problem::MissingSection(_)
+            | Problem::DuplicateSection(_)
+            | Problem::Malformed(_) => "copy the file again from where it was written, or write it anew".into(),
+            Problem::ContainerVersion { found, supported } | Problem::Version { found, supported, .. } => {
+                if found > supported {
+                    "update fhec to a version that reads this file".into()
+                } else {
+                    "write the file anew with this version of fhec".into()
+                }
+            }
+            Problem::WrongKind { expected, .. } => format!("give the file that holds the {expected}"),
+            Problem::TooLarge { .. } => "raise the limit if the file comes from a source you trust".into(),
+        }
+    }
+}
+
+impl Diagnostic for Error {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(self.repair()))
+    }
+}

@@ -1,0 +1,72 @@
+//! Where the bytes of an open container come from: a mapped file or an aligned buffer.
+
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+
+use bytemuck::{Pod, Zeroable};
+use memmap2::Mmap;
+
+/// 64 bytes at an address that is a multiple of 64.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Block([u8; 64]);
+
+/// Bytes that start at a multiple of 64, so that sections can be read in place as numbers.
+pub(crate) struct AlignedBytes {
+    blocks: Vec<Block>,
+    len: usize,
+}
+
+impl AlignedBytes {
+    pub fn new() -> Self {
+        Self { blocks: Vec::new(), len: 0 }
+    }
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let mut out = Self::new();
+        out.extend(bytes);
+        out
+    }
+    /// Appends; memory grows with what was appended, never with what a file claims.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        let len = self.len + bytes.len();
+        self.blocks.resize(len.div_ceil(64), Block::zeroed());
+        bytemuck::cast_slice_mut::<_, u8>(&mut self.blocks)[self.len..len].copy_from_slice(bytes);
+        self.len = len;
+    }
+}
+
+impl Deref for AlignedBytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.blocks)[..self.len]
+    }
+}
+
+pub(crate) enum Source {
+    Mapped(Mmap),
+    Buffer(AlignedBytes),
+}
+
+impl Source {
+    /// Maps a whole file for reading.
+    #[allow(unsafe_code)]
+    pub fn map(file: &File) -> io::Result<Self> {
+        // SAFETY: the map is private to this process and read only. The bytes behind it change only if another program
+        // rewrites the file in place while it is open. fhec itself never does that (files are written under a temporary
+        // name and renamed), and every section is checked against its hash on first use. A file truncated by someone
+        // else while mapped ends the process with SIGBUS; it cannot make the evaluator use wrong memory.
+        let map = unsafe { Mmap::map(file)? };
+        Ok(Self::Mapped(map))
+    }
+}
+
+impl Deref for Source {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Buffer(buffer) => buffer,
+        }
+    }
+}

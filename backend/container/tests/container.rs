@@ -1,0 +1,168 @@
+//! What a reader does with whole, damaged, foreign and hostile files.
+
+use fhec_container::{Codec, Dtype, Error, Problem, Reader, Writer};
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, PartialEq, Debug)]
+struct Manifest {
+    name: String,
+    limbs: u32,
+}
+
+fn manifest() -> Manifest {
+    Manifest { name: "x".into(), limbs: 3 }
+}
+
+/// Everything a file holds, so that two files can be compared.
+#[derive(PartialEq, Debug)]
+struct Content(Manifest, Vec<(String, Vec<u8>)>);
+
+fn read_all(bytes: &[u8]) -> Result<Content, Error> {
+    let reader = Reader::from_bytes("test", bytes)?.expect("test kind", 7)?;
+    let sections = reader.sections().iter().map(|s| Ok((s.name.clone(), reader.section(&s.name)?.to_vec())));
+    Ok(Content(reader.manifest()?, sections.collect::<Result<_, Error>>()?))
+}
+
+fn sample(raw: &[u64], text: &str) -> Vec<u8> {
+    let mut writer = Writer::in_memory("test kind", 7).unwrap();
+    writer.section("raw", Dtype::U64, raw, Codec::Raw).unwrap();
+    writer.section("text", Dtype::Text, text.as_bytes(), Codec::Zstd).unwrap();
+    writer.section("empty", Dtype::U8, &[0u8; 0], Codec::Raw).unwrap();
+    writer.into_bytes(&manifest()).unwrap()
+}
+
+fn problem(result: Result<impl Sized, Error>) -> Problem {
+    match result {
+        Ok(_) => panic!("the file was accepted"),
+        Err(e) => {
+            assert!(!e.repair().is_empty());
+            e.problem
+        }
+    }
+}
+
+#[test]
+fn sections_come_back_aligned_and_equal() {
+    let raw: Vec<u64> = (0..1000).collect();
+    let text = "abc ".repeat(10_000);
+    let bytes = sample(&raw, &text);
+    assert!(bytes.len() < 12_000, "the text is compressed: {} bytes", bytes.len());
+    let reader = Reader::from_bytes("test", &bytes).unwrap();
+    let section = reader.section("raw").unwrap();
+    assert_eq!(section.as_slice::<u64>().unwrap(), raw);
+    assert_eq!(section.as_ptr() as usize % 64, 0);
+    assert_eq!(reader.section("text").unwrap().as_str().unwrap(), text);
+    assert!(reader.section("empty").unwrap().is_empty());
+    assert_eq!(reader.manifest::<Manifest>().unwrap(), manifest());
+    assert_eq!(sample(&raw, &text), bytes, "equal content gives equal bytes");
+    assert_ne!(Reader::from_bytes("test", &sample(&raw[1..], &text)).unwrap().digest(), reader.digest());
+}
+
+#[test]
+fn a_mapped_file_reads_as_its_bytes_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("k.key");
+    std::fs::write(&path, "old content").unwrap();
+    let mut writer = Writer::create(&path, "test kind", 7).unwrap();
+    writer.section("raw", Dtype::U64, &[1u64, 2], Codec::Raw).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"old content", "the file appears when complete");
+    let digest = writer.finish(&manifest()).unwrap();
+    let reader = Reader::open(&path).unwrap().expect("test kind", 7).unwrap();
+    assert_eq!(reader.section("raw").unwrap().as_slice::<u64>().unwrap(), [1, 2]);
+    assert_eq!(reader.digest(), digest);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+
+    drop(Writer::create(&path, "test kind", 7).unwrap());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "an abandoned writer leaves nothing");
+    assert!(Reader::open(&path).is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn secrets_are_readable_by_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("client.key");
+    Writer::create_private(&path, "test kind", 7).unwrap().finish(&manifest()).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn foreign_and_misplaced_files_are_named() {
+    let bytes = sample(&[1], "x");
+    let open = |bytes: &[u8]| Reader::from_bytes("y.ct", bytes);
+    assert!(matches!(problem(open(b"PK\x03\x04 something else entirely")), Problem::NotAContainer));
+    assert!(matches!(problem(open(b"")), Problem::Truncated { have: 0, .. }));
+    assert!(matches!(problem(open(&bytes[..60])), Problem::Truncated { have: 60, need: 128 }));
+    assert!(matches!(problem(open(&bytes[..200])), Problem::Truncated { have: 200, .. }));
+    assert!(matches!(problem(open(&[&bytes[..], &[0]].concat())), Problem::TrailingBytes(1)));
+    assert!(matches!(problem(open(&bytes).unwrap().expect("plan", 7)), Problem::WrongKind { .. }));
+    let newer = open(&bytes).unwrap().expect("test kind", 6);
+    let Err(error) = newer else { panic!("a newer version was accepted") };
+    assert_eq!(error.to_string(), "y.ct: the test kind is of format version 7, this program reads version 6");
+    assert_eq!(error.repair(), "update fhec to a version that reads this file");
+    let mut other = bytes.clone();
+    other[8] = 9;
+    assert!(matches!(problem(open(&other)), Problem::ContainerVersion { found: 9, supported: 1 }));
+    assert!(matches!(problem(open(&bytes).unwrap().section("nothing")), Problem::MissingSection(_)));
+    assert!(matches!(problem(open(&bytes).unwrap().with_limit(0).section("text")), Problem::TooLarge { .. }));
+}
+
+#[test]
+fn a_damaged_section_is_named_and_the_others_still_read() {
+    let mut bytes = sample(&[1, 2, 3], "some text");
+    bytes[128] ^= 1;
+    let reader = Reader::from_bytes("x", &bytes).unwrap();
+    assert!(matches!(problem(reader.section("raw")), Problem::SectionHash(name) if name == "raw"));
+    assert!(reader.section("text").is_ok());
+    assert!(matches!(problem(reader.verify()), Problem::SectionHash(_)));
+}
+
+#[test]
+fn names_are_unique_and_lengths_whole() {
+    let mut writer = Writer::in_memory("k", 1).unwrap();
+    writer.section("a", Dtype::U8, &[1u8], Codec::Raw).unwrap();
+    assert!(matches!(problem(writer.section("a", Dtype::U8, &[1u8], Codec::Raw)), Problem::DuplicateSection(_)));
+    assert!(writer.section("b", Dtype::U64, &[1u8, 2, 3], Codec::Raw).is_err());
+    assert!(Writer::in_memory("", 1).is_err());
+    assert!(Writer::in_memory("a kind with far too long a name", 1).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_flipped_bit_is_noticed(at in any::<prop::sample::Index>(), bit in 0..8u32, len in 0..40usize) {
+        let raw: Vec<u64> = (0..len as u64).map(|x| x.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
+        let mut bytes = sample(&raw, "the quick brown fox the quick brown fox");
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert!(read_all(&bytes).is_err(), "bit {} of byte {} went unnoticed", bit, at);
+    }
+
+    #[test]
+    fn any_truncation_is_noticed(at in any::<prop::sample::Index>()) {
+        let bytes = sample(&[1, 2, 3], "the quick brown fox");
+        prop_assert!(read_all(&bytes[..at.index(bytes.len())]).is_err());
+    }
+
+    #[test]
+    fn any_bytes_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(read_all(&bytes).is_err());
+        let mut marked = b"FHEC\r\n\x1a\n\x01\0\0\0".to_vec();
+        marked.extend(bytes);
+        prop_assert!(read_all(&marked).is_err());
+    }
+
+    #[test]
+    fn whatever_is_written_is_read(
+        sections in prop::collection::btree_map("[a-z0-9/]{1,12}", (prop::collection::vec(any::<u8>(), 0..300), any::<bool>()), 0..8)
+    ) {
+        let mut writer = Writer::in_memory("test kind", 7).unwrap();
+        for (name, (data, zstd)) in &sections {
+            writer.section(name, Dtype::U8, data, if *zstd { Codec::Zstd } else { Codec::Raw }).unwrap();
+        }
+        let bytes = writer.into_bytes(&manifest()).unwrap();
+        let expected = sections.into_iter().map(|(name, (data, _))| (name, data)).collect();
+        prop_assert_eq!(read_all(&bytes).unwrap(), Content(manifest(), expected));
+    }
+}
