@@ -1,5 +1,6 @@
 //! The `ckks` level: ciphertexts whose types carry level, scale degree and parts.
 
+pub mod exec;
 mod infer;
 mod ops;
 
