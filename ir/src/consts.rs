@@ -86,6 +86,10 @@ impl ConstPool {
     pub fn by_name(&self, name: &str) -> Option<ConstId> {
         self.by_name.get(name).copied()
     }
+    /// The constant with this content.
+    pub fn by_digest(&self, digest: &Digest) -> Option<ConstId> {
+        self.by_digest.get(digest).copied()
+    }
     /// All constants in order of insertion.
     pub fn iter(&self) -> impl Iterator<Item = (ConstId, &Const)> {
         self.entries.iter().enumerate().map(|(i, c)| (ConstId::new(i), c))

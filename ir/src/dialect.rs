@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::attr::Attr;
 use crate::consts::ConstPool;
 use crate::entity::ConstId;
+use crate::text::TyText;
 
 /// Why an op cannot stand where it stands.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -78,6 +79,15 @@ pub trait OpInfo: Clone + Debug + Eq + Ord + Hash + Sized {
     }
 }
 
+/// A type that can be read from its text form, the inverse of its `Display`.
+pub trait ParseTy: Sized {
+    /// The type `text` stands for.
+    ///
+    /// # Errors
+    /// A message saying what the text should be.
+    fn parse(text: &TyText<'_>) -> Result<Self, String>;
+}
+
 /// A level of the IR.
 pub trait Dialect: Clone + Copy + Debug + PartialEq + Eq + 'static {
     /// Prefix of its ops in text.
@@ -85,7 +95,7 @@ pub trait Dialect: Clone + Copy + Debug + PartialEq + Eq + 'static {
     /// Its operations.
     type Op: OpInfo;
     /// The type of its values.
-    type Ty: Clone + Debug + Eq + Hash + Display;
+    type Ty: Clone + Debug + Eq + Hash + Display + ParseTy;
 
     /// The type of `op` over operands of types `operands`.
     fn infer(op: &Self::Op, operands: &[&Self::Ty], consts: &ConstPool) -> Result<Self::Ty, TypeError>;

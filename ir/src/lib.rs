@@ -16,11 +16,12 @@ pub mod nn;
 pub mod params;
 pub mod slot;
 mod tensor;
+pub mod text;
 
 pub use attr::F64;
 pub use ckks::Ckks;
 pub use consts::{Const, ConstPool, Digest, digest};
-pub use dialect::{Dialect, OpError, OpInfo, TypeError};
+pub use dialect::{Dialect, OpError, OpInfo, ParseTy, TypeError};
 pub use entity::{ConstId, Entity, Value};
 pub use func::{Func, Module, Node, Operands};
 pub use io::{Digit, Layout, Port};

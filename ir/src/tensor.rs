@@ -1,6 +1,7 @@
 //! Dense constant tensors.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// A tensor shape: the extent of every dimension, outermost first. The empty shape is a scalar.
@@ -77,6 +78,16 @@ impl fmt::Display for Shape {
             write!(f, "{d}")?;
         }
         Ok(())
+    }
+}
+impl FromStr for Shape {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "scalar" {
+            return Ok(Self::default());
+        }
+        let extent = |d: &str| d.parse().map_err(|_| format!("`{d}` in `{text}` is not an extent"));
+        text.split('x').map(extent).collect::<Result<Vec<_>, _>>().map(Self)
     }
 }
 impl fmt::Debug for Shape {

@@ -9,7 +9,8 @@ use std::fmt;
 pub use ops::CkksOp;
 
 use crate::consts::ConstPool;
-use crate::dialect::{Dialect, TypeError};
+use crate::dialect::{Dialect, ParseTy, TypeError};
+use crate::text::TyText;
 
 /// The `ckks` level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,27 @@ impl fmt::Display for CtTy {
             write!(f, ", parts={}", self.parts)?;
         }
         f.write_str(">")
+    }
+}
+
+impl ParseTy for CtTy {
+    fn parse(text: &TyText<'_>) -> Result<Self, String> {
+        let form = || "expected a type of the form `ct<level>`, `ct<level, sd=2>` or `ct<level, parts=3>`".to_string();
+        let Some((level, rest)) = text.args.split_first().filter(|(level, _)| text.name == "ct" && level.key.is_none())
+        else {
+            return Err(form());
+        };
+        let mut ty = Self::at(level.value.parse().map_err(|_| form())?);
+        for arg in rest {
+            match (arg.key, arg.value) {
+                (Some("sd"), "1") => ty.sd = 1,
+                (Some("sd"), "2") => ty.sd = 2,
+                (Some("parts"), "2") => ty.parts = 2,
+                (Some("parts"), "3") => ty.parts = 3,
+                _ => return Err(form()),
+            }
+        }
+        Ok(ty)
     }
 }
 

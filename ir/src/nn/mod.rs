@@ -8,8 +8,9 @@ use std::fmt;
 pub use ops::{Activation, Basis, NnOp, PadMode};
 
 use crate::consts::ConstPool;
-use crate::dialect::{Dialect, TypeError};
+use crate::dialect::{Dialect, ParseTy, TypeError};
 use crate::tensor::Shape;
+use crate::text::TyText;
 
 /// The `nn` level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,12 @@ pub struct TensorTy(pub Shape);
 impl fmt::Display for TensorTy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "tensor<{}>", self.0)
+    }
+}
+
+impl ParseTy for TensorTy {
+    fn parse(text: &TyText<'_>) -> Result<Self, String> {
+        text.only_arg("tensor")?.parse().map(Self)
     }
 }
 

@@ -7,8 +7,9 @@ use std::fmt;
 pub use ops::SlotOp;
 
 use crate::consts::ConstPool;
-use crate::dialect::{Dialect, TypeError};
+use crate::dialect::{Dialect, ParseTy, TypeError};
 use crate::entity::ConstId;
+use crate::text::TyText;
 
 /// The `slot` level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,13 @@ pub struct SlotTy(pub usize);
 impl fmt::Display for SlotTy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "slots<{}>", self.0)
+    }
+}
+
+impl ParseTy for SlotTy {
+    fn parse(text: &TyText<'_>) -> Result<Self, String> {
+        let n = text.only_arg("slots")?;
+        n.parse().map(Self).map_err(|_| format!("`{n}` is not a number of slots"))
     }
 }
 

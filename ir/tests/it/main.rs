@@ -1,0 +1,4 @@
+//! Tests of `fhec-ir` through its public API, linked once.
+
+mod generate;
+mod text;
