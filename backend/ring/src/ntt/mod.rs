@@ -1,0 +1,96 @@
+//! The negacyclic number theoretic transform of one prime.
+
+mod portable;
+
+use crate::error::RingError;
+use crate::isa::Isa;
+use crate::modulus::Modulus;
+use crate::primes::primitive_root;
+
+/// The transform between the coefficients of a polynomial modulo `X^N + 1` and its values at the odd powers of
+/// `psi`, in bit-reversed order: position `p` holds the value at `psi^(2 brv(p) + 1)`.
+#[derive(Debug)]
+pub struct Ntt {
+    log_n: u32,
+    modulus: Modulus,
+    isa: Isa,
+    n_inverse: u64,
+    tables: Tables,
+}
+
+/// Roots of unity in the layout of one kernel.
+#[derive(Debug)]
+enum Tables {
+    Portable(portable::Tables),
+}
+
+impl Ntt {
+    pub(crate) fn new(log_n: u32, modulus: Modulus, isa: Isa) -> Result<Self, RingError> {
+        let psi = primitive_root(&modulus, log_n)?;
+        let refused = RingError::NotNttPrime { q: modulus.value(), order: 2 << log_n };
+        let n_inverse = modulus.inv(modulus.reduce_u64(1 << log_n)).ok_or(refused)?;
+        let powers = bit_reversed_powers(&modulus, log_n, psi);
+        let tables = Tables::Portable(portable::Tables::new(&modulus, &powers));
+        Ok(Self { log_n, modulus, isa, n_inverse, tables })
+    }
+
+    /// The modulus.
+    #[inline]
+    pub fn modulus(&self) -> Modulus {
+        self.modulus
+    }
+
+    /// The instruction set of the kernels.
+    #[inline]
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Coefficients to evaluations, in place; canonical residues in and out.
+    ///
+    /// # Panics
+    /// When `a` does not have `N` elements.
+    pub fn forward(&self, a: &mut [u64]) {
+        assert_eq!(a.len(), 1 << self.log_n);
+        match &self.tables {
+            Tables::Portable(t) => t.forward(&self.modulus, a),
+        }
+    }
+
+    /// Evaluations to coefficients, in place; canonical residues in and out.
+    ///
+    /// # Panics
+    /// When `a` does not have `N` elements.
+    pub fn inverse(&self, a: &mut [u64]) {
+        self.inverse_by(a, self.n_inverse);
+    }
+
+    /// [`inverse`](Self::inverse) times the residue `scale`, at no further cost.
+    ///
+    /// # Panics
+    /// When `a` does not have `N` elements or `scale` is no residue.
+    pub fn inverse_scaled(&self, a: &mut [u64], scale: u64) {
+        assert!(scale < self.modulus.value());
+        self.inverse_by(a, self.modulus.mul(self.n_inverse, scale));
+    }
+
+    fn inverse_by(&self, a: &mut [u64], factor: u64) {
+        assert_eq!(a.len(), 1 << self.log_n);
+        match &self.tables {
+            Tables::Portable(t) => t.inverse(&self.modulus, a, factor),
+        }
+    }
+}
+
+/// `psi^brv(i)` for `i` in `0..N`.
+fn bit_reversed_powers(m: &Modulus, log_n: u32, psi: u64) -> Vec<u64> {
+    let n = 1usize << log_n;
+    let mut powers = vec![0; n];
+    let shoup = m.shoup(psi);
+    let mut power = 1;
+    for k in 0..n {
+        powers[k.reverse_bits() >> (usize::BITS - log_n)] = power;
+        power = m.mul_shoup(power, psi, shoup);
+    }
+    powers
+}

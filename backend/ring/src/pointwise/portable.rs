@@ -1,0 +1,112 @@
+//! Scalar kernels.
+
+use crate::modulus::Modulus;
+
+pub(crate) fn add_assign(m: &Modulus, a: &mut [u64], b: &[u64]) {
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a = m.add(*a, b);
+    }
+}
+
+pub(crate) fn add(m: &Modulus, a: &[u64], b: &[u64], out: &mut [u64]) {
+    for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
+        *o = m.add(a, b);
+    }
+}
+
+pub(crate) fn sub_assign(m: &Modulus, a: &mut [u64], b: &[u64]) {
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a = m.sub(*a, b);
+    }
+}
+
+pub(crate) fn sub(m: &Modulus, a: &[u64], b: &[u64], out: &mut [u64]) {
+    for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
+        *o = m.sub(a, b);
+    }
+}
+
+pub(crate) fn neg_assign(m: &Modulus, a: &mut [u64]) {
+    for a in a {
+        *a = m.neg(*a);
+    }
+}
+
+pub(crate) fn mul_assign(m: &Modulus, a: &mut [u64], b: &[u64]) {
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a = m.mul(*a, b);
+    }
+}
+
+pub(crate) fn mul(m: &Modulus, a: &[u64], b: &[u64], out: &mut [u64]) {
+    for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
+        *o = m.mul(a, b);
+    }
+}
+
+pub(crate) fn mul_add(m: &Modulus, acc: &mut [u64], a: &[u64], b: &[u64]) {
+    for ((o, &a), &b) in acc.iter_mut().zip(a).zip(b) {
+        *o = m.reduce_u128(u128::from(a) * u128::from(b) + u128::from(*o));
+    }
+}
+
+pub(crate) fn tensor(m: &Modulus, [a0, a1]: [&[u64]; 2], [b0, b1]: [&[u64]; 2], out: [&mut [u64]; 3]) {
+    let [o0, o1, o2] = out;
+    mul(m, a0, b0, o0);
+    mul(m, a0, b1, o1);
+    mul_add(m, o1, a1, b0);
+    mul(m, a1, b1, o2);
+}
+
+pub(crate) fn mul_scalar_assign(m: &Modulus, a: &mut [u64], w: u64) {
+    let shoup = m.shoup(w);
+    for a in a {
+        *a = m.mul_shoup(*a, w, shoup);
+    }
+}
+
+pub(crate) fn mul_scalar_add(m: &Modulus, acc: &mut [u64], a: &[u64], w: u64) {
+    let shoup = m.shoup(w);
+    for (acc, &a) in acc.iter_mut().zip(a) {
+        *acc = m.add(*acc, m.mul_shoup(a, w, shoup));
+    }
+}
+
+pub(crate) fn add_scalar_assign(m: &Modulus, a: &mut [u64], w: u64) {
+    for a in a {
+        *a = m.add(*a, w);
+    }
+}
+
+pub(crate) fn sub_mul_assign(m: &Modulus, a: &mut [u64], b: &[u64], w: u64) {
+    let shoup = m.shoup(w);
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a = m.mul_shoup(m.sub(*a, b), w, shoup);
+    }
+}
+
+#[expect(clippy::too_many_arguments)]
+pub(crate) fn inner_product(
+    m: &Modulus,
+    d: &[&[u64]],
+    x0: &[&[u64]],
+    x1: &[&[u64]],
+    source: Option<&[u32]>,
+    accumulate: bool,
+    out0: &mut [u64],
+    out1: &mut [u64],
+) {
+    for (p, (o0, o1)) in out0.iter_mut().zip(out1).enumerate() {
+        let from = source.map_or(p, |s| s[p] as usize);
+        let (mut acc0, mut acc1) = (0u128, 0u128);
+        if accumulate {
+            (acc0, acc1) = (u128::from(*o0), u128::from(*o1));
+        }
+        for ((d, x0), x1) in d.iter().zip(x0).zip(x1) {
+            let d = u128::from(d[from]);
+            acc0 += d * u128::from(x0[p]);
+            acc1 += d * u128::from(x1[p]);
+        }
+        (*o0, *o1) = (m.reduce_u128(acc0), m.reduce_u128(acc1));
+    }
+}

@@ -1,0 +1,6 @@
+//! Kernels of every instruction set against naive arithmetic and against each other.
+
+mod conversion;
+mod pointwise;
+mod support;
+mod transform;

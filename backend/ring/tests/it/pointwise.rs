@@ -1,0 +1,111 @@
+use crate::support::{Words, assorted_primes, rings};
+use fhec_ring::Limb;
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn elementwise_kernels_are_what_they_say(len in 0usize..70, seed: u64) {
+        let primes = assorted_primes(6);
+        for ring in rings(6, &primes) {
+            for i in 0..primes.len() {
+                let (limb, m) = (ring.limb(i), ring.modulus(i));
+                let mut words = Words(seed ^ i as u64);
+                let (a, b, c) = (words.residues(&m, len), words.residues(&m, len), words.residues(&m, len));
+                let w = words.residues(&m, 1)[0];
+                let in_place = |f: &dyn Fn(&Limb, &mut [u64])| { let mut x = a.clone(); f(&limb, &mut x); x };
+                let by = |f: &dyn Fn(u64, u64) -> u64| -> Vec<u64> { a.iter().zip(&b).map(|(&x, &y)| f(x, y)).collect() };
+                let mut out = vec![0; len];
+                limb.add(&a, &b, &mut out);
+                prop_assert_eq!(&out, &by(&|x, y| m.add(x, y)));
+                prop_assert_eq!(&in_place(&|l, x| l.add_assign(x, &b)), &out);
+                limb.sub(&a, &b, &mut out);
+                prop_assert_eq!(&out, &by(&|x, y| m.sub(x, y)));
+                prop_assert_eq!(&in_place(&|l, x| l.sub_assign(x, &b)), &out);
+                limb.mul(&a, &b, &mut out);
+                prop_assert_eq!(&out, &by(&|x, y| m.mul(x, y)));
+                prop_assert_eq!(&in_place(&|l, x| l.mul_assign(x, &b)), &out);
+                prop_assert_eq!(&in_place(&|l, x| l.neg_assign(x)), &by(&|x, _| m.neg(x)));
+                prop_assert_eq!(&in_place(&|l, x| l.mul_scalar_assign(x, w)), &by(&|x, _| m.mul(x, w)));
+                prop_assert_eq!(&in_place(&|l, x| l.add_scalar_assign(x, w)), &by(&|x, _| m.add(x, w)));
+                prop_assert_eq!(&in_place(&|l, x| l.mul_scalar_add(x, &b, w)), &by(&|x, y| m.add(x, m.mul(y, w))));
+                prop_assert_eq!(&in_place(&|l, x| l.sub_mul_assign(x, &b, w)), &by(&|x, y| m.mul(m.sub(x, y), w)));
+                let mut acc = c.clone();
+                limb.mul_add(&mut acc, &a, &b);
+                let expected: Vec<u64> = c.iter().zip(by(&|x, y| m.mul(x, y))).map(|(&x, y)| m.add(x, y)).collect();
+                prop_assert_eq!(&acc, &expected);
+                let (mut t0, mut t1, mut t2) = (vec![0; len], vec![0; len], vec![0; len]);
+                limb.tensor([&a, &b], [&b, &c], [&mut t0, &mut t1, &mut t2]);
+                for k in 0..len {
+                    prop_assert_eq!(t0[k], m.mul(a[k], b[k]));
+                    prop_assert_eq!(t1[k], m.add(m.mul(a[k], c[k]), m.mul(b[k], b[k])));
+                    prop_assert_eq!(t2[k], m.mul(b[k], c[k]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn inner_products_accumulate_and_permute(terms in 0usize..40, g: u64, accumulate: bool, permuted: bool, seed: u64) {
+        let primes = assorted_primes(6);
+        for ring in rings(6, &primes) {
+            let n = ring.n();
+            let phi = ring.automorphism(g | 1).unwrap();
+            for i in 0..primes.len() {
+                let (limb, m) = (ring.limb(i), ring.modulus(i));
+                let mut words = Words(seed ^ i as u64);
+                let mut many = || -> Vec<Vec<u64>> { (0..terms).map(|_| words.residues(&m, n)).collect() };
+                let (d, x0, x1) = (many(), many(), many());
+                let (mut o0, mut o1) = (Words(seed).residues(&m, n), Words(!seed).residues(&m, n));
+                let start = if accumulate { [o0.clone(), o1.clone()] } else { [vec![0; n], vec![0; n]] };
+                fn slices(v: &[Vec<u64>]) -> Vec<&[u64]> { v.iter().map(|x| &x[..]).collect() }
+                limb.inner_product(&slices(&d), &slices(&x0), &slices(&x1), permuted.then_some(&phi), accumulate, &mut o0, &mut o1);
+                for p in 0..n {
+                    let from = if permuted { phi.source()[p] as usize } else { p };
+                    let sum = |x: &[Vec<u64>], s: u64| (0..terms).fold(s, |acc, j| m.add(acc, m.mul(d[j][from], x[j][p])));
+                    prop_assert_eq!(o0[p], sum(&x0, start[0][p]));
+                    prop_assert_eq!(o1[p], sum(&x1, start[1][p]));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_longest_inner_product_does_not_overflow() {
+    let primes = assorted_primes(6);
+    for ring in rings(6, &primes) {
+        for i in 0..primes.len() {
+            let (m, n) = (ring.modulus(i), ring.n());
+            let top = vec![m.value() - 1; n];
+            let many = vec![&top[..]; 4096];
+            let (mut o0, mut o1) = (top.clone(), top.clone());
+            ring.limb(i).inner_product(&many, &many, &many, None, true, &mut o0, &mut o1);
+            // (-1)(-1) 4096 times, from -1.
+            assert_eq!((o0, o1), (vec![4095 % m.value(); n], vec![4095 % m.value(); n]));
+        }
+    }
+}
+
+#[test]
+fn uniform_residues_fill_the_range_and_follow_the_stream() {
+    let primes = assorted_primes(6);
+    for ring in rings(6, &primes) {
+        for (i, &q) in primes.iter().enumerate() {
+            let draw = |seed: u64| {
+                let mut words = Words(seed);
+                let mut out = vec![0; 20_000];
+                ring.limb(i).sample_uniform(|block| block.iter_mut().for_each(|w| *w = words.word()), &mut out);
+                out
+            };
+            let out = draw(7);
+            assert!(out.iter().all(|&x| x < q));
+            let mean = out.iter().map(|&x| x as f64).sum::<f64>() / out.len() as f64;
+            // Six standard errors of the mean of a uniform variable.
+            let bound = 6.0 * q as f64 / (12.0 * out.len() as f64).sqrt();
+            assert!((mean - (q - 1) as f64 / 2.0).abs() < bound, "{q}: {mean}");
+            assert_eq!(out, draw(7));
+            assert!(out != draw(8));
+        }
+    }
+}
