@@ -1,6 +1,6 @@
 //! Shape rules of `nn`.
 
-use super::{NnOp, PadMode};
+use super::{MAX_ELEMENTS, NnOp, PadMode};
 use crate::consts::ConstPool;
 use crate::tensor::Shape;
 
@@ -9,13 +9,11 @@ type Result<T> = std::result::Result<T, String>;
 pub(super) fn infer(op: &NnOp, shapes: &[&Shape], consts: &ConstPool) -> Result<Shape> {
     let shape = shape_of(op, shapes, consts)?;
     match shape.checked_len() {
-        Some(len) if len <= MAX_ELEMENTS => Ok(shape),
+        // Extents are bounded one by one too: a zero extent must not hide a huge one.
+        Some(len) if len <= MAX_ELEMENTS && shape.0.iter().all(|&d| d <= MAX_ELEMENTS) => Ok(shape),
         _ => Err(format!("`{}` would make a tensor of shape {shape}", crate::dialect::OpInfo::mnemonic(op))),
     }
 }
-
-/// No tensor of a network compiled here is larger; a bound keeps a hostile file from asking for all memory.
-const MAX_ELEMENTS: usize = 1 << 30;
 
 fn shape_of(op: &NnOp, shapes: &[&Shape], consts: &ConstPool) -> Result<Shape> {
     match op {
@@ -60,7 +58,7 @@ fn shape_of(op: &NnOp, shapes: &[&Shape], consts: &ConstPool) -> Result<Shape> {
                 Err(format!("slope {} does not broadcast to {}", shapes[1], shapes[0]))
             }
         }
-        NnOp::Add {} | NnOp::Sub {} | NnOp::Mul {} | NnOp::Div {} => shapes[0]
+        NnOp::Add {} | NnOp::Sub {} | NnOp::Mul {} | NnOp::Div {} | NnOp::Pow {} => shapes[0]
             .broadcast(shapes[1])
             .ok_or_else(|| format!("operands {} and {} do not broadcast", shapes[0], shapes[1])),
         NnOp::AvgPool { kernel, strides, pads, dilations, ceil, .. }

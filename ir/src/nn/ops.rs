@@ -106,6 +106,8 @@ define_ops! {
         Mul = "mul" (2..=2) {},
         /// Quotient; operands broadcast.
         Div = "div" (2..=2) {},
+        /// Power; operands broadcast.
+        Pow = "pow" (2..=2) {},
         /// Negation.
         Neg = "neg" (1..=1) {},
         /// Average over windows.
