@@ -1,0 +1,287 @@
+//! Distributions of activation inputs: normal, or measured.
+
+use serde::Serialize;
+
+use super::error::ApproxError;
+use super::interval::Interval;
+use super::quadrature;
+
+/// How the inputs of an activation are distributed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Distribution {
+    /// A normal density.
+    Normal {
+        /// Mean.
+        mean: f64,
+        /// Standard deviation, > 0.
+        deviation: f64,
+    },
+    /// Weighted points, ascending.
+    Measured {
+        /// The points.
+        points: Vec<f64>,
+        /// Their weights, > 0, in sum 1.
+        weights: Vec<f64>,
+    },
+}
+
+/// Weighted points for sums that stand for integrals.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Nodes {
+    /// Points.
+    pub x: Vec<f64>,
+    /// Weights, ≥ 0.
+    pub w: Vec<f64>,
+}
+
+impl Distribution {
+    /// A normal density. Errors: not finite, or `deviation` not above 0.
+    pub fn normal(mean: f64, deviation: f64) -> Result<Self, ApproxError> {
+        if !mean.is_finite() {
+            return Err(ApproxError::NotFinite { what: "the mean" });
+        }
+        if deviation > 0.0 && deviation.is_finite() {
+            Ok(Distribution::Normal { mean, deviation })
+        } else {
+            Err(ApproxError::Parameter { what: "standard deviation", value: deviation, expected: "finite and above 0" })
+        }
+    }
+
+    /// From samples of equal weight; more than [`Histogram::BINS`] are gathered into bins. Errors: none, or not finite.
+    pub fn samples(values: &[f64]) -> Result<Self, ApproxError> {
+        if values.len() > Histogram::BINS {
+            let mut h = Histogram::default();
+            h.extend(values.iter().copied())?;
+            return h.distribution();
+        }
+        Self::weighted(values.iter().map(|x| (*x, 1.0)).collect())
+    }
+
+    /// From (value, weight) pairs; weights are scaled to sum 1. Errors: no positive weight, or not finite.
+    pub fn weighted(mut pairs: Vec<(f64, f64)>) -> Result<Self, ApproxError> {
+        if pairs.iter().any(|(x, w)| !x.is_finite() || !w.is_finite() || *w < 0.0) {
+            return Err(ApproxError::NotFinite { what: "a calibration sample or its weight" });
+        }
+        pairs.retain(|(_, w)| *w > 0.0);
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let total: f64 = pairs.iter().map(|(_, w)| w).sum();
+        if pairs.is_empty() || !total.is_finite() {
+            return Err(ApproxError::NoData { lo: f64::NEG_INFINITY, hi: f64::INFINITY });
+        }
+        let (points, weights) = pairs.into_iter().map(|(x, w)| (x, w / total)).unzip();
+        Ok(Distribution::Measured { points, weights })
+    }
+
+    /// The mean.
+    pub fn mean(&self) -> f64 {
+        match self {
+            Distribution::Normal { mean, .. } => *mean,
+            Distribution::Measured { points, weights } => points.iter().zip(weights).map(|(x, w)| x * w).sum(),
+        }
+    }
+
+    /// The standard deviation.
+    pub fn deviation(&self) -> f64 {
+        match self {
+            Distribution::Normal { deviation, .. } => *deviation,
+            Distribution::Measured { points, weights } => {
+                let mean = self.mean();
+                points.iter().zip(weights).map(|(x, w)| w * (x - mean).powi(2)).sum::<f64>().sqrt()
+            }
+        }
+    }
+
+    /// The smallest and largest value; six deviations each way for a normal density.
+    pub fn extremes(&self) -> (f64, f64) {
+        match self {
+            Distribution::Normal { mean, deviation } => (mean - 6.0 * deviation, mean + 6.0 * deviation),
+            Distribution::Measured { points, .. } => (points[0], points[points.len() - 1]),
+        }
+    }
+
+    /// `[-b, b]`, b = `margin` times the largest magnitude. Errors: all values are zero.
+    pub fn symmetric_interval(&self, margin: f64) -> Result<Interval, ApproxError> {
+        let (lo, hi) = self.extremes();
+        Interval::symmetric(margin * lo.abs().max(hi.abs()))
+    }
+
+    /// The hull of the values stretched by `margin` about its centre. Errors: a single value.
+    pub fn hull_interval(&self, margin: f64) -> Result<Interval, ApproxError> {
+        let (lo, hi) = self.extremes();
+        Interval::new(lo, hi)?.stretched(margin)
+    }
+
+    /// The distribution with distances from the mean times `factor` > 0, to weigh the tails more.
+    pub fn inflated(&self, factor: f64) -> Self {
+        match self {
+            Distribution::Normal { mean, deviation } => {
+                Distribution::Normal { mean: *mean, deviation: factor * deviation }
+            }
+            Distribution::Measured { points, weights } => {
+                let mean = self.mean();
+                let points = points.iter().map(|x| mean + factor * (x - mean)).collect();
+                Distribution::Measured { points, weights: weights.clone() }
+            }
+        }
+    }
+
+    /// The weight inside `interval`, as nodes; a density is integrated piecewise between `breaks`. The total is at most 1.
+    pub fn nodes(&self, interval: Interval, breaks: &[f64]) -> Nodes {
+        match self {
+            Distribution::Normal { mean, deviation } => {
+                let reach = 20.0 * deviation;
+                let (lo, hi) = (interval.lo().max(mean - reach), interval.hi().min(mean + reach));
+                let Ok(inside) = Interval::new(lo, hi) else { return Nodes::default() };
+                let mut nodes = quadrature::panels(inside, breaks, 128);
+                let norm = 1.0 / (deviation * (2.0 * std::f64::consts::PI).sqrt());
+                for (x, w) in nodes.x.iter().zip(&mut nodes.w) {
+                    *w *= norm * (-0.5 * ((x - mean) / deviation).powi(2)).exp();
+                }
+                nodes
+            }
+            Distribution::Measured { points, weights } => {
+                let inside = |(x, _): &(&f64, &f64)| interval.contains(**x);
+                let (x, w) = points.iter().zip(weights).filter(inside).map(|(x, w)| (*x, *w)).unzip();
+                Nodes { x, w }
+            }
+        }
+    }
+
+    /// The share of weight outside `interval` (for a normal density by quadrature).
+    pub fn outside(&self, interval: Interval) -> f64 {
+        (1.0 - self.nodes(interval, &[]).w.iter().sum::<f64>()).max(0.0)
+    }
+}
+
+/// Gathers samples in one pass: bins of equal width over `[-2^e, 2^e]`, where e grows with the data, and each bin keeps its mean.
+///
+/// The result depends on the order of samples only through rounding, and two histograms merge exactly bin by bin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Histogram {
+    bound: f64,
+    weights: Vec<f64>,
+    sums: Vec<f64>,
+    extremes: (f64, f64),
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram {
+            bound: 2.0f64.powi(-20),
+            weights: vec![0.0; Self::BINS],
+            sums: vec![0.0; Self::BINS],
+            extremes: (f64::INFINITY, f64::NEG_INFINITY),
+        }
+    }
+}
+
+impl Histogram {
+    /// Number of bins.
+    pub const BINS: usize = 4096;
+
+    /// Adds samples of weight 1. Errors: a sample is not finite.
+    pub fn extend(&mut self, values: impl IntoIterator<Item = f64>) -> Result<(), ApproxError> {
+        values.into_iter().try_for_each(|x| self.add(x, 1.0))
+    }
+
+    /// Adds one sample. Errors: not finite, or a negative weight.
+    pub fn add(&mut self, x: f64, weight: f64) -> Result<(), ApproxError> {
+        if !x.is_finite() || !weight.is_finite() || weight < 0.0 {
+            return Err(ApproxError::NotFinite { what: "a calibration sample or its weight" });
+        }
+        while x.abs() >= self.bound {
+            self.widen();
+        }
+        let at = ((x + self.bound) / (2.0 * self.bound) * Self::BINS as f64) as usize;
+        let at = at.min(Self::BINS - 1);
+        self.weights[at] += weight;
+        self.sums[at] += weight * x;
+        self.extremes = (self.extremes.0.min(x), self.extremes.1.max(x));
+        Ok(())
+    }
+
+    /// Adds all samples of `other`.
+    pub fn merge(&mut self, mut other: Histogram) {
+        while self.bound < other.bound {
+            self.widen();
+        }
+        while other.bound < self.bound {
+            other.widen();
+        }
+        for (a, b) in self.weights.iter_mut().zip(&other.weights).chain(self.sums.iter_mut().zip(&other.sums)) {
+            *a += b;
+        }
+        self.extremes = (self.extremes.0.min(other.extremes.0), self.extremes.1.max(other.extremes.1));
+    }
+
+    /// Doubles the range; pairs of bins become one.
+    fn widen(&mut self) {
+        let quarter = Self::BINS / 4;
+        for bins in [&mut self.weights, &mut self.sums] {
+            let mut wide = vec![0.0; Self::BINS];
+            for (k, pair) in bins.chunks_exact(2).enumerate() {
+                wide[quarter + k] = pair[0] + pair[1];
+            }
+            *bins = wide;
+        }
+        self.bound *= 2.0;
+    }
+
+    /// The distribution: one point per bin in use, at the mean of its samples, and the two extremes exactly. Errors: no samples.
+    pub fn distribution(&self) -> Result<Distribution, ApproxError> {
+        let mut pairs: Vec<(f64, f64)> =
+            self.weights.iter().zip(&self.sums).filter(|(w, _)| **w > 0.0).map(|(w, s)| (s / w, *w)).collect();
+        let total: f64 = pairs.iter().map(|p| p.1).sum();
+        // The extremes set the interval of a fit; their own weight is too small to matter.
+        for x in [self.extremes.0, self.extremes.1] {
+            if x.is_finite() && total > 0.0 {
+                pairs.push((x, 1e-12 * total));
+            }
+        }
+        Distribution::weighted(pairs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn normal_nodes_integrate_moments() {
+        let d = Distribution::normal(0.7, 2.0).unwrap();
+        let n = d.nodes(Interval::symmetric(40.0).unwrap(), &[0.0]);
+        let moment = |k: i32| n.x.iter().zip(&n.w).map(|(x, w)| w * ((x - 0.7) / 2.0).powi(k)).sum::<f64>();
+        for (k, want) in [(0, 1.0), (1, 0.0), (2, 1.0), (4, 3.0), (8, 105.0)] {
+            assert!((moment(k) - want).abs() < 1e-12 * (1.0 + want), "moment {k}: {}", moment(k));
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_use() {
+        assert!(Distribution::samples(&[]).is_err() && Distribution::samples(&[f64::NAN]).is_err());
+        assert!(Distribution::normal(0.0, 0.0).is_err());
+        assert!(Histogram::default().distribution().is_err());
+        assert!(Distribution::samples(&[3.0]).unwrap().hull_interval(1.3).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn histograms_keep_moments_and_merge(values in prop::collection::vec(-300.0..300.0f64, 1..200), cut in 0usize..200) {
+            let exact = Distribution::samples(&values).unwrap();
+            let mut a = Histogram::default();
+            a.extend(values.iter().copied()).unwrap();
+            let d = a.distribution().unwrap();
+            prop_assert!((d.mean() - exact.mean()).abs() < 1e-8);
+            prop_assert!((d.deviation() - exact.deviation()).abs() < 0.3);
+            prop_assert_eq!(d.extremes(), exact.extremes());
+            let cut = cut.min(values.len());
+            let (mut left, mut right) = (Histogram::default(), Histogram::default());
+            left.extend(values[..cut].iter().copied()).unwrap();
+            right.extend(values[cut..].iter().copied()).unwrap();
+            left.merge(right);
+            prop_assert_eq!(&left.weights, &a.weights);
+            prop_assert_eq!(left.bound, a.bound);
+        }
+    }
+}
