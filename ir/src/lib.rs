@@ -17,6 +17,7 @@ pub mod params;
 pub mod slot;
 mod tensor;
 pub mod text;
+pub mod verify;
 
 pub use attr::F64;
 pub use ckks::Ckks;
@@ -30,3 +31,4 @@ pub use nn::Nn;
 pub use params::ParamSpec;
 pub use slot::Slot;
 pub use tensor::{Shape, Tensor};
+pub use verify::{Verify, VerifyError, verify};

@@ -45,6 +45,9 @@ pub fn print_with_blobs<D: Dialect>(module: &Module<D>) -> (String, Blobs) {
 
 /// The line of text that defines `value`, with values numbered as in the function.
 pub fn node_line<D: Dialect>(func: &Func<D>, value: Value, consts: &ConstPool) -> String {
+    if func.node(value).op.as_input().is_some() {
+        return format!("{value}: {}{}", func.ty(value), print_loc(&func.node(value).loc));
+    }
     line(func, value, consts, &|v: Value| v.to_string())
 }
 

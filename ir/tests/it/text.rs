@@ -98,7 +98,14 @@ fn deep_nesting_is_an_error_not_a_stack_overflow() {
 #[test]
 fn large_fills_are_refused() {
     let text = "const @w : tensor<100000x100000> = zeros\nfunc @f(%0: tensor<1>) -> tensor<1> { return %0 }";
-    assert_eq!(errors(text), "case.fhir:1:12: a constant of shape 100000x100000 is too large");
+    assert_eq!(errors(text), "case.fhir:1:12: a tensor of shape 100000x100000 is too large");
+}
+
+#[test]
+fn fills_are_bounded_together() {
+    let consts: String = (0..3).map(|i| format!("const @w{i} : tensor<5000x5000> = full({i}.5)\n")).collect();
+    let text = format!("{consts}func @f(%0: tensor<1>) -> tensor<1> {{ return %0 }}");
+    assert_eq!(errors(&text), "case.fhir:3:13: the filled constants of this file are too large");
 }
 
 const EXAMPLE: &str = r#"
