@@ -9,6 +9,14 @@ use std::sync::Arc;
 pub struct Shape(pub Vec<usize>);
 
 impl Shape {
+    /// No tensor of a network compiled here has more elements; the bound keeps a hostile file from asking for all memory.
+    pub const MAX_ELEMENTS: usize = 1 << 30;
+
+    /// Whether the extents, zero ones counted as one, multiply to at most [`Shape::MAX_ELEMENTS`]: then no product of
+    /// extents overflows, not even where a zero hides large ones.
+    pub fn is_bounded(&self) -> bool {
+        self.0.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1))).is_some_and(|n| n <= Self::MAX_ELEMENTS)
+    }
     /// Number of elements; `None` when it overflows `usize`.
     pub fn checked_len(&self) -> Option<usize> {
         self.0.iter().try_fold(1usize, |n, &d| n.checked_mul(d))

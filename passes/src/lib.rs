@@ -1,6 +1,8 @@
 //! Passes over the IR levels: folding, approximation, packing, lowering, parameters.
 
 pub mod approx;
+pub mod approximate;
 mod pass;
 
-pub use pass::{Issue, Lower, Pass, PassError};
+pub use fhec_ir::Issue;
+pub use pass::{Lower, Pass, PassError};

@@ -1,6 +1,6 @@
 //! What a pass is, and the errors passes report.
 
-use fhec_ir::{Dialect, Loc, Module};
+use fhec_ir::{Dialect, Issue, Module};
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -35,26 +35,4 @@ pub struct PassError {
     /// What stands in the way.
     #[related]
     pub issues: Vec<Issue>,
-}
-
-/// One node that a pass cannot handle.
-#[derive(Debug, Clone, Error, Diagnostic, PartialEq, Eq)]
-#[error("node `{node}` ({op}): {reason}")]
-pub struct Issue {
-    /// Name of the ONNX node.
-    pub node: String,
-    /// Its op.
-    pub op: String,
-    /// What is wrong.
-    pub reason: String,
-    /// What the user can do about it.
-    #[help]
-    pub repair: String,
-}
-
-impl Issue {
-    /// An issue at a node.
-    pub fn new(loc: &Loc, op: &str, reason: impl Into<String>, repair: impl Into<String>) -> Self {
-        Self { node: loc.name().to_string(), op: op.to_string(), reason: reason.into(), repair: repair.into() }
-    }
 }

@@ -1,6 +1,6 @@
 //! Shape rules of `nn`.
 
-use super::{MAX_ELEMENTS, NnOp, PadMode};
+use super::{NnOp, PadMode};
 use crate::consts::ConstPool;
 use crate::tensor::Shape;
 
@@ -8,10 +8,10 @@ type Result<T> = std::result::Result<T, String>;
 
 pub(super) fn infer(op: &NnOp, shapes: &[&Shape], consts: &ConstPool) -> Result<Shape> {
     let shape = shape_of(op, shapes, consts)?;
-    match shape.checked_len() {
-        // Extents are bounded one by one too: a zero extent must not hide a huge one.
-        Some(len) if len <= MAX_ELEMENTS && shape.0.iter().all(|&d| d <= MAX_ELEMENTS) => Ok(shape),
-        _ => Err(format!("`{}` would make a tensor of shape {shape}", crate::dialect::OpInfo::mnemonic(op))),
+    if shape.is_bounded() {
+        Ok(shape)
+    } else {
+        Err(format!("`{}` would make a tensor of shape {shape}", crate::dialect::OpInfo::mnemonic(op)))
     }
 }
 

@@ -17,9 +17,6 @@ use crate::text::TyText;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nn;
 
-/// Most elements of a tensor: no network compiled here has more, and a hostile file must not ask for all memory.
-pub const MAX_ELEMENTS: usize = 1 << 30;
-
 /// The type of an `nn` value: a real tensor of static shape.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TensorTy(pub Shape);
@@ -33,10 +30,7 @@ impl fmt::Display for TensorTy {
 impl ParseTy for TensorTy {
     fn parse(text: &TyText<'_>) -> Result<Self, String> {
         let shape: Shape = text.only_arg("tensor")?.parse()?;
-        match shape.checked_len() {
-            Some(len) if len <= MAX_ELEMENTS => Ok(Self(shape)),
-            _ => Err(format!("a tensor of shape {shape} is too large")),
-        }
+        if shape.is_bounded() { Ok(Self(shape)) } else { Err(format!("a tensor of shape {shape} is too large")) }
     }
 }
 
