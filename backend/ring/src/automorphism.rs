@@ -37,6 +37,10 @@ impl Automorphism {
     pub fn apply(&self, input: &[u64], out: &mut [u64]) {
         assert!(input.len() == self.source.len() && out.len() == self.source.len());
         match self.isa {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the ring this comes from has an instruction set the machine supports, both slices have N
+            // elements, and `source` permutes 0..N, mapping aligned blocks of eight onto aligned blocks.
+            Isa::Avx512Ifma if out.len() >= 8 => unsafe { crate::pointwise::avx512::permute(&self.source, input, out) },
             _ => {
                 for (o, &s) in out.iter_mut().zip(&self.source) {
                     *o = input[s as usize];

@@ -17,6 +17,8 @@
 //! Work over several limbs runs on the `rayon` pool the caller is in; results do not depend on its size.
 
 mod automorphism;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod buffer;
 mod convert;
 mod error;

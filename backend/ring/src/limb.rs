@@ -4,6 +4,8 @@ use crate::automorphism::Automorphism;
 use crate::isa::Isa;
 use crate::modulus::Modulus;
 use crate::ntt::Ntt;
+#[cfg(target_arch = "x86_64")]
+use crate::pointwise::avx512;
 use crate::pointwise::portable;
 
 /// All kernels of one prime of a [`Ring`](crate::Ring).
@@ -20,6 +22,9 @@ macro_rules! dispatch {
     ($self:ident, $kernel:ident ( $($arg:expr),* )) => {{
         let m = $self.modulus();
         match $self.ntt.isa() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa` values in a ring are supported by this machine, and the lengths were compared above.
+            Isa::Avx512Ifma => unsafe { avx512::$kernel(&m, $($arg),*) },
             _ => portable::$kernel(&m, $($arg),*),
         }
     }};

@@ -1,0 +1,273 @@
+//! Kernels on eight lanes; what is left over below eight goes to the scalar kernels.
+//!
+//! Every function needs AVX-512 F, DQ, VL and IFMA, and slices of one length; those two conditions are the whole
+//! safety contract of each.
+
+use super::portable;
+use crate::avx512::*;
+use crate::modulus::Modulus;
+use std::arch::x86_64::*;
+
+/// Splits slices of one length where full vectors end.
+fn split(len: usize) -> usize {
+    len - len % LANES
+}
+
+/// Runs `$body` with the offset of every full vector.
+macro_rules! vectors {
+    ($len:expr, $p:ident, $body:block) => {
+        for $p in (0..split($len)).step_by(LANES) {
+            // SAFETY: `$p + 8 <= $len`, the length of every slice addressed.
+            unsafe { $body }
+        }
+    };
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn add_assign(m: &Modulus, a: &mut [u64], b: &[u64]) {
+    let (q, len, o) = (splat(m.value()), a.len(), a.as_mut_ptr());
+    vectors!(len, p, {
+        let sum = crate::avx512::add(load(o.add(p)), load(b.as_ptr().add(p)));
+        store(o.add(p), reduce_once(sum, q))
+    });
+    portable::add_assign(m, &mut a[split(len)..], &b[split(len)..]);
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn add(m: &Modulus, a: &[u64], b: &[u64], out: &mut [u64]) {
+    let (q, len, o) = (splat(m.value()), a.len(), out.as_mut_ptr());
+    vectors!(len, p, {
+        let sum = crate::avx512::add(load(a.as_ptr().add(p)), load(b.as_ptr().add(p)));
+        store(o.add(p), reduce_once(sum, q))
+    });
+    portable::add(m, &a[split(len)..], &b[split(len)..], &mut out[split(len)..]);
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn sub_assign(m: &Modulus, a: &mut [u64], b: &[u64]) {
+    let (q, len, o) = (splat(m.value()), a.len(), a.as_mut_ptr());
+    vectors!(len, p, {
+        let difference = crate::avx512::sub(load(o.add(p)), load(b.as_ptr().add(p)));
+        store(o.add(p), lift_negative(difference, q))
+    });
+    portable::sub_assign(m, &mut a[split(len)..], &b[split(len)..]);
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn sub(m: &Modulus, a: &[u64], b: &[u64], out: &mut [u64]) {
+    let (q, len, o) = (splat(m.value()), a.len(), out.as_mut_ptr());
+    vectors!(len, p, {
+        let difference = crate::avx512::sub(load(a.as_ptr().add(p)), load(b.as_ptr().add(p)));
+        store(o.add(p), lift_negative(difference, q))
+    });
+    portable::sub(m, &a[split(len)..], &b[split(len)..], &mut out[split(len)..]);
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn neg_assign(m: &Modulus, a: &mut [u64]) {
+    let (q, len, o) = (splat(m.value()), a.len(), a.as_mut_ptr());
+    // q - a is in (0, q]; the q of a zero goes back to zero.
+    vectors!(len, p, { store(o.add(p), reduce_once(crate::avx512::sub(q, load(o.add(p))), q)) });
+    portable::neg_assign(m, &mut a[split(len)..]);
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn mul_assign(m: &Modulus, a: &mut [u64], b: &[u64]) {
+    let (k, len, o) = (Wide::new(m), a.len(), a.as_mut_ptr());
+    vectors!(len, p, { store(o.add(p), k.mul(load(o.add(p)), load(b.as_ptr().add(p)))) });
+    portable::mul_assign(m, &mut a[split(len)..], &b[split(len)..]);
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn mul(m: &Modulus, a: &[u64], b: &[u64], out: &mut [u64]) {
+    let (k, len, o) = (Wide::new(m), a.len(), out.as_mut_ptr());
+    vectors!(len, p, { store(o.add(p), k.mul(load(a.as_ptr().add(p)), load(b.as_ptr().add(p)))) });
+    portable::mul(m, &a[split(len)..], &b[split(len)..], &mut out[split(len)..]);
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn mul_add(m: &Modulus, acc: &mut [u64], a: &[u64], b: &[u64]) {
+    let (k, len, o) = (Wide::new(m), a.len(), acc.as_mut_ptr());
+    vectors!(len, p, {
+        let (x, y) = (load(a.as_ptr().add(p)), load(b.as_ptr().add(p)));
+        let h = hi(_mm512_setzero_si512(), x, y);
+        let l = lo(load(o.add(p)), x, y);
+        store(o.add(p), k.reduce_sum::<true>(h, l))
+    });
+    portable::mul_add(m, &mut acc[split(len)..], &a[split(len)..], &b[split(len)..]);
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn tensor(m: &Modulus, [a0, a1]: [&[u64]; 2], [b0, b1]: [&[u64]; 2], out: [&mut [u64]; 3]) {
+    let (k, len) = (Wide::new(m), a0.len());
+    let [o0, o1, o2] = out;
+    let (p0, p1, p2) = (o0.as_mut_ptr(), o1.as_mut_ptr(), o2.as_mut_ptr());
+    vectors!(len, p, {
+        let (x0, x1) = (load(a0.as_ptr().add(p)), load(a1.as_ptr().add(p)));
+        let (y0, y1) = (load(b0.as_ptr().add(p)), load(b1.as_ptr().add(p)));
+        let zero = _mm512_setzero_si512();
+        store(p0.add(p), k.mul(x0, y0));
+        store(p2.add(p), k.mul(x1, y1));
+        let h = hi(hi(zero, x0, y1), x1, y0);
+        let l = lo(lo(zero, x0, y1), x1, y0);
+        store(p1.add(p), k.reduce_sum::<true>(h, l))
+    });
+    let t = split(len);
+    portable::tensor(m, [&a0[t..], &a1[t..]], [&b0[t..], &b1[t..]], [&mut o0[t..], &mut o1[t..], &mut o2[t..]]);
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn mul_scalar_assign(m: &Modulus, a: &mut [u64], w: u64) {
+    let (q, f, len, o) = (splat(m.value()), Factor::splat(factor_words(m, w)), a.len(), a.as_mut_ptr());
+    vectors!(len, p, { store(o.add(p), lift_negative(mul_lazy(load(o.add(p)), f, q), q)) });
+    portable::mul_scalar_assign(m, &mut a[split(len)..], w);
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn mul_scalar_add(m: &Modulus, acc: &mut [u64], a: &[u64], w: u64) {
+    let (q, f, len, o) = (splat(m.value()), Factor::splat(factor_words(m, w)), a.len(), acc.as_mut_ptr());
+    vectors!(len, p, {
+        let product = lift_negative(mul_lazy(load(a.as_ptr().add(p)), f, q), q);
+        store(o.add(p), reduce_once(crate::avx512::add(load(o.add(p)), product), q))
+    });
+    portable::mul_scalar_add(m, &mut acc[split(len)..], &a[split(len)..], w);
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn add_scalar_assign(m: &Modulus, a: &mut [u64], w: u64) {
+    let (q, v, len, o) = (splat(m.value()), splat(w), a.len(), a.as_mut_ptr());
+    vectors!(len, p, { store(o.add(p), reduce_once(crate::avx512::add(load(o.add(p)), v), q)) });
+    portable::add_scalar_assign(m, &mut a[split(len)..], w);
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn sub_mul_assign(m: &Modulus, a: &mut [u64], b: &[u64], w: u64) {
+    let (q, f, len, o) = (splat(m.value()), Factor::splat(factor_words(m, w)), a.len(), a.as_mut_ptr());
+    vectors!(len, p, {
+        // a - b + q is below 2q, well inside the 52 bits the product reads.
+        let d = crate::avx512::sub(crate::avx512::add(load(o.add(p)), q), load(b.as_ptr().add(p)));
+        store(o.add(p), lift_negative(mul_lazy(d, f, q), q))
+    });
+    portable::sub_mul_assign(m, &mut a[split(len)..], &b[split(len)..], w);
+}
+
+/// # Safety
+/// See the module; `x0` and `x1` have as many slices as `d`, at most 4096. `source`, if any, permutes `0..len`,
+/// `len` a multiple of eight or below eight, and maps every aligned block of eight onto an aligned block of eight.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+#[expect(clippy::too_many_arguments)]
+pub(crate) unsafe fn inner_product(
+    m: &Modulus,
+    d: &[&[u64]],
+    x0: &[&[u64]],
+    x1: &[&[u64]],
+    source: Option<&[u32]>,
+    accumulate: bool,
+    out0: &mut [u64],
+    out1: &mut [u64],
+) {
+    if !out0.len().is_multiple_of(LANES) {
+        return portable::inner_product(m, d, x0, x1, source, accumulate, out0, out1);
+    }
+    // SAFETY: the contract of this function is that of the ones called.
+    unsafe {
+        match (source, is_narrow(m, d.len())) {
+            (None, true) => inner::<true, false>(m, d, x0, x1, &[], accumulate, out0, out1),
+            (None, false) => inner::<false, false>(m, d, x0, x1, &[], accumulate, out0, out1),
+            (Some(s), true) => inner::<true, true>(m, d, x0, x1, s, accumulate, out0, out1),
+            (Some(s), false) => inner::<false, true>(m, d, x0, x1, s, accumulate, out0, out1),
+        }
+    }
+}
+
+/// # Safety
+/// As [`inner_product`], the length a multiple of eight; `source` is read only when `PERMUTED`.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+#[expect(clippy::too_many_arguments)]
+unsafe fn inner<const NARROW: bool, const PERMUTED: bool>(
+    m: &Modulus,
+    d: &[&[u64]],
+    x0: &[&[u64]],
+    x1: &[&[u64]],
+    source: &[u32],
+    accumulate: bool,
+    out0: &mut [u64],
+    out1: &mut [u64],
+) {
+    let (k, zero, len) = (Wide::new(m), _mm512_setzero_si512(), out0.len());
+    let (o0, o1) = (out0.as_mut_ptr(), out1.as_mut_ptr());
+    vectors!(len, p, {
+        let (mut l0, mut l1, mut h0, mut h1) = (zero, zero, zero, zero);
+        if accumulate {
+            (l0, l1) = (load(o0.add(p)), load(o1.add(p)));
+        }
+        let (block, lanes) = if PERMUTED { gather_plan(source, p) } else { (p, zero) };
+        for j in 0..d.len() {
+            let mut digit = load(d.get_unchecked(j).as_ptr().add(block));
+            if PERMUTED {
+                digit = _mm512_permutexvar_epi64(lanes, digit);
+            }
+            let (y0, y1) = (load(x0.get_unchecked(j).as_ptr().add(p)), load(x1.get_unchecked(j).as_ptr().add(p)));
+            l0 = lo(l0, digit, y0);
+            h0 = hi(h0, digit, y0);
+            l1 = lo(l1, digit, y1);
+            h1 = hi(h1, digit, y1);
+        }
+        store(o0.add(p), k.reduce_sum::<NARROW>(h0, l0));
+        store(o1.add(p), k.reduce_sum::<NARROW>(h1, l1))
+    });
+}
+
+/// Where the vector at `p` comes from under a permutation: the offset of the source block, and the lane order
+/// within it (of which the permute instruction reads the low three bits).
+///
+/// # Safety
+/// `source` must have at least `p + 8` elements.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+unsafe fn gather_plan(source: &[u32], p: usize) -> (usize, V) {
+    // SAFETY: in bounds by the contract.
+    unsafe {
+        let indices = _mm256_loadu_si256(source.as_ptr().add(p).cast());
+        (*source.get_unchecked(p) as usize & !(LANES - 1), _mm512_cvtepu32_epi64(indices))
+    }
+}
+
+/// `out[p] = input[source[p]]`.
+///
+/// # Safety
+/// See the module; `source` as in [`inner_product`], the length a multiple of eight.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn permute(source: &[u32], input: &[u64], out: &mut [u64]) {
+    let o = out.as_mut_ptr();
+    vectors!(source.len(), p, {
+        let (block, lanes) = gather_plan(source, p);
+        store(o.add(p), _mm512_permutexvar_epi64(lanes, load(input.as_ptr().add(block))))
+    });
+}
