@@ -1,8 +1,9 @@
 //! What the inputs and outputs of a program stand for: names, shapes, and where their elements lie in slots.
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use crate::tensor::Shape;
+use crate::tensor::{Shape, Tensor};
 
 /// An input or output tensor of the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,22 @@ pub struct Layout {
     pub digits: Vec<Digit>,
 }
 
+/// Why a tensor cannot be packed or unpacked.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum LayoutError {
+    /// The layout is of another shape.
+    #[error("a tensor of shape {0} does not fit this layout")]
+    Shape(Shape),
+    /// Too few or too many ciphertexts, or of another size.
+    #[error("the layout takes {expected} ciphertexts of {slots} slots")]
+    Ciphertexts {
+        /// How many the layout spans.
+        expected: usize,
+        /// Slots of each.
+        slots: usize,
+    },
+}
+
 /// One term of an address: `((index[dim] / divisor) mod size) · stride`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Digit {
@@ -64,6 +81,52 @@ impl Layout {
     /// Address of the element at `index`.
     pub fn address(&self, index: &[usize]) -> usize {
         self.offset + self.digits.iter().map(|d| (index[d.dim] / d.divisor % d.size) * d.stride).sum::<usize>()
+    }
+    /// The slots of every ciphertext that hold `tensor`; slots without an element are zero.
+    ///
+    /// # Errors
+    /// When an element has no slot in this layout.
+    pub fn pack(&self, tensor: &Tensor) -> Result<Vec<Vec<f64>>, LayoutError> {
+        let places = self.places(tensor.shape())?;
+        let mut period = vec![vec![0.0; self.period]; self.ciphertexts];
+        for ((ciphertext, slot), &x) in places.into_iter().zip(tensor.data()) {
+            period[ciphertext][slot] = f64::from(x);
+        }
+        Ok(period.into_iter().map(|p| p.repeat(self.slots / self.period)).collect())
+    }
+    /// The tensor of `shape` that the slots of `ciphertexts` hold.
+    ///
+    /// # Errors
+    /// When there are fewer ciphertexts or slots than the layout names, or an element has no slot in it.
+    pub fn unpack(&self, ciphertexts: &[Vec<f64>], shape: &Shape) -> Result<Tensor, LayoutError> {
+        if ciphertexts.len() != self.ciphertexts || ciphertexts.iter().any(|c| c.len() != self.slots) {
+            return Err(LayoutError::Ciphertexts { expected: self.ciphertexts, slots: self.slots });
+        }
+        let places = self.places(shape)?;
+        let data: Vec<f32> =
+            places.into_iter().map(|(ciphertext, slot)| ciphertexts[ciphertext][slot] as f32).collect();
+        Ok(Tensor::new(shape.clone(), data))
+    }
+    /// A bound on the addresses of the elements of a tensor of `shape`; none when a digit does not fit the shape or the
+    /// bound overflows.
+    pub fn reach(&self, shape: &Shape) -> Option<usize> {
+        self.digits.iter().try_fold(self.offset, |reach, d| {
+            let extent = shape.0.get(d.dim)?;
+            let top = extent.saturating_sub(1).checked_div(d.divisor)?.min(d.size.checked_sub(1)?);
+            reach.checked_add(top.checked_mul(d.stride)?)
+        })
+    }
+    /// Ciphertext and slot, within the first period, of every element of a tensor of `shape`.
+    fn places(&self, shape: &Shape) -> Result<Vec<(usize, usize)>, LayoutError> {
+        if self.reach(shape).is_none() || self.period == 0 || !self.slots.is_multiple_of(self.period) {
+            return Err(LayoutError::Shape(shape.clone()));
+        }
+        let place = |a: usize| (a / self.slots, a % self.slots);
+        let places: Vec<_> = self.addresses(shape).into_iter().map(place).collect();
+        match places.iter().all(|&(c, s)| c < self.ciphertexts && s < self.period) {
+            true => Ok(places),
+            false => Err(LayoutError::Shape(shape.clone())),
+        }
     }
     /// The addresses of all elements of a tensor of `shape`, in row-major order.
     pub fn addresses(&self, shape: &Shape) -> Vec<usize> {

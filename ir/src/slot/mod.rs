@@ -1,5 +1,6 @@
 //! The `slot` level: vectors of real slots. Layouts are decided, levels and scales are not.
 
+pub mod eval;
 mod ops;
 
 use std::fmt;

@@ -70,7 +70,7 @@ pub(super) fn layouts<D: Dialect>(module: &Module<D>, n: Option<usize>, report: 
 
 /// Every element has an address of its own within the period.
 fn fit(layout: &Layout, port: &Port) -> Result<(), String> {
-    let Layout { slots, ciphertexts, period, offset, ref digits } = *layout;
+    let Layout { slots, ciphertexts, period, ref digits, .. } = *layout;
     if !slots.is_power_of_two() || slots > MAX_SLOTS {
         return Err(format!("{slots} slots are not a power of two of at most {MAX_SLOTS}"));
     }
@@ -86,11 +86,7 @@ fn fit(layout: &Layout, port: &Port) -> Result<(), String> {
         return Err(format!("a digit of dimension {} does not fit {}", d.dim, port.shape));
     }
     // Bounds every address before any is computed, so that hostile strides cannot overflow.
-    let reach = digits.iter().try_fold(offset, |reach, d| {
-        let top = (port.shape.0[d.dim].saturating_sub(1) / d.divisor).min(d.size - 1);
-        reach.checked_add(top.checked_mul(d.stride)?)
-    });
-    if reach.is_none_or(|reach| reach >= 2 * room) {
+    if layout.reach(&port.shape).is_none_or(|reach| reach >= 2 * room) {
         return Err(format!("addresses go beyond its {room} slots"));
     }
     let mut taken = vec![false; room];
