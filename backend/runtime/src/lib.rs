@@ -1,1 +1,23 @@
 //! Plans and their executors: cleartext, noise model, encrypted.
+//!
+//! A [`Plan`] is a program of the `ckks` level with its parameters, constants and key list; it is what `fhec` compiles a
+//! model to and what client and server share. It runs exactly ([`run_clear`]), with modelled noise ([`Simulator`]), or on
+//! ciphertexts. Nothing here can decrypt: this crate does not depend on the one that knows secret keys.
+
+mod error;
+mod keys;
+mod noise;
+mod plan;
+mod simulate;
+mod stats;
+mod tensors;
+
+pub use error::RuntimeError;
+pub use keys::{KeyList, Steps, rotation_in};
+pub use noise::{
+    NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, OpError, Range, RangeEscape, chebyshev_arguments,
+};
+pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Security, engine_params};
+pub use simulate::{Simulated, Simulator, run_clear};
+pub use stats::{OpCounts, TraceEntry, expected_trace, peak_ciphertext_bytes};
+pub use tensors::{pack_inputs, unpack_outputs};

@@ -1,0 +1,71 @@
+//! Why a plan cannot be made, read or run.
+
+use fhec_ckks::CkksError;
+use fhec_ir::ckks::exec::{ClearError, ExecError};
+use fhec_ir::text::ParseError;
+use fhec_ir::verify::VerifyError;
+use miette::Diagnostic;
+use thiserror::Error;
+
+/// What the runtime refuses, and why.
+#[derive(Debug, Error, Diagnostic)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Container(#[from] fhec_container::Error),
+    /// The plan's program is not well-formed text.
+    #[error("{file}: the program cannot be read")]
+    #[diagnostic(help("the plan was not written by fhec, or by an incompatible version: compile the model again"))]
+    Program {
+        /// The plan file.
+        file: String,
+        /// What is wrong with the text.
+        #[source]
+        source: Box<ParseError>,
+    },
+    /// The plan's program breaks a rule of its level.
+    #[error("{file}: the program does not verify: {}", source.listing())]
+    #[diagnostic(help("compile the model again; if that does not help, report the model to the authors"))]
+    Verify {
+        /// The plan file.
+        file: String,
+        /// The violations.
+        #[source]
+        source: Box<VerifyError>,
+    },
+    /// A program that is no plan yet.
+    #[error("{file}: {reason}")]
+    #[diagnostic(help("a plan needs parameters, ports with layouts, and results that are ciphertexts"))]
+    NotAPlan {
+        /// The plan file or function name.
+        file: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// An input tensor does not fit the plan.
+    #[error("input `{port}`: {reason}")]
+    #[diagnostic(help(
+        "give one tensor per input of the plan, of the shape `fhec inspect` shows; a leading dimension of images is allowed"
+    ))]
+    Input {
+        /// The port.
+        port: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A simulated run failed.
+    #[error("simulation: {0}")]
+    Simulation(#[from] ExecError<ClearError>),
+    /// An encrypted run failed.
+    #[error("evaluation: {0}")]
+    Evaluation(#[from] ExecError<CkksError>),
+    /// The engine refused.
+    #[error(transparent)]
+    Engine(#[from] CkksError),
+    /// What ran is not what the plan says.
+    #[error("the executed operations differ from the plan: {0}")]
+    #[diagnostic(help("this is an error in fhec: report it with the plan"))]
+    Trace(String),
+}

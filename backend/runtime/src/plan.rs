@@ -1,0 +1,294 @@
+//! Plans: a `ckks` program with everything a server or a client needs to run it, and their file format.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use fhec_ckks::Params;
+use fhec_container::{Codec, Dtype, Reader, Writer};
+use fhec_ir::text::{Blobs, parse_module, print_with_blobs};
+use fhec_ir::verify::verify;
+use fhec_ir::{Ckks, Digest, Module, ParamSpec, Port, Shape, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::error::RuntimeError;
+use crate::keys::KeyList;
+use crate::stats::OpCounts;
+
+/// Kind of a plan file.
+pub const PLAN_KIND: &str = "plan";
+/// Version of the plan format. Raise it whenever a plan written before would be read differently.
+pub const PLAN_VERSION: u32 = 1;
+const PROGRAM: &str = "program";
+
+/// Where a plan comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Version of fhec that compiled it.
+    pub fhec: String,
+    /// Name of the model.
+    pub model: String,
+    /// blake3 of the model file, in hexadecimal.
+    pub model_digest: String,
+    /// Compiler options that shaped the plan.
+    pub options: BTreeMap<String, String>,
+    /// What the passes reported: approximation errors, ranges, choices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<serde_json::Value>,
+}
+
+/// What the parameters promise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Security {
+    /// Bits of classical security, 0 when the parameters are marked insecure.
+    pub bits: u32,
+    /// log2 of the product of all primes.
+    pub log_qp: f64,
+    /// The bound on it for 128 bits at this ring degree, where one is known.
+    pub max_log_qp: Option<u32>,
+}
+
+/// The JSON part of a plan file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    provenance: Provenance,
+    /// The engine's parameters with their primes.
+    params: Params,
+    security: Security,
+    keys: KeyList,
+    counts: OpCounts,
+    /// Shapes of the constants that are stored as sections, by digest.
+    constants: BTreeMap<String, Vec<usize>>,
+}
+
+/// A compiled model: program, constants, parameters, key list.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    module: Module<Ckks>,
+    provenance: Provenance,
+    params: Params,
+    slots: usize,
+    keys: KeyList,
+    counts: OpCounts,
+}
+
+impl Plan {
+    /// A plan for a lowered program.
+    ///
+    /// # Errors
+    /// When the program does not verify, lacks parameters or ports, or its parameters are insecure without saying so.
+    pub fn new(module: Module<Ckks>, provenance: Provenance) -> Result<Self, RuntimeError> {
+        let name = module.func.name.clone();
+        let params = module.params.as_ref().map(engine_params).transpose()?;
+        Self::checked(&name, module, provenance, params)
+    }
+
+    fn checked(
+        file: &str,
+        module: Module<Ckks>,
+        provenance: Provenance,
+        params: Option<Params>,
+    ) -> Result<Self, RuntimeError> {
+        let not_a_plan = |reason: &str| RuntimeError::NotAPlan { file: file.into(), reason: reason.into() };
+        verify(&module).map_err(|e| RuntimeError::Verify { file: file.into(), source: Box::new(e) })?;
+        let params = params.ok_or_else(|| not_a_plan("the program has no parameters"))?;
+        if module.inputs.is_empty() || module.outputs.is_empty() {
+            return Err(not_a_plan("the program does not say what its inputs and outputs are"));
+        }
+        let layouts = module.inputs.iter().chain(&module.outputs).filter_map(|port| port.layout.as_ref());
+        let slots = layouts.map(|l| l.slots).next().ok_or_else(|| not_a_plan("the ports have no layouts"))?;
+        let keys = KeyList::of(&module, slots);
+        let counts = OpCounts::of(&module, slots);
+        Ok(Self { module, provenance, params, slots, keys, counts })
+    }
+
+    /// The program.
+    pub fn module(&self) -> &Module<Ckks> {
+        &self.module
+    }
+    /// Where the plan comes from.
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+    /// The parameters as the compiler chose them.
+    pub fn spec(&self) -> &ParamSpec {
+        self.module.params.as_ref().expect("checked when the plan was made")
+    }
+    /// The parameters with their primes.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+    /// Slots of every vector in the program; the content of a ciphertext repeats with this period.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+    /// The inputs of the model.
+    pub fn inputs(&self) -> &[Port] {
+        &self.module.inputs
+    }
+    /// The outputs of the model.
+    pub fn outputs(&self) -> &[Port] {
+        &self.module.outputs
+    }
+    /// The evaluation keys it needs.
+    pub fn keys(&self) -> &KeyList {
+        &self.keys
+    }
+    /// Its operations.
+    pub fn counts(&self) -> &OpCounts {
+        &self.counts
+    }
+    /// What its parameters promise.
+    pub fn security(&self) -> Security {
+        Security {
+            bits: if self.params.is_insecure() { 0 } else { 128 },
+            log_qp: self.params.log_qp(),
+            max_log_qp: self.spec().max_log_qp(),
+        }
+    }
+    /// Levels between the highest and the lowest ciphertext.
+    pub fn depth(&self) -> u32 {
+        let levels = || self.module.func.iter().map(|(_, n)| n.ty.level);
+        levels().max().unwrap_or(0) - levels().min().unwrap_or(0)
+    }
+
+    fn write<W>(&self, section: &mut W) -> Result<Manifest, fhec_container::Error>
+    where
+        W: FnMut(&str, Dtype, Bytes<'_>) -> Result<(), fhec_container::Error>,
+    {
+        let (text, blobs) = print_with_blobs(&self.module);
+        section(PROGRAM, Dtype::Text, Bytes::Text(text.as_bytes()))?;
+        let mut constants = BTreeMap::new();
+        for (digest, tensor) in blobs.iter() {
+            let name = hex(digest);
+            section(&constant_section(&name), Dtype::F32, Bytes::Floats(tensor.data()))?;
+            constants.insert(name, tensor.shape().0.clone());
+        }
+        Ok(Manifest {
+            provenance: self.provenance.clone(),
+            params: self.params.clone(),
+            security: self.security(),
+            keys: self.keys.clone(),
+            counts: self.counts.clone(),
+            constants,
+        })
+    }
+
+    /// The plan as a file's bytes: equal plans give equal bytes.
+    ///
+    /// # Errors
+    /// When the report cannot be written as JSON.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, RuntimeError> {
+        let mut writer = Writer::in_memory(PLAN_KIND, PLAN_VERSION)?;
+        let manifest = self.write(&mut |name, dtype, bytes| match bytes {
+            Bytes::Text(text) => writer.section(name, dtype, text, Codec::Zstd),
+            Bytes::Floats(data) => writer.section(name, dtype, data, Codec::Zstd),
+        })?;
+        Ok(writer.into_bytes(&manifest)?)
+    }
+
+    /// Writes the plan to a file; returns the digest of its content.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<Digest, RuntimeError> {
+        let mut writer = Writer::create(path, PLAN_KIND, PLAN_VERSION)?;
+        let manifest = self.write(&mut |name, dtype, bytes| match bytes {
+            Bytes::Text(text) => writer.section(name, dtype, text, Codec::Zstd),
+            Bytes::Floats(data) => writer.section(name, dtype, data, Codec::Zstd),
+        })?;
+        Ok(writer.finish(&manifest)?)
+    }
+
+    /// Reads a plan file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged or of another version, or its program does not verify.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {
+        Self::read(Reader::open(path)?)
+    }
+
+    /// Reads a plan from bytes; `name` stands for them in errors.
+    ///
+    /// # Errors
+    /// As [`Plan::load`].
+    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, RuntimeError> {
+        Self::read(Reader::from_bytes(name, bytes)?)
+    }
+
+    fn read(reader: Reader) -> Result<Self, RuntimeError> {
+        let reader = reader.expect(PLAN_KIND, PLAN_VERSION)?;
+        let file = reader.file().to_string();
+        let malformed = |reason: String| fhec_container::Error::malformed(&file, reason);
+        let manifest: Manifest = reader.manifest()?;
+        let mut blobs = Blobs::default();
+        for (name, shape) in &manifest.constants {
+            let section = reader.section(&constant_section(name))?;
+            let data = section.as_slice::<f32>()?;
+            let shape = Shape(shape.clone());
+            if shape.checked_len() != Some(data.len()) {
+                return Err(malformed(format!("constant {name} of shape {shape} has {} elements", data.len())).into());
+            }
+            if hex(&blobs.insert(Tensor::new(shape, data))) != *name {
+                return Err(malformed(format!("constant {name} is not what its name says")).into());
+            }
+        }
+        let program = reader.section(PROGRAM)?;
+        let module: Module<Ckks> = parse_module(&file, program.as_str()?, &blobs)
+            .map_err(|e| RuntimeError::Program { file: file.clone(), source: Box::new(e) })?;
+        if module.params.as_ref().map(engine_spec).as_ref() != Some(manifest.params.spec()) {
+            return Err(malformed("the program and the plan state different parameters".into()).into());
+        }
+        let plan = Self::checked(&file, module, manifest.provenance, Some(manifest.params))?;
+        if (&plan.keys, &plan.counts) != (&manifest.keys, &manifest.counts) {
+            return Err(malformed("the plan's key list or op counts are not those of its program".into()).into());
+        }
+        Ok(plan)
+    }
+
+    /// Hash of the whole content.
+    ///
+    /// # Errors
+    /// As [`Plan::to_bytes`].
+    pub fn digest(&self) -> Result<Digest, RuntimeError> {
+        Ok(Reader::from_bytes(PLAN_KIND, &self.to_bytes()?)?.digest())
+    }
+}
+
+/// Elements of a section.
+enum Bytes<'a> {
+    Text(&'a [u8]),
+    Floats(&'a [f32]),
+}
+
+fn constant_section(digest: &str) -> String {
+    format!("constant/{digest}")
+}
+
+fn hex(digest: &Digest) -> String {
+    digest.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The engine's form of the compiler's parameters.
+fn engine_spec(spec: &ParamSpec) -> fhec_ckks::ParamSpec {
+    fhec_ckks::ParamSpec {
+        log_n: spec.log_n,
+        first_bits: spec.first_bits,
+        scale_bits: spec.scale_bits,
+        levels: spec.levels,
+        alpha: spec.special,
+        special_bits: spec.special_bits,
+        bootstrap: None,
+        insecure: spec.insecure,
+    }
+}
+
+/// Chooses the primes for the compiler's parameters.
+///
+/// # Errors
+/// When they are out of range, or insecure without saying so.
+pub fn engine_params(spec: &ParamSpec) -> Result<Params, RuntimeError> {
+    Ok(Params::new(engine_spec(spec))?)
+}

@@ -1,0 +1,6 @@
+//! Tests of plans and executors.
+
+mod boundary;
+mod noise;
+mod plan;
+mod programs;

@@ -1,0 +1,114 @@
+//! Plan files.
+
+use std::collections::BTreeMap;
+
+use fhec_container::{Codec, Dtype, Reader, Writer};
+use fhec_ir::Tensor;
+use fhec_ir::text::print_module;
+use fhec_runtime::{KeyList, PLAN_KIND, PLAN_VERSION, Plan, Provenance, peak_ciphertext_bytes, run_clear};
+use proptest::prelude::*;
+
+use crate::programs::{Program, every_op, image, provenance};
+
+#[test]
+fn a_plan_comes_back_as_it_was() {
+    let plan = every_op();
+    let bytes = plan.to_bytes().unwrap();
+    assert_eq!(every_op().to_bytes().unwrap(), bytes, "the same program gives the same bytes");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plan.fhe");
+    let digest = plan.save(&path).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    let back = Plan::load(&path).unwrap();
+    assert_eq!(back.digest().unwrap(), digest);
+    assert_eq!(back.to_bytes().unwrap(), bytes);
+    assert_eq!(print_module(back.module()), print_module(plan.module()));
+    assert_eq!(run_clear(&back, &[image(1)]).unwrap(), run_clear(&plan, &[image(1)]).unwrap());
+    assert_eq!(back.provenance(), &provenance());
+    let other = Provenance { model: "other".into(), ..provenance() };
+    let other = Plan::new(plan.module().clone(), other).unwrap();
+    assert_ne!(other.digest().unwrap(), digest);
+}
+
+#[test]
+fn the_key_list_has_the_highest_level_of_every_use() {
+    let plan = every_op();
+    // Linear at 5: giants 8 and -8 = 56, babies 1, 9-8 = 1, -3+8 = 5; linear at 1: 5 and 6; rotation by -2 = 62 at 2.
+    let rotations = BTreeMap::from([(1, 5), (5, 5), (6, 1), (8, 5), (56, 5), (62, 2)]);
+    assert_eq!(plan.keys(), &KeyList { relinearization: Some(4), conjugation: None, rotations });
+    let counts = plan.counts();
+    assert_eq!((counts.rotations, counts.key_switches, counts.products, counts.plain_products), (7, 9, 2, 7));
+    assert_eq!(counts.ops["rescale"], 4);
+    assert_eq!(plan.depth(), 5);
+}
+
+#[test]
+fn the_peak_counts_what_lives_together() {
+    let (mut p, x) = Program::new(1);
+    let y = p.chebyshev2(x);
+    let plan = p.plan(y);
+    // At the product: the input (2 parts, 2 limbs) and the product (3 parts, 2 limbs); then the product and its
+    // relinearisation (2 parts).
+    assert_eq!(peak_ciphertext_bytes(plan.module(), 2048), (4 + 6) * 2048 * 8);
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_named() {
+    let plan = every_op();
+    let error = run_clear(&plan, &[]).unwrap_err();
+    assert_eq!(error.to_string(), "input `image`: 0 tensors were given for 1 inputs");
+    let error = run_clear(&plan, &[Tensor::full([1, 21], 0.0)]).unwrap_err();
+    assert_eq!(error.to_string(), "input `image`: the tensor is 1x21, the plan takes 1x20");
+    let error = run_clear(&plan, &[Tensor::full([1, 20], f32::NAN)]).unwrap_err();
+    assert_eq!(error.to_string(), "input `image`: element 0 is NaN");
+    assert!(run_clear(&plan, &[image(0).reshaped([20])]).is_ok(), "the batch dimension may be left out");
+}
+
+/// The plan's file with its program text edited and every hash made right again.
+fn forged(edit: impl Fn(&str) -> String) -> Vec<u8> {
+    let bytes = every_op().to_bytes().unwrap();
+    let reader = Reader::from_bytes("x", &bytes).unwrap();
+    let mut writer = Writer::in_memory(PLAN_KIND, PLAN_VERSION).unwrap();
+    for s in reader.sections() {
+        let section = reader.section(&s.name).unwrap();
+        if s.dtype == Dtype::Text {
+            writer.section(&s.name, s.dtype, edit(section.as_str().unwrap()).as_bytes(), Codec::Zstd).unwrap();
+        } else {
+            writer.section(&s.name, s.dtype, &section, Codec::Zstd).unwrap();
+        }
+    }
+    writer.into_bytes(&reader.manifest::<serde_json::Value>().unwrap()).unwrap()
+}
+
+#[test]
+fn programs_edited_behind_the_hashes_are_refused() {
+    let error = |edit: fn(&str) -> String| Plan::from_bytes("p.fhe", &forged(edit)).unwrap_err().to_string();
+    assert!(Plan::from_bytes("p.fhe", &forged(str::to_string)).is_ok());
+    assert!(error(|t| t.replace("ckks.neg", "ckks.nonsense")).contains("cannot be read"));
+    assert!(error(|t| t.replace("levels = 5", "levels = 6")).contains("different parameters"));
+    assert!(error(|t| t.replace("{by = -2}", "{by = -4}")).contains("key list"));
+    let lied = error(|t| t.replacen(": ct<4> loc", ": ct<3> loc", 1));
+    assert!(lied.contains("ct<3>") || lied.contains("cannot be read"), "{lied}");
+}
+
+#[test]
+fn a_newer_plan_is_refused_with_its_version() {
+    let mut bytes = every_op().to_bytes().unwrap();
+    bytes[12] += 1;
+    assert!(Plan::from_bytes("p.fhe", &bytes).is_err(), "the hash no longer matches");
+    let writer = Writer::in_memory(PLAN_KIND, PLAN_VERSION + 1).unwrap();
+    let newer = writer.into_bytes(&()).unwrap();
+    let error = Plan::from_bytes("p.fhe", &newer).unwrap_err();
+    assert!(error.to_string().contains("format version 2, this program reads version 1"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_flipped_bit_is_an_error(at in any::<prop::sample::Index>(), bit in 0..8u32) {
+        let mut bytes = every_op().to_bytes().unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert!(Plan::from_bytes("p.fhe", &bytes).is_err());
+    }
+}

@@ -1,0 +1,88 @@
+//! Small programs that use every op the executors have.
+
+use fhec_ir::ckks::{CkksOp, CtTy};
+use fhec_ir::{Ckks, Digit, F64, Layout, Loc, Module, ParamSpec, Port, Shape, Tensor, Value};
+use fhec_runtime::{Plan, Provenance};
+
+pub const SLOTS: usize = 64;
+
+pub fn spec() -> ParamSpec {
+    ParamSpec { log_n: 11, first_bits: 49, scale_bits: 40, levels: 5, special_bits: 49, special: 2, insecure: true }
+}
+
+fn port(name: &str, len: usize, period: usize) -> Port {
+    let digits = vec![Digit { dim: 1, divisor: 1, size: len, stride: 1 }];
+    let layout = Layout { slots: SLOTS, ciphertexts: 1, period, offset: 0, digits };
+    Port { name: name.into(), shape: Shape(vec![1, len]), layout: Some(layout) }
+}
+
+/// Builds a module op by op.
+pub struct Program(pub Module<Ckks>);
+
+impl Program {
+    pub fn new(level: u32) -> (Self, Value) {
+        let mut m = Module::new("main");
+        m.params = Some(spec());
+        let x = m.func.add_param(CtTy::at(level), Loc::onnx("image"));
+        (Self(m), x)
+    }
+    pub fn push<const N: usize>(&mut self, op: CkksOp, operands: [Value; N]) -> Value {
+        self.0.push(op, operands, Loc::onnx("layer")).unwrap()
+    }
+    pub fn rescale(&mut self, x: Value) -> Value {
+        self.push(CkksOp::Rescale {}, [x])
+    }
+    /// 2x² - 1
+    pub fn chebyshev2(&mut self, x: Value) -> Value {
+        let y = self.push(CkksOp::Mul {}, [x, x]);
+        let y = self.push(CkksOp::Relinearize {}, [y]);
+        let y = self.rescale(y);
+        let y = self.push(CkksOp::MulInt { by: 2 }, [y]);
+        self.push(CkksOp::AddScalar { value: F64(-1.0) }, [y])
+    }
+    pub fn linear(&mut self, x: Value, rotations: &[i64], giants: &[i64], at: u32) -> Value {
+        let data: Vec<f32> = (0..rotations.len() * SLOTS).map(|i| ((i * 37 % 101) as f32 - 50.0) / 250.0).collect();
+        let diagonals = self.0.consts.insert("diagonals", Tensor::new([rotations.len(), SLOTS], data));
+        let op = CkksOp::Linear { rotations: rotations.into(), giants: giants.into(), diagonals, at };
+        let y = self.push(op, [x]);
+        self.rescale(y)
+    }
+    pub fn plan(mut self, result: Value) -> Plan {
+        self.0.func.set_results([result]);
+        self.0.inputs = vec![port("image", 20, 32)];
+        self.0.outputs = vec![port("logits", 10, SLOTS)];
+        Plan::new(self.0, provenance()).unwrap()
+    }
+}
+
+pub fn provenance() -> Provenance {
+    Provenance { fhec: "0.1.0".into(), model: "tiny".into(), model_digest: "00".into(), ..Provenance::default() }
+}
+
+/// One of each op but conjugation and bootstrap.
+pub fn every_op() -> Plan {
+    let (mut p, x) = Program::new(5);
+    let a = p.linear(x, &[0, 1, 9, -3], &[0, 0, 8, -8], 5);
+    let bias: Vec<f32> = (0..SLOTS).map(|i| i as f32 / 640.0).collect();
+    let bias = p.0.consts.insert("bias", Tensor::new([SLOTS], bias));
+    let a = p.push(CkksOp::AddPlain { value: bias }, [a]);
+    let t = p.chebyshev2(a);
+    let a3 = p.push(CkksOp::LevelDrop { to: 3 }, [a]);
+    let cross = p.push(CkksOp::Mul {}, [a3, t]);
+    let cross = p.push(CkksOp::Relinearize {}, [cross]);
+    let scaled = p.push(CkksOp::MulScalar { value: F64(0.75), at: 3 }, [a]);
+    let sum = p.push(CkksOp::Add {}, [cross, scaled]);
+    let masked = p.push(CkksOp::MulPlain { value: bias, at: 3 }, [t]);
+    let sum = p.push(CkksOp::Sub {}, [sum, masked]);
+    let y = p.rescale(sum);
+    let r = p.push(CkksOp::Rotate { by: -2 }, [y]);
+    let r = p.push(CkksOp::Neg {}, [r]);
+    let y = p.push(CkksOp::Add {}, [y, r]);
+    let y = p.linear(y, &[5, 6], &[0, 0], 1);
+    p.plan(y)
+}
+
+pub fn image(seed: usize) -> Tensor {
+    let data: Vec<f32> = (0..20).map(|i| (((i + 3 * seed) * 29 % 41) as f32 - 20.0) / 20.0).collect();
+    Tensor::new([1, 20], data)
+}
