@@ -1,0 +1,116 @@
+//! Everything computed once from the parameters.
+
+use crate::encode::{Fft, Plaintext};
+use crate::error::{CkksError, Result};
+use crate::params::Params;
+use fhec_ring::{Isa, KeySwitcher, ModDown, Ring, Scratch};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// The tables of one parameter set: transforms, encoding, key switching; and the arena of temporary buffers.
+///
+/// Shared by evaluators, encoders and the client. Work runs on the `rayon` pool the caller is in
+/// (`ThreadPool::install`); results do not depend on its size.
+#[derive(Debug)]
+pub struct Context {
+    params: Params,
+    ring: Ring,
+    fft: Fft,
+    scratch: Scratch,
+    switchers: Mutex<BTreeMap<(usize, usize), Arc<KeySwitcher>>>,
+    rescalers: Vec<OnceLock<Arc<ModDown>>>,
+}
+
+impl Context {
+    /// Builds the tables with the best kernels of this machine.
+    pub fn new(params: Params) -> Result<Arc<Self>> {
+        Self::with_isa(params, Isa::detect())
+    }
+
+    /// Builds the tables for one instruction set (lowered to one the machine has).
+    pub fn with_isa(params: Params, isa: Isa) -> Result<Arc<Self>> {
+        let primes: Vec<u64> = params.q().iter().chain(params.p()).copied().collect();
+        let ring = Ring::new(params.log_n(), &primes, isa)?;
+        let fft = Fft::new(params.max_slots());
+        let rescalers = (0..params.q().len()).map(|_| OnceLock::new()).collect();
+        let (scratch, switchers) = (Scratch::new(), Mutex::default());
+        Ok(Arc::new(Self { params, ring, fft, scratch, switchers, rescalers }))
+    }
+
+    /// The parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The ring over `q_0..`, then the special primes.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The arena of temporary buffers.
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
+    }
+
+    pub(crate) fn fft(&self) -> &Fft {
+        &self.fft
+    }
+
+    /// Ring index of special prime `i`.
+    pub fn special(&self, i: usize) -> usize {
+        self.params.q().len() + i
+    }
+
+    /// Tables for key switching at `level` with a key of `alpha` special primes.
+    pub fn switcher(&self, level: usize, alpha: usize) -> Result<Arc<KeySwitcher>> {
+        let mut cache = self.switchers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = cache.get(&(level, alpha)) {
+            return Ok(found.clone());
+        }
+        let special = self.special(0)..self.special(alpha);
+        let built = Arc::new(KeySwitcher::new(&self.ring, level + 1, special, alpha)?);
+        cache.insert((level, alpha), built.clone());
+        Ok(built)
+    }
+
+    /// Tables to divide by `q_level`.
+    pub(crate) fn rescaler(&self, level: usize) -> Result<&ModDown> {
+        let slot = self.rescalers.get(level).filter(|_| level > 0).ok_or(CkksError::Level {
+            op: "rescale",
+            level,
+            max: self.params.top_level(),
+        })?;
+        if let Some(found) = slot.get() {
+            return Ok(found);
+        }
+        let keep: Vec<usize> = (0..level).collect();
+        let built = Arc::new(ModDown::new(&self.ring, &keep, &[level])?);
+        Ok(slot.get_or_init(|| built))
+    }
+
+    /// Residues of a plaintext modulo prime `index` of the ring, in evaluation form.
+    pub(crate) fn plain_limb(&self, plain: &Plaintext, index: usize, out: &mut [u64]) {
+        self.coefficient_limb(&plain.coefficients, index, out);
+        if plain.shift > 0 {
+            let limb = self.ring.limb(index);
+            let factor = limb.modulus().reduce_u64(1 << plain.shift);
+            limb.mul_scalar_assign(out, factor);
+        }
+    }
+
+    /// Residues modulo prime `index`, in evaluation form, of the polynomial in `X^(N/len)` with these coefficients.
+    pub(crate) fn coefficient_limb(&self, coefficients: &[i64], index: usize, out: &mut [u64]) {
+        let limb = self.ring.limb(index);
+        let gap = out.len() / coefficients.len();
+        if gap == 1 {
+            limb.reduce_signed(coefficients, out);
+        } else {
+            out.fill(0);
+            let m = limb.modulus();
+            for (slot, &c) in out.iter_mut().step_by(gap).zip(coefficients) {
+                *slot = m.reduce_i64(c);
+            }
+        }
+        limb.forward(out);
+    }
+}

@@ -1,0 +1,8 @@
+//! Between slots and plaintext polynomials.
+
+mod fft;
+mod plaintext;
+
+pub use plaintext::{Plaintext, Role};
+
+pub(crate) use fft::{Fft, reverse};

@@ -1,0 +1,146 @@
+//! The key file: an index, and one aligned section per key, mapped and read at first use.
+
+use super::set::{Entry, KeySet, Store};
+use super::switching::{Shape, SwitchingKey};
+use crate::context::Context;
+use crate::error::{CkksError, Digest, KeyName, Result};
+use fhec_container::{Codec, Dtype, FileWriter, Reader, Section, Writer};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+const KIND: &str = "evaluation-keys";
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    params: Digest,
+    insecure: bool,
+    key: Digest,
+    keys: Vec<Listed>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    name: KeyName,
+    level: usize,
+    alpha: usize,
+    seed: String,
+}
+
+fn format(e: impl std::fmt::Display) -> CkksError {
+    CkksError::Format { what: "evaluation key file", reason: e.to_string() }
+}
+
+/// Writes a key file key by key, so that no more than one key is in memory.
+pub struct KeySetWriter {
+    writer: FileWriter,
+    manifest: Manifest,
+}
+
+impl KeySetWriter {
+    /// Starts a file for keys of the secret key with id `key`.
+    ///
+    /// # Errors
+    /// When the file cannot be created.
+    pub fn create(ctx: &Context, path: impl AsRef<Path>, key: Digest) -> Result<Self> {
+        let writer = Writer::create(path, KIND, VERSION).map_err(format)?;
+        let (params, insecure) = (ctx.params().digest(), ctx.params().is_insecure());
+        Ok(Self { writer, manifest: Manifest { params, insecure, key, keys: Vec::new() } })
+    }
+
+    /// Appends a key.
+    ///
+    /// # Errors
+    /// A second key of the same name, or a failed write.
+    pub fn push(&mut self, key: &SwitchingKey) -> Result<()> {
+        let section = section_name(key.name());
+        self.writer.section(&section, Dtype::U64, key.stored_half(), Codec::Raw).map_err(format)?;
+        let seed = key.seed().iter().map(|b| format!("{b:02x}")).collect();
+        let listed = Listed { name: key.name(), level: key.level(), alpha: key.alpha(), seed };
+        self.manifest.keys.push(listed);
+        Ok(())
+    }
+
+    /// Completes the file.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn finish(self) -> Result<()> {
+        self.writer.finish(&self.manifest).map_err(format)?;
+        Ok(())
+    }
+}
+
+impl KeySet {
+    /// Maps a key file; keys are read and checked when first used.
+    ///
+    /// # Errors
+    /// Anything but a whole file of keys under the same parameters.
+    pub fn open(ctx: &Context, path: impl AsRef<Path>) -> Result<Self> {
+        Self::from_reader(ctx, Reader::open(path).map_err(format)?)
+    }
+
+    /// Reads a key file from bytes; `name` stands for them in errors.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(ctx: &Context, name: &str, bytes: &[u8]) -> Result<Self> {
+        Self::from_reader(ctx, Reader::from_bytes(name, bytes).map_err(format)?)
+    }
+
+    fn from_reader(ctx: &Context, reader: Reader) -> Result<Self> {
+        let reader = reader.expect(KIND, VERSION).map_err(format)?.with_limit(u64::MAX);
+        let manifest: Manifest = reader.manifest().map_err(format)?;
+        ctx.params().check_digest("the evaluation key file", manifest.params)?;
+        let mut set = Self::new(ctx, manifest.key);
+        let n = ctx.params().n();
+        for listed in manifest.keys {
+            let name = listed.name;
+            let shape = Shape::new(ctx.params(), listed.level)?;
+            if shape.alpha != listed.alpha {
+                return Err(format(format_args!("the key for {name} has {} limbs per digit", listed.alpha)));
+            }
+            let seed = parse_seed(&listed.seed).ok_or_else(|| format(format_args!("the seed for {name} is damaged")))?;
+            let section = section_name(name);
+            let stored = reader.sections().iter().find(|s| s.name == section);
+            if stored.is_none_or(|s| s.len != shape.len(n) as u64 * 8 || s.codec != Codec::Raw) {
+                return Err(format(format_args!("the key for {name} is absent or of the wrong size")));
+            }
+            let store = Store::File { reader: reader.clone(), section };
+            if set.entries.insert(name, Entry { shape, seed, store }).is_some() {
+                return Err(format(format_args!("the key for {name} is listed twice")));
+            }
+        }
+        Ok(set)
+    }
+}
+
+/// The stored half of a key, its hash and the range of its residues checked.
+pub(super) fn load(reader: &Reader, section: &str, shape: Shape, n: usize) -> Result<Section> {
+    let section = reader.section(section).map_err(format)?;
+    let residues = section.as_slice::<u64>().map_err(format)?;
+    if residues.len() != shape.len(n) {
+        return Err(format(format_args!("a key has {} residues, {} are needed", residues.len(), shape.len(n))));
+    }
+    Ok(section)
+}
+
+fn section_name(name: KeyName) -> String {
+    match name {
+        KeyName::Relin => "relin".into(),
+        KeyName::Conj => "conj".into(),
+        KeyName::Rotation(r) => format!("rotation/{r}"),
+        KeyName::ToSparse => "to-sparse".into(),
+        KeyName::FromSparse => "from-sparse".into(),
+    }
+}
+
+fn parse_seed(text: &str) -> Option<[u8; 32]> {
+    let mut out = [0; 32];
+    let (low, high) = (text.get(..32)?, text.get(32..)?);
+    out[..16].copy_from_slice(&Digest::from_hex(low)?.0);
+    out[16..].copy_from_slice(&Digest::from_hex(high)?.0);
+    Some(out)
+}
