@@ -1,5 +1,7 @@
 //! The negacyclic number theoretic transform of one prime.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod portable;
 
 use crate::error::RingError;
@@ -22,6 +24,8 @@ pub struct Ntt {
 #[derive(Debug)]
 enum Tables {
     Portable(portable::Tables),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Tables),
 }
 
 impl Ntt {
@@ -30,7 +34,14 @@ impl Ntt {
         let refused = RingError::NotNttPrime { q: modulus.value(), order: 2 << log_n };
         let n_inverse = modulus.inv(modulus.reduce_u64(1 << log_n)).ok_or(refused)?;
         let powers = bit_reversed_powers(&modulus, log_n, psi);
-        let tables = Tables::Portable(portable::Tables::new(&modulus, &powers));
+        let inverse_powers = mirrored_inverses(&modulus, &powers);
+        let tables = match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Ifma if log_n >= avx512::Tables::MIN_LOG_N => {
+                Tables::Avx512(avx512::Tables::new(&modulus, &powers, &inverse_powers))
+            }
+            _ => Tables::Portable(portable::Tables::new(&modulus, &powers, &inverse_powers)),
+        };
         Ok(Self { log_n, modulus, isa, n_inverse, tables })
     }
 
@@ -54,6 +65,9 @@ impl Ntt {
         assert_eq!(a.len(), 1 << self.log_n);
         match &self.tables {
             Tables::Portable(t) => t.forward(&self.modulus, a),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: such tables are built only for a supported instruction set; the length is N.
+            Tables::Avx512(t) => unsafe { t.forward(&self.modulus, a) },
         }
     }
 
@@ -78,6 +92,9 @@ impl Ntt {
         assert_eq!(a.len(), 1 << self.log_n);
         match &self.tables {
             Tables::Portable(t) => t.inverse(&self.modulus, a, factor),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: such tables are built only for a supported instruction set; the length is N.
+            Tables::Avx512(t) => unsafe { t.inverse(&self.modulus, a, factor) },
         }
     }
 }
@@ -93,4 +110,18 @@ fn bit_reversed_powers(m: &Modulus, log_n: u32, psi: u64) -> Vec<u64> {
         power = m.mul_shoup(power, psi, shoup);
     }
     powers
+}
+
+/// `psi^-brv(i)` from `powers[i] = psi^brv(i)`: within a layer `brv` of `i` and of its mirror image add up to `N`, and
+/// `psi^N = -1`.
+fn mirrored_inverses(m: &Modulus, powers: &[u64]) -> Vec<u64> {
+    let mut inverses = vec![1; powers.len()];
+    let mut layer = 1;
+    while layer < powers.len() {
+        for i in layer..2 * layer {
+            inverses[i] = m.neg(powers[3 * layer - 1 - i]);
+        }
+        layer *= 2;
+    }
+    inverses
 }

@@ -20,20 +20,10 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// `powers[i] = psi^brv(i)`.
-    pub(super) fn new(m: &Modulus, powers: &[u64]) -> Self {
-        let root = |w: u64| Root { w, shoup: m.shoup(w) };
-        let forward = powers.iter().map(|&w| root(w)).collect();
-        // psi^-brv(i) for i in [t, 2t) is -psi^brv(j) for the j mirrored in [t, 2t): brv(i) + brv(j) = N.
-        let mut inverse = vec![root(1); powers.len()];
-        let mut t = 1;
-        while t < powers.len() {
-            for i in t..2 * t {
-                inverse[i] = root(m.neg(powers[3 * t - 1 - i]));
-            }
-            t *= 2;
-        }
-        Self { forward, inverse }
+    /// `powers[i] = psi^brv(i)`, `inverse_powers[i] = psi^-brv(i)`.
+    pub(super) fn new(m: &Modulus, powers: &[u64], inverse_powers: &[u64]) -> Self {
+        let roots = |powers: &[u64]| powers.iter().map(|&w| Root { w, shoup: m.shoup(w) }).collect();
+        Self { forward: roots(powers), inverse: roots(inverse_powers) }
     }
 
     pub(super) fn forward(&self, m: &Modulus, a: &mut [u64]) {
