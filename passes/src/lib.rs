@@ -2,6 +2,7 @@
 
 pub mod approx;
 pub mod approximate;
+pub mod pack;
 mod pass;
 
 pub use fhec_ir::Issue;

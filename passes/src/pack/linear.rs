@@ -1,0 +1,153 @@
+//! The linear `nn` ops on affine values.
+
+use fhec_ir::nn::{Nn, NnOp, PadMode};
+use fhec_ir::{Issue, Node, OpInfo, Shape};
+
+use super::affine::Affine;
+use super::layout::Digits;
+use super::maps::{self, Windows};
+use super::sparse::Sparse;
+
+fn dim(axis: i64, rank: usize) -> usize {
+    if axis < 0 { (axis + rank as i64) as usize } else { axis as usize }
+}
+
+/// The value repeated to `shape`.
+pub(super) fn broadcast(a: &Affine, shape: &Shape, hints: Vec<Digits>) -> Affine {
+    if a.shape == *shape {
+        return Affine { hints, ..a.clone() };
+    }
+    if a.shape.len() == shape.len() {
+        return Affine { shape: shape.clone(), hints, ..a.clone() };
+    }
+    a.mapped(&maps::expand(&a.shape, shape), shape.clone(), hints)
+}
+
+/// Number of weights of the op's map of its first operand, when it mixes elements.
+pub(super) fn mixing_nnz(op: &NnOp, operands: &[Affine], out: &Shape) -> Option<usize> {
+    match op {
+        NnOp::Conv { .. } => {
+            let w = &operands[1].shape;
+            Some(out.len() * w.0[1..].iter().product::<usize>())
+        }
+        NnOp::MatMul {} => {
+            let inner =
+                if operands[1].is_constant() { operands[0].shape.0.last() } else { operands[1].shape.0.first() };
+            Some(out.len() * inner.copied().unwrap_or(1))
+        }
+        _ => None,
+    }
+}
+
+/// An estimate of the weights of a mixing map with `outer` weights and `rows` results after `inner`.
+pub(super) fn composed_nnz(inner: &Affine, outer: usize, rows: usize) -> usize {
+    let per_row = inner.nnz().div_ceil(inner.shape.len().max(1));
+    outer.saturating_mul(per_row).min(rows.saturating_mul(inner.columns()))
+}
+
+/// The result of linear op `node`.
+pub(super) fn apply(node: &Node<Nn>, operands: &[Affine], hints: Vec<Digits>) -> Result<Affine, Issue> {
+    let out = &node.ty.0;
+    let x = &operands[0];
+    let through = |map: Sparse| x.mapped(&map, out.clone(), hints.clone());
+    let same = |a: Affine| Affine { shape: out.clone(), hints: hints.clone(), ..a };
+    Ok(match &node.op {
+        NnOp::Conv { strides, pads, dilations, groups } => {
+            let w = &operands[1];
+            let windows = Windows { kernel: &w.shape.0[2..], strides, pads, dilations };
+            let y = through(maps::conv(&x.shape, out, &w.bias, *groups as usize, &windows));
+            let per_filter: usize = out.0[2..].iter().product();
+            match operands.get(2) {
+                Some(b) => y.rescaled(|_| 1.0, |e| b.bias[e / per_filter % out.0[1]]),
+                None => y,
+            }
+        }
+        NnOp::MatMul {} if operands[1].is_constant() => {
+            through(maps::matmul(&x.shape, &operands[1].shape, out, &operands[1].bias, true))
+        }
+        NnOp::MatMul {} if x.is_constant() => {
+            let b = &operands[1];
+            b.mapped(&maps::matmul(&x.shape, &b.shape, out, &x.bias, false), out.clone(), hints.clone())
+        }
+        NnOp::BatchNorm { epsilon } => {
+            let inner: usize = out.0[2..].iter().product();
+            let channel = |e: usize| e / inner % out.0[1];
+            let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|k| &operands[k].bias);
+            let factor = |c: usize| scale[c] / (variance[c] + epsilon.0).sqrt();
+            same(x.rescaled(|e| factor(channel(e)), |e| bias[channel(e)] - mean[channel(e)] * factor(channel(e))))
+        }
+        NnOp::Add {} | NnOp::Sub {} => {
+            let a = broadcast(x, out, hints.clone());
+            let b = broadcast(&operands[1], out, hints.clone());
+            let b = if matches!(node.op, NnOp::Sub {}) { b.rescaled(|_| -1.0, |_| 0.0) } else { b };
+            same(a.plus(&b))
+        }
+        NnOp::Mul {} => {
+            let (value, factor) = if x.is_constant() { (&operands[1], x) } else { (x, &operands[1]) };
+            let factor = broadcast(factor, out, Vec::new());
+            broadcast(value, out, hints.clone()).rescaled(|e| factor.bias[e], |_| 0.0)
+        }
+        NnOp::Div {} => {
+            let divisor = broadcast(&operands[1], out, Vec::new());
+            if divisor.bias.contains(&0.0) {
+                return Err(Issue::new(
+                    &node.loc,
+                    node.op.mnemonic(),
+                    "division by zero",
+                    "check the model's constants",
+                ));
+            }
+            broadcast(x, out, hints.clone()).rescaled(|e| 1.0 / divisor.bias[e], |_| 0.0)
+        }
+        NnOp::Neg {} => same(x.rescaled(|_| -1.0, |_| 0.0)),
+        NnOp::AvgPool { kernel, strides, pads, dilations, count_include_pad, .. } => {
+            let kernel: Vec<usize> = kernel.iter().map(|&k| k as usize).collect();
+            let windows = Windows { kernel: &kernel, strides, pads, dilations };
+            through(maps::avg_pool(&x.shape, out, &windows, *count_include_pad))
+        }
+        NnOp::ReduceMean { axes, .. } | NnOp::ReduceSum { axes, .. } => {
+            let axes: Vec<usize> = axes.iter().map(|&a| dim(a, x.shape.rank())).collect();
+            let count: usize = axes.iter().map(|&a| x.shape.0[a]).product();
+            let factor = if matches!(node.op, NnOp::ReduceMean { .. }) { 1.0 / count as f64 } else { 1.0 };
+            through(maps::reduce(&x.shape, &axes, factor))
+        }
+        NnOp::Reshape { .. } => same(x.clone()),
+        NnOp::Transpose { perm } => {
+            let perm: Vec<usize> = perm.iter().map(|&p| dim(p, x.shape.rank())).collect();
+            through(maps::transpose(&x.shape, &perm))
+        }
+        NnOp::Slice { starts, steps, .. } => through(maps::slice(&x.shape, out, starts, steps)),
+        NnOp::Pad { pads, mode, value } => {
+            let begin = &pads[..x.shape.rank()];
+            let map = maps::pad(&x.shape, out, begin, |i, extent| match mode {
+                PadMode::Constant => (0..extent).contains(&i).then_some(i),
+                PadMode::Edge => Some(i.clamp(0, extent - 1)),
+                PadMode::Wrap => Some(i.rem_euclid(extent)),
+                PadMode::Reflect => {
+                    let period = (2 * (extent - 1)).max(1);
+                    let i = i.rem_euclid(period);
+                    Some(i.min(period - i).min(extent - 1))
+                }
+            });
+            let padding: Vec<f64> =
+                (0..map.rows()).map(|r| if map.row(r).next().is_none() { value.0 } else { 0.0 }).collect();
+            through(map).rescaled(|_| 1.0, |e| padding[e])
+        }
+        NnOp::Concat { axis } => {
+            let shapes: Vec<Shape> = operands.iter().map(|a| a.shape.clone()).collect();
+            let axis = dim(*axis, out.rank());
+            let mut parts = operands
+                .iter()
+                .enumerate()
+                .map(|(k, a)| a.mapped(&maps::concat(&shapes, k, axis, out), out.clone(), hints.clone()));
+            let first = parts.next().unwrap_or_else(|| Affine::constant(out.clone(), vec![0.0; out.len()]));
+            same(parts.fold(first, |sum, part| sum.plus(&part)))
+        }
+        NnOp::Gather { axis, indices, .. } => through(maps::gather(&x.shape, dim(*axis, x.shape.rank()), indices)),
+        NnOp::Expand { .. } => broadcast(x, out, hints.clone()),
+        op => {
+            let reason = format!("`{}` has no form on packed slots", op.mnemonic());
+            return Err(Issue::new(&node.loc, op.mnemonic(), reason, "remove the node or compute it in the clear"));
+        }
+    })
+}

@@ -1,0 +1,146 @@
+//! `pack`: from tensors to slots.
+//!
+//! Every linear op is a sparse matrix on tensor elements; chains of them between two nonlinear ops are multiplied out and
+//! become one sum of diagonals over packed slots, hence one level. The steps:
+//!
+//! 1. [`hints`]: how ops carry layouts from operand to result, so that a strided convolution keeps its operand's pixel grid.
+//! 2. [`packer`]: walks the module, keeps values as affine maps of what is already in slots ([`affine`]), and puts a value
+//!    into slots when a polynomial, a product of ciphertexts or a result asks for it. The map of a polynomial's interval to
+//!    `[-1, 1]` is part of that affine map and costs nothing.
+//! 3. [`transform`]: the diagonals between two layouts, and [`cost`]: their baby and giant steps. Of the candidate layouts
+//!    the one with the cheapest transform is taken.
+//!
+//! Slots without an element hold zero after a linear transform; whatever a polynomial makes of that zero is known, and is
+//! subtracted again where it would reach a sum.
+
+mod affine;
+mod cost;
+mod hints;
+mod layout;
+mod linear;
+mod maps;
+mod packer;
+mod reject;
+mod sparse;
+mod transform;
+
+use fhec_ir::nn::NnOp;
+use fhec_ir::{Entity, Issue, Module, Nn, OpInfo, Slot, Value};
+
+pub use cost::LinearCost;
+
+use crate::pass::{Lower, PassError};
+
+/// The pass `pack`.
+#[derive(Clone, Debug)]
+pub struct Pack {
+    /// Most slots of one ciphertext, a power of two (half the ring degree). Fewer are used when every tensor fits.
+    pub max_slots: usize,
+    /// What rotations and diagonals cost.
+    pub cost: LinearCost,
+}
+
+/// A packed module and what was decided on the way that a user should know.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// The module.
+    pub module: Module<Slot>,
+    /// Remarks, one sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Pack {
+    /// Packing into ciphertexts of at most `max_slots` slots.
+    pub fn new(max_slots: usize) -> Self {
+        Self { max_slots, cost: LinearCost::default() }
+    }
+
+    /// Packs `module`.
+    ///
+    /// # Errors
+    /// Every node that has no form on packed slots, with the repair a user could make.
+    pub fn pack(&self, module: &Module<Nn>) -> Result<Packed, PassError> {
+        let error = |issues| PassError { pass: NAME, issues };
+        if !self.max_slots.is_power_of_two() {
+            let reason = format!("{} slots: the number of slots is a power of two", self.max_slots);
+            return Err(error(vec![Issue::new(&Default::default(), "module", reason, "choose a power of two")]));
+        }
+        let softmax = trailing_softmax(module);
+        let encrypted = reject::encrypted(module);
+        let issues = reject::issues(module, &encrypted, &softmax);
+        if !issues.is_empty() {
+            return Err(error(issues));
+        }
+        let slots = slots_needed(module, &encrypted).min(self.max_slots);
+        let module_out = packer::run(module, &encrypted, &softmax, slots, &self.cost).map_err(|i| error(vec![i]))?;
+        let notes = softmax
+            .iter()
+            .map(|&v| {
+                let name = module.func.node(v).loc.name();
+                format!("softmax `{name}` at the end is left to the client: the encrypted result is its logits")
+            })
+            .collect();
+        Ok(Packed { module: module_out, notes })
+    }
+}
+
+const NAME: &str = "pack";
+
+impl Lower<Nn, Slot> for Pack {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+    fn run(&self, module: &Module<Nn>) -> Result<Module<Slot>, PassError> {
+        self.pack(module).map(|p| p.module)
+    }
+}
+
+/// Softmax nodes that only feed results: left out, since they do not change the order of the logits.
+fn trailing_softmax(module: &Module<Nn>) -> Vec<Value> {
+    let func = &module.func;
+    let uses = func.use_counts();
+    let as_result = |v: Value| func.results().iter().filter(|&&r| r == v).count() as u32;
+    func.iter()
+        .filter(|(v, node)| {
+            matches!(node.op, NnOp::Softmax { .. }) && as_result(*v) > 0 && uses[v.index()] == as_result(*v)
+        })
+        .map(|(v, _)| v)
+        .collect()
+}
+
+/// The smallest power of two of slots that holds every tensor that must be in slots, in its natural layout.
+fn slots_needed(module: &Module<Nn>, encrypted: &[bool]) -> usize {
+    let func = &module.func;
+    let live = func.live();
+    let mut hints: Vec<Vec<layout::Digits>> = Vec::with_capacity(func.len());
+    let mut most = 1;
+    let mut need = |v: Value, hints: &[layout::Digits]| {
+        let len = func.ty(v).0.len();
+        most = most.max(hints.iter().filter_map(|d| layout::extent(d, len)).min().unwrap_or(len));
+    };
+    for (v, node) in func.iter() {
+        let shape = &node.ty.0;
+        let own = if !live[v.index()] || !encrypted[v.index()] {
+            Vec::new()
+        } else if node.op.as_input().is_some() {
+            let own = vec![layout::aligned_channels(shape)];
+            need(v, &own);
+            own
+        } else {
+            let shapes: Vec<_> = node.operands.iter().map(|&o| &func.ty(o).0).collect();
+            let operands: Vec<&[layout::Digits]> = node.operands.iter().map(|o| hints[o.index()].as_slice()).collect();
+            let nonlinear = matches!(node.op, NnOp::Polynomial { .. })
+                || (matches!(node.op, NnOp::Mul {} | NnOp::Pow {})
+                    && node.operands.iter().all(|o| encrypted[o.index()]));
+            if nonlinear {
+                need(node.operands[0], operands[0]);
+            }
+            hints::carry(&node.op, &shapes, shape, &operands)
+        };
+        hints.push(own);
+    }
+    for &r in func.results() {
+        need(r, &hints[r.index()]);
+    }
+    most.next_power_of_two()
+}

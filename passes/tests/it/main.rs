@@ -1,0 +1,4 @@
+//! Packing and lowering against the reference interpreters.
+
+mod nets;
+mod pack;

@@ -1,0 +1,232 @@
+//! `pack`: slots compute what tensors compute, with the transforms the theory promises.
+
+use fhec_ir::nn::{self, Nn, NnOp};
+use fhec_ir::slot::{self, SlotOp};
+use fhec_ir::{Module, Slot, Tensor};
+use fhec_passes::pack::Pack;
+use proptest::prelude::*;
+
+use crate::nets::{self, Net};
+
+/// Packs, runs both interpreters, and compares.
+fn check(module: &Module<Nn>, inputs: &[Tensor], max_slots: usize) -> Module<Slot> {
+    let packed = Pack::new(max_slots).pack(module).unwrap_or_else(|e| panic!("{e}: {:?}", e.issues)).module;
+    let expected = nn::eval::eval(module, inputs).expect("the nn module runs");
+    let found = slot::eval::eval(&packed, inputs).expect("the slot module runs");
+    assert_eq!(expected.len(), found.len());
+    for (e, f) in expected.iter().zip(&found) {
+        assert_eq!(e.shape(), f.shape());
+        let size = e.data().iter().fold(1.0f32, |m, x| m.max(x.abs()));
+        for (a, b) in e.data().iter().zip(f.data()) {
+            assert!((a - b).abs() <= 2e-5 * size, "{a} against {b}, largest {size}");
+        }
+    }
+    packed
+}
+
+/// Diagonals, baby steps and giant steps of every transform.
+fn transforms(module: &Module<Slot>) -> Vec<(usize, usize, usize)> {
+    let distinct = |list: Vec<i64>| {
+        let mut list: Vec<i64> = list.into_iter().filter(|&r| r != 0).collect();
+        list.sort_unstable();
+        list.dedup();
+        list.len()
+    };
+    module
+        .func
+        .iter()
+        .filter_map(|(_, node)| match &node.op {
+            SlotOp::Linear { rotations, giants, .. } => {
+                let babies = rotations.iter().zip(giants).map(|(r, g)| r - g).collect();
+                Some((rotations.len(), distinct(babies), distinct(giants.clone())))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+fn count(module: &Module<Slot>, f: impl Fn(&SlotOp) -> bool) -> usize {
+    module.func.iter().filter(|(_, n)| f(&n.op)).count()
+}
+
+#[test]
+fn resnet_block_convolution() {
+    let mut net = Net::new(1);
+    let x = net.input([1, 16, 32, 32]);
+    let y = net.conv3(x, 16, 1);
+    let (module, inputs) = net.finish(&[y]);
+    let packed = check(&module, &inputs, 1 << 15);
+    let Some((_, node)) = packed.func.iter().next() else { panic!("no input") };
+    assert_eq!(node.ty.0, 1 << 14);
+    let [(diagonals, babies, giants)] = transforms(&packed)[..] else { panic!("one transform expected") };
+    assert_eq!(diagonals, 144);
+    assert!(babies + giants <= 24, "{babies} baby and {giants} giant steps");
+}
+
+#[test]
+fn strided_convolution_stays_on_the_grid() {
+    let mut net = Net::new(2);
+    let x = net.input([1, 16, 32, 32]);
+    let y = net.conv3(x, 32, 2);
+    let y = net.polynomial(y, 3, false);
+    let z = net.conv3(y, 32, 1);
+    let (module, inputs) = net.finish(&[z]);
+    let packed = check(&module, &inputs, 1 << 14);
+    let found = transforms(&packed);
+    assert_eq!(found.len(), 2);
+    // 49 offsets within the grid times 8 channel blocks.
+    assert!(found[1].0 <= 392, "{found:?}");
+    assert!(found[0].0 <= 400, "{found:?}");
+}
+
+#[test]
+fn few_outputs_take_few_diagonals() {
+    let mut net = Net::new(3);
+    let x = net.input([1, 1024]);
+    let y = net.fully_connected(x, 16);
+    let (module, inputs) = net.finish(&[y]);
+    let packed = check(&module, &inputs, 1 << 13);
+    let [(diagonals, babies, giants)] = transforms(&packed)[..] else { panic!("one transform expected") };
+    assert_eq!(diagonals, 16);
+    assert!(babies + giants <= 9);
+    assert_eq!(count(&packed, |op| matches!(op, SlotOp::Rotate { .. })), 6);
+}
+
+#[test]
+fn linear_chains_become_one_transform() {
+    let mut net = Net::new(4);
+    let x = net.input([1, 3, 12, 12]);
+    let y = net.conv3(x, 4, 1);
+    let y = net.avg_pool(y, 2, 2);
+    let y = net.flatten(y);
+    let y = net.fully_connected(y, 10);
+    let (module, inputs) = net.finish(&[y]);
+    assert_eq!(transforms(&check(&module, &inputs, 4096)).len(), 1);
+}
+
+#[test]
+fn identity_skips_need_no_transform() {
+    let mut net = Net::new(5);
+    let x = net.input([1, 4, 8, 8]);
+    let y = net.conv3(x, 4, 1);
+    let r = net.polynomial(y, 7, false);
+    let y = net.conv3(r, 4, 1);
+    let y = net.polynomial(y, 7, false);
+    let y = net.conv3(y, 4, 1);
+    let y = net.add(y, r);
+    let y = net.polynomial(y, 7, false);
+    let (module, inputs) = net.finish(&[y]);
+    let packed = check(&module, &inputs, 4096);
+    assert_eq!(transforms(&packed).len(), 3);
+    // The skip is multiplied by the scale of the last polynomial's interval.
+    assert_eq!(count(&packed, |op| matches!(op, SlotOp::MulScalar { .. })), 1);
+}
+
+#[test]
+fn option_a_shortcut_is_one_transform() {
+    let mut net = Net::new(6);
+    let x = net.input([1, 4, 8, 8]);
+    let p = net.polynomial(x, 3, false);
+    let a = net.conv3(p, 8, 2);
+    let s = net.push(NnOp::Slice { starts: vec![0; 4], sizes: vec![1, 4, 4, 4], steps: vec![1, 1, 2, 2] }, &[p]);
+    let pads = vec![0, 2, 0, 0, 0, 2, 0, 0];
+    let mode = fhec_ir::nn::PadMode::Constant;
+    let s = net.push(NnOp::Pad { pads, mode, value: fhec_ir::attr::F64(0.0) }, &[s]);
+    let y = net.add(a, s);
+    let (module, inputs) = net.finish(&[y]);
+    // Same source, hence even the same transform.
+    assert_eq!(transforms(&check(&module, &inputs, 1024)).len(), 1);
+}
+
+#[test]
+fn tensors_larger_than_a_ciphertext_span_several() {
+    let mut net = Net::new(7);
+    let x = net.input([1, 6, 8, 8]);
+    let y = net.conv3(x, 5, 1);
+    let y = net.polynomial(y, 3, true);
+    let y = net.conv3(y, 8, 2);
+    let y = net.square(y);
+    let y = net.flatten(y);
+    let y = net.fully_connected(y, 10);
+    let (module, inputs) = net.finish(&[y]);
+    for slots in [32, 64, 128, 256] {
+        let packed = check(&module, &inputs, slots);
+        assert_eq!(packed.func.params().len(), 384 / slots + usize::from(384 % slots != 0));
+    }
+}
+
+#[test]
+fn quadratics_complete_to_one_square() {
+    let mut net = Net::new(8);
+    let x = net.input([1, 2, 4, 4]);
+    let y = net.conv3(x, 2, 1);
+    let y = net.polynomial(y, 2, true);
+    let y = net.conv3(y, 2, 1);
+    let (module, inputs) = net.finish(&[y]);
+    let packed = check(&module, &inputs, 64);
+    assert_eq!(count(&packed, |op| matches!(op, SlotOp::Mul { .. })), 1);
+    assert_eq!(count(&packed, |op| matches!(op, SlotOp::Polynomial { .. })), 0);
+}
+
+#[test]
+fn everything_in_the_way_is_listed() {
+    let mut net = Net::new(9);
+    let x = net.input([1, 2, 4, 4]);
+    let relu = NnOp::Activation { function: nn::Activation::Relu, alpha: None, beta: None };
+    let y = net.push(relu, &[x]);
+    let pool =
+        NnOp::MaxPool { kernel: vec![2; 2], strides: vec![2; 2], pads: vec![0; 4], dilations: vec![1; 2], ceil: false };
+    let y = net.push(pool, &[y]);
+    let z = net.push(NnOp::Softmax { axis: 1 }, &[y]);
+    let z = net.push(NnOp::Div {}, &[z, y]);
+    let (module, _) = net.finish(&[z]);
+    let error = Pack::new(64).pack(&module).expect_err("nothing of this is a polynomial");
+    let ops: Vec<&str> = error.issues.iter().map(|i| i.op.as_str()).collect();
+    assert_eq!(ops, ["activation", "max_pool", "softmax", "div"]);
+    assert!(error.issues.iter().all(|i| !i.repair.is_empty() && i.node.starts_with('n')));
+}
+
+#[test]
+fn a_last_softmax_is_left_to_the_client() {
+    let mut net = Net::new(10);
+    let x = net.input([1, 8]);
+    let y = net.fully_connected(x, 4);
+    let z = net.push(NnOp::Softmax { axis: 1 }, &[y]);
+    let (module, _) = net.finish(&[z]);
+    let packed = Pack::new(64).pack(&module).expect("softmax at the end is dropped");
+    assert_eq!(packed.notes.len(), 1);
+    assert!(packed.notes[0].contains("softmax"));
+}
+
+#[test]
+fn packing_is_deterministic() {
+    let mut net = Net::new(11);
+    let x = net.input([1, 3, 8, 8]);
+    let y = net.conv3(x, 4, 2);
+    let y = net.polynomial(y, 3, true);
+    let y = net.global_mean(y);
+    let (module, _) = net.finish(&[y]);
+    let run = || Pack::new(256).pack(&module).expect("packs").module;
+    let (a, b) = (run(), run());
+    assert_eq!(a.func, b.func);
+    assert!(a.consts.iter().zip(b.consts.iter()).all(|((_, x), (_, y))| x.digest == y.digest && x.name == y.name));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn random_networks_agree(
+        seed in 0u64..1 << 32,
+        c in 1usize..=4,
+        h in 3usize..=9,
+        w in 3usize..=9,
+        layers in prop::collection::vec(nets::layer(), 1..6),
+        head in any::<bool>(),
+        slots in prop::sample::select(vec![32usize, 128, 4096]),
+    ) {
+        let (module, inputs) = nets::network(seed, [c, h, w], &layers, head);
+        let depends = module.func.results().iter().any(|&r| module.func.node(r).op != NnOp::Neg {});
+        prop_assume!(depends);
+        check(&module, &inputs, slots);
+    }
+}
