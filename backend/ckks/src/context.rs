@@ -3,9 +3,12 @@
 use crate::encode::{Fft, Plaintext};
 use crate::error::{CkksError, Result};
 use crate::params::Params;
-use fhec_ring::{Isa, KeySwitcher, ModDown, Ring, Scratch};
+use fhec_ring::{Digits, Isa, KeySwitcher, ModDown, Ring, RnsPoly, Scratch};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// Most temporary polynomials (and sets of digits) kept between operations.
+const MAX_FREE: usize = 8;
 
 /// The tables of one parameter set: transforms, encoding, key switching; and the arena of temporary buffers.
 ///
@@ -17,6 +20,8 @@ pub struct Context {
     ring: Ring,
     fft: Fft,
     scratch: Scratch,
+    polys: Mutex<Vec<RnsPoly>>,
+    digits: Mutex<Vec<Digits>>,
     switchers: Mutex<BTreeMap<(usize, usize), Arc<KeySwitcher>>>,
     rescalers: Vec<OnceLock<Arc<ModDown>>>,
 }
@@ -33,8 +38,8 @@ impl Context {
         let ring = Ring::new(params.log_n(), &primes, isa)?;
         let fft = Fft::new(params.max_slots());
         let rescalers = (0..params.q().len()).map(|_| OnceLock::new()).collect();
-        let (scratch, switchers) = (Scratch::new(), Mutex::default());
-        Ok(Arc::new(Self { params, ring, fft, scratch, switchers, rescalers }))
+        let (scratch, polys, digits, switchers) = (Scratch::new(), Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Arc::new(Self { params, ring, fft, scratch, polys, digits, switchers, rescalers }))
     }
 
     /// The parameters.
@@ -88,14 +93,47 @@ impl Context {
         Ok(slot.get_or_init(|| built))
     }
 
-    /// Residues of a plaintext modulo prime `index` of the ring, in evaluation form.
-    pub(crate) fn plain_limb(&self, plain: &Plaintext, index: usize, out: &mut [u64]) {
-        self.coefficient_limb(&plain.coefficients, index, out);
+    /// A polynomial of `limbs` limbs with unspecified contents.
+    pub(crate) fn take_poly(&self, limbs: usize) -> RnsPoly {
+        let free = self.polys.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut poly = free.unwrap_or_else(|| RnsPoly::zero(self.params.n(), limbs));
+        poly.set_limb_count(limbs);
+        poly
+    }
+
+    /// Keeps a polynomial for [`take_poly`](Self::take_poly).
+    pub(crate) fn put_poly(&self, poly: RnsPoly) {
+        let mut free = self.polys.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < MAX_FREE {
+            free.push(poly);
+        }
+    }
+
+    /// Digits to decompose into.
+    pub(crate) fn take_digits(&self) -> Digits {
+        self.digits.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Keeps digits for [`take_digits`](Self::take_digits).
+    pub(crate) fn put_digits(&self, digits: Digits) {
+        let mut free = self.digits.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < MAX_FREE {
+            free.push(digits);
+        }
+    }
+
+    /// Residues of a plaintext modulo prime `index` of the ring, in evaluation form; `buffer` has N places.
+    pub fn plain_limb<'a>(&self, plain: &'a Plaintext, index: usize, buffer: &'a mut [u64]) -> &'a [u64] {
+        if let Some(evaluated) = plain.evaluated.as_ref().filter(|e| index < e.limb_count()) {
+            return evaluated.limb(index);
+        }
+        self.coefficient_limb(&plain.coefficients, index, buffer);
         if plain.shift > 0 {
             let limb = self.ring.limb(index);
             let factor = limb.modulus().reduce_u64(1 << plain.shift);
-            limb.mul_scalar_assign(out, factor);
+            limb.mul_scalar_assign(buffer, factor);
         }
+        buffer
     }
 
     /// Residues modulo prime `index`, in evaluation form, of the polynomial in `X^(N/len)` with these coefficients.

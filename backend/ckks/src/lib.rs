@@ -4,6 +4,7 @@ mod ciphertext;
 mod context;
 mod encode;
 mod error;
+mod eval;
 mod keys;
 mod packing;
 mod params;
@@ -16,6 +17,7 @@ pub use ciphertext::{
 pub use context::Context;
 pub use encode::{Plaintext, Role};
 pub use error::{CkksError, Digest, KeyName, Result};
+pub use eval::{Counts, Diagonal, Evaluator, LinearTransform};
 pub use keys::{KeyInfo, KeyRequest, KeySet, KeySetWriter, PreparedKey, SwitchingKey};
 pub use params::{BootstrapSpec, ParamSpec, Params};
 pub use sample::Seed;

@@ -3,6 +3,7 @@
 use super::reverse;
 use crate::context::Context;
 use crate::error::{CkksError, Result};
+use fhec_ring::RnsPoly;
 use std::sync::Arc;
 
 /// What a plaintext is encoded for; it decides the scale.
@@ -36,6 +37,8 @@ pub struct Plaintext {
     /// The polynomial is `coefficients * 2^shift`.
     pub(crate) shift: u32,
     pub(crate) coefficients: Arc<[i64]>,
+    /// Evaluation form modulo `q_0..` of the level of use, where it was asked for.
+    pub(crate) evaluated: Option<Arc<RnsPoly>>,
 }
 
 impl Plaintext {
@@ -51,7 +54,22 @@ impl Plaintext {
 
     /// Bytes it holds.
     pub fn bytes(&self) -> usize {
-        self.coefficients.len() * 8
+        self.coefficients.len() * 8 + self.evaluated.as_ref().map_or(0, |e| e.as_slice().len() * 8)
+    }
+
+    /// Keeps the evaluation form beside the coefficients: products with it then need no transform, for 8 N bytes per
+    /// limb of the level of use.
+    pub fn evaluate(mut self, ctx: &Context) -> Self {
+        let level = match self.role {
+            Role::Factor { at, .. } => at,
+            Role::Term { level, .. } => level,
+        };
+        let mut evaluated = RnsPoly::zero(ctx.params().n(), level + 1);
+        crate::eval::for_limbs(&mut evaluated, |i, limb| {
+            ctx.plain_limb(&self, i, limb);
+        });
+        self.evaluated = Some(Arc::new(evaluated));
+        self
     }
 }
 
@@ -103,7 +121,7 @@ impl Context {
         // A product's scale leaves the 62 bits of a coefficient: half of it is put back by a shift.
         let shift = if matches!(role, Role::Term { sd: 2, .. }) { self.params().spec().scale_bits } else { 0 };
         let coefficients = self.encode_coefficients(re, im, scale / 2f64.powi(shift as i32))?;
-        Ok(Plaintext { role, slots: re.len(), shift, coefficients: coefficients.into() })
+        Ok(Plaintext { role, slots: re.len(), shift, coefficients: coefficients.into(), evaluated: None })
     }
 
     /// The rounded coefficients of `scale` times the vector: `2n` of them, in `X^(N/2n)`.

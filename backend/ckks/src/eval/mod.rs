@@ -1,0 +1,115 @@
+//! Homomorphic operations.
+
+mod arithmetic;
+mod counters;
+mod linear;
+mod rotation;
+mod switching;
+
+pub use counters::{Counters, Counts};
+pub use linear::{Diagonal, LinearTransform};
+
+use crate::ciphertext::Ciphertext;
+use crate::context::Context;
+use crate::error::{CkksError, Result};
+use crate::keys::KeySet;
+use fhec_ring::RnsPoly;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Computes on ciphertexts with the evaluation keys of their owner.
+///
+/// Every operation checks levels, scale degrees, parts, parameters and keys, and returns an error rather than a wrong
+/// result. Work runs on the `rayon` pool the caller is in; results do not depend on its size.
+#[derive(Debug)]
+pub struct Evaluator {
+    ctx: Arc<Context>,
+    keys: Arc<KeySet>,
+    counters: Counters,
+}
+
+impl Evaluator {
+    /// An evaluator with these keys; an empty set serves programs without products of ciphertexts and rotations.
+    ///
+    /// # Errors
+    /// Keys of other parameters.
+    pub fn new(ctx: Arc<Context>, keys: Arc<KeySet>) -> Result<Self> {
+        ctx.params().check_digest("the evaluation key set", keys.params_digest())?;
+        Ok(Self { ctx, keys, counters: Counters::default() })
+    }
+
+    /// The tables it works with.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.ctx
+    }
+
+    /// The keys it works with.
+    pub fn keys(&self) -> &Arc<KeySet> {
+        &self.keys
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> Counts {
+        self.counters.read()
+    }
+
+    /// Refuses ciphertexts of other parameters.
+    fn check(&self, ct: &Ciphertext) -> Result<()> {
+        self.ctx.params().check_digest("the ciphertext", ct.params)
+    }
+
+    /// Refuses ciphertexts of another secret key than the evaluation keys'.
+    fn check_key(&self, ct: &Ciphertext) -> Result<()> {
+        if ct.key == self.keys.key_id() {
+            return Ok(());
+        }
+        Err(CkksError::KeyMismatch { what: "the ciphertext", found: ct.key, expected: self.keys.key_id() })
+    }
+
+    /// Refuses operands that cannot meet.
+    fn check_pair(&self, op: &'static str, a: &Ciphertext, b: &Ciphertext) -> Result<()> {
+        self.check(a)?;
+        self.check(b)?;
+        if a.key != b.key {
+            return Err(CkksError::KeyMismatch { what: "the right operand", found: b.key, expected: a.key });
+        }
+        if a.level != b.level {
+            return Err(CkksError::LevelMismatch { op, left: a.level, right: b.level });
+        }
+        if a.sd != b.sd {
+            return Err(CkksError::ScaleDegree { op, found: b.sd, wanted: a.sd });
+        }
+        Ok(())
+    }
+
+    fn check_sd(&self, op: &'static str, ct: &Ciphertext, wanted: u8) -> Result<()> {
+        if ct.sd == wanted { Ok(()) } else { Err(CkksError::ScaleDegree { op, found: ct.sd, wanted }) }
+    }
+
+    fn check_parts(&self, op: &'static str, ct: &Ciphertext, wanted: usize) -> Result<()> {
+        let found = ct.parts.len();
+        if found == wanted { Ok(()) } else { Err(CkksError::Parts { op, found, wanted }) }
+    }
+
+    /// `ct` with other polynomials.
+    fn with_parts(&self, ct: &Ciphertext, parts: Vec<RnsPoly>, level: usize, sd: u8) -> Ciphertext {
+        Ciphertext { parts, level, sd, slots: ct.slots, params: ct.params, key: ct.key, seed: None }
+    }
+}
+
+/// Runs `f(i, limb)` over the limbs, on the caller's pool if it has several threads.
+pub(crate) fn for_limbs(poly: &mut RnsPoly, f: impl Fn(usize, &mut [u64]) + Sync + Send) {
+    if rayon::current_num_threads() <= 1 {
+        poly.limbs_mut().enumerate().for_each(|(i, limb)| f(i, limb));
+    } else {
+        poly.par_limbs_mut().enumerate().for_each(|(i, limb)| f(i, limb));
+    }
+}
+
+/// The first `limbs` limbs.
+pub(crate) fn truncated(poly: &RnsPoly, limbs: usize) -> RnsPoly {
+    let mut out = RnsPoly::zero(poly.n(), limbs);
+    let len = out.as_slice().len();
+    out.as_mut_slice().copy_from_slice(&poly.as_slice()[..len]);
+    out
+}

@@ -1,0 +1,49 @@
+//! Key switching.
+
+use super::Evaluator;
+use super::counters::count;
+use crate::error::Result;
+use crate::keys::PreparedKey;
+use fhec_ring::{Automorphism, Digits, KeySwitcher, RnsPoly};
+
+impl Evaluator {
+    /// `(d0, d1)` over the limbs of `level` that encrypts `permutation(x) s'` for a key of `s'`.
+    pub(crate) fn switch(
+        &self,
+        x: &RnsPoly,
+        level: usize,
+        key: &PreparedKey,
+        permutation: Option<&Automorphism>,
+    ) -> Result<[RnsPoly; 2]> {
+        let switcher = self.ctx.switcher(level, key.alpha())?;
+        let mut digits = self.ctx.take_digits();
+        let mut out = [self.ctx.take_poly(switcher.qp_limbs()), self.ctx.take_poly(switcher.qp_limbs())];
+        let [o0, o1] = &mut out;
+        switcher.switch(self.ctx.ring(), x, &key.rows(), permutation, &mut digits, [o0, o1], self.ctx.scratch());
+        self.ctx.put_digits(digits);
+        self.count_decompose(&switcher);
+        count(&self.counters.key_switches, 1);
+        count(&self.counters.transforms, 2 * switcher.qp_limbs());
+        Ok(out)
+    }
+
+    /// Cuts `x` into digits.
+    pub(crate) fn decompose(&self, x: &RnsPoly, switcher: &KeySwitcher) -> Digits {
+        let mut digits = self.ctx.take_digits();
+        switcher.decompose(self.ctx.ring(), x, &mut digits, self.ctx.scratch());
+        self.count_decompose(switcher);
+        digits
+    }
+
+    fn count_decompose(&self, switcher: &KeySwitcher) {
+        // Every limb back to coefficients, every digit forward to the limbs it lacks.
+        count(&self.counters.transforms, switcher.digits().len() * switcher.qp_limbs());
+    }
+
+    /// Gives temporary polynomials back.
+    pub(crate) fn recycle<const K: usize>(&self, polys: [&mut RnsPoly; K]) {
+        for poly in polys {
+            self.ctx.put_poly(std::mem::replace(poly, RnsPoly::zero(self.ctx.params().n(), 0)));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Evaluation keys.
+
+use crate::random::Randomness;
+use crate::secret::{SecretKey, evaluate};
+use fhec_ckks::{CkksError, Context, KeyName, KeyRequest, KeySet, KeySetWriter, Result, SwitchingKey};
+use fhec_ring::RnsPoly;
+use std::path::Path;
+use zeroize::{Zeroize, Zeroizing};
+
+/// How far key generation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Keys done.
+    pub done: usize,
+    /// Keys in all.
+    pub total: usize,
+    /// The key just done.
+    pub key: KeyName,
+    /// Bytes of the keys done.
+    pub bytes: usize,
+}
+
+/// Makes the evaluation keys of one secret.
+pub struct KeyGenerator<'a> {
+    ctx: &'a Context,
+    secret: &'a SecretKey,
+    random: &'a mut Randomness,
+    /// The ephemeral secret of bootstrapping in evaluation form, once it is needed.
+    sparse: Option<Wiped>,
+}
+
+/// A polynomial wiped when dropped.
+struct Wiped(RnsPoly);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.as_mut_slice().zeroize();
+    }
+}
+
+impl<'a> KeyGenerator<'a> {
+    /// A generator for `secret`.
+    ///
+    /// # Errors
+    /// A secret of other parameters.
+    pub fn new(ctx: &'a Context, secret: &'a SecretKey, random: &'a mut Randomness) -> Result<Self> {
+        secret.check(ctx)?;
+        Ok(Self { ctx, secret, random, sparse: None })
+    }
+
+    /// Makes one key.
+    ///
+    /// # Errors
+    /// A level the parameters do not have, or a bootstrapping key without bootstrapping parameters.
+    pub fn key(&mut self, request: KeyRequest) -> Result<SwitchingKey> {
+        let (ctx, ring, n) = (self.ctx, self.ctx.ring(), self.ctx.params().n());
+        let request = match request.name {
+            // The sparse secret may only meet the smallest modulus.
+            KeyName::ToSparse => KeyRequest { level: 0, ..request },
+            _ => request,
+        };
+        if matches!(request.name, KeyName::ToSparse | KeyName::FromSparse) && self.sparse.is_none() {
+            let weight = ctx.params().spec().bootstrap.as_ref().map_or(0, |b| b.sparse_weight);
+            if weight == 0 {
+                let reason = format!("{} needs parameters with an ephemeral sparse secret", request.name);
+                return Err(CkksError::Params(reason));
+            }
+            self.sparse = Some(Wiped(evaluate(ctx, &self.secret.sparse(ctx, weight as usize))));
+        }
+        let sparse = |index: usize| self.sparse.as_ref().map_or(&[][..], |s| s.0.limb(index));
+        let automorphism = ring.automorphism(ctx.automorphism_exponent(request.name))?;
+        let alpha = ctx.params().key_alpha(request.level.min(ctx.params().top_level()));
+        let digits = (request.level + 1).div_ceil(alpha);
+        let errors: Vec<Zeroizing<Vec<i64>>> = (0..digits).map(|_| self.random.errors(n)).collect();
+        let seed = self.random.seed();
+        SwitchingKey::generate(ctx, request, seed, |row, index, a, b| {
+            let limb = ring.limb(index);
+            // The secret the rows are encrypted under, and the one they carry.
+            let under = if request.name == KeyName::ToSparse { sparse(index) } else { self.secret.limb(index) };
+            let mut buffer = Zeroizing::new(vec![0; n]);
+            limb.reduce_signed(&errors[row], b);
+            limb.forward(b);
+            limb.mul(a, under, &mut buffer);
+            limb.sub_assign(b, &buffer);
+            if index > request.level || index / alpha != row {
+                return;
+            }
+            match request.name {
+                KeyName::Relin => limb.mul(self.secret.limb(index), self.secret.limb(index), &mut buffer),
+                KeyName::Conj | KeyName::Rotation(_) => automorphism.apply(self.secret.limb(index), &mut buffer),
+                KeyName::ToSparse => buffer.copy_from_slice(self.secret.limb(index)),
+                KeyName::FromSparse => buffer.copy_from_slice(sparse(index)),
+            }
+            let m = limb.modulus();
+            let p = ctx.params().p()[..alpha].iter().fold(1, |acc, &p| m.mul(acc, m.reduce_u64(p)));
+            limb.mul_scalar_add(b, &buffer, p);
+        })
+    }
+
+    /// Makes a key set in memory.
+    ///
+    /// # Errors
+    /// As [`key`](Self::key).
+    pub fn generate(&mut self, requests: &[KeyRequest], mut progress: impl FnMut(Progress)) -> Result<KeySet> {
+        let mut set = KeySet::new(self.ctx, self.secret.id());
+        self.each(requests, &mut progress, |key| {
+            set.insert(key);
+            Ok(())
+        })?;
+        Ok(set)
+    }
+
+    /// Makes a key file, one key in memory at a time.
+    ///
+    /// # Errors
+    /// As [`key`](Self::key), or a failed write.
+    pub fn write(
+        &mut self,
+        path: impl AsRef<Path>,
+        requests: &[KeyRequest],
+        mut progress: impl FnMut(Progress),
+    ) -> Result<()> {
+        let mut writer = KeySetWriter::create(self.ctx, path, self.secret.id())?;
+        self.each(requests, &mut progress, |key| writer.push(&key))?;
+        writer.finish()
+    }
+
+    /// Makes every key named, once, at the highest level it is asked for.
+    fn each(
+        &mut self,
+        requests: &[KeyRequest],
+        progress: &mut dyn FnMut(Progress),
+        mut sink: impl FnMut(SwitchingKey) -> Result<()>,
+    ) -> Result<()> {
+        let mut levels = std::collections::BTreeMap::new();
+        for r in requests {
+            let level = levels.entry(r.name).or_insert(r.level);
+            *level = r.level.max(*level);
+        }
+        let (total, mut bytes) = (levels.len(), 0);
+        for (i, (name, level)) in levels.into_iter().enumerate() {
+            let key = self.key(KeyRequest { name, level })?;
+            bytes += key.stored_half().len() * 8;
+            sink(key)?;
+            progress(Progress { done: i + 1, total, key: name, bytes });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! The secret key.
+
+use crate::random::Randomness;
+use fhec_ckks::{CkksError, Context, Digest, Result, Seed};
+use fhec_container::{Codec, Dtype, Reader, Writer};
+use fhec_ring::RnsPoly;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use zeroize::{Zeroize, Zeroizing};
+
+const KIND: &str = "secret-key";
+const VERSION: u32 = 1;
+
+/// A dense ternary secret, stored as the 32-byte seed it is drawn from. Wiped from memory when dropped.
+pub struct SecretKey {
+    seed: Zeroizing<Seed>,
+    /// Evaluation form modulo all primes of the ring, the special ones last.
+    values: RnsPoly,
+    params: Digest,
+    id: Digest,
+}
+
+impl Drop for SecretKey {
+    fn drop(&mut self) {
+        self.values.as_mut_slice().zeroize();
+    }
+}
+
+impl std::fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    params: Digest,
+    insecure: bool,
+    id: Digest,
+}
+
+fn format(e: impl std::fmt::Display) -> CkksError {
+    CkksError::Format { what: "secret key file", reason: e.to_string() }
+}
+
+impl SecretKey {
+    /// Draws a new secret.
+    ///
+    /// # Errors
+    /// None today; kept for sources of randomness that can fail.
+    pub fn generate(ctx: &Context, random: &mut Randomness) -> Result<Self> {
+        Ok(Self::from_seed(ctx, random.seed()))
+    }
+
+    /// The secret of a seed.
+    pub fn from_seed(ctx: &Context, seed: Seed) -> Self {
+        let seed = Zeroizing::new(seed);
+        let coefficients = Self::domain(&seed, "fhec secret key coefficients v1").ternary(ctx.params().n());
+        let id = Digest::of("fhec secret key id v1", &seed[..]);
+        Self { values: evaluate(ctx, &coefficients), seed, params: ctx.params().digest(), id }
+    }
+
+    fn domain(seed: &Seed, context: &str) -> Randomness {
+        Randomness::from_seed(&Zeroizing::new(blake3::derive_key(context, seed)))
+    }
+
+    /// The ephemeral sparse secret of bootstrapping that belongs to this key.
+    pub(crate) fn sparse(&self, ctx: &Context, weight: usize) -> Zeroizing<Vec<i64>> {
+        Self::domain(&self.seed, "fhec ephemeral secret v1").sparse_ternary(ctx.params().n(), weight)
+    }
+
+    /// The id that ciphertexts and evaluation keys of this secret carry; it tells nothing about the secret.
+    pub fn id(&self) -> Digest {
+        self.id
+    }
+
+    /// The secret modulo prime `index` of the ring, in evaluation form.
+    pub(crate) fn limb(&self, index: usize) -> &[u64] {
+        self.values.limb(index)
+    }
+
+    /// Refuses a context of other parameters.
+    pub(crate) fn check(&self, ctx: &Context) -> Result<()> {
+        if self.params == ctx.params().digest() {
+            return Ok(());
+        }
+        let (found, expected) = (self.params, ctx.params().digest());
+        Err(CkksError::ParamsMismatch { what: "the secret key", found, expected })
+    }
+
+    /// Writes the key to a file that only its owner may read.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write(&self, ctx: &Context, path: impl AsRef<Path>) -> Result<()> {
+        self.check(ctx)?;
+        let mut writer = Writer::create_private(path, KIND, VERSION).map_err(format)?;
+        writer.section("seed", Dtype::U8, &self.seed[..], Codec::Raw).map_err(format)?;
+        let manifest = Manifest { params: self.params, insecure: ctx.params().is_insecure(), id: self.id };
+        writer.finish(&manifest).map_err(format)?;
+        Ok(())
+    }
+
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// Anything but a whole key file of the same parameters.
+    pub fn read(ctx: &Context, path: impl AsRef<Path>) -> Result<Self> {
+        Self::from_reader(ctx, Reader::open(path).map_err(format)?)
+    }
+
+    /// Reads a key file from bytes; `name` stands for them in errors.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn from_bytes(ctx: &Context, name: &str, bytes: &[u8]) -> Result<Self> {
+        Self::from_reader(ctx, Reader::from_bytes(name, bytes).map_err(format)?)
+    }
+
+    fn from_reader(ctx: &Context, reader: Reader) -> Result<Self> {
+        let reader = reader.expect(KIND, VERSION).map_err(format)?;
+        let manifest: Manifest = reader.manifest().map_err(format)?;
+        let expected = ctx.params().digest();
+        if manifest.params != expected {
+            return Err(CkksError::ParamsMismatch { what: "the secret key file", found: manifest.params, expected });
+        }
+        let section = reader.section("seed").map_err(format)?;
+        let seed = Zeroizing::new(Seed::try_from(&section[..]).map_err(|_| format("the seed has not 32 bytes"))?);
+        let key = Self::from_seed(ctx, *seed);
+        if key.id != manifest.id {
+            return Err(format("the seed does not belong to the id of the file"));
+        }
+        Ok(key)
+    }
+}
+
+/// Small coefficients modulo all primes of the ring, in evaluation form.
+pub(crate) fn evaluate(ctx: &Context, coefficients: &[i64]) -> RnsPoly {
+    let ring = ctx.ring();
+    let mut out = RnsPoly::zero(ring.n(), ring.moduli().len());
+    out.par_limbs_mut().enumerate().for_each(|(i, limb)| {
+        ring.limb(i).reduce_signed(coefficients, limb);
+        ring.limb(i).forward(limb);
+    });
+    out
+}
