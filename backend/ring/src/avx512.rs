@@ -144,8 +144,19 @@ impl Wide {
         }
     }
 
-    /// Canonical `h 2^52 + l` for `l < 2^52 - 1` lanes and `h + q < 2^52`; bits of `l` above 52 must be zero or
-    /// already added to `h`.
+    /// Constants that make the reductions return the sum times `2^-52`: for sums of products with Montgomery forms.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    pub(crate) fn montgomery(m: &Modulus) -> Self {
+        Self {
+            once: Factor::splat(factor_words(m, 1)),
+            twice: Factor::splat(factor_words(m, m.to_mont52(1))),
+            ..Self::new(m)
+        }
+    }
+
+    /// Canonical `h 2^52 + l` for `h + q < 2^52`; bits of `l` above 52 are ignored, the caller has added them
+    /// to `h`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
     pub(crate) fn reduce(&self, h: V, l: V) -> V {
@@ -185,5 +196,5 @@ impl Wide {
 /// [`Wide::reduce_sum`].
 pub(crate) fn is_narrow(m: &Modulus, terms: usize) -> bool {
     let q = u128::from(m.value());
-    (terms as u128) * ((q * q >> 52) + 1) + q + 1 < 1 << 52
+    (terms as u128) * (((q * q) >> 52) + 1) + q + 1 < 1 << 52
 }

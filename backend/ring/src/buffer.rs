@@ -8,8 +8,9 @@ use bytemuck::{Pod, Zeroable};
 struct Line([u64; 8]);
 
 /// A zero-initialised `u64` buffer on a 64-byte boundary.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Buffer {
+    /// At least `len` words; what is beyond was in use before.
     lines: Vec<Line>,
     len: usize,
 }
@@ -20,14 +21,22 @@ impl Buffer {
         Self { lines: vec![Line([0; 8]); len.div_ceil(8)], len }
     }
 
-    /// Changes the length; new elements are zero, the old ones unspecified.
+    /// Changes the length; the contents of new elements are unspecified. Memory is kept when it shrinks.
     pub(crate) fn resize(&mut self, len: usize) {
-        self.lines.resize(len.div_ceil(8), Line([0; 8]));
+        if len > self.capacity() {
+            self.lines.resize(len.div_ceil(8), Line([0; 8]));
+        }
         self.len = len;
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.lines.capacity() * 8
+        self.lines.len() * 8
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        Self { lines: self.lines[..self.len.div_ceil(8)].to_vec(), len: self.len }
     }
 }
 
@@ -76,7 +85,7 @@ impl RnsPoly {
     /// Number of limbs.
     #[inline]
     pub fn limb_count(&self) -> usize {
-        if self.n == 0 { 0 } else { self.data.len() / self.n }
+        self.data.len().checked_div(self.n).unwrap_or(0)
     }
 
     /// Limb `i`.
@@ -110,13 +119,18 @@ impl RnsPoly {
         self.data.par_chunks_exact_mut(n)
     }
 
-    /// Keeps the first `limbs` limbs, or appends zero limbs.
+    /// Keeps the first `limbs` limbs, or appends zero limbs. Shrinking keeps the memory; a clone does not.
     pub fn set_limb_count(&mut self, limbs: usize) {
         let old = self.data.len();
-        self.data.resize(limbs * self.n);
+        self.resize(limbs);
         if let Some(fresh) = self.data.get_mut(old..) {
             fresh.fill(0);
         }
+    }
+
+    /// [`set_limb_count`](Self::set_limb_count) with unspecified contents of appended limbs.
+    pub fn resize(&mut self, limbs: usize) {
+        self.data.resize(limbs * self.n);
     }
 
     /// All residues, limb after limb.

@@ -128,7 +128,7 @@ impl KeySwitcher {
                     targets.push(limb);
                 }
             }
-            converter.convert(ring, &sources, Lift::Centred, &mut targets, scratch);
+            converter.convert(&sources, Lift::Centred, &mut targets);
             parallel::for_each(targets, |i, limb| ring.limb(converter.to()[i]).forward(limb));
         }
     }
@@ -160,6 +160,7 @@ impl KeySwitcher {
     }
 
     /// The whole switch: `(out0, out1)`, over `q_limbs` limbs, encrypts `permutation(x) s'` for a key of `s'`.
+    #[expect(clippy::too_many_arguments)]
     pub fn switch(
         &self,
         ring: &Ring,
@@ -171,8 +172,8 @@ impl KeySwitcher {
         scratch: &Scratch,
     ) {
         self.decompose(ring, x, digits, scratch);
-        out0.set_limb_count(self.qp_limbs());
-        out1.set_limb_count(self.qp_limbs());
+        out0.resize(self.qp_limbs());
+        out1.resize(self.qp_limbs());
         self.inner_product(ring, digits, key, permutation, false, out0, out1);
         self.mod_down.apply(ring, out0, scratch);
         self.mod_down.apply(ring, out1, scratch);

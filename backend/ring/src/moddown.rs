@@ -56,7 +56,7 @@ impl ModDown {
         let sources: Vec<&[u64]> = dropped.chunks_exact(n).collect();
         let mut lifted = scratch.take(keep * n);
         let mut targets: Vec<&mut [u64]> = lifted.chunks_exact_mut(n).collect();
-        self.converter.convert(ring, &sources, Lift::Centred, &mut targets, scratch);
+        self.converter.convert(&sources, Lift::Centred, &mut targets);
         parallel::for_each(kept.chunks_exact_mut(n).zip(targets), |i, (out, r)| {
             let limb = ring.limb(self.keep()[i]);
             limb.forward(r);

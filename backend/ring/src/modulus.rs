@@ -187,7 +187,7 @@ impl Modulus {
 
     /// `w * 2^52 mod q`: the Montgomery form that the 52-bit kernels multiply with.
     #[inline]
-    pub(crate) const fn to_mont52(&self, w: u64) -> u64 {
+    pub(crate) const fn to_mont52(self, w: u64) -> u64 {
         self.mul(w, self.r52)
     }
 }

@@ -4,13 +4,15 @@
 //! `y_i = x (Q/q_i)^-1 mod q_i`; the sum is taken modulo every target with lazy accumulation, and `v` comes from
 //! `sum_i y_i/q_i` in double precision (Halevi, Polyakov and Shoup, An improved RNS variant of BFV, 2019).
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod portable;
 
 use crate::error::RingError;
+use crate::isa::Isa;
 use crate::modulus::Modulus;
 use crate::parallel;
 use crate::ring::Ring;
-use crate::scratch::Scratch;
 
 /// Which integer the residues of the source stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Lift {
 /// Tables to convert from the primes `from` to the primes `to` of one ring.
 #[derive(Debug)]
 pub struct BaseConverter {
+    isa: Isa,
+    n: usize,
     from: Vec<usize>,
     to: Vec<usize>,
     sources: Vec<Modulus>,
@@ -33,7 +37,7 @@ pub struct BaseConverter {
     punctured_inverse: Vec<u64>,
     /// `1/q_i`.
     reciprocals: Vec<f64>,
-    /// For every target `k + 1` constants: `Q/q_i mod p`, then `-Q mod p`.
+    /// For every target `k + 1` constants: `Q/q_i mod p`, then `-Q mod p`; times 2^52 for the vector kernel.
     constants: Vec<u64>,
 }
 
@@ -64,8 +68,23 @@ impl BaseConverter {
             constants.extend((0..sources.len()).map(|i| punctured(m, i)));
             constants.push(m.neg(punctured(m, sources.len())));
         }
+        if ring.isa() == Isa::Avx512Ifma && ring.n().is_multiple_of(8) {
+            for (row, m) in constants.chunks_exact_mut(sources.len() + 1).zip(&targets) {
+                row.iter_mut().for_each(|c| *c = m.to_mont52(*c));
+            }
+        }
         let reciprocals = sources.iter().map(|q| 1.0 / q.value() as f64).collect();
-        Ok(Self { from: from.to_vec(), to: to.to_vec(), sources, targets, punctured_inverse, reciprocals, constants })
+        Ok(Self {
+            isa: ring.isa(),
+            n: ring.n(),
+            from: from.to_vec(),
+            to: to.to_vec(),
+            sources,
+            targets,
+            punctured_inverse,
+            reciprocals,
+            constants,
+        })
     }
 
     /// Indices of the source primes.
@@ -95,12 +114,11 @@ impl BaseConverter {
     /// Converts prepared coefficients `sources` to all targets.
     ///
     /// # Panics
-    /// When the numbers of limbs are not those of the tables, or lengths differ.
-    pub fn convert(&self, ring: &Ring, sources: &[&[u64]], lift: Lift, out: &mut [&mut [u64]], scratch: &Scratch) {
+    /// When the numbers of limbs are not those of the tables, or lengths are not `N`.
+    pub fn convert(&self, sources: &[&[u64]], lift: Lift, out: &mut [&mut [u64]]) {
         assert!(sources.len() == self.from.len() && out.len() == self.to.len());
-        let n = sources[0].len();
+        let n = self.n;
         assert!(sources.iter().all(|s| s.len() == n) && out.iter().all(|s| s.len() == n));
-        let _ = (ring, scratch);
         let tasks = rayon::current_num_threads().min(n.div_ceil(BLOCK)).max(1);
         let per_task = n.div_ceil(tasks).next_multiple_of(BLOCK);
         let mut parts: Vec<Vec<&mut [u64]>> = Vec::new();
@@ -111,7 +129,15 @@ impl BaseConverter {
             }
         }
         parallel::for_each(parts, |task, mut part| {
-            portable::convert(self, sources, task * per_task, lift, &mut part);
+            match self.isa {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `Isa` values in a ring are supported by this machine; all lengths were compared above, and
+                // lengths and starts of parts are multiples of eight where n is.
+                Isa::Avx512Ifma if n.is_multiple_of(8) => unsafe {
+                    avx512::convert(self, sources, task * per_task, lift, &mut part);
+                },
+                _ => portable::convert(self, sources, task * per_task, lift, &mut part),
+            }
         });
     }
 

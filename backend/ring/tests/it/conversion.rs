@@ -27,7 +27,6 @@ proptest! {
         let product: i128 = from.iter().map(|&i| i128::from(primes[i])).product();
         let mut images = Vec::new();
         for ring in rings(log_n, &primes) {
-            let scratch = Scratch::new();
             let mut words = Words(seed);
             // The last few 2^-40 next to half are where double precision may decide either way.
             let half = (product / 2) - (product >> 40) - 1;
@@ -38,13 +37,13 @@ proptest! {
             table.prepare(&ring, &mut sources.iter_mut().map(|s| &mut s[..]).collect::<Vec<_>>());
             let sources: Vec<&[u64]> = sources.iter().map(|s| &s[..]).collect();
             let mut out = vec![vec![0; ring.n()]; to.len()];
-            table.convert(&ring, &sources, Lift::Centred, &mut out.iter_mut().map(|s| &mut s[..]).collect::<Vec<_>>(), &scratch);
+            table.convert( &sources, Lift::Centred, &mut out.iter_mut().map(|s| &mut s[..]).collect::<Vec<_>>());
             for (o, &i) in out.iter().zip(&to) {
                 prop_assert_eq!(o, &limb(i));
             }
             // Without the correction the result is off by one and the same small multiple of Q everywhere.
             let mut rough = vec![vec![0; ring.n()]; to.len()];
-            table.convert(&ring, &sources, Lift::Approximate, &mut rough.iter_mut().map(|s| &mut s[..]).collect::<Vec<_>>(), &scratch);
+            table.convert( &sources, Lift::Approximate, &mut rough.iter_mut().map(|s| &mut s[..]).collect::<Vec<_>>());
             for c in 0..ring.n() {
                 let multiple = (0..=count as i128).find(|v| to.iter().enumerate().all(|(j, &i)| {
                     rough[j][c] == ring.modulus(i).reduce_i128(values[c] + v * product)
@@ -68,7 +67,7 @@ proptest! {
             let mut words = Words(seed);
             let sources: Vec<Vec<u64>> = from.iter().map(|&i| words.residues(&ring.modulus(i), ring.n())).collect();
             let mut out = vec![vec![0; ring.n()]; to.len()];
-            table.convert(&ring, &sources.iter().map(|s| &s[..]).collect::<Vec<_>>(), lift, &mut out.iter_mut().map(|s| &mut s[..]).collect::<Vec<_>>(), &Scratch::new());
+            table.convert( &sources.iter().map(|s| &s[..]).collect::<Vec<_>>(), lift, &mut out.iter_mut().map(|s| &mut s[..]).collect::<Vec<_>>());
             for (j, &i) in to.iter().enumerate() {
                 // Equal modulo the target to the defining sum, up to a multiple of the source product.
                 let m = ring.modulus(i);
@@ -153,12 +152,12 @@ proptest! {
                 rows.iter().map(|[b, a]| KeyHalves { halves: [b, a], q_limbs: key_limbs }).collect();
             let (mut out0, mut out1) = (RnsPoly::zero(n, q_limbs), RnsPoly::zero(n, q_limbs));
             switcher.switch(&ring, &x, &key, Some(&phi), &mut Digits::new(), [&mut out0, &mut out1], &scratch);
-            for i in 0..q_limbs {
+            for (i, secret) in secrets.iter().enumerate() {
                 let mut moved = vec![0; n];
                 phi.apply(x.limb(i), &mut moved);
                 for (half, out) in [&out0, &out1].into_iter().enumerate() {
                     let mut expected = moved.clone();
-                    ring.limb(i).mul_assign(&mut expected, &secrets[i][half]);
+                    ring.limb(i).mul_assign(&mut expected, &secret[half]);
                     prop_assert_eq!(out.limb(i), &expected[..]);
                 }
             }
