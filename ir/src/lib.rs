@@ -8,6 +8,7 @@ pub mod attr;
 pub mod ckks;
 mod consts;
 pub mod dialect;
+pub mod egraph;
 mod entity;
 mod func;
 pub mod io;

@@ -38,6 +38,8 @@ mod tree;
 
 pub use blob::{BlobSource, Blobs};
 pub use error::{ParseError, TextError};
+pub(crate) use parse::read_op;
 pub use parse::{AnyModule, parse_any, parse_module};
+pub(crate) use print::op_text;
 pub use print::{INLINE_LIMIT, node_line, print_module, print_with_blobs};
 pub use raw::{Ty as TyText, TyArg};

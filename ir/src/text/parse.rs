@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use super::blob::{BlobSource, from_hex};
 use super::error::{ParseError, TextError, closest};
-use super::grammar::FileParser;
+use super::grammar::{AttrsParser, FileParser};
 use super::raw::{self, Field, Init, Item, Span, Spanned, Stmt, Value as Raw};
 use super::tree::{attr, number, read_fields, unquote};
 use crate::attr::Attr;
 use crate::ckks::Ckks;
 use crate::dialect::{Dialect, OpError, OpInfo, ParseTy};
-use crate::entity::{ConstId, Value};
+use crate::entity::{ConstId, Entity, Value};
 use crate::func::{Module, Operands};
 use crate::io::Port;
 use crate::loc::Loc;
@@ -58,6 +58,33 @@ pub fn parse_any(name: &str, text: &str, blobs: &dyn BlobSource) -> Result<AnyMo
         ]),
     };
     module.map_err(|errors| ParseError::new(name, text, errors))
+}
+
+/// The inverse of [`op_text`](super::op_text).
+pub(crate) fn read_op<O: OpInfo>(text: &str) -> Result<O, String> {
+    let (mnemonic, fields) = text.find('{').map_or((text, ""), |i| text.split_at(i));
+    let constant = |name: &str, span| {
+        let index = name.strip_prefix("@c").and_then(|n| n.parse::<u32>().ok()).filter(|&n| n < u32::MAX);
+        index
+            .map(|n| ConstId::new(n as usize))
+            .ok_or_else(|| TextError::new(span, "here", format!("`{name}` is no id")))
+    };
+    let fields = match fields {
+        "" => Vec::new(),
+        fields => AttrsParser::new().parse(fields).map_err(|e| TextError::syntax(e).message)?,
+    };
+    let mut attrs = Vec::new();
+    for field in &fields {
+        let value = attr(&field.value.item, field.value.span, &constant).map_err(|e| e.message)?;
+        attrs.push((field.key.item.to_string(), value));
+    }
+    if mnemonic == "input"
+        && let [(name, Attr::Int(index))] = attrs.as_slice()
+        && name == "index"
+    {
+        return u32::try_from(*index).map(O::input).map_err(|_| "an input index is negative or too large".into());
+    }
+    O::from_parts(mnemonic, &attrs).map_err(|e| e.to_string())
 }
 
 fn parse_items<'a>(name: &str, text: &'a str) -> Result<Vec<Item<'a>>, ParseError> {

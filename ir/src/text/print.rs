@@ -51,6 +51,14 @@ pub fn node_line<D: Dialect>(func: &Func<D>, value: Value, consts: &ConstPool) -
     line(func, value, consts, &|v: Value| v.to_string())
 }
 
+/// An op with its attributes and without blanks, constants by id: `rotate{by=1}`.
+pub(crate) fn op_text<O: OpInfo>(op: &O) -> String {
+    let attrs: Vec<String> =
+        op.attrs().iter().map(|(key, a)| format!("{key}={}", print_attr(a, &|id| id.to_string()))).collect();
+    let attrs = if attrs.is_empty() { String::new() } else { format!("{{{}}}", attrs.join(",")) };
+    format!("{}{}", op.mnemonic(), attrs.replace(", ", ","))
+}
+
 fn print_const(out: &mut String, c: &Const, blobs: &mut Blobs) {
     let data = c.tensor.data();
     let uniform = data.first().is_some_and(|first| data.iter().all(|x| x.to_bits() == first.to_bits()));
