@@ -64,8 +64,26 @@ pub enum RuntimeError {
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] CkksError),
+    /// The memory bound leaves no room for a run.
+    #[error(
+        "the run needs at least {:.2} GiB with keys and constants made again for every use, the bound is {:.2} GiB",
+        gib(*least), gib(*bound)
+    )]
+    #[diagnostic(help("raise --mem; without a bound the run needs {:.2} GiB", gib(*unbounded)))]
+    Memory {
+        /// The bound in bytes.
+        bound: u64,
+        /// The least that works.
+        least: u64,
+        /// What a run without a bound needs.
+        unbounded: u64,
+    },
     /// What ran is not what the plan says.
     #[error("the executed operations differ from the plan: {0}")]
     #[diagnostic(help("this is an error in fhec: report it with the plan"))]
     Trace(String),
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / (1u64 << 30) as f64
 }

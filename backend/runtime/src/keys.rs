@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fhec_ckks::{KeyName, KeyRequest};
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::{Ckks, Module};
 use serde::{Deserialize, Serialize};
@@ -18,13 +19,16 @@ pub struct KeyList {
     pub rotations: BTreeMap<u32, u32>,
 }
 
-/// The rotations that a linear transform makes: every `rotations[k]` is a baby step after a giant step.
+/// The work of a linear transform: every `rotations[k]` is a baby step after a giant step. Diagonals of zeros cost
+/// nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Steps {
     /// Distinct non-zero baby steps in 1..n: hoisted rotations of the operand.
     pub babies: BTreeSet<u32>,
     /// Distinct non-zero giant steps in 1..n: rotations of the partial sums.
     pub giants: BTreeSet<u32>,
+    /// Distinct pairs of steps: products with diagonals.
+    pub products: usize,
 }
 
 /// A rotation as steps to the left in 0..n. Vectors of n slots repeat through a ciphertext, so only the rest counts.
@@ -33,23 +37,25 @@ pub fn rotation_in(by: i64, slots: usize) -> u32 {
 }
 
 impl Steps {
-    /// The steps of `slot.linear` or `ckks.linear` over `slots` slots.
-    pub fn of(rotations: &[i64], giants: &[i64], slots: usize) -> Self {
+    /// The steps of a linear transform with `diagonals` [rotations, slots].
+    pub fn of(rotations: &[i64], giants: &[i64], diagonals: &[f32], slots: usize) -> Self {
         let mut out = Self::default();
-        for (&rotation, &giant) in rotations.iter().zip(giants) {
-            let (giant, baby) = (rotation_in(giant, slots), rotation_in(rotation - giant, slots));
+        let mut pairs = BTreeSet::new();
+        for ((&rotation, &giant), diagonal) in rotations.iter().zip(giants).zip(diagonals.chunks(slots.max(1))) {
+            if diagonal.iter().all(|&x| x == 0.0) {
+                continue;
+            }
+            let (giant, baby) = (rotation_in(giant, slots), rotation_in(rotation.wrapping_sub(giant), slots));
             out.babies.extend((baby != 0).then_some(baby));
             out.giants.extend((giant != 0).then_some(giant));
+            pairs.insert((giant, baby));
         }
+        out.products = pairs.len();
         out
     }
     /// Number of rotations.
-    pub fn len(&self) -> usize {
+    pub fn rotations(&self) -> usize {
         self.babies.len() + self.giants.len()
-    }
-    /// Whether nothing rotates.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -64,8 +70,8 @@ impl KeyList {
                 CkksOp::Relinearize {} => raise(&mut keys.relinearization, node.ty.level),
                 CkksOp::Conjugate {} => raise(&mut keys.conjugation, node.ty.level),
                 CkksOp::Rotate { by } => keys.rotation(rotation_in(*by, slots), node.ty.level),
-                CkksOp::Linear { rotations, giants, at, .. } => {
-                    let steps = Steps::of(rotations, giants, slots);
+                CkksOp::Linear { rotations, giants, at, diagonals } => {
+                    let steps = Steps::of(rotations, giants, module.consts.tensor(*diagonals).data(), slots);
                     steps.babies.iter().chain(&steps.giants).for_each(|&by| keys.rotation(by, *at));
                 }
                 _ => {}
@@ -82,6 +88,14 @@ impl KeyList {
     /// Levels of all keys.
     pub fn levels(&self) -> impl Iterator<Item = u32> {
         self.relinearization.into_iter().chain(self.conjugation).chain(self.rotations.values().copied())
+    }
+    /// What the client has to generate.
+    pub fn requests(&self) -> Vec<KeyRequest> {
+        let request = |name: KeyName, level: u32| KeyRequest { name, level: level as usize };
+        let relin = self.relinearization.map(|l| request(KeyName::Relin, l));
+        let conj = self.conjugation.map(|l| request(KeyName::Conj, l));
+        let rotations = self.rotations.iter().map(|(&by, &l)| request(KeyName::Rotation(by), l));
+        relin.into_iter().chain(conj).chain(rotations).collect()
     }
     /// Number of keys.
     pub fn len(&self) -> usize {

@@ -2,18 +2,22 @@
 //!
 //! A [`Plan`] is a program of the `ckks` level with its parameters, constants and key list; it is what `fhec` compiles a
 //! model to and what client and server share. It runs exactly ([`run_clear`]), with modelled noise ([`Simulator`]), or on
-//! ciphertexts. Nothing here can decrypt: this crate does not depend on the one that knows secret keys.
+//! ciphertexts ([`Executor`]). Nothing here can decrypt: this crate does not depend on the one that knows secret keys.
 
+mod encrypted;
 mod error;
 mod keys;
+mod memory;
 mod noise;
 mod plan;
 mod simulate;
 mod stats;
 mod tensors;
 
+pub use encrypted::{CkksBackend, Executor, ExecutorOptions, Progress, RunReport, context};
 pub use error::RuntimeError;
 pub use keys::{KeyList, Steps, rotation_in};
+pub use memory::MemoryPrediction;
 pub use noise::{
     NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, OpError, Range, RangeEscape, chebyshev_arguments,
 };

@@ -35,9 +35,10 @@ impl OpCounts {
             *out.ops.entry(node.op.mnemonic().to_string()).or_default() += 1;
             match &node.op {
                 CkksOp::Rotate { by } => out.rotations += u64::from(rotation_in(*by, slots) != 0),
-                CkksOp::Linear { rotations, giants, .. } => {
-                    out.rotations += Steps::of(rotations, giants, slots).len() as u64;
-                    out.plain_products += rotations.len() as u64;
+                CkksOp::Linear { rotations, giants, diagonals, .. } => {
+                    let steps = Steps::of(rotations, giants, module.consts.tensor(*diagonals).data(), slots);
+                    out.rotations += steps.rotations() as u64;
+                    out.plain_products += steps.products as u64;
                 }
                 CkksOp::Conjugate {} | CkksOp::Relinearize {} => out.key_switches += 1,
                 CkksOp::Mul {} => out.products += 1,

@@ -29,7 +29,8 @@ pub fn pack_inputs(plan: &Plan, tensors: &[Tensor]) -> Result<Vec<Vec<f64>>, Run
         if let Some(i) = tensor.data().iter().position(|x| !x.is_finite()) {
             return Err(wrong(format!("element {i} is {}", tensor.data()[i])));
         }
-        out.extend(pack(layout(port)?, port, tensor.data()));
+        let tensor = tensor.reshaped(port.shape.clone());
+        out.extend(layout(port)?.pack(&tensor).map_err(|e| wrong(e.to_string()))?);
     }
     Ok(out)
 }
@@ -42,13 +43,12 @@ pub fn unpack_outputs(plan: &Plan, slots: &[Vec<f64>]) -> Result<Vec<Tensor>, Ru
     let mut rest = slots;
     let unpack = |port: &Port| {
         let layout = layout(port)?;
-        let short = || RuntimeError::Input { port: port.name.clone(), reason: "slots are missing".into() };
-        let (these, after) = rest.split_at_checked(layout.ciphertexts).ok_or_else(short)?;
+        let wrong = |reason: String| RuntimeError::Input { port: port.name.clone(), reason };
+        let Some((these, after)) = rest.split_at_checked(layout.ciphertexts) else {
+            return Err(wrong(format!("{} ciphertexts are needed, {} are there", layout.ciphertexts, rest.len())));
+        };
         rest = after;
-        let at = |a: usize| these.get(a / layout.slots).and_then(|ct| ct.get(a % layout.slots)).copied();
-        let addresses = layout.addresses(&port.shape);
-        let data: Option<Vec<f32>> = addresses.into_iter().map(|a| at(a).map(|x| x as f32)).collect();
-        Ok(Tensor::new(port.shape.clone(), data.ok_or_else(short)?))
+        layout.unpack(these, &port.shape).map_err(|e| wrong(e.to_string()))
     };
     plan.outputs().iter().map(unpack).collect()
 }
@@ -56,16 +56,4 @@ pub fn unpack_outputs(plan: &Plan, slots: &[Vec<f64>]) -> Result<Vec<Tensor>, Ru
 fn layout(port: &Port) -> Result<&Layout, RuntimeError> {
     let missing = || RuntimeError::Input { port: port.name.clone(), reason: "the plan gives it no layout".into() };
     port.layout.as_ref().ok_or_else(missing)
-}
-
-fn pack(layout: &Layout, port: &Port, data: &[f32]) -> Vec<Vec<f64>> {
-    let mut out = vec![vec![0.0; layout.slots]; layout.ciphertexts];
-    for (address, &x) in layout.addresses(&port.shape).into_iter().zip(data) {
-        // Addresses lie within the first period of a ciphertext, and its content repeats from there.
-        let (ciphertext, slot) = (address / layout.slots, address % layout.slots);
-        for copy in (slot % layout.period..layout.slots).step_by(layout.period) {
-            out[ciphertext][copy] = f64::from(x);
-        }
-    }
-    out
 }

@@ -1,0 +1,347 @@
+//! Runs a plan on ciphertexts.
+
+mod cache;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use fhec_ckks::{Ciphertext, CkksError, Context, Diagonal, Evaluator, KeySet, LinearTransform, Role};
+use fhec_ir::OpInfo;
+use fhec_ir::ckks::CtTy;
+use fhec_ir::ckks::exec::{Backend, Constant, LinearMap, Observer, Step, execute};
+use serde::Serialize;
+
+use crate::error::RuntimeError;
+use crate::memory::MemoryPrediction;
+use crate::plan::Plan;
+use crate::stats::{TraceEntry, expected_trace};
+use cache::{Encoded, EncodingCache, Use};
+
+/// Computes the ops of the `ckks` level with the engine. Plain operands are encoded at the level of their use, once, and
+/// kept in compact form within a memory bound.
+#[derive(Debug)]
+pub struct CkksBackend {
+    evaluator: Evaluator,
+    slots: usize,
+    encodings: EncodingCache,
+    trace: Vec<TraceEntry>,
+}
+
+fn level(level: u32) -> usize {
+    level as usize
+}
+
+fn ty(ct: &Ciphertext) -> CtTy {
+    CtTy { level: ct.level() as u32, sd: ct.scale_degree(), parts: ct.parts().len() as u8 }
+}
+
+impl CkksBackend {
+    /// A backend for programs of `slots` slots; encodings are kept up to `encoding_bytes`.
+    pub fn new(evaluator: Evaluator, slots: usize, encoding_bytes: usize) -> Self {
+        Self { evaluator, slots, encodings: EncodingCache::new(encoding_bytes), trace: Vec::new() }
+    }
+
+    /// The ops computed since the last call, as the ciphertexts they gave tell.
+    pub fn take_trace(&mut self) -> Vec<TraceEntry> {
+        std::mem::take(&mut self.trace)
+    }
+
+    fn record(&mut self, op: &'static str, result: Result<Ciphertext, CkksError>) -> Result<Ciphertext, CkksError> {
+        if let Ok(ct) = &result {
+            self.trace.push(TraceEntry { op, ty: ty(ct) });
+        }
+        result
+    }
+
+    fn vector(&mut self, value: Constant<'_>, role: Role) -> Result<Encoded, CkksError> {
+        let context = self.evaluator.context().clone();
+        self.encodings.get(Use::Vector { id: value.id, role: role_key(role) }, || {
+            let slots: Vec<f64> = value.data().iter().map(|&x| f64::from(x)).collect();
+            context.encode(&slots, role).map(Encoded::Vector)
+        })
+    }
+}
+
+/// An order on roles for the cache: kind, then levels.
+fn role_key(role: Role) -> (u8, usize, usize) {
+    match role {
+        Role::Factor { operand, at } => (0, operand, at),
+        Role::Term { level, sd } => (1, level, usize::from(sd)),
+    }
+}
+
+impl Backend for CkksBackend {
+    type Ct = Ciphertext;
+    type Error = CkksError;
+
+    fn ty(&self, ct: &Ciphertext) -> CtTy {
+        ty(ct)
+    }
+    fn add(&mut self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, CkksError> {
+        let result = self.evaluator.add(a, b);
+        self.record("add", result)
+    }
+    fn sub(&mut self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, CkksError> {
+        let result = self.evaluator.sub(a, b);
+        self.record("sub", result)
+    }
+    fn neg(&mut self, x: &Ciphertext) -> Result<Ciphertext, CkksError> {
+        let result = self.evaluator.neg(x);
+        self.record("neg", result)
+    }
+    fn add_plain(&mut self, x: &Ciphertext, value: Constant<'_>) -> Result<Ciphertext, CkksError> {
+        let role = Role::Term { level: x.level(), sd: x.scale_degree() };
+        let result = self.vector(value, role).and_then(|v| self.evaluator.add_plain(x, v.vector()?));
+        self.record("add_plain", result)
+    }
+    fn add_scalar(&mut self, x: &Ciphertext, value: f64) -> Result<Ciphertext, CkksError> {
+        let result = self.evaluator.add_scalar(x, value);
+        self.record("add_scalar", result)
+    }
+    fn mul_plain(&mut self, x: &Ciphertext, value: Constant<'_>, at: u32) -> Result<Ciphertext, CkksError> {
+        let role = Role::Factor { operand: x.level(), at: level(at) };
+        let result = self.vector(value, role).and_then(|v| self.evaluator.mul_plain(x, v.vector()?));
+        self.record("mul_plain", result)
+    }
+    fn mul_scalar(&mut self, x: &Ciphertext, value: f64, at: u32) -> Result<Ciphertext, CkksError> {
+        let result = self.evaluator.mul_scalar(x, value, level(at));
+        self.record("mul_scalar", result)
+    }
+    fn mul_int(&mut self, x: &Ciphertext, by: i64) -> Result<Ciphertext, CkksError> {
+        let result = self.evaluator.mul_int(x, by);
+        self.record("mul_int", result)
+    }
+    fn mul(&mut self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, CkksError> {
+        let result = self.evaluator.mul(a, b);
+        self.record("mul", result)
+    }
+    fn square(&mut self, x: &Ciphertext) -> Result<Ciphertext, CkksError> {
+        let result = self.evaluator.square(x);
+        self.record("mul", result)
+    }
+    fn relinearize(&mut self, x: &Ciphertext) -> Result<Ciphertext, CkksError> {
+        let result = self.evaluator.relinearize(x);
+        self.record("relinearize", result)
+    }
+    fn rescale(&mut self, x: &Ciphertext) -> Result<Ciphertext, CkksError> {
+        let result = self.evaluator.rescale(x);
+        self.record("rescale", result)
+    }
+    fn level_drop(&mut self, x: &Ciphertext, to: u32) -> Result<Ciphertext, CkksError> {
+        let result = self.evaluator.level_drop(x, level(to));
+        self.record("level_drop", result)
+    }
+    fn rotate(&mut self, x: &Ciphertext, by: i64) -> Result<Ciphertext, CkksError> {
+        let result = self.evaluator.rotate(x, by);
+        self.record("rotate", result)
+    }
+    fn conjugate(&mut self, x: &Ciphertext) -> Result<Ciphertext, CkksError> {
+        let result = self.evaluator.conjugate(x);
+        self.record("conjugate", result)
+    }
+    fn linear(&mut self, x: &Ciphertext, map: LinearMap<'_>) -> Result<Ciphertext, CkksError> {
+        let (operand, at, slots) = (x.level(), level(map.at), self.slots);
+        let key = Use::Linear {
+            id: map.diagonals.id,
+            levels: (operand, at),
+            rotations: map.rotations.to_vec(),
+            giants: map.giants.to_vec(),
+        };
+        let context = self.evaluator.context().clone();
+        let encoded = self.encodings.get(key, || {
+            let terms: Vec<(i64, i64, Vec<f64>)> =
+                map.terms().map(|(r, g, d)| (r, g, d.iter().map(|&x| f64::from(x)).collect())).collect();
+            let diagonals: Vec<Diagonal<'_>> =
+                terms.iter().map(|(r, g, d)| Diagonal { rotation: *r, giant: *g, re: d, im: &[] }).collect();
+            LinearTransform::new(&context, slots, operand, at, &diagonals).map(|t| Encoded::Linear(Arc::new(t)))
+        });
+        let result = encoded.and_then(|t| self.evaluator.linear(x, t.linear()?));
+        self.record("linear", result)
+    }
+    fn bootstrap(&mut self, _: &Ciphertext, to: u32) -> Result<Ciphertext, CkksError> {
+        Err(CkksError::Params(format!(
+            "the plan bootstraps to level {to}, but its parameters have no bootstrapping levels"
+        )))
+    }
+}
+
+/// How a plan is executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExecutorOptions {
+    /// Threads; 0 takes one per core.
+    pub threads: usize,
+    /// Bound on the memory of the run, in bytes. Keys and encodings are then made again when they are needed again.
+    pub memory: Option<u64>,
+}
+
+/// One op that is about to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// Position of the op.
+    pub index: usize,
+    /// Number of ops.
+    pub total: usize,
+    /// Mnemonic.
+    pub op: &'static str,
+    /// Level of its result.
+    pub level: u32,
+    /// The model's node.
+    pub node: &'a str,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RunReport {
+    /// Seconds from the first op to the last.
+    pub seconds: f64,
+    /// Seconds by mnemonic.
+    pub seconds_by_op: BTreeMap<&'static str, f64>,
+    /// Seconds of every op in program order.
+    #[serde(skip)]
+    pub seconds_of: Vec<f64>,
+    /// Ops executed; a run whose ops differ from the plan is an error.
+    pub ops: usize,
+    /// Rotations executed.
+    pub rotations: u64,
+    /// Key switches executed.
+    pub key_switches: u64,
+}
+
+/// Runs one plan on ciphertexts of one key.
+#[derive(Debug)]
+pub struct Executor<'a> {
+    plan: &'a Plan,
+    pool: rayon::ThreadPool,
+    backend: CkksBackend,
+    expected: Vec<TraceEntry>,
+    prediction: MemoryPrediction,
+}
+
+/// Shows progress and takes times.
+struct Watch<'p> {
+    progress: &'p mut (dyn FnMut(Progress<'_>) + Send),
+    started: Instant,
+    report: RunReport,
+}
+
+impl Observer<CkksBackend> for Watch<'_> {
+    fn before(&mut self, _: &mut CkksBackend, step: Step<'_>) {
+        let (op, level, node) = (step.node.op.mnemonic(), step.node.ty.level, step.node.loc.name());
+        (self.progress)(Progress { index: step.index, total: step.total, op, level, node });
+        self.started = Instant::now();
+    }
+    fn after(&mut self, _: &mut CkksBackend, step: Step<'_>, _: &Ciphertext) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        *self.report.seconds_by_op.entry(step.node.op.mnemonic()).or_default() += seconds;
+        self.report.seconds_of.push(seconds);
+    }
+}
+
+/// The tables of the engine for a plan's parameters.
+///
+/// # Errors
+/// When the engine refuses the parameters.
+pub fn context(plan: &Plan) -> Result<Arc<Context>, RuntimeError> {
+    Ok(Context::new(plan.params().clone())?)
+}
+
+impl<'a> Executor<'a> {
+    /// An executor with the evaluation keys of one client.
+    ///
+    /// # Errors
+    /// Keys of other parameters, keys that do not cover the plan, or a memory bound that is too small for any run.
+    pub fn new(
+        plan: &'a Plan,
+        context: Arc<Context>,
+        keys: Arc<KeySet>,
+        options: ExecutorOptions,
+    ) -> Result<Self, RuntimeError> {
+        let infos = keys.infos();
+        for wanted in plan.keys().requests() {
+            let found = infos.iter().find(|info| info.name == wanted.name);
+            let found = found.ok_or(CkksError::MissingKey(wanted.name))?;
+            if found.level < wanted.level {
+                let (name, have, need) = (wanted.name, found.level, wanted.level);
+                return Err(CkksError::KeyLevel { name, have, need }.into());
+            }
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(options.threads)
+            .thread_name(|i| format!("fhec-{i}"))
+            .build()
+            .map_err(|e| CkksError::System(format!("threads cannot be started: {e}")))?;
+        let prediction = MemoryPrediction::of(plan, pool.current_num_threads());
+        let encoding_bytes = match options.memory {
+            None => usize::MAX,
+            Some(bound) => {
+                let (for_keys, for_encodings) = prediction.within(bound)?;
+                keys.set_memory_bound(for_keys);
+                for_encodings
+            }
+        };
+        let evaluator = Evaluator::new(context, keys)?;
+        let backend = CkksBackend::new(evaluator, plan.slots(), encoding_bytes);
+        Ok(Self { plan, pool, backend, expected: expected_trace(plan.module()), prediction })
+    }
+
+    /// What the run was predicted to need.
+    pub fn prediction(&self) -> &MemoryPrediction {
+        &self.prediction
+    }
+
+    /// Threads of the run.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Runs the plan. `progress` is called before every op.
+    ///
+    /// # Errors
+    /// When the ciphertexts do not fit, an op fails, or what was executed is not what the plan says.
+    pub fn run(
+        &mut self,
+        inputs: Vec<Ciphertext>,
+        progress: &mut (dyn FnMut(Progress<'_>) + Send),
+    ) -> Result<(Vec<Ciphertext>, RunReport), RuntimeError> {
+        let before = self.backend.evaluator.counts();
+        self.backend.take_trace();
+        let started = Instant::now();
+        let mut watch = Watch { progress, started, report: RunReport::default() };
+        let (plan, backend) = (self.plan, &mut self.backend);
+        let outputs = self.pool.install(|| execute(plan.module(), backend, inputs, &mut watch))?;
+        let mut report = watch.report;
+        report.seconds = started.elapsed().as_secs_f64();
+        let done = self.backend.evaluator.counts() - before;
+        let trace = self.backend.take_trace();
+        self.check_trace(&trace)?;
+        // The engine counts conjugations among rotations.
+        let conjugations = self.plan.counts().ops.get("conjugate").copied().unwrap_or(0);
+        let planned = self.plan.counts();
+        for (what, executed, planned) in [
+            ("rotations", done.rotations, planned.rotations + conjugations),
+            ("key switches", done.key_switches, planned.key_switches),
+            ("products", done.products, planned.products),
+        ] {
+            if executed != planned {
+                return Err(RuntimeError::Trace(format!("{executed} {what} were executed, the plan has {planned}")));
+            }
+        }
+        (report.ops, report.rotations, report.key_switches) = (trace.len(), done.rotations, done.key_switches);
+        Ok((outputs, report))
+    }
+
+    fn check_trace(&self, trace: &[TraceEntry]) -> Result<(), RuntimeError> {
+        let differs = |i: usize| trace.get(i) != self.expected.get(i);
+        let describe =
+            |entry: Option<&TraceEntry>| entry.map_or("nothing".to_string(), |e| format!("{} to {}", e.op, e.ty));
+        match (0..trace.len().max(self.expected.len())).find(|&i| differs(i)) {
+            None => Ok(()),
+            Some(i) => Err(RuntimeError::Trace(format!(
+                "op {i} was {}, the plan has {}",
+                describe(trace.get(i)),
+                describe(self.expected.get(i))
+            ))),
+        }
+    }
+}

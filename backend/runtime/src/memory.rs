@@ -1,0 +1,114 @@
+//! How much memory a run will need.
+
+use fhec_ir::ckks::CkksOp;
+use fhec_ir::{Entity, OpInfo};
+use serde::Serialize;
+
+use crate::error::RuntimeError;
+use crate::keys::Steps;
+use crate::plan::Plan;
+use crate::stats::peak_ciphertext_bytes;
+
+/// Predicted bytes of an encrypted run, by what they hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemoryPrediction {
+    /// Ciphertexts that live at one time.
+    pub ciphertexts: u64,
+    /// Temporary polynomials of the largest operation.
+    pub scratch: u64,
+    /// Evaluation keys: the half that is stored (mapped from the file).
+    pub keys_stored: u64,
+    /// Evaluation keys: the half that is expanded from seeds.
+    pub keys_expanded: u64,
+    /// Encoded constants.
+    pub encodings: u64,
+    /// The plan's own constants.
+    pub constants: u64,
+    /// Transform tables and the program itself.
+    pub tables: u64,
+    /// Bytes of the largest expanded half of a key, and of the largest encoding: the least that can be held.
+    #[serde(skip)]
+    largest: (u64, u64),
+}
+
+impl MemoryPrediction {
+    /// The prediction for a run of `plan` on `threads` threads.
+    pub fn of(plan: &Plan, threads: usize) -> Self {
+        let params = plan.params();
+        let limb = params.n() as u64 * 8;
+        let module = plan.module();
+        let live = module.func.live();
+        let key_half = |level: u32| params.key_bytes(level as usize) as u64 / 2;
+        let keys: u64 = plan.keys().levels().map(key_half).sum();
+        let largest_key = plan.keys().levels().map(key_half).max().unwrap_or(0);
+        let (mut scratch, mut encodings, mut largest_encoding) = (0, 0, 0);
+        for (_, node) in module.func.iter().filter(|(v, n)| live[v.index()] && n.op.as_input().is_none()) {
+            let limbs = u64::from(node.ty.level + 1);
+            let alpha = params.key_alpha(node.ty.level as usize) as u64;
+            let digits = limbs.div_ceil(alpha) * (limbs + alpha);
+            let (work, encoding) = match &node.op {
+                CkksOp::Linear { rotations, giants, diagonals, .. } => {
+                    let data = module.consts.tensor(*diagonals).data();
+                    let steps = Steps::of(rotations, giants, data, plan.slots());
+                    let sums = (steps.giants.len() as u64 + 2) * 2 * (limbs + alpha);
+                    // Each thread holds one limb of every rotated operand and of the diagonals of one giant step.
+                    let per_thread = 3 * (steps.babies.len() as u64 + 1);
+                    (digits + sums + threads as u64 * per_thread, steps.products as u64 * plan.slots() as u64 * 16)
+                }
+                CkksOp::Relinearize {} | CkksOp::Rotate { .. } | CkksOp::Conjugate {} => {
+                    (digits + 2 * (limbs + alpha), 0)
+                }
+                CkksOp::MulPlain { .. } | CkksOp::AddPlain { .. } => (limbs, plan.slots() as u64 * 16),
+                _ => (2 * limbs, 0),
+            };
+            scratch = scratch.max(work * limb);
+            encodings += encoding;
+            largest_encoding = largest_encoding.max(encoding);
+        }
+        let primes = (params.q().len() + params.p().len()) as u64;
+        // Per prime: forward and inverse twiddles with their Shoup companions. Per rotation: a permutation.
+        let tables = primes * 4 * limb + plan.keys().rotations.len() as u64 * limb / 2;
+        let constants = module.consts.iter().map(|(_, c)| c.tensor.data().len() as u64 * 4).sum();
+        Self {
+            ciphertexts: peak_ciphertext_bytes(module, params.n()),
+            scratch,
+            keys_stored: keys,
+            keys_expanded: keys,
+            encodings,
+            constants,
+            tables: tables + (16 << 20),
+            largest: (largest_key, largest_encoding),
+        }
+    }
+
+    /// Everything together.
+    pub fn total(&self) -> u64 {
+        self.fixed() + self.keys_stored + self.keys_expanded + self.encodings
+    }
+
+    fn fixed(&self) -> u64 {
+        self.ciphertexts + self.scratch + self.constants + self.tables
+    }
+
+    /// Shares what a memory bound leaves for expanded keys and encodings between the two. Mapped key halves belong to the
+    /// file and can be dropped by the system at any time, so they do not count.
+    ///
+    /// # Errors
+    /// When not even one key and one transform fit.
+    pub fn within(&self, bound: u64) -> Result<(usize, usize), RuntimeError> {
+        let least = self.fixed() + self.largest.0 + self.largest.1;
+        if bound < least {
+            return Err(RuntimeError::Memory { bound, least, unbounded: self.total() });
+        }
+        let share = bound - self.fixed();
+        let wanted = self.keys_expanded + self.encodings;
+        if wanted <= share {
+            return Ok((usize::MAX, usize::MAX));
+        }
+        let spare = share - self.largest.0 - self.largest.1;
+        let more = [self.keys_expanded - self.largest.0, self.encodings - self.largest.1];
+        let part =
+            |wanted: u64| (u128::from(spare) * u128::from(wanted) / u128::from((more[0] + more[1]).max(1))) as u64;
+        Ok(((self.largest.0 + part(more[0])) as usize, (self.largest.1 + part(more[1])) as usize))
+    }
+}
