@@ -1,0 +1,135 @@
+//! Plans on ciphertexts.
+
+use std::sync::Arc;
+
+use fhec_ckks::{CkksError, Context, KeySet};
+use fhec_client::{KeyGenerator, Randomness, SecretKey};
+use fhec_ir::Tensor;
+use fhec_runtime::{
+    Executor, ExecutorOptions, MemoryPrediction, Plan, RuntimeError, Simulator, context, pack_inputs, run_clear,
+    unpack_outputs,
+};
+
+use crate::programs::{Program, every_op, image};
+
+struct Client {
+    ctx: Arc<Context>,
+    secret: SecretKey,
+    random: Randomness,
+}
+
+impl Client {
+    fn new(plan: &Plan) -> Self {
+        let ctx = context(plan).unwrap();
+        let mut random = Randomness::system().unwrap();
+        Self { secret: SecretKey::generate(&ctx, &mut random).unwrap(), ctx, random }
+    }
+    fn keys(&mut self, plan: &Plan) -> Arc<KeySet> {
+        let mut generator = KeyGenerator::new(&self.ctx, &self.secret, &mut self.random).unwrap();
+        Arc::new(generator.generate(&plan.keys().requests(), |_| ()).unwrap())
+    }
+    fn run(&mut self, plan: &Plan, executor: &mut Executor<'_>, x: &Tensor) -> Result<Vec<Tensor>, RuntimeError> {
+        let level = plan.module().func.ty(plan.module().func.params()[0]).level as usize;
+        let slots = pack_inputs(plan, std::slice::from_ref(x))?.into_iter();
+        let cts = slots.map(|s| self.secret.encrypt(&self.ctx, &s, level, &mut self.random).unwrap()).collect();
+        let (cts, report) = executor.run(cts, &mut |_| ())?;
+        assert_eq!(report.seconds_of.len(), report.ops);
+        let slots: Vec<_> = cts.iter().map(|ct| self.secret.decrypt(&self.ctx, ct).unwrap().re).collect();
+        unpack_outputs(plan, &slots)
+    }
+}
+
+fn largest_difference(a: &[Tensor], b: &[Tensor]) -> f32 {
+    a[0].data().iter().zip(b[0].data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn every_op_agrees_with_the_clear_run_and_the_noise_model() {
+    let plan = every_op();
+    let mut client = Client::new(&plan);
+    let keys = client.keys(&plan);
+    let mut executor = Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
+    let (mut worst, mut modelled) = (0.0f32, 0.0f32);
+    for i in 0..4 {
+        let exact = run_clear(&plan, &[image(i)]).unwrap();
+        let encrypted = client.run(&plan, &mut executor, &image(i)).unwrap();
+        worst = worst.max(largest_difference(&encrypted, &exact));
+        let simulated = Simulator::new(&plan, 5).run(i as u64, &[image(i)]).unwrap();
+        modelled = modelled.max(largest_difference(&simulated.outputs, &exact));
+    }
+    assert!(worst < 1e-6, "{worst}");
+    // The model must be of the right size: neither hiding errors nor inventing them.
+    assert!(worst > modelled / 4.0 && worst < modelled * 4.0, "measured {worst}, modelled {modelled}");
+}
+
+#[test]
+fn progress_names_every_op_in_order() {
+    let plan = every_op();
+    let mut client = Client::new(&plan);
+    let keys = client.keys(&plan);
+    let mut executor =
+        Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions { threads: 1, memory: None }).unwrap();
+    assert_eq!(executor.threads(), 1);
+    let slots = pack_inputs(&plan, &[image(0)]).unwrap();
+    let ct = client.secret.encrypt(&client.ctx, &slots[0], 5, &mut client.random).unwrap();
+    let mut seen = Vec::new();
+    executor.run(vec![ct], &mut |p| seen.push((p.index, p.total, p.op))).unwrap();
+    assert_eq!(seen.len(), plan.module().func.len() - 1);
+    assert_eq!(seen[0], (0, seen.len(), "linear"));
+    assert!(seen.iter().enumerate().all(|(i, s)| s.0 == i));
+}
+
+#[test]
+fn a_memory_bound_changes_no_bit_of_the_work_and_a_hopeless_one_is_refused() {
+    let plan = every_op();
+    let mut client = Client::new(&plan);
+    let keys = client.keys(&plan);
+    let prediction = MemoryPrediction::of(&plan, 1);
+    let (for_keys, for_encodings) = prediction.within(prediction.total()).unwrap();
+    assert_eq!((for_keys, for_encodings), (usize::MAX, usize::MAX));
+    let hopeless = ExecutorOptions { threads: 1, memory: Some(1 << 20) };
+    let error = Executor::new(&plan, client.ctx.clone(), keys.clone(), hopeless).unwrap_err();
+    let RuntimeError::Memory { least, .. } = error else { panic!("{error}") };
+    let tight = ExecutorOptions { threads: 1, memory: Some(least) };
+    let mut executor = Executor::new(&plan, client.ctx.clone(), keys, tight).unwrap();
+    let exact = run_clear(&plan, &[image(3)]).unwrap();
+    for _ in 0..2 {
+        let out = client.run(&plan, &mut executor, &image(3)).unwrap();
+        assert!(largest_difference(&out, &exact) < 1e-6);
+    }
+}
+
+#[test]
+fn keys_that_do_not_cover_the_plan_are_refused_before_the_run() {
+    let plan = every_op();
+    let mut client = Client::new(&plan);
+    let mut requests = plan.keys().requests();
+    requests.retain(|r| r.name.to_string() != "rotation by 8");
+    let mut generator = KeyGenerator::new(&client.ctx, &client.secret, &mut client.random).unwrap();
+    let keys = Arc::new(generator.generate(&requests, |_| ()).unwrap());
+    let error = Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions::default()).unwrap_err();
+    assert!(matches!(error, RuntimeError::Engine(CkksError::MissingKey(_))), "{error}");
+}
+
+#[test]
+fn ciphertexts_of_another_key_are_refused() {
+    let plan = every_op();
+    let (mut owner, mut other) = (Client::new(&plan), Client::new(&plan));
+    let keys = owner.keys(&plan);
+    let mut executor = Executor::new(&plan, owner.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
+    let error = other.run(&plan, &mut executor, &image(0)).unwrap_err();
+    assert!(error.to_string().contains("another secret key"), "{error}");
+}
+
+#[test]
+fn a_program_without_key_switches_needs_no_keys() {
+    let (mut p, x) = Program::new(1);
+    let y = p.push(fhec_ir::ckks::CkksOp::MulInt { by: -3 }, [x]);
+    let plan = p.plan(y);
+    assert!(plan.keys().is_empty());
+    let mut client = Client::new(&plan);
+    let keys = client.keys(&plan);
+    let mut executor = Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
+    let out = client.run(&plan, &mut executor, &image(1)).unwrap();
+    assert!(largest_difference(&out, &run_clear(&plan, &[image(1)]).unwrap()) < 1e-6);
+}
