@@ -38,7 +38,8 @@ impl Context {
         let ring = Ring::new(params.log_n(), &primes, isa)?;
         let fft = Fft::new(params.max_slots());
         let rescalers = (0..params.q().len()).map(|_| OnceLock::new()).collect();
-        let (scratch, polys, digits, switchers) = (Scratch::new(), Mutex::default(), Mutex::default(), Mutex::default());
+        let (scratch, polys, digits, switchers) =
+            (Scratch::new(), Mutex::default(), Mutex::default(), Mutex::default());
         Ok(Arc::new(Self { params, ring, fft, scratch, polys, digits, switchers, rescalers }))
     }
 

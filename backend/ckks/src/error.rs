@@ -81,7 +81,9 @@ pub enum CkksError {
         wanted: String,
     },
     /// A value that does not fit the encoding.
-    #[error("encode: slot {slot} is {value:e}, which at scale 2^{log_scale:.1} does not fit the 62 bits of a coefficient")]
+    #[error(
+        "encode: slot {slot} is {value:e}, which at scale 2^{log_scale:.1} does not fit the 62 bits of a coefficient"
+    )]
     Encode {
         /// A slot at fault (the largest one).
         slot: usize,
@@ -94,7 +96,9 @@ pub enum CkksError {
     #[error("no evaluation key for {0}; generate the key set from this plan's key list")]
     MissingKey(KeyName),
     /// An evaluation key that was made for a lower level.
-    #[error("the evaluation key for {name} was made for level {have}, but is used at level {need}; generate it at level {need}")]
+    #[error(
+        "the evaluation key for {name} was made for level {have}, but is used at level {need}; generate it at level {need}"
+    )]
     KeyLevel {
         /// Which key.
         name: KeyName,
@@ -114,7 +118,9 @@ pub enum CkksError {
         expected: Digest,
     },
     /// A ciphertext and evaluation keys of different secrets.
-    #[error("{what} belongs to another secret key (key id {found}, expected {expected}); use the keys of the ciphertext's owner")]
+    #[error(
+        "{what} belongs to another secret key (key id {found}, expected {expected}); use the keys of the ciphertext's owner"
+    )]
     KeyMismatch {
         /// What does not fit.
         what: &'static str,

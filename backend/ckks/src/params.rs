@@ -135,13 +135,17 @@ impl Params {
             security::check(spec.log_n, log2(&q) + log2(&p))?;
             if let Some(b) = spec.bootstrap.as_ref().filter(|b| b.sparse_weight > 0) {
                 if b.sparse_weight < 32 {
-                    return Err(CkksError::Params("the ephemeral secret needs at least 32 non-zero coefficients".into()));
+                    return Err(CkksError::Params(
+                        "the ephemeral secret needs at least 32 non-zero coefficients".into(),
+                    ));
                 }
                 security::check_sparse(spec.log_n, log2(&q[..1]) + log2(&p[..1]))?;
             }
         }
         let mut hasher = blake3::Hasher::new_derive_key("fhec-ckks parameters v1");
-        for number in [u64::from(spec.log_n), u64::from(spec.scale_bits), u64::from(spec.insecure), u64::from(spec.levels)] {
+        for number in
+            [u64::from(spec.log_n), u64::from(spec.scale_bits), u64::from(spec.insecure), u64::from(spec.levels)]
+        {
             hasher.update(&number.to_le_bytes());
         }
         for primes in [&q, &p] {
@@ -151,7 +155,8 @@ impl Params {
             });
         }
         if let Some(b) = &spec.bootstrap {
-            for field in [b.cts_levels, b.stc_levels, b.k, b.degree, b.double_angle, b.arcsine_degree, b.sparse_weight] {
+            for field in [b.cts_levels, b.stc_levels, b.k, b.degree, b.double_angle, b.arcsine_degree, b.sparse_weight]
+            {
                 hasher.update(&field.to_le_bytes());
             }
         }

@@ -19,8 +19,8 @@ pub fn max_log_qp(log_n: u32) -> Option<u32> {
 
 /// Refuses a modulus that is too large for 128-bit security.
 pub(crate) fn check(log_n: u32, log_qp: f64) -> Result<()> {
-    let limit = max_log_qp(log_n)
-        .ok_or_else(|| CkksError::Params(format!("no security bound is known for N = 2^{log_n}")))?;
+    let limit =
+        max_log_qp(log_n).ok_or_else(|| CkksError::Params(format!("no security bound is known for N = 2^{log_n}")))?;
     if log_qp <= f64::from(limit) {
         return Ok(());
     }

@@ -112,31 +112,31 @@ fn sums_and_plain_operands() {
     let mut p = party();
     let (a, b) = (vector(1024, 1), vector(1024, 2));
     let (ca, cb) = (p.encrypt(&a, 4), p.encrypt(&b, 4));
-    close(&p.decrypt(&p.eval.add(&ca, &cb).unwrap()), &zip(&a, &b, |x, y| x + y), 25.0);
-    close(&p.decrypt(&p.eval.sub(&ca, &cb).unwrap()), &zip(&a, &b, |x, y| x - y), 25.0);
+    close(&p.decrypt(&p.eval.add(&ca, &cb).unwrap()), &zip(&a, &b, |x, y| x + y), 27.0);
+    close(&p.decrypt(&p.eval.sub(&ca, &cb).unwrap()), &zip(&a, &b, |x, y| x - y), 27.0);
     close(&p.decrypt(&p.eval.neg(&ca).unwrap()), &zip(&a, &b, |x, _| -x), 26.0);
-    close(&p.decrypt(&p.eval.mul_int(&ca, -3).unwrap()), &zip(&a, &b, |x, _| -3.0 * x), 24.0);
+    close(&p.decrypt(&p.eval.mul_int(&ca, -3).unwrap()), &zip(&a, &b, |x, _| -3.0 * x), 27.0);
     close(&p.decrypt(&p.eval.add_scalar(&ca, 2.5).unwrap()), &zip(&a, &b, |x, _| x + 2.5), 26.0);
     for at in [4, 3, 1] {
         let plain = p.ctx.encode(&b, Role::Factor { operand: 4, at }).unwrap();
         let product = p.eval.mul_plain(&ca, &plain).unwrap();
         assert_eq!((product.level(), product.scale_degree()), (at, 2));
-        close(&p.decrypt(&product), &zip(&a, &b, |x, y| x * y), 25.0);
+        close(&p.decrypt(&product), &zip(&a, &b, |x, y| x * y), 27.0);
         let kept = p.eval.mul_plain(&ca, &plain.evaluate(&p.ctx)).unwrap();
         assert_eq!(kept, product);
         let term = p.ctx.encode(&a, Role::Term { level: at, sd: 2 }).unwrap();
         let sum = p.eval.add_scalar(&p.eval.add_plain(&product, &term).unwrap(), -1.25).unwrap();
         let expected = zip(&a, &b, |x, y| x * y + x - 1.25);
-        close(&p.decrypt(&sum), &expected, 25.0);
-        close(&p.decrypt(&p.eval.rescale(&sum).unwrap()), &expected, 25.0);
+        close(&p.decrypt(&sum), &expected, 27.0);
+        close(&p.decrypt(&p.eval.rescale(&sum).unwrap()), &expected, 27.0);
         let scaled = p.eval.rescale(&p.eval.mul_scalar(&ca, 0.7, at).unwrap()).unwrap();
         assert_eq!(scaled.level(), at - 1);
-        close(&p.decrypt(&scaled), &zip(&a, &b, |x, _| 0.7 * x), 25.0);
+        close(&p.decrypt(&scaled), &zip(&a, &b, |x, _| 0.7 * x), 27.0);
     }
     // A sparse plaintext repeats.
     let plain = p.ctx.encode(&b[..8], Role::Factor { operand: 4, at: 4 }).unwrap();
     let expected: Vec<f64> = a.iter().enumerate().map(|(i, x)| x * b[i % 8]).collect();
-    close(&p.decrypt(&p.eval.mul_plain(&ca, &plain).unwrap()), &expected, 25.0);
+    close(&p.decrypt(&p.eval.mul_plain(&ca, &plain).unwrap()), &expected, 27.0);
 }
 
 #[test]
@@ -147,16 +147,16 @@ fn products_down_to_the_last_level() {
     let raw = p.eval.mul(&ca, &cb).unwrap();
     assert_eq!(raw.parts().len(), 3);
     let expected = zip(&a, &b, |x, y| x * y);
-    close(&p.decrypt(&raw), &expected, 24.0);
-    close(&p.decrypt(&p.eval.relinearize(&raw).unwrap()), &expected, 24.0);
-    // Rescaling first and relinearising later is allowed too.
-    close(&p.decrypt(&p.eval.relinearize(&p.eval.rescale(&raw).unwrap()).unwrap()), &expected, 24.0);
+    close(&p.decrypt(&raw), &expected, 27.0);
+    close(&p.decrypt(&p.eval.relinearize(&raw).unwrap()), &expected, 27.0);
+    // Rescaling first and relinearising later is allowed too, but costs bits: the rounding of the third part meets s^2.
+    close(&p.decrypt(&p.eval.relinearize(&p.eval.rescale(&raw).unwrap()).unwrap()), &expected, 20.0);
     let (mut x, mut clear) = (ca, a);
     for level in (0..LEVELS).rev() {
         x = p.eval.mul_rescale(&x, &x).unwrap();
         clear.iter_mut().for_each(|v| *v *= *v);
         assert_eq!((x.level(), x.scale_degree(), x.parts().len()), (level, 1, 2));
-        close(&p.decrypt(&x), &clear, 22.0);
+        close(&p.decrypt(&x), &clear, 24.0);
     }
 }
 
@@ -168,10 +168,10 @@ fn level_drops_meet_products() {
     for to in 0..=LEVELS {
         let low = p.eval.level_drop(&ca, to).unwrap();
         assert_eq!((low.level(), low.scale_degree()), (to, 1));
-        close(&p.decrypt(&low), &a, 25.0);
+        close(&p.decrypt(&low), &a, 27.0);
     }
     let sum = p.eval.add(&p.eval.level_drop(&ca, 3).unwrap(), &cb).unwrap();
-    close(&p.decrypt(&sum), &zip(&a, &b, |x, y| x + y), 25.0);
+    close(&p.decrypt(&sum), &zip(&a, &b, |x, y| x + y), 27.0);
     let raw = p.eval.mul(&ca, &ca).unwrap();
     assert!(matches!(p.eval.level_drop(&raw, 2), Err(CkksError::ScaleDegree { .. })));
 }
@@ -183,24 +183,24 @@ fn rotations() {
     for level in [LEVELS, 2, 0] {
         let ca = p.encrypt(&a, level);
         for by in [0, 1, -1, 1024, 1025] {
-            close(&p.decrypt(&p.eval.rotate(&ca, by).unwrap()), &rotated(&a, by), 24.0);
+            close(&p.decrypt(&p.eval.rotate(&ca, by).unwrap()), &rotated(&a, by), 27.0);
         }
     }
     let ca = p.encrypt(&a, 3);
     let many = p.eval.rotate_many(&ca, &[5, 0, -1, 1]).unwrap();
     for (ct, by) in many.iter().zip([5, 0, -1, 1]) {
-        close(&p.decrypt(ct), &rotated(&a, by), 24.0);
+        close(&p.decrypt(ct), &rotated(&a, by), 27.0);
         assert_eq!(*ct, p.eval.rotate(&ca, by).unwrap());
     }
     // Sparse vectors rotate within their own length.
     let short = p.encrypt(&a[..4], 2);
-    close(&p.decrypt(&p.eval.rotate(&short, 5).unwrap()), &rotated(&a[..4], 5), 24.0);
+    close(&p.decrypt(&p.eval.rotate(&short, 5).unwrap()), &rotated(&a[..4], 5), 27.0);
     let im = vector(1024, 4);
     let plain = p.ctx.encode_complex(&a, &im, Role::Term { level: 2, sd: 1 }).unwrap();
     let ct = p.secret.encrypt_plain(&p.ctx, &plain, &mut p.random).unwrap();
     let back = p.secret.decrypt(&p.ctx, &p.eval.conjugate(&ct).unwrap()).unwrap();
-    close(&back.re, &a, 24.0);
-    close(&back.im, &im.iter().map(|v| -v).collect::<Vec<_>>(), 24.0);
+    close(&back.re, &a, 27.0);
+    close(&back.im, &im.iter().map(|v| -v).collect::<Vec<_>>(), 27.0);
 }
 
 /// (rotation, giant) pairs of the transforms under test; slots; operand level; level of the products.
@@ -240,8 +240,8 @@ fn linear_transforms() {
         let before = p.eval.counts();
         let y = p.eval.linear(&ct, &transform).unwrap();
         assert_eq!((y.level(), y.scale_degree()), (at, 2));
-        close(&p.decrypt(&y), &expected, 22.0);
-        close(&p.decrypt(&p.eval.rescale(&y).unwrap()), &expected, 22.0);
+        close(&p.decrypt(&y), &expected, 26.0);
+        close(&p.decrypt(&p.eval.rescale(&y).unwrap()), &expected, 26.0);
         let done = p.eval.counts() - before;
         assert_eq!(done.plain_products as usize, steps.len());
         assert_eq!(done.rotations as usize, transform.keys().len());
@@ -271,7 +271,10 @@ fn misuse_is_an_error() {
     assert!(e.add_plain(&high, &factor).is_err());
     assert!(matches!(p.ctx.encode(&[1.0; 3], Role::Term { level: 1, sd: 1 }), Err(CkksError::Slots { .. })));
     assert!(matches!(p.ctx.encode(&[f64::NAN; 4], Role::Term { level: 1, sd: 1 }), Err(CkksError::Encode { .. })));
-    assert!(matches!(p.ctx.encode(&[1e30, 0.0], Role::Term { level: 1, sd: 1 }), Err(CkksError::Encode { slot: 0, .. })));
+    assert!(matches!(
+        p.ctx.encode(&[1e30, 0.0], Role::Term { level: 1, sd: 1 }),
+        Err(CkksError::Encode { slot: 0, .. })
+    ));
     assert!(p.ctx.encode(&[1.0], Role::Term { level: 99, sd: 1 }).is_err());
     assert!(e.mul_scalar(&high, f64::INFINITY, 3).is_err());
     let bottom = e.mul_scalar(&p.secret.encrypt(&p.ctx, &v, 0, &mut p.random).unwrap(), 0.5, 0).unwrap();

@@ -73,7 +73,10 @@ impl Evaluator {
     pub fn add_plain(&self, x: &Ciphertext, plain: &Plaintext) -> Result<Ciphertext> {
         self.check(x)?;
         let Role::Term { level, sd } = plain.role() else {
-            return Err(CkksError::Format { what: "add_plain", reason: "the plaintext was encoded as a factor".into() });
+            return Err(CkksError::Format {
+                what: "add_plain",
+                reason: "the plaintext was encoded as a factor".into(),
+            });
         };
         if level != x.level {
             return Err(CkksError::LevelMismatch { op: "add_plain", left: x.level, right: level });

@@ -100,7 +100,11 @@ impl LinearTransform {
                     sum
                 };
                 let re = gather(parts.iter().map(|d| d.re).collect());
-                let im = if parts.iter().all(|d| d.im.is_empty()) { Vec::new() } else { gather(parts.iter().map(|d| d.im).collect()) };
+                let im = if parts.iter().all(|d| d.im.is_empty()) {
+                    Vec::new()
+                } else {
+                    gather(parts.iter().map(|d| d.im).collect())
+                };
                 let coefficients = ctx.encode_coefficients(&re, &im, scale)?.into();
                 let role = Role::Factor { operand, at };
                 let diagonal = Plaintext { role, slots, shift: 0, coefficients, evaluated: None };

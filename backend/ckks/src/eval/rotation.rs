@@ -97,8 +97,7 @@ impl Evaluator {
             let key = self.keys.get(&self.ctx, name, x.level)?;
             let automorphism = self.ctx.automorphism(name)?;
             let switcher = self.ctx.switcher(x.level, key.alpha())?;
-            let digits =
-                decomposed.entry(key.alpha()).or_insert_with(|| self.decompose(&x.parts[1], &switcher));
+            let digits = decomposed.entry(key.alpha()).or_insert_with(|| self.decompose(&x.parts[1], &switcher));
             let mut parts = [self.ctx.take_poly(switcher.qp_limbs()), self.ctx.take_poly(switcher.qp_limbs())];
             let [o0, o1] = &mut parts;
             let ring = self.ctx.ring();

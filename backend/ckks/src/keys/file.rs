@@ -5,6 +5,7 @@ use super::switching::{Shape, SwitchingKey};
 use crate::context::Context;
 use crate::error::{CkksError, Digest, KeyName, Result};
 use fhec_container::{Codec, Dtype, FileWriter, Reader, Section, Writer};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -102,7 +103,8 @@ impl KeySet {
             if shape.alpha != listed.alpha {
                 return Err(format(format_args!("the key for {name} has {} limbs per digit", listed.alpha)));
             }
-            let seed = parse_seed(&listed.seed).ok_or_else(|| format(format_args!("the seed for {name} is damaged")))?;
+            let seed =
+                parse_seed(&listed.seed).ok_or_else(|| format(format_args!("the seed for {name} is damaged")))?;
             let section = section_name(name);
             let stored = reader.sections().iter().find(|s| s.name == section);
             if stored.is_none_or(|s| s.len != shape.len(n) as u64 * 8 || s.codec != Codec::Raw) {
@@ -118,11 +120,19 @@ impl KeySet {
 }
 
 /// The stored half of a key, its hash and the range of its residues checked.
-pub(super) fn load(reader: &Reader, section: &str, shape: Shape, n: usize) -> Result<Section> {
+pub(super) fn load(ctx: &Context, reader: &Reader, section: &str, shape: Shape) -> Result<Section> {
+    let n = ctx.params().n();
     let section = reader.section(section).map_err(format)?;
     let residues = section.as_slice::<u64>().map_err(format)?;
     if residues.len() != shape.len(n) {
         return Err(format(format_args!("a key has {} residues, {} are needed", residues.len(), shape.len(n))));
+    }
+    let canonical = |(k, limb): (usize, &[u64])| {
+        let q = ctx.ring().modulus(shape.prime_index(ctx, k % shape.row_limbs())).value();
+        limb.iter().fold(0, |largest, &v| v.max(largest)) < q
+    };
+    if !residues.par_chunks_exact(n).enumerate().all(canonical) {
+        return Err(format("a key has residues that are not below their primes"));
     }
     Ok(section)
 }

@@ -162,7 +162,7 @@ impl KeySet {
         }
         let b = match &entry.store {
             Store::Memory(b) => Half::Memory(b.clone()),
-            Store::File { reader, section } => Half::Mapped(super::file::load(reader, section, entry.shape, self.n)?),
+            Store::File { reader, section } => Half::Mapped(super::file::load(ctx, reader, section, entry.shape)?),
         };
         // Expanded outside the lock: two threads may do the same work, none waits for another key.
         let a = expand(ctx, entry.shape, &entry.seed);

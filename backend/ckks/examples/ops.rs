@@ -1,0 +1,82 @@
+//! Times the operations on one thread: `cargo run --release -p fhec-ckks --example ops -- LOG_N LIMBS DNUM [THREADS]`.
+//!
+//! Parameters are marked insecure, so that any combination runs.
+
+use fhec_ckks::{
+    CkksError, Context, Diagonal, Evaluator, KeyName, KeyRequest, LinearTransform, ParamSpec, Params, Role,
+};
+use fhec_client::{KeyGenerator, Randomness, SecretKey};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Runs `f` a few times and prints the fastest in milliseconds.
+fn time<T>(name: &str, mut f: impl FnMut() -> T) {
+    f();
+    let mut times: Vec<f64> = (0..7)
+        .map(|_| {
+            let start = Instant::now();
+            std::hint::black_box(f());
+            start.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    println!("{name:<36}{:9.2} ms (median {:9.2})", times[0], times[3]);
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<u32> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
+    let (log_n, limbs, dnum) = match args[..] {
+        [n, l, d, ..] => (n, l, d),
+        _ => (15, 12, 3),
+    };
+    let threads = args.get(3).copied().unwrap_or(1) as usize;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    Ok(pool.install(|| run(log_n, limbs, dnum))?)
+}
+
+fn run(log_n: u32, limbs: u32, dnum: u32) -> Result<(), CkksError> {
+    let alpha = limbs.div_ceil(dnum);
+    let level = limbs as usize - 1;
+    let params = Params::new(ParamSpec {
+        log_n,
+        first_bits: 50,
+        scale_bits: 49,
+        levels: limbs - 1,
+        alpha,
+        special_bits: 50,
+        bootstrap: None,
+        insecure: true,
+    })?;
+    let ctx = Context::new(params)?;
+    println!("N = 2^{log_n}, {limbs} limbs, {alpha} special primes, {dnum} digits, {}", ctx.ring().isa().name());
+    let mut random = Randomness::system()?;
+    let secret = SecretKey::generate(&ctx, &mut random)?;
+    let rotations: Vec<i64> = (1..8).chain([8, 16, 24]).collect();
+    let mut requests = vec![KeyRequest { name: KeyName::Relin, level }];
+    requests.extend(rotations.iter().map(|&r| KeyRequest { name: KeyName::Rotation(r as u32), level }));
+    let start = Instant::now();
+    let keys = KeyGenerator::new(&ctx, &secret, &mut random)?.generate(&requests, |_| ())?;
+    println!("{:<36}{:9.2} ms each", "key generation", start.elapsed().as_secs_f64() * 1e3 / requests.len() as f64);
+    let eval = Evaluator::new(ctx.clone(), Arc::new(keys))?;
+    let slots: Vec<f64> = (0..ctx.params().max_slots()).map(|i| (i as f64 * 0.37).sin()).collect();
+    time("encode", || ctx.encode(&slots, Role::Factor { operand: level, at: level }));
+    time("encrypt (secret key)", || secret.encrypt(&ctx, &slots, level, &mut random));
+    let x = secret.encrypt(&ctx, &slots, level, &mut random)?;
+    time("decrypt", || secret.decrypt(&ctx, &x));
+    time("add", || eval.add(&x, &x));
+    let plain = ctx.encode(&slots, Role::Factor { operand: level, at: level })?;
+    let kept = plain.clone().evaluate(&ctx);
+    time("ct*pt + rescale (compact plaintext)", || eval.rescale(&eval.mul_plain(&x, &plain)?));
+    time("ct*pt + rescale (evaluated plaintext)", || eval.rescale(&eval.mul_plain(&x, &kept)?));
+    let product = eval.mul_plain(&x, &kept)?;
+    time("rescale", || eval.rescale(&product));
+    time("ct*ct", || eval.mul(&x, &x));
+    time("ct*ct + relinearise + rescale", || eval.mul_rescale(&x, &x));
+    time("rotate", || eval.rotate(&x, 1));
+    time("7 hoisted rotations", || eval.rotate_many(&x, &[1, 2, 3, 4, 5, 6, 7]));
+    let diagonals: Vec<Diagonal<'_>> =
+        (0..32).map(|r| Diagonal { rotation: r, giant: r / 8 * 8, re: &slots, im: &[] }).collect();
+    let transform = LinearTransform::new(&ctx, slots.len(), level, level, &diagonals)?;
+    time("linear transform, 32 diagonals, 8 x 4", || eval.linear(&x, &transform));
+    Ok(())
+}

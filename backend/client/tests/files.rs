@@ -1,0 +1,112 @@
+//! Damaged files: an error, never a panic, never a different object.
+
+use fhec_ckks::{
+    Context, KeyName, KeyRequest, KeySet, ParamSpec, Params, ciphertexts_from_bytes, ciphertexts_to_bytes,
+};
+use fhec_client::{KeyGenerator, Randomness, SecretKey};
+use proptest::prelude::*;
+use std::sync::{Arc, LazyLock};
+
+struct Files {
+    ctx: Arc<Context>,
+    ciphertexts: Vec<u8>,
+    secret: Vec<u8>,
+    keys: Vec<u8>,
+}
+
+static FILES: LazyLock<Files> = LazyLock::new(|| {
+    let spec = ParamSpec {
+        log_n: 6,
+        first_bits: 45,
+        scale_bits: 35,
+        levels: 2,
+        alpha: 2,
+        special_bits: 45,
+        bootstrap: None,
+        insecure: true,
+    };
+    let ctx = Context::new(Params::new(spec).unwrap()).unwrap();
+    let mut random = Randomness::from_seed(&[1; 32]);
+    let secret = SecretKey::generate(&ctx, &mut random).unwrap();
+    let fresh = secret.encrypt(&ctx, &[1.0, 2.0], 2, &mut random).unwrap();
+    let negated = fhec_ckks::Evaluator::new(ctx.clone(), Arc::new(KeySet::new(&ctx, secret.id()))).unwrap();
+    let cts = [negated.mul(&fresh, &fresh).unwrap(), fresh];
+    let ciphertexts = ciphertexts_to_bytes(&ctx, &cts, serde_json::json!({ "shape": [2] })).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (secret_path, key_path) = (dir.path().join("s"), dir.path().join("e"));
+    secret.write(&ctx, &secret_path).unwrap();
+    let requests = [KeyName::Relin, KeyName::Rotation(3)].map(|name| KeyRequest { name, level: 2 });
+    KeyGenerator::new(&ctx, &secret, &mut random).unwrap().write(&key_path, &requests, |_| ()).unwrap();
+    let (secret, keys) = (std::fs::read(secret_path).unwrap(), std::fs::read(key_path).unwrap());
+    Files { ctx, ciphertexts, secret, keys }
+});
+
+/// Reads all three kinds from `bytes`; true when one of them succeeds, keys read to the last residue.
+fn reads(bytes: &[u8]) -> bool {
+    let ctx = &FILES.ctx;
+    let keys = KeySet::from_bytes(ctx, "x", bytes)
+        .is_ok_and(|set| set.infos().iter().all(|k| set.get(ctx, k.name, 0).is_ok()));
+    keys || ciphertexts_from_bytes(ctx, "x", bytes).is_ok() || SecretKey::from_bytes(ctx, "x", bytes).is_ok()
+}
+
+#[test]
+fn whole_files_are_read_back() {
+    let f = &*FILES;
+    let (cts, extra) = ciphertexts_from_bytes(&f.ctx, "x", &f.ciphertexts).unwrap();
+    assert_eq!(extra["shape"][0], 2);
+    assert_eq!(ciphertexts_to_bytes(&f.ctx, &cts, extra).unwrap(), f.ciphertexts);
+    let secret = SecretKey::from_bytes(&f.ctx, "x", &f.secret).unwrap();
+    let slots = secret.decrypt(&f.ctx, &cts[0]).unwrap().re;
+    assert!((slots[0] - 1.0).abs() < 1e-4 && (slots[1] - 4.0).abs() < 1e-4);
+    // A fresh ciphertext stores one part and a seed, packed: 3 limbs of 45 and 35 bits.
+    let fresh = ciphertexts_to_bytes(&f.ctx, &cts[1..], serde_json::Value::Null).unwrap();
+    let product = ciphertexts_to_bytes(&f.ctx, &cts[..1], serde_json::Value::Null).unwrap();
+    assert!(product.len() > fresh.len() + 1700, "{} {}", product.len(), fresh.len());
+    for whole in [&f.ciphertexts, &f.secret, &f.keys] {
+        assert!(reads(whole));
+    }
+}
+
+#[test]
+fn other_parameters_are_refused_by_name() {
+    let spec = ParamSpec { levels: 1, ..FILES.ctx.params().spec().clone() };
+    let other = Context::new(Params::new(spec).unwrap()).unwrap();
+    for error in [
+        ciphertexts_from_bytes(&other, "x", &FILES.ciphertexts).unwrap_err(),
+        SecretKey::from_bytes(&other, "x", &FILES.secret).unwrap_err(),
+        KeySet::from_bytes(&other, "x", &FILES.keys).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("other parameters"), "{error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn flipped_bits_are_found(kind in 0usize..3, at: prop::sample::Index, bit in 0u8..8) {
+        let mut bytes = [&FILES.ciphertexts, &FILES.secret, &FILES.keys][kind].clone();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert!(!reads(&bytes), "bit {bit} of byte {at}");
+    }
+
+    #[test]
+    fn truncations_are_found(kind in 0usize..3, at: prop::sample::Index) {
+        let bytes = [&FILES.ciphertexts, &FILES.secret, &FILES.keys][kind];
+        prop_assert!(!reads(&bytes[..at.index(bytes.len())]));
+    }
+
+    #[test]
+    fn residues_beyond_their_prime_are_found(word in 0usize..16) {
+        // A file written by a hostile client: hashes are right, contents are not.
+        let f = &*FILES;
+        let reader = fhec_container::Reader::from_bytes("x", &f.keys).unwrap();
+        let mut writer = fhec_container::Writer::in_memory("evaluation-keys", 1).unwrap();
+        for info in reader.sections() {
+            let mut data = reader.section(&info.name).unwrap().as_slice::<u64>().unwrap().to_vec();
+            data[word * 7] = u64::MAX - word as u64;
+            writer.section(&info.name, info.dtype, &data, info.codec).unwrap();
+        }
+        let bytes = writer.into_bytes(&reader.manifest::<serde_json::Value>().unwrap()).unwrap();
+        prop_assert!(!reads(&bytes));
+    }
+}
