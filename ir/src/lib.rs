@@ -7,6 +7,7 @@
 pub mod attr;
 pub mod ckks;
 mod consts;
+pub mod cost;
 pub mod dialect;
 pub mod egraph;
 mod entity;

@@ -1,0 +1,263 @@
+//! What ciphertext ops cost: a table of measured times per op and level, and the time and op counts of a program.
+//!
+//! The table is the only form in which passes see costs; the engine measures it, JSON carries it. Level tables for
+//! planners of bootstrapped networks follow the practice of DaCapo and HEIR: one array per op, indexed by level.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::ckks::{Ckks, CkksOp};
+use crate::consts::ConstPool;
+use crate::func::{Func, Module, Node};
+
+/// What a [`LatencyTable`] has times for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timed {
+    /// Sum or difference of ciphertexts, negation, multiple by an integer.
+    Add,
+    /// Sum with a constant vector, its encoding included.
+    AddPlain,
+    /// Sum with a number.
+    AddScalar,
+    /// Product with a constant vector, its encoding included.
+    MulPlain,
+    /// Product with a number.
+    MulScalar,
+    /// Product of two ciphertexts, without relinearisation.
+    Mul,
+    /// Relinearisation.
+    Relinearize,
+    /// Rescaling; by the level before.
+    Rescale,
+    /// Level drop; by the level after.
+    LevelDrop,
+    /// A rotation or conjugation by itself.
+    Rotate,
+    /// The decomposition that the baby steps of a linear transform share.
+    Hoist,
+    /// One baby step after the decomposition.
+    BabyStep,
+    /// One giant step of a linear transform.
+    GiantStep,
+    /// One diagonal of a linear transform: its encoding and its product.
+    Diagonal,
+}
+
+/// Measured times of one machine at one ring degree, one thread unless the name says otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LatencyTable {
+    /// What was measured: machine, threads, key-switching digits.
+    pub name: String,
+    /// log2 of the ring degree.
+    pub log_n: u32,
+    /// Microseconds per op, index = level.
+    pub micros: BTreeMap<Timed, Vec<f64>>,
+    /// Microseconds of a bootstrap per number of slots, index = level restored.
+    #[serde(default)]
+    pub bootstrap: BTreeMap<usize, Vec<f64>>,
+}
+
+/// Why a program cannot be priced.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum CostError {
+    /// The text is no table.
+    #[error("not a latency table: {0}")]
+    Json(String),
+    /// The table is of another ring degree.
+    #[error("the table `{name}` was measured at N = 2^{table}, the program runs at N = 2^{program}")]
+    RingDegree {
+        /// Name of the table.
+        name: String,
+        /// Its log2 N.
+        table: u32,
+        /// log2 N of the program.
+        program: u32,
+    },
+    /// The table lacks a time.
+    #[error("the table `{name}` has no time for {what}")]
+    Missing {
+        /// Name of the table.
+        name: String,
+        /// What it lacks.
+        what: String,
+    },
+}
+
+impl LatencyTable {
+    /// Reads a table.
+    ///
+    /// # Errors
+    /// When the text is no table, or a time is negative or not a number.
+    pub fn from_json(text: &str) -> Result<Self, CostError> {
+        let table: Self = serde_json::from_str(text).map_err(|e| CostError::Json(e.to_string()))?;
+        let times = table.micros.values().chain(table.bootstrap.values()).flatten();
+        match times.clone().find(|t| !(t.is_finite() && **t >= 0.0)) {
+            Some(t) => Err(CostError::Json(format!("{t} is not a time"))),
+            None => Ok(table),
+        }
+    }
+    /// The table as JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+    /// Microseconds of one `op` at `level`; beyond the measured levels, on the line through the last two.
+    ///
+    /// # Errors
+    /// When the table has no time for `op`.
+    pub fn time(&self, op: Timed, level: u32) -> Result<f64, CostError> {
+        let times = self.micros.get(&op).map_or(&[][..], Vec::as_slice);
+        at_level(times, level).ok_or_else(|| self.missing(format!("{op:?}")))
+    }
+    /// Microseconds of a bootstrap of `slots` slots to `level`; a number of slots that was not measured costs what the
+    /// next larger one does.
+    ///
+    /// # Errors
+    /// When the table has no bootstrap of as many slots.
+    pub fn bootstrap_time(&self, slots: usize, level: u32) -> Result<f64, CostError> {
+        let times = self.bootstrap.range(slots..).next().map_or(&[][..], |(_, times)| times);
+        at_level(times, level).ok_or_else(|| self.missing(format!("a bootstrap of {slots} slots")))
+    }
+    fn missing(&self, what: String) -> CostError {
+        CostError::Missing { name: self.name.clone(), what }
+    }
+}
+
+fn at_level(times: &[f64], level: u32) -> Option<f64> {
+    let level = level as usize;
+    if let Some(&t) = times.get(level) {
+        return Some(t);
+    }
+    let last = *times.last()?;
+    let step = times.len().checked_sub(2).map_or(0.0, |i| last - times[i]);
+    Some((last + step * (level + 1 - times.len()) as f64).max(last))
+}
+
+/// How often each part of a program runs, and how long that takes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Prediction {
+    /// Total, microseconds.
+    pub micros: f64,
+    /// Count and microseconds of every op.
+    pub by_op: BTreeMap<Timed, (u64, f64)>,
+    /// Count and microseconds of bootstraps.
+    pub bootstraps: (u64, f64),
+}
+
+/// The time `module` takes by `table`.
+///
+/// # Errors
+/// When the table is of another ring degree or lacks an op of the program.
+pub fn predict(module: &Module<Ckks>, table: &LatencyTable) -> Result<Prediction, CostError> {
+    if let Some(params) = module.params.as_ref().filter(|p| p.log_n != table.log_n) {
+        let (name, table, program) = (table.name.clone(), table.log_n, params.log_n);
+        return Err(CostError::RingDegree { name, table, program });
+    }
+    let slots = slots(module);
+    let mut out = Prediction::default();
+    for (_, node) in module.func.iter() {
+        for (op, level, times) in steps(node, &module.func, &module.consts) {
+            let micros = table.time(op, level)? * times as f64;
+            let sum = out.by_op.entry(op).or_default();
+            *sum = (sum.0 + times, sum.1 + micros);
+            out.micros += micros;
+        }
+        if let CkksOp::Bootstrap { to } = node.op {
+            let micros = table.bootstrap_time(slots.unwrap_or(1), to)?;
+            out.bootstraps = (out.bootstraps.0 + 1, out.bootstraps.1 + micros);
+            out.micros += micros;
+        }
+    }
+    Ok(out)
+}
+
+/// Slots per ciphertext: of a layout, or of a constant vector, or all the ring has.
+fn slots(module: &Module<Ckks>) -> Option<usize> {
+    let layout = || module.inputs.iter().find_map(|p| Some(p.layout.as_ref()?.slots));
+    let vector = || {
+        let id = module.func.iter().find_map(|(_, n)| crate::dialect::OpInfo::consts(&n.op).first().copied())?;
+        module.consts.tensor(id).shape().0.last().copied()
+    };
+    layout().or_else(vector).or_else(|| module.params.as_ref().map(|p| p.slots()))
+}
+
+/// What a node runs: op, level, times.
+fn steps(node: &Node<Ckks>, func: &Func<Ckks>, consts: &ConstPool) -> Vec<(Timed, u32, u64)> {
+    let level = node.operands.first().map_or(0, |&x| func.ty(x).level);
+    let one = |op| vec![(op, level, 1)];
+    match &node.op {
+        CkksOp::Input { .. } | CkksOp::Bootstrap { .. } => Vec::new(),
+        CkksOp::Add {} | CkksOp::Sub {} | CkksOp::Neg {} | CkksOp::MulInt { .. } => one(Timed::Add),
+        CkksOp::AddPlain { .. } => one(Timed::AddPlain),
+        CkksOp::AddScalar { .. } => one(Timed::AddScalar),
+        CkksOp::MulPlain { at, .. } => vec![(Timed::MulPlain, *at, 1)],
+        CkksOp::MulScalar { at, .. } => vec![(Timed::MulScalar, *at, 1)],
+        CkksOp::Mul {} => one(Timed::Mul),
+        CkksOp::Relinearize {} => one(Timed::Relinearize),
+        CkksOp::Rescale {} => one(Timed::Rescale),
+        CkksOp::LevelDrop { to } => vec![(Timed::LevelDrop, *to, 1)],
+        CkksOp::Rotate { .. } | CkksOp::Conjugate {} => one(Timed::Rotate),
+        CkksOp::Linear { rotations, giants, diagonals, at } => {
+            let n = consts.tensor(*diagonals).shape().0.last().copied().unwrap_or(1);
+            let (babies, giants) = baby_and_giant_steps(rotations, giants, n);
+            let hoists = u64::from(babies > 0);
+            let diagonals = rotations.len() as u64;
+            vec![
+                (Timed::Hoist, *at, hoists),
+                (Timed::BabyStep, *at, babies),
+                (Timed::GiantStep, *at, giants),
+                (Timed::Diagonal, *at, diagonals),
+            ]
+        }
+    }
+}
+
+/// How many rotations other than by zero the baby steps and the giant steps of a linear transform need.
+pub fn baby_and_giant_steps(rotations: &[i64], giants: &[i64], slots: usize) -> (u64, u64) {
+    let n = slots.max(1) as i64;
+    let reduce = |r: i64| r.rem_euclid(n);
+    let distinct = |steps: BTreeSet<i64>| steps.into_iter().filter(|&r| r != 0).count() as u64;
+    let babies = rotations.iter().zip(giants).map(|(&r, &g)| reduce(reduce(r) - reduce(g))).collect();
+    let giants = giants.iter().map(|&g| reduce(g)).collect();
+    (distinct(babies), distinct(giants))
+}
+
+/// What the running time of a program comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OpCounts {
+    /// Nodes by mnemonic, inputs left out.
+    pub nodes: BTreeMap<&'static str, u64>,
+    /// Rotations, those of linear transforms included.
+    pub rotations: u64,
+    /// Key switches: rotations, conjugations, relinearisations.
+    pub key_switches: u64,
+    /// Products of two ciphertexts.
+    pub products: u64,
+    /// Products with constant vectors, diagonals included.
+    pub plain_products: u64,
+    /// Bootstraps.
+    pub bootstraps: u64,
+}
+
+/// The op counts of a program.
+pub fn op_counts(module: &Module<Ckks>) -> OpCounts {
+    let mut out = OpCounts::default();
+    for (_, node) in module.func.iter().filter(|(_, n)| !matches!(n.op, CkksOp::Input { .. })) {
+        *out.nodes.entry(crate::dialect::OpInfo::mnemonic(&node.op)).or_default() += 1;
+        for (op, _, times) in steps(node, &module.func, &module.consts) {
+            match op {
+                Timed::BabyStep | Timed::GiantStep => out.rotations += times,
+                Timed::Rotate if matches!(node.op, CkksOp::Rotate { .. }) => out.rotations += times,
+                Timed::Relinearize | Timed::Rotate => out.key_switches += times,
+                Timed::Mul => out.products += times,
+                Timed::MulPlain | Timed::Diagonal => out.plain_products += times,
+                _ => {}
+            }
+        }
+        out.bootstraps += u64::from(matches!(node.op, CkksOp::Bootstrap { .. }));
+    }
+    out.key_switches += out.rotations;
+    out
+}
