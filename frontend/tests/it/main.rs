@@ -1,0 +1,5 @@
+//! Tests of the importer, from small graphs built here to real models and the vectors of the ONNX project.
+
+#[path = "../../../tests/material.rs"]
+mod material;
+mod models;
