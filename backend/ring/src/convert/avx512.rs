@@ -101,6 +101,12 @@ unsafe fn targets<const T: usize>(
     // SAFETY: both loops stay below `width`.
     unsafe {
         for p in (0..wide).step_by(WIDTH * LANES) {
+            // The lines the next targets will be written to: stores would otherwise wait for each.
+            for next in outputs[first + T..].iter().take(4) {
+                for w in 0..WIDTH {
+                    _mm_prefetch::<_MM_HINT_ET0>(next.add(block + p + w * LANES).cast());
+                }
+            }
             tile::<T, WIDTH>(inputs, rows, moduli, &outputs[first..], p, block);
         }
         for p in (wide..width).step_by(LANES) {
