@@ -2,8 +2,11 @@
 
 pub mod approx;
 pub mod approximate;
+pub mod lower;
 pub mod pack;
+pub mod params;
 mod pass;
+pub mod pipeline;
 
 pub use fhec_ir::Issue;
 pub use pass::{Lower, Pass, PassError};

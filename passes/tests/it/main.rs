@@ -1,4 +1,5 @@
 //! Packing and lowering against the reference interpreters.
 
+mod lower;
 mod nets;
 mod pack;

@@ -1,0 +1,156 @@
+//! A simple bound on magnitudes and noise of a slot module.
+//!
+//! Every value carries the largest magnitude of its slots and the standard deviation of its error in units of N/S, where N
+//! is the ring degree and S the scale: a rescale with a dense ternary secret rounds with deviation sqrt(N·(2N/3 + 1)/12)/S,
+//! a quarter of that unit, and a key switch whose special primes cover a digit adds about as much again from its
+//! mod-down, which is counted generously. A transform multiplies the variance by the mean squared norm of its rows, a polynomial
+//! by its mean squared slope. Errors of different slots count as independent, errors that meet in a sum of two ciphertexts as
+//! fully correlated.
+
+use fhec_ir::nn::Basis;
+use fhec_ir::slot::SlotOp;
+use fhec_ir::{Entity, Module, Slot};
+
+use crate::approx::{Interval, Polynomial};
+
+/// Deviation added by a rescale, in units of N/S.
+const RESCALE: f64 = 0.25;
+/// Deviation added by a key switch.
+const KEY_SWITCH: f64 = 0.5;
+
+/// What is known about the results of a module before it is run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Largest magnitude of a result, or of a partial sum at its level.
+    pub result_bound: f64,
+    /// Largest standard deviation of a result's error, in units of N/S.
+    pub deviation: f64,
+}
+
+/// Magnitude and error of one value.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    bound: f64,
+    deviation: f64,
+}
+
+/// Magnitudes and errors of the results for inputs of magnitude up to `input_bound`.
+///
+/// A sum of many products is taken to stay below six standard deviations of independent terms of the largest magnitude each,
+/// where that is less than the sum of all magnitudes. Polynomials are taken over their interval.
+pub fn estimate(module: &Module<Slot>, input_bound: f64) -> Estimate {
+    let func = &module.func;
+    let mut known: Vec<Known> = Vec::with_capacity(func.len());
+    for (_, node) in func.iter() {
+        let x = node.operands.first().map(|o| known[o.index()]).unwrap_or_default();
+        let y = node.operands.get(1).map(|o| known[o.index()]).unwrap_or_default();
+        let largest = |id| module.consts.tensor(id).data().iter().fold(0.0f64, |m, &v| m.max(f64::from(v).abs()));
+        let rescaled = |d: f64| d.hypot(RESCALE);
+        known.push(match &node.op {
+            SlotOp::Input { .. } => Known { bound: input_bound, deviation: 0.0 },
+            SlotOp::Add {} | SlotOp::Sub {} => {
+                // A value and its own rotation have independent errors, other sums may not.
+                let rotated = |a: usize, b: usize| {
+                    let other = func.node(node.operands[b]);
+                    matches!(other.op, SlotOp::Rotate { .. }) && other.operands[0] == node.operands[a]
+                };
+                let independent = rotated(0, 1) || rotated(1, 0);
+                let deviation = if independent { x.deviation.hypot(y.deviation) } else { x.deviation + y.deviation };
+                // The shares of a partial sum were already counted with all of their terms.
+                let bound = if independent { 1.5 * x.bound } else { x.bound + y.bound };
+                Known { bound, deviation }
+            }
+            SlotOp::Neg {} => x,
+            SlotOp::Mul {} => {
+                Known { bound: x.bound * y.bound, deviation: rescaled(x.bound * y.deviation + y.bound * x.deviation) }
+            }
+            SlotOp::AddPlain { value } => Known { bound: x.bound + largest(*value), ..x },
+            SlotOp::AddScalar { value } => Known { bound: x.bound + value.0.abs(), ..x },
+            SlotOp::MulPlain { value } => {
+                let c = largest(*value);
+                Known { bound: c * x.bound, deviation: rescaled(c * x.deviation) }
+            }
+            SlotOp::MulScalar { value } => {
+                let c = value.0.abs();
+                Known { bound: c * x.bound, deviation: rescaled(c * x.deviation) }
+            }
+            SlotOp::Rotate { .. } => Known { deviation: x.deviation.hypot(KEY_SWITCH), ..x },
+            SlotOp::Linear { diagonals, .. } => {
+                let norms = row_norms(module.consts.tensor(*diagonals).data(), node.ty.0);
+                Known {
+                    bound: x.bound * norms.sum.min(6.0 * norms.largest),
+                    deviation: rescaled(norms.mean * x.deviation.hypot(KEY_SWITCH)),
+                }
+            }
+            SlotOp::Polynomial { basis, lo, hi, coeffs, vectors } => {
+                let rows: Vec<Vec<f64>> = match vectors {
+                    Some(id) => columns(module.consts.tensor(*id).data(), node.ty.0),
+                    None => vec![coeffs.iter().map(|c| c.0).collect()],
+                };
+                let each = rows.iter().filter_map(|row| polynomial(*basis, lo.0, hi.0, row, x.deviation));
+                each.fold(Known::default(), |a, b| Known {
+                    bound: a.bound.max(b.bound),
+                    deviation: a.deviation.max(b.deviation),
+                })
+            }
+        });
+    }
+    let results = func.results().iter().map(|r| known[r.index()]);
+    results.fold(Estimate { result_bound: 0.0, deviation: RESCALE }, |e, k| Estimate {
+        result_bound: e.result_bound.max(k.bound),
+        deviation: e.deviation.max(k.deviation),
+    })
+}
+
+/// What a transform does to magnitudes: the largest sum of magnitudes of a row, the largest Euclidean norm, and the root mean
+/// square of the norms of rows that are not zero.
+struct RowNorms {
+    sum: f64,
+    largest: f64,
+    mean: f64,
+}
+
+fn row_norms(diagonals: &[f32], n: usize) -> RowNorms {
+    let (mut sums, mut squares) = (vec![0.0f64; n], vec![0.0f64; n]);
+    for row in diagonals.chunks_exact(n) {
+        for ((sum, square), &d) in sums.iter_mut().zip(&mut squares).zip(row) {
+            *sum += f64::from(d).abs();
+            *square += f64::from(d) * f64::from(d);
+        }
+    }
+    let largest = |list: &[f64]| list.iter().fold(0.0f64, |m, &v| m.max(v));
+    let used = squares.iter().filter(|&&s| s > 0.0).count().max(1);
+    RowNorms {
+        sum: largest(&sums),
+        largest: largest(&squares).sqrt(),
+        mean: (squares.iter().sum::<f64>() / used as f64).sqrt(),
+    }
+}
+
+/// The distinct columns of a `[degree + 1, n]` matrix.
+fn columns(data: &[f32], n: usize) -> Vec<Vec<f64>> {
+    let mut distinct = std::collections::BTreeSet::new();
+    for s in 0..n {
+        distinct.insert(data.iter().skip(s).step_by(n).map(|c| c.to_bits()).collect::<Vec<u32>>());
+    }
+    distinct.into_iter().map(|bits| bits.into_iter().map(|b| f64::from(f32::from_bits(b))).collect()).collect()
+}
+
+/// Bound of a polynomial on its interval, and the error of its value for an argument of the given error: the steps of the
+/// evaluation add a rescale each, which the k-th basis polynomial multiplies by up to k.
+fn polynomial(basis: Basis, lo: f64, hi: f64, coeffs: &[f64], deviation: f64) -> Option<Known> {
+    let interval = Interval::new(lo, hi).ok()?;
+    let p = match basis {
+        Basis::Chebyshev => Polynomial::new(interval, coeffs.to_vec()),
+        Basis::Monomial => Polynomial::from_monomial(interval, coeffs),
+    }
+    .ok()?;
+    const POINTS: usize = 200;
+    let slope = p.derivative();
+    let at = |k: usize| interval.from_unit(2.0 * k as f64 / POINTS as f64 - 1.0);
+    let largest = |f: &dyn Fn(f64) -> f64| (0..=POINTS).fold(0.0f64, |m, k| m.max(f(at(k)).abs()));
+    let mean_slope = ((0..=POINTS).map(|k| slope.eval(at(k)).powi(2)).sum::<f64>() / (POINTS + 1) as f64).sqrt();
+    let steps: f64 = p.coefficients().iter().enumerate().map(|(k, c)| k as f64 * c.abs()).sum();
+    let own = RESCALE * (1.0 + steps);
+    Some(Known { bound: largest(&|x| p.eval(x)), deviation: (mean_slope * deviation).hypot(own) })
+}

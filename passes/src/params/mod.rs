@@ -1,0 +1,200 @@
+//! Encryption parameters: the smallest ring and chain of primes that run a program securely and precisely enough.
+//!
+//! Levels are those the program uses. The scale follows from the noise bound of [`estimate`](mod@estimate): six standard
+//! deviations of the results' error stay below the precision asked for. The first prime holds the scale and the largest
+//! result; the digits of key switching are as wide as the security bound allows where that saves time.
+
+mod estimate;
+
+use fhec_ir::ckks::{Ckks, CkksOp};
+use fhec_ir::params::MAX_LOG_QP;
+use fhec_ir::{Issue, Module, ParamSpec};
+
+pub use estimate::{Estimate, estimate};
+
+use crate::lower::depth;
+use crate::pass::PassError;
+
+/// What parameters must achieve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamOptions {
+    /// The results' error stays below `2^-precision_bits`, absolute for results below 1 and relative to their bound above.
+    pub precision_bits: u32,
+    /// Largest magnitude of an input element.
+    pub input_bound: f64,
+    /// Largest magnitude of a result, if known from calibration; estimated from the weights otherwise.
+    pub result_bound: Option<f64>,
+    /// The ring degree to use instead of the smallest possible, as log2 N.
+    pub log_n: Option<u32>,
+    /// The scale to use instead of the one from the noise bound, in bits.
+    pub scale_bits: Option<u32>,
+    /// Accept a `log_n` below 128-bit security. The parameters carry the mark.
+    pub insecure: bool,
+}
+
+impl Default for ParamOptions {
+    fn default() -> Self {
+        Self {
+            precision_bits: 10,
+            input_bound: 1.0,
+            result_bound: None,
+            log_n: None,
+            scale_bits: None,
+            insecure: false,
+        }
+    }
+}
+
+/// Largest bit size of a prime: the engine's fast kernels need primes below 2^50.
+const MOST_BITS: u32 = 50;
+/// Below this the primes of a chain are too far apart for scales to stay together.
+const LEAST_SCALE_BITS: u32 = 30;
+/// Bits of the first prime beyond scale and result: the sign, and room for noise and values outside their estimate.
+const MARGIN_BITS: u32 = 2;
+/// More special primes than this never pay.
+const MOST_SPECIAL: u32 = 8;
+/// The engine's primes differ from their nominal size by a fraction of a bit, in sum by less than this.
+const SLACK_BITS: u32 = 1;
+
+const NAME: &str = "choose-parameters";
+
+/// Bits of the first prime that results of magnitude `bound` need at level 0.
+fn first_bits(scale_bits: u32, bound: f64) -> u32 {
+    scale_bits + bound.max(1.0).log2().ceil() as u32 + MARGIN_BITS
+}
+
+/// The scale in bits that keeps the results' error below the target in a ring of degree `2^log_n`.
+fn scale_bits(estimate: &Estimate, options: &ParamOptions, log_n: u32) -> u32 {
+    options.scale_bits.unwrap_or_else(|| {
+        // Six standard deviations, in units of N/S.
+        let error = 6.0 * estimate.deviation;
+        let target = options.result_bound.unwrap_or(estimate.result_bound).clamp(1e-3, 1.0);
+        let bits = f64::from(log_n + options.precision_bits) + (error / target).log2();
+        (bits.ceil().max(0.0) as u32).max(LEAST_SCALE_BITS)
+    })
+}
+
+/// Relative time of the program's key switches with `special` special primes, in transforms of one limb: at a level of m
+/// limbs in d digits, m·(d + 3) for the ciphertext and special·(d + 2) for the special primes.
+fn key_switch_time(switches: &[(u32, usize)], special: u32) -> f64 {
+    switches
+        .iter()
+        .map(|&(level, count)| {
+            let limbs = f64::from(level + 1);
+            let digits = f64::from((level + 1).div_ceil(special));
+            count as f64 * (limbs * (digits + 3.0) + f64::from(special) * (digits + 2.0))
+        })
+        .sum()
+}
+
+/// The key switches of a program by level.
+pub(crate) fn key_switches(module: &Module<Ckks>) -> Vec<(u32, usize)> {
+    let mut by_level = std::collections::BTreeMap::new();
+    for (_, node) in module.func.iter() {
+        let count = match &node.op {
+            CkksOp::Rotate { .. } | CkksOp::Conjugate {} | CkksOp::Relinearize {} => 1,
+            CkksOp::Linear { rotations, giants, .. } => {
+                let babies: std::collections::BTreeSet<i64> =
+                    rotations.iter().zip(giants).map(|(r, g)| r - g).filter(|&b| b != 0).collect();
+                let giants: std::collections::BTreeSet<i64> = giants.iter().copied().filter(|&g| g != 0).collect();
+                babies.len() + giants.len()
+            }
+            _ => 0,
+        };
+        if count > 0 {
+            *by_level.entry(node.ty.level).or_insert(0) += count;
+        }
+    }
+    by_level.into_iter().collect()
+}
+
+/// Relative time of the whole program under `spec`: transforms of one limb times N·log2 N.
+pub(crate) fn predicted_time(module: &Module<Ckks>, spec: &ParamSpec) -> f64 {
+    let diagonals: f64 = module
+        .func
+        .iter()
+        .map(|(_, node)| match &node.op {
+            // Encoding a diagonal transforms it at every limb of the extended basis.
+            CkksOp::Linear { rotations, at, .. } => rotations.len() as f64 * f64::from(at + 1 + spec.special),
+            _ => 0.0,
+        })
+        .sum();
+    let n = f64::from(spec.log_n) * f64::from(1u32 << spec.log_n);
+    n * (diagonals + key_switch_time(&key_switches(module), spec.special))
+}
+
+/// Whether the results fit the first prime alone; otherwise they must stay at level 1.
+pub(crate) fn fits_level_zero(estimate: &Estimate, options: &ParamOptions, log_n: u32) -> bool {
+    let bound = options.result_bound.unwrap_or(estimate.result_bound);
+    first_bits(scale_bits(estimate, options, log_n), bound) <= MOST_BITS
+}
+
+/// The parameters for `module`, with `estimate` made from the slot module it was lowered from.
+///
+/// # Errors
+/// When no ring of at most 2^17 coefficients (or the one asked for) offers enough levels, slots and precision.
+pub fn choose(
+    module: &Module<Ckks>,
+    slots: usize,
+    estimate: &Estimate,
+    options: &ParamOptions,
+) -> Result<ParamSpec, PassError> {
+    let levels = depth(module);
+    let result_level = module.func.results().iter().map(|&r| module.func.ty(r).level).min().unwrap_or(0);
+    let needed = slots.trailing_zeros() + 1;
+    let rings: Vec<(u32, u32)> = MAX_LOG_QP
+        .iter()
+        .copied()
+        .filter(|&(log_n, _)| log_n >= needed && options.log_n.is_none_or(|asked| asked == log_n))
+        .collect();
+    let rings = match options.log_n {
+        Some(asked) if rings.is_empty() && options.insecure && asked >= needed => vec![(asked, 0)],
+        _ => rings,
+    };
+    let switches = key_switches(module);
+    let mut why = Vec::new();
+    for &(log_n, limit) in &rings {
+        let scale_bits = scale_bits(estimate, options, log_n);
+        let bound = options.result_bound.unwrap_or(estimate.result_bound);
+        let wanted = first_bits(scale_bits, bound);
+        let first_bits = if result_level > 0 { wanted.min(MOST_BITS) } else { wanted };
+        if scale_bits >= MOST_BITS || first_bits > MOST_BITS {
+            why.push(format!(
+                "N = 2^{log_n}: a scale of {scale_bits} bits and results up to {bound:.3} need a first prime of \
+                 {wanted} bits, the largest has {MOST_BITS}"
+            ));
+            continue;
+        }
+        let spec = |special: u32| ParamSpec {
+            log_n,
+            first_bits,
+            scale_bits,
+            levels,
+            special_bits: first_bits,
+            special,
+            insecure: false,
+        };
+        let secure = |special: &u32| spec(*special).log_qp() + SLACK_BITS <= limit;
+        let counts = 1..=MOST_SPECIAL.min(levels + 1);
+        let time = |special: &u32| key_switch_time(&switches, *special);
+        let by_time = |a: &u32, b: &u32| time(a).total_cmp(&time(b));
+        if let Some(special) = counts.clone().filter(secure).min_by(by_time) {
+            return Ok(spec(special));
+        }
+        if options.insecure && options.log_n.is_some() {
+            let special = counts.min_by(by_time).unwrap_or(1);
+            return Ok(ParamSpec { insecure: true, ..spec(special) });
+        }
+        why.push(format!(
+            "N = 2^{log_n}: {levels} levels of {scale_bits} bits need log QP = {}, 128-bit security allows {limit}",
+            spec(1).log_qp() + SLACK_BITS
+        ));
+    }
+    if why.is_empty() {
+        why.push(format!("{slots} slots need N = 2^{needed} or more"));
+    }
+    let repair = "lower the degrees of the activations, ask for less precision, or take a model with fewer layers; \
+                  bootstrapping is not planned here";
+    let issue = Issue::new(&Default::default(), "module", why.join("; "), repair);
+    Err(PassError { pass: NAME, issues: vec![issue] })
+}
