@@ -5,7 +5,7 @@
 //! straight into the panels of B.
 
 use super::elementwise::for_each_broadcast;
-use super::window::Window;
+use super::window::{Tap, Window};
 use crate::tensor::{Shape, Tensor};
 
 const ROWS: usize = 4;
@@ -46,10 +46,11 @@ fn multiply(a: &Panels<ROWS>, b: &Panels<COLS>, rows: usize, cols: usize, out: &
         let b_panel = b.panel(bp);
         for ap in 0..rows.div_ceil(ROWS) {
             let mut tile = [[0.0f32; COLS]; ROWS];
-            for (x, y) in a.panel(ap).chunks_exact(ROWS).zip(b_panel.chunks_exact(COLS)) {
-                for (row, &x) in tile.iter_mut().zip(x) {
-                    for (sum, &y) in row.iter_mut().zip(y) {
-                        *sum += x * y;
+            // Arrays of known length keep the tile in registers.
+            for (x, y) in a.panel(ap).as_chunks::<ROWS>().0.iter().zip(b_panel.as_chunks::<COLS>().0) {
+                for i in 0..ROWS {
+                    for j in 0..COLS {
+                        tile[i][j] += x[i] * y[j];
                     }
                 }
             }
@@ -127,8 +128,7 @@ pub(super) fn conv(
 ) -> Tensor {
     let (batch, channels, filters) = (x.shape().0[0], x.shape().0[1], w.shape().0[0]);
     let (group_channels, group_filters) = (channels / groups, filters / groups);
-    let taps = window.taps();
-    let inner = group_channels * taps;
+    let inner = group_channels * window.taps();
     let (pixels_in, pixels) = (window.input_len(), window.output_len());
     let mut data = vec![0.0f32; out.len()];
     if data.is_empty() {
@@ -151,6 +151,7 @@ pub(super) fn conv(
             panels
         })
         .collect();
+    let taps: Vec<Tap> = (0..window.taps()).map(|t| window.tap(t)).collect();
     let mut patches = Panels::<COLS>::new(inner, pixels);
     let mut row = vec![0.0; pixels];
     for n in 0..batch {
@@ -158,9 +159,9 @@ pub(super) fn conv(
             for c in 0..group_channels {
                 let at = (n * channels + g * group_channels + c) * pixels_in;
                 let plane = &x.data()[at..at + pixels_in];
-                for tap in 0..taps {
-                    window.gather_tap(plane, tap, &mut row);
-                    patches.set_row(c * taps + tap, &row);
+                for (t, tap) in taps.iter().enumerate() {
+                    tap.gather(plane, &mut row);
+                    patches.set_row(c * taps.len() + t, &row);
                 }
             }
             let at = (n * filters + g * group_filters) * pixels;

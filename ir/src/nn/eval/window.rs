@@ -67,31 +67,23 @@ impl Window {
         }
         index
     }
-    /// For every window, in row-major order, the element under tap number `tap`; zero in the padding.
-    pub(super) fn gather_tap(&self, plane: &[f32], tap: usize, out: &mut [f32]) {
+    /// What tap number `tap` of every window reads.
+    pub(super) fn tap(&self, tap: usize) -> Tap {
         let tap = Self::unflatten(tap, &self.kernel);
         let last = self.input.len() - 1;
         let (first, end) = self.inside(last, tap[last]);
-        let width = self.output[last];
-        let outer = &self.output[..last];
-        for (row, out) in out.chunks_exact_mut(width).enumerate() {
-            let index = Self::unflatten(row, outer);
-            let line =
-                (0..last).try_fold(0, |line, d| Some(line * self.input[d] + self.position(d, index[d], tap[d])?));
-            let Some(line) = line.filter(|_| first < end) else {
-                out.fill(0.0);
-                continue;
-            };
-            out[..first].fill(0.0);
-            out[end..].fill(0.0);
-            let stride = self.strides[last];
-            let start = line * self.input[last] + first * stride + tap[last] * self.dilations[last] - self.begins[last];
-            if stride == 1 {
-                out[first..end].copy_from_slice(&plane[start..start + end - first]);
-            } else {
-                out[first..end].iter_mut().zip(plane[start..].iter().step_by(stride)).for_each(|(o, &x)| *o = x);
+        let mut lines = Vec::new();
+        if first < end {
+            let offset = first * self.strides[last] + tap[last] * self.dilations[last] - self.begins[last];
+            let outer = &self.output[..last];
+            for row in 0..outer.iter().product() {
+                let index = Self::unflatten(row, outer);
+                let line =
+                    (0..last).try_fold(0, |line, d| Some(line * self.input[d] + self.position(d, index[d], tap[d])?));
+                lines.extend(line.map(|line| (row, line * self.input[last] + offset)));
             }
         }
+        Tap { first, end, width: self.output[last], stride: self.strides[last], lines }
     }
     /// How many taps of each window lie inside the input, or, with `padding`, inside the padded input (windows of a
     /// ceil-mode pool may reach beyond it).
@@ -116,38 +108,49 @@ impl Window {
             })
             .collect()
     }
-    /// Calls `visit` for every window of every plane with the flat input offsets of its taps inside the input.
+    /// For every window of every plane, `step` over the elements under its taps inside the input.
     fn fold(&self, x: &Tensor, init: f64, step: impl Fn(f64, f64) -> f64) -> Vec<f64> {
-        let (pixels_in, pixels) = (self.input_len(), self.output_len());
         let planes = x.shape().0[0] * x.shape().0[1];
-        let last = self.input.len() - 1;
-        let width = self.output[last];
-        let mut out = vec![init; planes * pixels];
-        if out.is_empty() {
+        let mut out = vec![init; planes * self.output_len()];
+        if out.is_empty() || x.data().is_empty() {
             return out;
         }
         for tap in 0..self.taps() {
-            let tap = Self::unflatten(tap, &self.kernel);
-            let (first, end) = self.inside(last, tap[last]);
-            if first >= end {
-                continue;
-            }
-            for row in 0..pixels / width {
-                let index = Self::unflatten(row, &self.output[..last]);
-                let line =
-                    (0..last).try_fold(0, |line, d| Some(line * self.input[d] + self.position(d, index[d], tap[d])?));
-                let Some(line) = line else { continue };
-                let stride = self.strides[last];
-                let start =
-                    line * self.input[last] + first * stride + tap[last] * self.dilations[last] - self.begins[last];
-                for plane in 0..planes {
-                    let source = x.data()[plane * pixels_in + start..].iter().step_by(stride);
-                    let target = &mut out[plane * pixels + row * width..][first..end];
-                    target.iter_mut().zip(source).for_each(|(o, &x)| *o = step(*o, f64::from(x)));
-                }
+            let tap = self.tap(tap);
+            for (input, out) in x.data().chunks_exact(self.input_len()).zip(out.chunks_exact_mut(self.output_len())) {
+                tap.for_each(input, out, |o, x| *o = step(*o, f64::from(x)));
             }
         }
         out
+    }
+}
+
+/// One tap of all windows: line by line of the last dimension, the windows `first..end` of output line `lines[i].0` read
+/// from `lines[i].1` on by `stride`; all others read padding.
+pub(super) struct Tap {
+    first: usize,
+    end: usize,
+    width: usize,
+    stride: usize,
+    lines: Vec<(usize, usize)>,
+}
+
+impl Tap {
+    /// The elements of `plane` under the tap, one per window; zero in the padding.
+    pub(super) fn gather(&self, plane: &[f32], out: &mut [f32]) {
+        out.fill(0.0);
+        self.for_each(plane, out, |o, x| *o = x);
+    }
+    fn for_each<T>(&self, plane: &[f32], out: &mut [T], f: impl Fn(&mut T, f32)) {
+        let n = self.end - self.first;
+        for &(row, start) in &self.lines {
+            let out = &mut out[row * self.width + self.first..][..n];
+            if self.stride == 1 {
+                out.iter_mut().zip(&plane[start..start + n]).for_each(|(o, &x)| f(o, x));
+            } else {
+                out.iter_mut().zip(plane[start..].iter().step_by(self.stride)).for_each(|(o, &x)| f(o, x));
+            }
+        }
     }
 }
 
