@@ -107,27 +107,31 @@ impl KeySwitcher {
     pub fn decompose(&self, ring: &Ring, x: &RnsPoly, digits: &mut Digits, scratch: &Scratch) {
         let n = ring.n();
         assert!(x.n() == n && x.limb_count() >= self.q_limbs);
+        digits.polys.resize_with(self.digits.len(), || RnsPoly::zero(n, 0));
+        for poly in &mut digits.polys {
+            if poly.n() != n {
+                *poly = RnsPoly::zero(n, 0);
+            }
+            poly.resize(self.qp_limbs());
+        }
         let mut coefficients = scratch.take(self.q_limbs * n);
-        parallel::for_each(coefficients.chunks_exact_mut(n), |i, limb| {
-            let digit = self.digits.iter().position(|d| d.contains(&i)).unwrap_or(0);
-            limb.copy_from_slice(x.limb(i));
+        // Within its own primes a digit is x itself.
+        let own = digits
+            .polys
+            .iter_mut()
+            .zip(&self.digits)
+            .flat_map(|(poly, digit)| poly.limbs_mut().skip(digit.start).take(digit.len()));
+        parallel::for_each(own.zip(coefficients.chunks_exact_mut(n)), |i, (own, limb)| {
+            let digit = self.digits.partition_point(|d| d.end <= i);
+            own.copy_from_slice(x.limb(i));
+            limb.copy_from_slice(own);
             let scale = self.converters[digit].punctured_inverse(i - self.digits[digit].start);
             ring.limb(i).inverse_scaled(limb, scale);
         });
-        digits.polys.resize_with(self.digits.len(), || RnsPoly::zero(n, 0));
         for ((poly, digit), converter) in digits.polys.iter_mut().zip(&self.digits).zip(&self.converters) {
-            if poly.n() != n || poly.limb_count() != self.qp_limbs() {
-                *poly = RnsPoly::zero(n, self.qp_limbs());
-            }
             let sources: Vec<&[u64]> = coefficients[digit.start * n..digit.end * n].chunks_exact(n).collect();
-            let mut targets = Vec::with_capacity(self.qp_limbs());
-            for (t, limb) in poly.limbs_mut().enumerate() {
-                if digit.contains(&t) {
-                    limb.copy_from_slice(x.limb(t));
-                } else {
-                    targets.push(limb);
-                }
-            }
+            let others = poly.limbs_mut().enumerate().filter(|(t, _)| !digit.contains(t));
+            let mut targets: Vec<&mut [u64]> = others.map(|(_, limb)| limb).collect();
             converter.convert(&sources, Lift::Centred, &mut targets);
             parallel::for_each(targets, |i, limb| ring.limb(converter.to()[i]).forward(limb));
         }

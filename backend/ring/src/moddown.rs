@@ -18,6 +18,9 @@ pub struct ModDown {
     inverse: Vec<u64>,
 }
 
+/// Up to so many dropped limbs are converted target by target: they and one target fit the second-level cache.
+const FEW: usize = 2;
+
 impl ModDown {
     /// Tables for primes of `ring` by index; the two sets must not meet.
     pub fn new(ring: &Ring, keep: &[usize], drop: &[usize]) -> Result<Self, RingError> {
@@ -54,14 +57,23 @@ impl ModDown {
         let (kept, dropped) = x.as_mut_slice().split_at_mut(keep * n);
         self.remainder(ring, dropped);
         let sources: Vec<&[u64]> = dropped.chunks_exact(n).collect();
-        let mut lifted = scratch.take(keep * n);
-        let mut targets: Vec<&mut [u64]> = lifted.chunks_exact_mut(n).collect();
-        self.converter.convert(&sources, Lift::Centred, &mut targets);
-        parallel::for_each(kept.chunks_exact_mut(n).zip(targets), |i, (out, r)| {
+        let finish = |i: usize, out: &mut [u64], r: &mut [u64]| {
             let limb = ring.limb(self.keep()[i]);
             limb.forward(r);
             limb.sub_mul_assign(out, r, self.inverse[i]);
-        });
+        };
+        if sources.len() <= FEW {
+            parallel::for_each(kept.chunks_exact_mut(n), |i, out| {
+                let mut r = scratch.take(n);
+                self.converter.convert_one(i, &sources, Lift::Centred, &mut r);
+                finish(i, out, &mut r);
+            });
+        } else {
+            let mut lifted = scratch.take(keep * n);
+            let mut targets: Vec<&mut [u64]> = lifted.chunks_exact_mut(n).collect();
+            self.converter.convert(&sources, Lift::Centred, &mut targets);
+            parallel::for_each(kept.chunks_exact_mut(n).zip(targets), |i, (out, r)| finish(i, out, r));
+        }
         x.set_limb_count(keep);
     }
 

@@ -14,13 +14,15 @@ const SHORT: usize = 8;
 ///
 /// # Safety
 /// The machine has AVX-512 F, DQ, VL and IFMA; every source has at least `start` plus the length of the outputs
-/// elements, and the outputs have one length, a multiple of eight.
+/// elements, the outputs have one length, a multiple of eight, and `first` plus their number is at most that of the
+/// targets.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 pub(super) unsafe fn convert(
     table: &BaseConverter,
     sources: &[&[u64]],
     start: usize,
     lift: Lift,
+    first: usize,
     out: &mut [&mut [u64]],
 ) {
     let len = out.first().map_or(0, |o| o.len());
@@ -50,13 +52,13 @@ pub(super) unsafe fn convert(
             let inputs = &inputs[..terms];
             let mut j = 0;
             while j + 4 <= outputs.len() {
-                targets::<4>(table, inputs, j, &outputs, block, width);
+                targets::<4>(table, inputs, first + j, &outputs[j..], block, width);
                 j += 4;
             }
             match outputs.len() - j {
-                3 => targets::<3>(table, inputs, j, &outputs, block, width),
-                2 => targets::<2>(table, inputs, j, &outputs, block, width),
-                1 => targets::<1>(table, inputs, j, &outputs, block, width),
+                3 => targets::<3>(table, inputs, first + j, &outputs[j..], block, width),
+                2 => targets::<2>(table, inputs, first + j, &outputs[j..], block, width),
+                1 => targets::<1>(table, inputs, first + j, &outputs[j..], block, width),
                 _ => {}
             }
         }
@@ -81,7 +83,7 @@ unsafe fn overflow(table: &BaseConverter, inputs: &[*const u64], width: usize, o
     }
 }
 
-/// Converts a block to the targets `first .. first + T`.
+/// Converts a block to the targets `first .. first + T`, the first `T` of `outputs`.
 ///
 /// # Safety
 /// Inputs are readable for `width` words, outputs writable at `block .. block + width`, rows have a constant per
@@ -102,15 +104,15 @@ unsafe fn targets<const T: usize>(
     unsafe {
         for p in (0..wide).step_by(WIDTH * LANES) {
             // The lines the next targets will be written to: stores would otherwise wait for each.
-            for next in outputs[first + T..].iter().take(4) {
+            for next in outputs[T..].iter().take(4) {
                 for w in 0..WIDTH {
                     _mm_prefetch::<_MM_HINT_ET0>(next.add(block + p + w * LANES).cast());
                 }
             }
-            tile::<T, WIDTH>(inputs, rows, moduli, &outputs[first..], p, block);
+            tile::<T, WIDTH>(inputs, rows, moduli, outputs, p, block);
         }
         for p in (wide..width).step_by(LANES) {
-            tile::<T, 1>(inputs, rows, moduli, &outputs[first..], p, block);
+            tile::<T, 1>(inputs, rows, moduli, outputs, p, block);
         }
     }
 }

@@ -128,17 +128,30 @@ impl BaseConverter {
                 part.push(chunk);
             }
         }
-        parallel::for_each(parts, |task, mut part| {
-            match self.isa {
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: `Isa` values in a ring are supported by this machine; all lengths were compared above, and
-                // lengths and starts of parts are multiples of eight where n is.
-                Isa::Avx512Ifma if n.is_multiple_of(8) => unsafe {
-                    avx512::convert(self, sources, task * per_task, lift, &mut part);
-                },
-                _ => portable::convert(self, sources, task * per_task, lift, &mut part),
-            }
-        });
+        parallel::for_each(parts, |task, mut part| self.run(sources, task * per_task, lift, 0, &mut part));
+    }
+
+    /// Converts to the single target `j`: for few sources, whose limbs then stay in the cache with the output.
+    ///
+    /// # Panics
+    /// As [`convert`](Self::convert).
+    pub fn convert_one(&self, j: usize, sources: &[&[u64]], lift: Lift, out: &mut [u64]) {
+        assert!(sources.len() == self.from.len() && j < self.to.len());
+        assert!(sources.iter().all(|s| s.len() == self.n) && out.len() == self.n);
+        self.run(sources, 0, lift, j, &mut [out]);
+    }
+
+    /// Converts the coefficients from `start` on to the targets from `first` on, as many as `out` has of either.
+    fn run(&self, sources: &[&[u64]], start: usize, lift: Lift, first: usize, out: &mut [&mut [u64]]) {
+        match self.isa {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa` values in a ring are supported by this machine; the callers have compared all lengths,
+            // and lengths and starts of parts are multiples of eight where N is.
+            Isa::Avx512Ifma if self.n.is_multiple_of(8) => unsafe {
+                avx512::convert(self, sources, start, lift, first, out);
+            },
+            _ => portable::convert(self, sources, start, lift, first, out),
+        }
     }
 
     /// Constants of target `j`.

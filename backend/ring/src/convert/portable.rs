@@ -2,8 +2,15 @@
 
 use super::{BLOCK, BaseConverter, Lift};
 
-/// Converts the coefficients from `start` on, as many as `out` has.
-pub(super) fn convert(table: &BaseConverter, sources: &[&[u64]], start: usize, lift: Lift, out: &mut [&mut [u64]]) {
+/// Converts the coefficients from `start` on to the targets from `first` on, as many as `out` has of either.
+pub(super) fn convert(
+    table: &BaseConverter,
+    sources: &[&[u64]],
+    start: usize,
+    lift: Lift,
+    first: usize,
+    out: &mut [&mut [u64]],
+) {
     let len = out.first().map_or(0, |o| o.len());
     let mut quotient = [0u64; BLOCK];
     for block in (0..len).step_by(BLOCK) {
@@ -13,7 +20,7 @@ pub(super) fn convert(table: &BaseConverter, sources: &[&[u64]], start: usize, l
             overflow(table, sources, from.clone(), &mut quotient[..width]);
         }
         for (j, limb) in out.iter_mut().enumerate() {
-            let row = table.row(j);
+            let row = table.row(first + j);
             for (c, o) in limb[block..block + width].iter_mut().enumerate() {
                 let mut acc = match lift {
                     Lift::Approximate => 0,
@@ -22,7 +29,7 @@ pub(super) fn convert(table: &BaseConverter, sources: &[&[u64]], start: usize, l
                 for (source, &w) in sources.iter().zip(row) {
                     acc += u128::from(source[from.start + c]) * u128::from(w);
                 }
-                *o = table.targets[j].reduce_u128(acc);
+                *o = table.targets[first + j].reduce_u128(acc);
             }
         }
     }

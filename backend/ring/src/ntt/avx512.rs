@@ -274,14 +274,11 @@ impl<'t> Forward<'t> {
     /// Transforms block `index` (counted from 1 in the tree of blocks) of `len` values.
     ///
     /// # Safety
-    /// `a` is writable for `len` values, `len` times the first power of two not above `index` is N, `len >= 64`.
+    /// `a` is writable for `len` values, `len` times the first power of two not above `index` is N, `len >= 128`.
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
     unsafe fn block<const G: u8, const FIRST: bool>(&self, a: *mut u64, len: usize, index: usize) {
         // SAFETY: sub-blocks partition the block, and their indices follow the tree.
         unsafe {
-            if len == TAIL {
-                return self.tail::<G>(a, index - self.direction.upper.len());
-            }
             let layers = pass_layers(len);
             match layers {
                 1 => self.pass::<G, FIRST, 1, 2>(a, len, index),
@@ -290,6 +287,9 @@ impl<'t> Forward<'t> {
                 _ => self.pass::<G, FIRST, 4, 16>(a, len, index),
             }
             let part = len >> layers;
+            if part == TAIL {
+                return self.tails::<G>(a, (index << layers) - self.direction.upper.len(), 1 << layers);
+            }
             for i in 0..1 << layers {
                 self.block::<G, false>(a.add(i * part), part, (index << layers) + i);
             }
@@ -341,6 +341,18 @@ impl<'t> Forward<'t> {
                     store(a.add(j + t * stride), *v);
                 }
             }
+        }
+    }
+
+    /// The last six layers of the `count` tails from number `b` on.
+    ///
+    /// # Safety
+    /// `a` is writable for 64 values per tail, and `b + count` is at most N/64.
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    unsafe fn tails<const G: u8>(&self, a: *mut u64, b: usize, count: usize) {
+        for i in 0..count {
+            // SAFETY: tail i is within the contract's range.
+            unsafe { self.tail::<G>(a.add(i * TAIL), b + i) };
         }
     }
 
@@ -463,13 +475,14 @@ impl<'t> Inverse<'t> {
     unsafe fn block<const LAST: bool>(&self, a: *mut u64, len: usize, index: usize) {
         // SAFETY: sub-blocks partition the block, and their indices follow the tree.
         unsafe {
-            if len == TAIL {
-                return self.tail(a, index - self.direction.upper.len());
-            }
             let layers = pass_layers(len);
             let part = len >> layers;
-            for i in 0..1 << layers {
-                self.block::<false>(a.add(i * part), part, (index << layers) + i);
+            if part == TAIL {
+                self.tails(a, (index << layers) - self.direction.upper.len(), 1 << layers);
+            } else {
+                for i in 0..1 << layers {
+                    self.block::<false>(a.add(i * part), part, (index << layers) + i);
+                }
             }
             match layers {
                 1 => self.pass::<LAST, 1, 2>(a, len, index),
@@ -512,6 +525,18 @@ impl<'t> Inverse<'t> {
                     store(a.add(j + t * stride), *v);
                 }
             }
+        }
+    }
+
+    /// The first six layers backwards of the `count` tails from number `b` on.
+    ///
+    /// # Safety
+    /// As [`Forward::tails`].
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    unsafe fn tails(&self, a: *mut u64, b: usize, count: usize) {
+        for i in 0..count {
+            // SAFETY: tail i is within the contract's range.
+            unsafe { self.tail(a.add(i * TAIL), b + i) };
         }
     }
 
