@@ -4,9 +4,9 @@ use crate::automorphism::Automorphism;
 use crate::isa::Isa;
 use crate::modulus::Modulus;
 use crate::ntt::Ntt;
-#[cfg(target_arch = "x86_64")]
-use crate::pointwise::avx512;
 use crate::pointwise::portable;
+#[cfg(target_arch = "x86_64")]
+use crate::pointwise::{avx2, avx512};
 
 /// All kernels of one prime of a [`Ring`](crate::Ring).
 ///
@@ -17,7 +17,7 @@ pub struct Limb<'r> {
     ntt: &'r Ntt,
 }
 
-/// Runs the AVX-512 kernel where the ring uses it, the portable one otherwise.
+/// Runs the kernel of the ring's instruction set.
 macro_rules! dispatch {
     ($self:ident, $kernel:ident ( $($arg:expr),* )) => {{
         let m = $self.modulus();
@@ -25,6 +25,9 @@ macro_rules! dispatch {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa` values in a ring are supported by this machine, and the lengths were compared above.
             Isa::Avx512Ifma => unsafe { avx512::$kernel(&m, $($arg),*) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Isa::Avx2 => unsafe { avx2::$kernel(&m, $($arg),*) },
             _ => portable::$kernel(&m, $($arg),*),
         }
     }};

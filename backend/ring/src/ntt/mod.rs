@@ -1,6 +1,8 @@
 //! The negacyclic number theoretic transform of one prime.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
 
@@ -25,6 +27,8 @@ pub struct Ntt {
 enum Tables {
     Portable(portable::Tables),
     #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Tables),
+    #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Tables),
 }
 
@@ -39,6 +43,10 @@ impl Ntt {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Ifma if log_n >= avx512::Tables::MIN_LOG_N => {
                 Tables::Avx512(avx512::Tables::new(&modulus, &powers, &inverse_powers))
+            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 if log_n >= avx2::Tables::MIN_LOG_N => {
+                Tables::Avx2(avx2::Tables::new(&modulus, &powers, &inverse_powers))
             }
             _ => Tables::Portable(portable::Tables::new(&modulus, &powers, &inverse_powers)),
         };
@@ -68,6 +76,9 @@ impl Ntt {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: such tables are built only for a supported instruction set; the length is N.
             Tables::Avx512(t) => unsafe { t.forward(&self.modulus, a) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: such tables are built only for a supported instruction set; the length is N.
+            Tables::Avx2(t) => unsafe { t.forward(&self.modulus, a) },
         }
     }
 
@@ -95,6 +106,9 @@ impl Ntt {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: such tables are built only for a supported instruction set; the length is N.
             Tables::Avx512(t) => unsafe { t.inverse(&self.modulus, a, factor) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: such tables are built only for a supported instruction set; the length is N.
+            Tables::Avx2(t) => unsafe { t.inverse(&self.modulus, a, factor) },
         }
     }
 }

@@ -2,54 +2,63 @@
 
 use crate::modulus::Modulus;
 
+#[inline]
 pub(crate) fn add_assign(m: &Modulus, a: &mut [u64], b: &[u64]) {
     for (a, &b) in a.iter_mut().zip(b) {
         *a = m.add(*a, b);
     }
 }
 
+#[inline]
 pub(crate) fn add(m: &Modulus, a: &[u64], b: &[u64], out: &mut [u64]) {
     for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
         *o = m.add(a, b);
     }
 }
 
+#[inline]
 pub(crate) fn sub_assign(m: &Modulus, a: &mut [u64], b: &[u64]) {
     for (a, &b) in a.iter_mut().zip(b) {
         *a = m.sub(*a, b);
     }
 }
 
+#[inline]
 pub(crate) fn sub(m: &Modulus, a: &[u64], b: &[u64], out: &mut [u64]) {
     for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
         *o = m.sub(a, b);
     }
 }
 
+#[inline]
 pub(crate) fn neg_assign(m: &Modulus, a: &mut [u64]) {
     for a in a {
         *a = m.neg(*a);
     }
 }
 
+#[inline]
 pub(crate) fn mul_assign(m: &Modulus, a: &mut [u64], b: &[u64]) {
     for (a, &b) in a.iter_mut().zip(b) {
         *a = m.mul(*a, b);
     }
 }
 
+#[inline]
 pub(crate) fn mul(m: &Modulus, a: &[u64], b: &[u64], out: &mut [u64]) {
     for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
         *o = m.mul(a, b);
     }
 }
 
+#[inline]
 pub(crate) fn mul_add(m: &Modulus, acc: &mut [u64], a: &[u64], b: &[u64]) {
     for ((o, &a), &b) in acc.iter_mut().zip(a).zip(b) {
         *o = m.reduce_u128(u128::from(a) * u128::from(b) + u128::from(*o));
     }
 }
 
+#[inline]
 pub(crate) fn tensor(m: &Modulus, [a0, a1]: [&[u64]; 2], [b0, b1]: [&[u64]; 2], out: [&mut [u64]; 3]) {
     let [o0, o1, o2] = out;
     mul(m, a0, b0, o0);
@@ -58,6 +67,7 @@ pub(crate) fn tensor(m: &Modulus, [a0, a1]: [&[u64]; 2], [b0, b1]: [&[u64]; 2], 
     mul(m, a1, b1, o2);
 }
 
+#[inline]
 pub(crate) fn mul_scalar_assign(m: &Modulus, a: &mut [u64], w: u64) {
     let shoup = m.shoup(w);
     for a in a {
@@ -65,6 +75,7 @@ pub(crate) fn mul_scalar_assign(m: &Modulus, a: &mut [u64], w: u64) {
     }
 }
 
+#[inline]
 pub(crate) fn mul_scalar_add(m: &Modulus, acc: &mut [u64], a: &[u64], w: u64) {
     let shoup = m.shoup(w);
     for (acc, &a) in acc.iter_mut().zip(a) {
@@ -72,12 +83,14 @@ pub(crate) fn mul_scalar_add(m: &Modulus, acc: &mut [u64], a: &[u64], w: u64) {
     }
 }
 
+#[inline]
 pub(crate) fn add_scalar_assign(m: &Modulus, a: &mut [u64], w: u64) {
     for a in a {
         *a = m.add(*a, w);
     }
 }
 
+#[inline]
 pub(crate) fn sub_mul_assign(m: &Modulus, a: &mut [u64], b: &[u64], w: u64) {
     let shoup = m.shoup(w);
     for (a, &b) in a.iter_mut().zip(b) {
@@ -86,6 +99,7 @@ pub(crate) fn sub_mul_assign(m: &Modulus, a: &mut [u64], b: &[u64], w: u64) {
 }
 
 #[expect(clippy::too_many_arguments)]
+#[inline]
 pub(crate) fn inner_product(
     m: &Modulus,
     d: &[&[u64]],
