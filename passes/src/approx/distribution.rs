@@ -146,11 +146,6 @@ impl Distribution {
             }
         }
     }
-
-    /// The share of weight outside `interval` (for a normal density by quadrature).
-    pub fn outside(&self, interval: Interval) -> f64 {
-        (1.0 - self.nodes(interval, &[]).w.iter().sum::<f64>()).max(0.0)
-    }
 }
 
 /// Gathers samples in one pass: bins of equal width over `[-2^e, 2^e]`, where e grows with the data, and each bin keeps its mean.

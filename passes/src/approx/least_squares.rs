@@ -145,6 +145,19 @@ pub fn least_squares_with_lead(
     options: FitOptions,
 ) -> Result<Polynomial, ApproxError> {
     let free = least_squares(f, distribution, interval, degree, options)?;
+    hold_lead(f, distribution, free, degree, (sign, floor), options)
+}
+
+/// As [`least_squares_with_lead`], from the fit without the constraint.
+pub(super) fn hold_lead(
+    f: Function,
+    distribution: &Distribution,
+    free: Polynomial,
+    degree: usize,
+    (sign, floor): (f64, f64),
+    options: FitOptions,
+) -> Result<Polynomial, ApproxError> {
+    let interval = free.interval();
     let lead = |p: &Polynomial| p.coefficients().get(degree).copied().unwrap_or(0.0) * sign;
     let largest = |p: &Polynomial| p.coefficients().iter().fold(0.0f64, |m, c| m.max(c.abs()));
     if lead(&free) >= floor * largest(&free) {
@@ -176,7 +189,7 @@ enum Seed {
 
 /// The vectors that span the coefficients that `parity` allows up to `degree`, with the degree each one adds.
 ///
-/// Indices of earlier vectors count those that have successors: all, or the even ones beside T_1.
+/// Indices of earlier vectors count those that have successors: all, or those besides the lone T_1 or T_0.
 fn sequence(parity: Parity, degree: usize) -> Vec<(usize, Seed)> {
     let seed = |k: usize| match (k, parity) {
         (0, _) => Seed::One,
@@ -232,9 +245,13 @@ pub fn fit(
     if residual.iter().any(|v| !v.is_finite()) {
         return Err(ApproxError::NotFinite { what: "the function on the interval" });
     }
-    // Multiplying by u² must not meet the linear vector: with T_1 beside even ones, the even ones are orthogonalised among themselves first.
-    let separate = options.parity == Parity::EvenPlusLinear;
-    let mut even: Vec<Vector> = Vec::new();
+    // Multiplying by u² must not meet the lone T_1 (or T_0): the even (or odd) ones are first orthogonalised among themselves.
+    let separate = match options.parity {
+        Parity::EvenPlusLinear => Some(0),
+        Parity::OddPlusConstant => Some(1),
+        _ => None,
+    };
+    let mut successors: Vec<Vector> = Vec::new();
     let mut basis: Vec<Vector> = Vec::new();
     let mut sum = vec![0.0; degree + 2];
     let mut family = Family { polynomials: Vec::new(), mean_square: Vec::new() };
@@ -243,10 +260,10 @@ pub fn fit(
     for d in 0..=degree {
         if let Some((_, seed)) = seeds.get(position).filter(|(k, _)| *k == d) {
             position += 1;
-            let mut vector = start(*seed, if separate { &even } else { &basis }, &u, &root, degree + 2);
-            if separate && d.is_multiple_of(2) {
-                vector.orthogonalise(&even);
-                even.push(vector.clone());
+            let mut vector = start(*seed, if separate.is_some() { &successors } else { &basis }, &u, &root, degree + 2);
+            if separate == Some(d % 2) {
+                vector.orthogonalise(&successors);
+                successors.push(vector.clone());
             }
             vector.orthogonalise(&basis);
             let h = dot(&vector.values, &residual);
@@ -404,6 +421,7 @@ mod tests {
         assert_eq!(p(Parity::EvenPlusLinear, 15).degree(), 14);
         assert_eq!(p(Parity::Even, 8).parity(), Parity::Even);
         assert_eq!(p(Parity::Odd, 9).parity(), Parity::Odd);
+        assert_eq!(p(Parity::OddPlusConstant, 9).parity(), Parity::OddPlusConstant);
         // The even functions and x hold GELU's best fit under a symmetric weight.
         let centred = Distribution::normal(0.0, 1.0).unwrap();
         let full = least_squares(Function::Gelu, &centred, i, 12, FitOptions::default()).unwrap();

@@ -3,18 +3,27 @@
 //! - [`Function`]: what is approximated; [`Interval`] and [`Distribution`]: where, and with what weight.
 //! - [`Polynomial`]: a polynomial in the Chebyshev basis on an interval.
 //! - [`least_squares`]: fits under a distribution, shared or per channel.
-//! - [`EvalTree`]: a polynomial as ciphertext steps of least depth, which a lowering turns into operations.
+//! - [`minimax`], [`CompositeSign`], [`CompositeRelu`], [`power_of_two_quadratic`]: the other families.
+//! - [`EvalTree`]: an approximation as ciphertext steps of least depth, which a lowering turns into operations.
+//! - [`candidates`]: all of them for one activation, with costs and errors.
 
+mod build;
+mod candidate;
 mod distribution;
 mod error;
 mod function;
 mod interval;
 mod least_squares;
+mod measure;
 mod polynomial;
+mod quadratic;
 mod quadrature;
+mod remez;
 mod scheme;
+mod sign;
 mod tree;
 
+pub use candidate::{Approximant, Candidate, CandidateOptions, Channel, Form, Method, candidates, pareto};
 pub use distribution::{Distribution, Histogram, Nodes};
 pub use error::ApproxError;
 pub use function::{Function, erf, erfc};
@@ -23,6 +32,10 @@ pub use least_squares::{
     Family, FitOptions, MAX_DEGREE, fit, least_squares, least_squares_family, least_squares_per_channel,
     least_squares_with_lead,
 };
+pub use measure::{Errors, Ruler, STRETCHES};
 pub use polynomial::{Parity, Polynomial};
+pub use quadratic::{CompletedSquare, PowerOfTwoQuadratic, minimax_quadratic, power_of_two_quadratic};
+pub use remez::{MAX_MINIMAX_DEGREE, Minimax, minimax, minimax_function};
 pub use scheme::{Weights, min_depth};
+pub use sign::{CompositeRelu, CompositeSign, PUBLISHED};
 pub use tree::{Counts, EvalTree, Operand, Product, Step, Term, TreeOptions};

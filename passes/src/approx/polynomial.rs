@@ -25,9 +25,15 @@ pub enum Parity {
     Even,
     /// Even ones and T_1: every fit of ReLU, GELU or SiLU under a symmetric distribution, since these are x/2 plus an even function.
     EvenPlusLinear,
+    /// Odd ones and T_0: the sigmoid.
+    OddPlusConstant,
 }
 
 impl Parity {
+    /// All parities, narrowest first.
+    pub const ALL: [Parity; 5] =
+        [Parity::Odd, Parity::Even, Parity::EvenPlusLinear, Parity::OddPlusConstant, Parity::Mixed];
+
     /// Whether coefficient `k` may be nonzero.
     pub fn allows(self, k: usize) -> bool {
         match self {
@@ -35,6 +41,7 @@ impl Parity {
             Parity::Odd => k % 2 == 1,
             Parity::Even => k.is_multiple_of(2),
             Parity::EvenPlusLinear => k.is_multiple_of(2) || k == 1,
+            Parity::OddPlusConstant => k % 2 == 1 || k == 0,
         }
     }
 }
@@ -152,17 +159,7 @@ impl Polynomial {
     /// The narrowest parity its exact zeros allow.
     pub fn parity(&self) -> Parity {
         let fits = |p: Parity| self.coefficients.iter().enumerate().all(|(k, c)| *c == 0.0 || p.allows(k));
-        [Parity::Odd, Parity::Even, Parity::EvenPlusLinear].into_iter().find(|p| fits(*p)).unwrap_or(Parity::Mixed)
-    }
-
-    /// The polynomial with coefficients of magnitude below `floor` set to zero.
-    pub fn chopped(&self, floor: f64) -> Self {
-        let mut coefficients: Vec<f64> =
-            self.coefficients.iter().map(|c| if c.abs() < floor { 0.0 } else { *c }).collect();
-        while coefficients.len() > 1 && coefficients.last() == Some(&0.0) {
-            coefficients.pop();
-        }
-        Self { interval: self.interval, coefficients }
+        Parity::ALL.into_iter().find(|p| fits(*p)).unwrap_or(Parity::Mixed)
     }
 
     /// x ↦ p(map(x)); the interval becomes the preimage. Errors: the map is constant or not finite.
@@ -242,6 +239,7 @@ mod tests {
         assert_eq!(p(&[0.0, 1.0, 0.0, 2.0]), Parity::Odd);
         assert_eq!(p(&[1.0, 0.0, 3.0]), Parity::Even);
         assert_eq!(p(&[1.0, 1.0, 3.0, 0.0, 1.0]), Parity::EvenPlusLinear);
+        assert_eq!(p(&[1.0, 1.0, 0.0, 2.0]), Parity::OddPlusConstant);
         assert_eq!(p(&[1.0, 1.0, 3.0, 1.0]), Parity::Mixed);
     }
 

@@ -53,13 +53,13 @@ pub(super) enum Part {
     Split(usize),
 }
 
-/// Parity classes of the recursion; `EvenPlusLinear` has given up its T_1 before.
+/// Parity classes of the recursion; `EvenPlusLinear` has given up its T_1 before, `OddPlusConstant` its T_0.
 const CLASSES: usize = 3;
 
 fn class(parity: Parity) -> usize {
     match parity {
         Parity::Mixed => 0,
-        Parity::Odd => 1,
+        Parity::Odd | Parity::OddPlusConstant => 1,
         Parity::Even | Parity::EvenPlusLinear => 2,
     }
 }
