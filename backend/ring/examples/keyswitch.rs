@@ -67,7 +67,7 @@ fn main() {
         row(
             "whole switch",
             time(|| {
-                switcher.switch(&ring, black_box(&x), &key, Some(&phi), &mut cut, [&mut out0, &mut out1], &scratch);
+                switcher.switch(&ring, black_box(&x), &key, Some(&phi), [&mut out0, &mut out1], &scratch);
             }),
         );
         if limbs > 1 {

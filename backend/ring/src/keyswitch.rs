@@ -122,11 +122,9 @@ impl KeySwitcher {
             .zip(&self.digits)
             .flat_map(|(poly, digit)| poly.limbs_mut().skip(digit.start).take(digit.len()));
         parallel::for_each(own.zip(coefficients.chunks_exact_mut(n)), |i, (own, limb)| {
-            let digit = self.digits.partition_point(|d| d.end <= i);
             own.copy_from_slice(x.limb(i));
             limb.copy_from_slice(own);
-            let scale = self.converters[digit].punctured_inverse(i - self.digits[digit].start);
-            ring.limb(i).inverse_scaled(limb, scale);
+            self.to_prepared(ring, i, limb);
         });
         for ((poly, digit), converter) in digits.polys.iter_mut().zip(&self.digits).zip(&self.converters) {
             let sources: Vec<&[u64]> = coefficients[digit.start * n..digit.end * n].chunks_exact(n).collect();
@@ -163,24 +161,68 @@ impl KeySwitcher {
         });
     }
 
-    /// The whole switch: `(out0, out1)`, over `q_limbs` limbs, encrypts `permutation(x) s'` for a key of `s'`.
-    #[expect(clippy::too_many_arguments)]
+    /// The whole switch: `(out0, out1)`, over `q_limbs` limbs, encrypts `permutation(x) s'` for a key of `s'`. Equal
+    /// to [`decompose`](Self::decompose), [`inner_product`](Self::inner_product) and the division by the special
+    /// primes, but a group of limbs goes through all of that before the next is begun: the digits, of which all
+    /// together are the largest data here, never leave the cache.
+    ///
+    /// # Panics
+    /// As those methods.
     pub fn switch(
         &self,
         ring: &Ring,
         x: &RnsPoly,
         key: &[KeyHalves<'_>],
         permutation: Option<&Automorphism>,
-        digits: &mut Digits,
         [out0, out1]: [&mut RnsPoly; 2],
         scratch: &Scratch,
     ) {
-        self.decompose(ring, x, digits, scratch);
-        out0.resize(self.qp_limbs());
-        out1.resize(self.qp_limbs());
-        self.inner_product(ring, digits, key, permutation, false, out0, out1);
-        self.mod_down.apply(ring, out0, scratch);
-        self.mod_down.apply(ring, out1, scratch);
+        let n = ring.n();
+        assert!(x.n() == n && x.limb_count() >= self.q_limbs && key.len() >= self.digits.len());
+        assert!(out0.n() == n && out1.n() == n);
+        let mut coefficients = scratch.take(self.q_limbs * n);
+        parallel::for_each(coefficients.chunks_exact_mut(n), |i, limb| {
+            limb.copy_from_slice(x.limb(i));
+            self.to_prepared(ring, i, limb);
+        });
+        let product = Product { switcher: self, ring, x, coefficients: &coefficients, key, permutation };
+        // What is to be divided by P, modulo the special primes, as prepared coefficients.
+        let mut special = scratch.take(2 * self.special.len() * n);
+        let (special0, special1) = special.split_at_mut(self.special.len() * n);
+        let size = group_size(self.special.len());
+        let groups = special0.chunks_mut(size * n).zip(special1.chunks_mut(size * n));
+        parallel::for_each(groups, |g, (o0, o1)| {
+            let mut digits = scratch.take(self.digits.len() * o0.len());
+            product.group(self.q_limbs + g * size, &mut digits, o0, o1);
+            for (i, limb) in o0.chunks_exact_mut(n).enumerate().chain(o1.chunks_exact_mut(n).enumerate()) {
+                self.mod_down.prepare(ring, g * size + i, limb);
+            }
+        });
+        let special: [Vec<&[u64]>; 2] = [&*special0, &*special1].map(|s| s.chunks_exact(n).collect());
+        out0.resize(self.q_limbs);
+        out1.resize(self.q_limbs);
+        let size = group_size(self.q_limbs);
+        let groups = out0.as_mut_slice().chunks_mut(size * n).zip(out1.as_mut_slice().chunks_mut(size * n));
+        parallel::for_each(groups, |g, (o0, o1)| {
+            let mut digits = scratch.take(self.digits.len() * o0.len());
+            product.group(g * size, &mut digits, o0, o1);
+            for (sources, out) in special.iter().zip([o0, o1]) {
+                // The digits are no longer needed.
+                let lifted = &mut digits[..out.len()];
+                let mut targets: Vec<&mut [u64]> = lifted.chunks_exact_mut(n).collect();
+                self.mod_down.converter().convert_some(g * size, sources, Lift::Centred, &mut targets);
+                for (i, (out, r)) in out.chunks_exact_mut(n).zip(targets).enumerate() {
+                    self.mod_down.finish(ring, g * size + i, out, r);
+                }
+            }
+        });
+    }
+
+    /// Evaluations modulo prime `i` to coefficients prepared for the conversion of its digit.
+    fn to_prepared(&self, ring: &Ring, i: usize, limb: &mut [u64]) {
+        let digit = self.digits.partition_point(|d| d.end <= i);
+        let scale = self.converters[digit].punctured_inverse(i - self.digits[digit].start);
+        ring.limb(i).inverse_scaled(limb, scale);
     }
 
     /// Limb `t` over `Q P` of both halves of every row.
@@ -194,5 +236,60 @@ impl KeySwitcher {
                 })
                 .collect()
         })
+    }
+}
+
+/// Limbs that go through a key switch together: their digits, and the sources, which every group reads again, should
+/// fit the last-level cache.
+const GROUP: usize = 8;
+
+/// Limbs per group for `limbs` of them, so that the threads of the pool get equal numbers of groups.
+fn group_size(limbs: usize) -> usize {
+    let threads = rayon::current_num_threads().max(1);
+    let rounds = limbs.div_ceil(GROUP * threads);
+    limbs.div_ceil(rounds * threads).max(1)
+}
+
+/// The operands of one switch.
+struct Product<'a> {
+    switcher: &'a KeySwitcher,
+    ring: &'a Ring,
+    x: &'a RnsPoly,
+    /// Prepared coefficients of `x`.
+    coefficients: &'a [u64],
+    key: &'a [KeyHalves<'a>],
+    permutation: Option<&'a Automorphism>,
+}
+
+impl Product<'_> {
+    /// The inner products modulo the primes of the limbs from `first` on, as many as `out0` holds; `digits` has room
+    /// for those limbs of every digit.
+    fn group(&self, first: usize, digits: &mut [u64], out0: &mut [u64], out1: &mut [u64]) {
+        let (s, n, size) = (self.switcher, self.ring.n(), out0.len());
+        let limbs = first..first + size / n;
+        for ((digit, converter), buffer) in s.digits.iter().zip(&s.converters).zip(digits.chunks_exact_mut(size)) {
+            let sources: Vec<&[u64]> = self.coefficients[digit.start * n..digit.end * n].chunks_exact(n).collect();
+            let others = limbs.clone().zip(buffer.chunks_exact_mut(n)).filter(|(t, _)| !digit.contains(t));
+            let mut targets: Vec<&mut [u64]> = others.map(|(_, limb)| limb).collect();
+            // Targets are numbered without the digit's own primes.
+            let before = (0..first).filter(|t| !digit.contains(t)).count();
+            converter.convert_some(before, &sources, Lift::Centred, &mut targets);
+        }
+        let outputs = out0.chunks_exact_mut(n).zip(out1.chunks_exact_mut(n));
+        for ((i, t), (o0, o1)) in limbs.enumerate().zip(outputs) {
+            let limb = self.ring.limb(s.prime_index(t));
+            let mut d: Vec<&[u64]> = Vec::with_capacity(s.digits.len());
+            for (digit, buffer) in s.digits.iter().zip(digits.chunks_exact_mut(size)) {
+                if digit.contains(&t) {
+                    d.push(self.x.limb(t));
+                } else {
+                    let values = &mut buffer[i * n..(i + 1) * n];
+                    limb.forward(values);
+                    d.push(values);
+                }
+            }
+            let [x0, x1] = s.key_limbs(n, &self.key[..d.len()], t);
+            limb.inner_product(&d, &x0, &x1, self.permutation, false, o0, o1);
+        }
     }
 }

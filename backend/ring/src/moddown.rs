@@ -57,30 +57,40 @@ impl ModDown {
         let (kept, dropped) = x.as_mut_slice().split_at_mut(keep * n);
         self.remainder(ring, dropped);
         let sources: Vec<&[u64]> = dropped.chunks_exact(n).collect();
-        let finish = |i: usize, out: &mut [u64], r: &mut [u64]| {
-            let limb = ring.limb(self.keep()[i]);
-            limb.forward(r);
-            limb.sub_mul_assign(out, r, self.inverse[i]);
-        };
         if sources.len() <= FEW {
             parallel::for_each(kept.chunks_exact_mut(n), |i, out| {
                 let mut r = scratch.take(n);
-                self.converter.convert_one(i, &sources, Lift::Centred, &mut r);
-                finish(i, out, &mut r);
+                self.converter.convert_some(i, &sources, Lift::Centred, &mut [&mut r]);
+                self.finish(ring, i, out, &mut r);
             });
         } else {
             let mut lifted = scratch.take(keep * n);
             let mut targets: Vec<&mut [u64]> = lifted.chunks_exact_mut(n).collect();
             self.converter.convert(&sources, Lift::Centred, &mut targets);
-            parallel::for_each(kept.chunks_exact_mut(n).zip(targets), |i, (out, r)| finish(i, out, r));
+            parallel::for_each(kept.chunks_exact_mut(n).zip(targets), |i, (out, r)| self.finish(ring, i, out, r));
         }
         x.set_limb_count(keep);
     }
 
     /// Evaluations modulo the dropped primes to prepared coefficients.
     fn remainder(&self, ring: &Ring, dropped: &mut [u64]) {
-        parallel::for_each(dropped.chunks_exact_mut(ring.n()), |i, limb| {
-            ring.limb(self.drop()[i]).inverse_scaled(limb, self.converter.punctured_inverse(i));
-        });
+        parallel::for_each(dropped.chunks_exact_mut(ring.n()), |i, limb| self.prepare(ring, i, limb));
+    }
+
+    /// Evaluations modulo dropped prime `i` to prepared coefficients.
+    pub(crate) fn prepare(&self, ring: &Ring, i: usize, limb: &mut [u64]) {
+        ring.limb(self.drop()[i]).inverse_scaled(limb, self.converter.punctured_inverse(i));
+    }
+
+    /// `out = (out - r) / P` modulo kept prime `i`, for coefficients `r`.
+    pub(crate) fn finish(&self, ring: &Ring, i: usize, out: &mut [u64], r: &mut [u64]) {
+        let limb = ring.limb(self.keep()[i]);
+        limb.forward(r);
+        limb.sub_mul_assign(out, r, self.inverse[i]);
+    }
+
+    /// The conversion from the dropped primes to the kept ones.
+    pub(crate) fn converter(&self) -> &BaseConverter {
+        &self.converter
     }
 }

@@ -16,11 +16,9 @@ impl Evaluator {
         permutation: Option<&Automorphism>,
     ) -> Result<[RnsPoly; 2]> {
         let switcher = self.ctx.switcher(level, key.alpha())?;
-        let mut digits = self.ctx.take_digits();
         let mut out = [self.ctx.take_poly(switcher.qp_limbs()), self.ctx.take_poly(switcher.qp_limbs())];
         let [o0, o1] = &mut out;
-        switcher.switch(self.ctx.ring(), x, &key.rows(), permutation, &mut digits, [o0, o1], self.ctx.scratch());
-        self.ctx.put_digits(digits);
+        switcher.switch(self.ctx.ring(), x, &key.rows(), permutation, [o0, o1], self.ctx.scratch());
         self.count_decompose(&switcher);
         count(&self.counters.key_switches, 1);
         count(&self.counters.transforms, 2 * switcher.qp_limbs());

@@ -131,14 +131,15 @@ impl BaseConverter {
         parallel::for_each(parts, |task, mut part| self.run(sources, task * per_task, lift, 0, &mut part));
     }
 
-    /// Converts to the single target `j`: for few sources, whose limbs then stay in the cache with the output.
+    /// Converts to the targets from number `first` on, as many as `out` has, on the calling thread: for callers that
+    /// work on some targets while these are in the cache.
     ///
     /// # Panics
-    /// As [`convert`](Self::convert).
-    pub fn convert_one(&self, j: usize, sources: &[&[u64]], lift: Lift, out: &mut [u64]) {
-        assert!(sources.len() == self.from.len() && j < self.to.len());
-        assert!(sources.iter().all(|s| s.len() == self.n) && out.len() == self.n);
-        self.run(sources, 0, lift, j, &mut [out]);
+    /// As [`convert`](Self::convert), or when there are fewer targets.
+    pub fn convert_some(&self, first: usize, sources: &[&[u64]], lift: Lift, out: &mut [&mut [u64]]) {
+        assert!(sources.len() == self.from.len() && first + out.len() <= self.to.len());
+        assert!(sources.iter().all(|s| s.len() == self.n) && out.iter().all(|s| s.len() == self.n));
+        self.run(sources, 0, lift, first, out);
     }
 
     /// Converts the coefficients from `start` on to the targets from `first` on, as many as `out` has of either.

@@ -151,7 +151,7 @@ proptest! {
             let key: Vec<KeyHalves> =
                 rows.iter().map(|[b, a]| KeyHalves { halves: [b, a], q_limbs: key_limbs }).collect();
             let (mut out0, mut out1) = (RnsPoly::zero(n, q_limbs), RnsPoly::zero(n, q_limbs));
-            switcher.switch(&ring, &x, &key, Some(&phi), &mut Digits::new(), [&mut out0, &mut out1], &scratch);
+            switcher.switch(&ring, &x, &key, Some(&phi), [&mut out0, &mut out1], &scratch);
             for (i, secret) in secrets.iter().enumerate() {
                 let mut moved = vec![0; n];
                 phi.apply(x.limb(i), &mut moved);
@@ -161,6 +161,42 @@ proptest! {
                     prop_assert_eq!(out.limb(i), &expected[..]);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn the_fused_switch_is_the_sum_of_its_parts_on_any_pool() {
+    let primes = ntt_primes(9, (1 << 50) - 1, 22, &[]).unwrap();
+    for ring in rings(9, &primes) {
+        let (n, q_limbs, special, alpha) = (ring.n(), 17, 18..22, 4);
+        let switcher = KeySwitcher::new(&ring, q_limbs, special, alpha).unwrap();
+        let mut words = Words(5);
+        let mut random = |limbs: usize| {
+            let mut poly = RnsPoly::zero(n, limbs);
+            for (t, limb) in poly.limbs_mut().enumerate() {
+                limb.copy_from_slice(&words.residues(&ring.modulus(switcher.prime_index(t)), n));
+            }
+            poly
+        };
+        let x = random(q_limbs);
+        let rows: Vec<[RnsPoly; 2]> =
+            switcher.digits().iter().map(|_| [random(switcher.qp_limbs()), random(switcher.qp_limbs())]).collect();
+        let key: Vec<KeyHalves> =
+            rows.iter().map(|[b, a]| KeyHalves { halves: [b.as_slice(), a.as_slice()], q_limbs }).collect();
+        let phi = ring.automorphism(25).unwrap();
+        let (mut digits, scratch) = (Digits::new(), Scratch::new());
+        let mut parts = [0, 1].map(|_| RnsPoly::zero(n, switcher.qp_limbs()));
+        switcher.decompose(&ring, &x, &mut digits, &scratch);
+        let [p0, p1] = &mut parts;
+        switcher.inner_product(&ring, &digits, &key, Some(&phi), false, p0, p1);
+        parts.iter_mut().for_each(|p| switcher.mod_down().apply(&ring, p, &scratch));
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut fused = [0, 1].map(|_| RnsPoly::zero(n, 0));
+            let [o0, o1] = &mut fused;
+            pool.install(|| switcher.switch(&ring, &x, &key, Some(&phi), [o0, o1], &scratch));
+            assert!(fused == parts, "{:?}, {threads} threads", ring.isa());
         }
     }
 }
