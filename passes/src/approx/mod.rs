@@ -6,6 +6,18 @@
 //! - [`minimax`], [`CompositeSign`], [`CompositeRelu`], [`power_of_two_quadratic`]: the other families.
 //! - [`EvalTree`]: an approximation as ciphertext steps of least depth, which a lowering turns into operations.
 //! - [`candidates`]: all of them for one activation, with costs and errors.
+//!
+//! ```
+//! use fhec_passes::approx::{Distribution, EvalTree, FitOptions, Function, TreeOptions, least_squares};
+//!
+//! let inputs = Distribution::normal(0.0, 1.0)?;
+//! let interval = inputs.symmetric_interval(1.0)?;
+//! let p = least_squares(Function::Relu, &inputs, interval, 15, FitOptions::default())?;
+//! let tree = EvalTree::chebyshev(&[p], TreeOptions::default())?;
+//! assert_eq!(tree.counts().depth, 4);
+//! assert!((tree.eval(1.5, 0) - 1.5).abs() < 0.1);
+//! # Ok::<(), fhec_passes::approx::ApproxError>(())
+//! ```
 
 mod build;
 mod candidate;

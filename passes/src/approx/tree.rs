@@ -52,8 +52,8 @@ pub struct Step {
 /// **Guarantees.** With the input map folded into the layer before (the tree itself never spends a level on it):
 /// - [`Self::chebyshev`]: depth exactly ⌈log2(d + 1)⌉ for degree d ≥ 1, all coefficients included;
 /// - [`Self::unit_leading`]: depth exactly n for degree 2ⁿ;
-/// - [`Self::completed_square`]: one level, one square, no plaintext product;
-/// - [`Self::composite`]: Σ ⌈log2(d_i + 1)⌉ + 1.
+/// - [`super::CompletedSquare::tree`]: one level, one square, no plaintext product;
+/// - [`super::CompositeRelu::tree`]: Σ ⌈log2(d_i + 1)⌉ + 1.
 ///
 /// If the map cannot be folded, it costs one level and one plaintext product (none for the identity on `[-1, 1]`).
 /// Steps are in an order in which operands come first; the last step is the result.
