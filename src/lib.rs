@@ -1,1 +1,61 @@
-//! fhec
+//! fhec compiles trained neural networks (ONNX) into programs that a server runs on encrypted data (CKKS).
+//!
+//! A model becomes a [`Plan`]; a client holds a secret key and encrypts; a server holds the plan and evaluation keys and
+//! computes on what it cannot read; the client decrypts.
+//!
+#![cfg_attr(all(feature = "client", feature = "compiler"), doc = "```no_run")]
+#![cfg_attr(not(all(feature = "client", feature = "compiler")), doc = "```ignore")]
+//! use fhec::{Client, Compiler, ExecutorOptions, Model, Server, data};
+//!
+//! // Once: model to plan. Calibration data are inputs from the training set.
+//! let model = Model::load("model.onnx")?;
+//! let calibration = data::read_samples("calibration.npy".as_ref(), &model.module.inputs)?;
+//! let plan = Compiler::new().calibration(calibration).compile(&model)?.plan;
+//! plan.save("plan.fhe")?;
+//!
+//! // The client: keys, encryption.
+//! let mut client = Client::generate(&plan)?;
+//! let keys = client.evaluation_keys(|_| ())?;
+//! let images = data::read_samples("x.npy".as_ref(), plan.inputs())?;
+//! let encrypted = client.encrypt(&images)?;
+//!
+//! // The server: plan, evaluation keys, ciphertexts; nothing that decrypts.
+//! let mut server = Server::new(&plan, client.context().clone(), keys, ExecutorOptions::default())?;
+//! let (results, _) = server.eval(&encrypted, &mut |_| ())?;
+//!
+//! // The client again.
+//! let logits = client.decrypt(&results)?;
+//! # Ok::<(), fhec::Error>(())
+//! ```
+//!
+//! Crate features: `client` (secret keys) and `compiler` (ONNX to plan), both on by default. Without them the crate only
+//! evaluates.
+
+mod ciphertexts;
+#[cfg(feature = "client")]
+mod client;
+#[cfg(feature = "compiler")]
+mod compile;
+pub mod data;
+mod error;
+mod server;
+
+pub use ciphertexts::{Content, Encrypted};
+#[cfg(feature = "client")]
+pub use client::Client;
+#[cfg(feature = "compiler")]
+pub use compile::{CompileOptions, Compiled, Compiler, Model, Snapshot};
+pub use error::Error;
+pub use fhec_ir::Tensor;
+pub use fhec_runtime::{
+    ExecutorOptions, MemoryPrediction, NoiseReport, Plan, RunReport, Simulated, Simulator, run_clear,
+};
+pub use server::{BatchProgress, Server};
+
+/// The IR, for programs that look into plans.
+pub use fhec_ir as ir;
+/// The passes, for programs that compose their own pipeline.
+#[cfg(feature = "compiler")]
+pub use fhec_passes as passes;
+/// Plans and executors.
+pub use fhec_runtime as runtime;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use fhec_ckks::Params;
 use fhec_container::{Codec, Dtype, Reader, Writer};
@@ -72,6 +73,8 @@ pub struct Plan {
     slots: usize,
     keys: KeyList,
     counts: OpCounts,
+    /// Hash of the file's content, once known.
+    digest: OnceLock<Digest>,
 }
 
 impl Plan {
@@ -101,7 +104,7 @@ impl Plan {
         let slots = layouts.map(|l| l.slots).next().ok_or_else(|| not_a_plan("the ports have no layouts"))?;
         let keys = KeyList::of(&module, slots);
         let counts = OpCounts::of(&module, slots);
-        Ok(Self { module, provenance, params, slots, keys, counts })
+        Ok(Self { module, provenance, params, slots, keys, counts, digest: OnceLock::new() })
     }
 
     /// The program.
@@ -199,7 +202,8 @@ impl Plan {
             Bytes::Text(text) => writer.section(name, dtype, text, Codec::Zstd),
             Bytes::Floats(data) => writer.section(name, dtype, data, Codec::Zstd),
         })?;
-        Ok(writer.finish(&manifest)?)
+        let digest = writer.finish(&manifest)?;
+        Ok(*self.digest.get_or_init(|| digest))
     }
 
     /// Reads a plan file.
@@ -245,15 +249,22 @@ impl Plan {
         if (&plan.keys, &plan.counts) != (&manifest.keys, &manifest.counts) {
             return Err(malformed("the plan's key list or op counts are not those of its program".into()).into());
         }
+        plan.digest.get_or_init(|| reader.digest());
         Ok(plan)
     }
 
-    /// Hash of the whole content.
+    /// Hash of the whole content: what a ciphertext made for this plan names.
     ///
     /// # Errors
     /// As [`Plan::to_bytes`].
     pub fn digest(&self) -> Result<Digest, RuntimeError> {
-        Ok(Reader::from_bytes(PLAN_KIND, &self.to_bytes()?)?.digest())
+        match self.digest.get() {
+            Some(known) => Ok(*known),
+            None => {
+                let digest = Reader::from_bytes(PLAN_KIND, &self.to_bytes()?)?.digest();
+                Ok(*self.digest.get_or_init(|| digest))
+            }
+        }
     }
 }
 

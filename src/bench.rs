@@ -1,0 +1,232 @@
+//! `fhec bench`: times the engine's operations, each next to its floor.
+//!
+//! The floor of an operation is the number of one-limb transforms it makes times the measured time of one: no key switch
+//! can be faster than its transforms. An operation whose decrypted result is wrong gets no time but an error.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use fhec_ckks::{Ciphertext, Context, Counts, Evaluator, KeyName, KeyRequest, ParamSpec, Params, Role};
+use fhec_client::{KeyGenerator, Randomness, SecretKey};
+use serde::Serialize;
+
+use crate::Error;
+
+/// What to time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BenchOptions {
+    /// log2 of the ring degree.
+    pub log_n: u32,
+    /// Limbs of the ciphertexts, of about 50 bits.
+    pub limbs: u32,
+    /// Digits of a key switch.
+    pub digits: u32,
+    /// Threads.
+    pub threads: usize,
+    /// Timed repetitions of each operation; the fastest counts.
+    pub repetitions: usize,
+}
+
+impl Default for BenchOptions {
+    fn default() -> Self {
+        Self { log_n: 16, limbs: 26, digits: 4, threads: 1, repetitions: 7 }
+    }
+}
+
+/// One operation.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct OpTime {
+    /// Fastest of the repetitions, in milliseconds.
+    pub ms: f64,
+    /// Median of the repetitions, in milliseconds.
+    pub median_ms: f64,
+    /// Transforms of one limb it makes.
+    pub transforms: u64,
+    /// Those transforms alone, in milliseconds (on one thread, divided by the threads used).
+    pub floor_ms: f64,
+    /// `ms / floor_ms`; absent when it makes no transforms.
+    pub ratio: Option<f64>,
+    /// -log2 of the largest slot error against the clear result.
+    pub precision_bits: f64,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct BenchReport {
+    /// What was timed.
+    pub options: BenchOptions,
+    /// log2(Q·P).
+    pub log_qp: f64,
+    /// Instruction set of the kernels.
+    pub isa: &'static str,
+    /// One transform of one limb, in milliseconds.
+    pub transform_ms: f64,
+    /// Bytes of one switching key in memory.
+    pub key_bytes: u64,
+    /// By name of the operation.
+    pub ops: BTreeMap<&'static str, OpTime>,
+}
+
+/// An operation must keep at least so many bits, or its time is not a time.
+const MIN_PRECISION_BITS: f64 = 20.0;
+
+struct Bench {
+    options: BenchOptions,
+    ctx: Arc<Context>,
+    secret: SecretKey,
+    eval: Evaluator,
+    transform_ms: f64,
+    ops: BTreeMap<&'static str, OpTime>,
+}
+
+/// Times every operation under parameters that pass the security gate.
+///
+/// # Errors
+/// Parameters below 128-bit security, or an operation whose result is wrong.
+pub fn bench(options: BenchOptions) -> Result<BenchReport, Error> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build().map_err(|e| Error::Usage {
+        reason: format!("no pool of {} threads: {e}", options.threads),
+        repair: "ask for fewer threads".into(),
+    })?;
+    pool.install(|| run(options))
+}
+
+fn run(options: BenchOptions) -> Result<BenchReport, Error> {
+    if options.limbs < 2 || options.digits == 0 || options.digits > options.limbs || options.repetitions == 0 {
+        return Err(Error::Usage {
+            reason: format!("{} limbs in {} digits", options.limbs, options.digits),
+            repair: "ask for at least 2 limbs, 1 to that many digits and 1 repetition".into(),
+        });
+    }
+    let ctx = Context::new(Params::new(ParamSpec {
+        log_n: options.log_n,
+        first_bits: 50,
+        scale_bits: 49,
+        levels: options.limbs - 1,
+        alpha: options.limbs.div_ceil(options.digits),
+        special_bits: 50,
+        bootstrap: None,
+        insecure: false,
+    })?)?;
+    let level = options.limbs as usize - 1;
+    let mut random = Randomness::system()?;
+    let secret = SecretKey::generate(&ctx, &mut random)?;
+    let requests: Vec<KeyRequest> = std::iter::once(KeyName::Relin)
+        .chain((1..=8).map(KeyName::Rotation))
+        .map(|name| KeyRequest { name, level })
+        .collect();
+    let keys = KeyGenerator::new(&ctx, &secret, &mut random)?.generate(&requests, |_| ())?;
+    let eval = Evaluator::new(ctx.clone(), Arc::new(keys))?;
+    let transform_ms = time_transform(&ctx, options.repetitions);
+    let mut bench = Bench { options, ctx: ctx.clone(), secret, eval, transform_ms, ops: BTreeMap::new() };
+    bench.time_all(level, &mut random)?;
+    let p = ctx.params();
+    // Two polynomials of Q·P per digit.
+    let key_limbs = u64::from(options.limbs + options.limbs.div_ceil(options.digits));
+    Ok(BenchReport {
+        options,
+        log_qp: p.log_qp(),
+        isa: ctx.ring().isa().name(),
+        transform_ms,
+        key_bytes: 2 * u64::from(options.digits) * key_limbs * p.n() as u64 * 8,
+        ops: bench.ops,
+    })
+}
+
+fn time_transform(ctx: &Context, repetitions: usize) -> f64 {
+    let limb = ctx.ring().limb(0);
+    let mut a: Vec<u64> = (0..ctx.params().n() as u64).collect();
+    const BATCH: usize = 16;
+    (0..repetitions)
+        .map(|_| {
+            let start = Instant::now();
+            for _ in 0..BATCH {
+                limb.forward(&mut a);
+                limb.inverse(&mut a);
+            }
+            start.elapsed().as_secs_f64() * 1e3 / (2 * BATCH) as f64
+        })
+        .fold(f64::INFINITY, f64::min)
+}
+
+impl Bench {
+    fn time_all(&mut self, level: usize, random: &mut Randomness) -> Result<(), Error> {
+        let ctx = self.ctx.clone();
+        let n = ctx.params().max_slots();
+        let slots: Vec<f64> = (0..n).map(|i| (i as f64 * 0.37).sin()).collect();
+        let rotated = |by: usize| -> Vec<f64> { (0..n).map(|i| slots[(i + by) % n]).collect() };
+        let squares: Vec<f64> = slots.iter().map(|x| x * x).collect();
+        let doubles: Vec<f64> = slots.iter().map(|x| 2.0 * x).collect();
+        let x = self.secret.encrypt(&ctx, &slots, level, random)?;
+        let factor = Role::Factor { operand: level, at: level };
+        let plain = ctx.encode(&slots, factor)?.evaluate(&ctx);
+        let product = self.eval.mul_plain(&x, &plain)?;
+        self.time("encode", None, |_| Ok(ctx.encode(&slots, factor).map(|_| None)?))?;
+        self.time("add", Some(&doubles), |e| Ok(Some(e.add(&x, &x)?)))?;
+        self.time("rescale", Some(&squares), |e| Ok(Some(e.rescale(&product)?)))?;
+        self.time("mul_plain_rescale", Some(&squares), |e| Ok(Some(e.rescale(&e.mul_plain(&x, &plain)?)?)))?;
+        self.time("mul_relin_rescale", Some(&squares), |e| Ok(Some(e.mul_rescale(&x, &x)?)))?;
+        self.time("rotate", Some(&rotated(1)), |e| Ok(Some(e.rotate(&x, 1)?)))?;
+        // One more rotation of a ciphertext that is cut into digits already: the difference of eight and one, in seven.
+        let steps: Vec<i64> = (1..=8).collect();
+        self.time("rotate_8_hoisted", Some(&rotated(8)), |e| Ok(e.rotate_many(&x, &steps)?.pop()))?;
+        let (eight, one) = (self.ops["rotate_8_hoisted"], self.ops["rotate"]);
+        let share = |a: f64, b: f64| (a - b) / 7.0;
+        let (ms, floor_ms) = (share(eight.ms, one.ms), share(eight.floor_ms, one.floor_ms));
+        let extra = OpTime {
+            ms,
+            median_ms: share(eight.median_ms, one.median_ms),
+            transforms: (eight.transforms - one.transforms) / 7,
+            floor_ms,
+            ratio: Some(ms / floor_ms),
+            precision_bits: eight.precision_bits,
+        };
+        self.ops.insert("hoisted_rotate", extra);
+        Ok(())
+    }
+
+    /// Times `f` and compares what it returns with `expected`.
+    fn time(
+        &mut self,
+        name: &'static str,
+        expected: Option<&[f64]>,
+        f: impl Fn(&Evaluator) -> Result<Option<Ciphertext>, Error>,
+    ) -> Result<(), Error> {
+        let before: Counts = self.eval.counts();
+        let result = f(&self.eval)?;
+        let transforms = (self.eval.counts() - before).transforms;
+        let precision_bits = match (expected, &result) {
+            (Some(expected), Some(ct)) => {
+                let got = self.secret.decrypt(&self.ctx, ct)?;
+                let worst = expected.iter().zip(&got.re).map(|(a, b)| (a - b).abs()).fold(f64::MIN_POSITIVE, f64::max);
+                -worst.log2()
+            }
+            _ => f64::INFINITY,
+        };
+        if precision_bits < MIN_PRECISION_BITS {
+            return Err(Error::Usage {
+                reason: format!("`{name}` keeps {precision_bits:.1} bits: a time of a wrong result is not a time"),
+                repair: "report this with the output of `fhec bench --json`".into(),
+            });
+        }
+        let mut times = Vec::with_capacity(self.options.repetitions);
+        for _ in 0..self.options.repetitions {
+            let start = Instant::now();
+            std::hint::black_box(f(&self.eval)?);
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        times.sort_by(f64::total_cmp);
+        let floor_ms = transforms as f64 * self.transform_ms / self.options.threads.max(1) as f64;
+        let time = OpTime {
+            ms: times[0],
+            median_ms: times[times.len() / 2],
+            transforms,
+            floor_ms,
+            ratio: (transforms > 0).then(|| times[0] / floor_ms),
+            precision_bits,
+        };
+        self.ops.insert(name, time);
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! The side that owns the data: secret key, encryption, decryption.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fhec_ckks::{Context, KeySet};
+use fhec_client::{KeyGenerator, Progress, Randomness, SecretKey};
+use fhec_ir::Tensor;
+use fhec_runtime::{Plan, context, pack_inputs, unpack_outputs};
+
+use crate::ciphertexts::{Content, Encrypted};
+use crate::error::Error;
+
+/// A secret key for one plan.
+pub struct Client<'p> {
+    plan: &'p Plan,
+    context: Arc<Context>,
+    secret: SecretKey,
+    random: Randomness,
+}
+
+impl<'p> Client<'p> {
+    /// A client with a new secret key.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn generate(plan: &'p Plan) -> Result<Self, Error> {
+        let context = context(plan)?;
+        let mut random = Randomness::system()?;
+        let secret = SecretKey::generate(&context, &mut random)?;
+        Ok(Self { plan, context, secret, random })
+    }
+
+    /// A client with the secret key in a file.
+    ///
+    /// # Errors
+    /// A damaged file, or a key for other parameters.
+    pub fn load(plan: &'p Plan, path: &Path) -> Result<Self, Error> {
+        let context = context(plan)?;
+        let secret = SecretKey::read(&context, path)?;
+        Ok(Self { plan, context, secret, random: Randomness::system()? })
+    }
+
+    /// Writes the secret key to a file that only its owner may read.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), Error> {
+        Ok(self.secret.write(&self.context, path)?)
+    }
+
+    /// The engine's tables.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// The evaluation keys the plan needs, in memory.
+    ///
+    /// # Errors
+    /// When the engine refuses the plan's key list.
+    pub fn evaluation_keys(&mut self, progress: impl FnMut(Progress)) -> Result<Arc<KeySet>, Error> {
+        let requests = self.plan.keys().requests();
+        let mut generator = KeyGenerator::new(&self.context, &self.secret, &mut self.random)?;
+        Ok(Arc::new(generator.generate(&requests, progress)?))
+    }
+
+    /// The evaluation keys the plan needs, in a file for the server.
+    ///
+    /// # Errors
+    /// As [`Client::evaluation_keys`], or a file that cannot be written.
+    pub fn write_evaluation_keys(&mut self, path: &Path, progress: impl FnMut(Progress)) -> Result<(), Error> {
+        let requests = self.plan.keys().requests();
+        let mut generator = KeyGenerator::new(&self.context, &self.secret, &mut self.random)?;
+        Ok(generator.write(path, &requests, progress)?)
+    }
+
+    /// Encrypts images, each the tensors of all inputs.
+    ///
+    /// # Errors
+    /// Tensors that do not fit the plan.
+    pub fn encrypt(&mut self, images: &[Vec<Tensor>]) -> Result<Encrypted, Error> {
+        let func = &self.plan.module().func;
+        let levels: Vec<usize> = func.params().iter().map(|&p| func.ty(p).level as usize).collect();
+        let mut out = Vec::with_capacity(images.len());
+        for image in images {
+            let slots = pack_inputs(self.plan, image)?;
+            let encrypt = |(slots, &level): (&Vec<f64>, &usize)| {
+                self.secret.encrypt(&self.context, slots, level, &mut self.random)
+            };
+            out.push(slots.iter().zip(&levels).map(encrypt).collect::<Result<_, _>>()?);
+        }
+        Ok(Encrypted { content: Content::Inputs, images: out })
+    }
+
+    /// Whether these ciphertexts are under this client's key.
+    pub fn owns(&self, ciphertexts: &Encrypted) -> bool {
+        ciphertexts.images.iter().flatten().all(|ct| self.secret.owns(ct))
+    }
+
+    /// Decrypts the results of images. Under another client's key they are noise; [`Client::owns`] tells.
+    ///
+    /// # Errors
+    /// Ciphertexts that are no results of the plan.
+    pub fn decrypt(&self, results: &Encrypted) -> Result<Vec<Vec<Tensor>>, Error> {
+        results.expect(Content::Outputs)?;
+        let decrypt = |image: &Vec<fhec_ckks::Ciphertext>| {
+            let slots = image.iter().map(|ct| Ok(self.secret.decrypt(&self.context, ct)?.re));
+            Ok(unpack_outputs(self.plan, &slots.collect::<Result<Vec<_>, Error>>()?)?)
+        };
+        results.images.iter().map(decrypt).collect()
+    }
+}

@@ -1,0 +1,283 @@
+//! Tensors in NumPy files: `.npy` for models with one input, `.npz` with one array per input otherwise.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use fhec_ir::{Port, Shape, Tensor};
+use miette::Diagnostic;
+use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
+use thiserror::Error;
+
+/// Why a NumPy file cannot be used.
+#[derive(Debug, Error, Diagnostic)]
+#[error("{file}: {reason}")]
+pub struct DataError {
+    /// The file.
+    pub file: String,
+    /// What is wrong.
+    pub reason: String,
+    /// What to do about it.
+    #[help]
+    pub repair: String,
+}
+
+impl DataError {
+    fn new(path: &Path, reason: impl ToString, repair: impl ToString) -> Self {
+        Self { file: path.display().to_string(), reason: reason.to_string(), repair: repair.to_string() }
+    }
+}
+
+const NOT_NUMPY: &str = "write the file with numpy.save or numpy.savez";
+
+/// One set of input tensors per image, from a file whose arrays have any number of images in the leading dimension.
+/// `ports` are the inputs of a model: the shape of one image is known from there.
+///
+/// # Errors
+/// When the file cannot be read, or an array does not fit its input.
+pub fn read_samples(path: &Path, ports: &[Port]) -> Result<Vec<Vec<Tensor>>, DataError> {
+    let arrays = read_arrays(path)?;
+    let mut columns = Vec::with_capacity(ports.len());
+    for port in ports {
+        let named = arrays.iter().find(|(name, _)| name.as_deref() == Some(&port.name));
+        let array = match (named, &arrays[..], ports) {
+            (Some((_, array)), _, _) | (None, [(_, array)], [_]) => array,
+            _ => {
+                let have: Vec<&str> = arrays.iter().map(|(n, _)| n.as_deref().unwrap_or("(unnamed)")).collect();
+                return Err(DataError::new(
+                    path,
+                    format!("no array for input `{}` among: {}", port.name, have.join(", ")),
+                    "give an .npz file with one array per input, named like the input",
+                ));
+            }
+        };
+        columns.push(split(path, port, array)?);
+    }
+    let images = columns.first().map_or(0, Vec::len);
+    if let Some(i) = columns.iter().position(|c| c.len() != images) {
+        return Err(DataError::new(
+            path,
+            format!("input `{}` has {} images, `{}` has {images}", ports[i].name, columns[i].len(), ports[0].name),
+            "give as many images for every input",
+        ));
+    }
+    Ok((0..images).map(|i| columns.iter().map(|c| c[i].clone()).collect()).collect())
+}
+
+/// The images of one array, each of the port's shape.
+fn split(path: &Path, port: &Port, array: &Array) -> Result<Vec<Tensor>, DataError> {
+    let core = |dims: &[usize]| dims.iter().copied().skip_while(|&d| d == 1).collect::<Vec<_>>();
+    let (image, dims) = (core(&port.shape.0), &array.shape.0);
+    let fits = |rest: &[usize]| core(rest) == image;
+    let count = if fits(dims) {
+        1
+    } else {
+        match dims.split_first() {
+            Some((&count, rest)) if fits(rest) => count,
+            _ => {
+                return Err(DataError::new(
+                    path,
+                    format!("the array is {}, input `{}` takes {} per image", array.shape, port.name, port.shape),
+                    format!("give an array of shape ({}), or that shape with the number of images in front", {
+                        let dims: Vec<String> = port.shape.0.iter().map(usize::to_string).collect();
+                        dims.join(", ")
+                    }),
+                ));
+            }
+        }
+    };
+    let len = port.shape.len();
+    if let Some(i) = array.data.iter().position(|x| !x.is_finite()) {
+        let (image, x) = (i / len.max(1), array.data[i]);
+        return Err(DataError::new(
+            path,
+            format!("image {image} contains {x}"),
+            "remove it or check the preprocessing",
+        ));
+    }
+    Ok((0..count).map(|i| Tensor::new(port.shape.clone(), &array.data[i * len..(i + 1) * len])).collect())
+}
+
+struct Array {
+    shape: Shape,
+    data: Vec<f32>,
+}
+
+fn read_arrays(path: &Path) -> Result<Vec<(Option<String>, Array)>, DataError> {
+    let cannot = |e: std::io::Error| DataError::new(path, e, "check the path and that the file may be read");
+    let mut start = [0; 4];
+    let read = File::open(path).and_then(|mut f| f.read(&mut start)).map_err(cannot)?;
+    let broken = |e: std::io::Error| DataError::new(path, format!("the file is damaged: {e}"), NOT_NUMPY);
+    if start[..read] == *b"PK\x03\x04" {
+        let mut archive = npyz::npz::NpzArchive::open(path).map_err(broken)?;
+        let names: Vec<String> = archive.array_names().map(str::to_string).collect();
+        let mut out = Vec::with_capacity(names.len());
+        for name in names {
+            if let Some(npy) = archive.by_name(&name).map_err(broken)? {
+                let array = read_array(path, npy)?;
+                out.push((Some(name), array));
+            }
+        }
+        Ok(out)
+    } else if start[..read] == *b"\x93NUM" {
+        let npy = NpyFile::new(BufReader::new(File::open(path).map_err(cannot)?)).map_err(broken)?;
+        Ok(vec![(None, read_array(path, npy)?)])
+    } else {
+        Err(DataError::new(path, "neither an .npy nor an .npz file", NOT_NUMPY))
+    }
+}
+
+fn read_array<R: Read>(path: &Path, npy: NpyFile<R>) -> Result<Array, DataError> {
+    let shape: Option<Vec<usize>> = npy.shape().iter().map(|&d| usize::try_from(d).ok()).collect();
+    let shape = shape.map(Shape).filter(|s| s.checked_len().is_some());
+    let shape = shape.ok_or_else(|| DataError::new(path, "the array is too large to address", NOT_NUMPY))?;
+    if npy.order() == Order::Fortran && shape.rank() > 1 {
+        return Err(DataError::new(path, "the array is in column-major order", "save numpy.ascontiguousarray(x)"));
+    }
+    let (kind, size) = match npy.dtype() {
+        DType::Plain(ty) => (ty.type_char(), ty.size_field()),
+        _ => return Err(DataError::new(path, "the array has a structured type", "save x.astype(numpy.float32)")),
+    };
+    let data = match (kind, size) {
+        (TypeChar::Float, 4) => elements(path, npy, |x: f32| x),
+        (TypeChar::Float, 8) => elements(path, npy, |x: f64| x as f32),
+        (TypeChar::Uint, 1) => elements(path, npy, |x: u8| f32::from(x)),
+        (TypeChar::Int, 1) => elements(path, npy, |x: i8| f32::from(x)),
+        (TypeChar::Int, 4) => elements(path, npy, |x: i32| x as f32),
+        (TypeChar::Int, 8) => elements(path, npy, |x: i64| x as f32),
+        _ => {
+            let dtype = npy.dtype().descr();
+            return Err(DataError::new(
+                path,
+                format!("elements of type {dtype} are not read"),
+                "save x.astype(numpy.float32)",
+            ));
+        }
+    }?;
+    if data.len() != shape.len() {
+        return Err(DataError::new(path, format!("{} elements for shape {shape}", data.len()), NOT_NUMPY));
+    }
+    Ok(Array { shape, data })
+}
+
+/// Elements one by one: the file ends where it ends, whatever its header claims.
+fn elements<R: Read, T: npyz::Deserialize>(
+    path: &Path,
+    npy: NpyFile<R>,
+    convert: impl Fn(T) -> f32,
+) -> Result<Vec<f32>, DataError> {
+    let broken = |e: &dyn std::fmt::Display| DataError::new(path, format!("the file is damaged: {e}"), NOT_NUMPY);
+    let mut out = Vec::new();
+    for element in npy.data::<T>().map_err(|e| broken(&e))? {
+        out.push(convert(element.map_err(|e| broken(&e))?));
+    }
+    Ok(out)
+}
+
+/// Writes the outputs of many images: an `.npy` file for a model with one output, else an `.npz` file with one array per
+/// output. The leading dimension counts images.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_samples(path: &Path, ports: &[Port], images: &[Vec<Tensor>]) -> Result<(), DataError> {
+    let cannot = |e: std::io::Error| DataError::new(path, e, "check the path, the permission and the free space");
+    let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let part = directory.join(format!(".{}.part", path.file_name().unwrap_or_default().to_string_lossy()));
+    let write = || -> std::io::Result<()> {
+        let mut file = BufWriter::new(File::create(&part)?);
+        if let [port] = ports {
+            write_array(&mut file, port, images.iter().filter_map(|outputs| outputs.first()))?;
+            file.flush()?;
+        } else {
+            let mut archive = npyz::npz::NpzWriter::new(&mut file);
+            for (i, port) in ports.iter().enumerate() {
+                let mut bytes = Vec::new();
+                write_array(&mut bytes, port, images.iter().filter_map(|outputs| outputs.get(i)))?;
+                let zip = archive.zip_writer();
+                zip.start_file(npyz::npz::file_name_from_array_name(&port.name), Default::default())?;
+                zip.write_all(&bytes)?;
+            }
+            archive.zip_writer().finish()?;
+        }
+        drop(file);
+        std::fs::rename(&part, path)
+    };
+    write().map_err(|e| {
+        // The reason is that of the failed write, whatever becomes of the partial file.
+        let _ = std::fs::remove_file(&part);
+        cannot(e)
+    })
+}
+
+fn write_array<'a>(out: impl Write, port: &Port, images: impl Iterator<Item = &'a Tensor>) -> std::io::Result<()> {
+    let images: Vec<&Tensor> = images.collect();
+    // One image per entry of the leading dimension, whether or not the model has a batch dimension of one.
+    let image = port.shape.0.strip_prefix(&[1]).unwrap_or(&port.shape.0);
+    let shape: Vec<u64> = std::iter::once(images.len()).chain(image.iter().copied()).map(|d| d as u64).collect();
+    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(out).begin_nd()?;
+    for image in images {
+        writer.extend(image.data())?;
+    }
+    writer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(name: &str, shape: &[usize]) -> Port {
+        Port { name: name.into(), shape: Shape(shape.to_vec()), layout: None }
+    }
+
+    fn images(count: usize) -> Vec<Vec<Tensor>> {
+        (0..count)
+            .map(|i| vec![Tensor::new([1, 2, 3], (0..6).map(|k| (10 * i + k) as f32).collect::<Vec<_>>())])
+            .collect()
+    }
+
+    #[test]
+    fn batches_are_written_and_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.npy");
+        let port = [port("x", &[1, 2, 3])];
+        write_samples(&path, &port, &images(4)).unwrap();
+        assert_eq!(read_samples(&path, &port).unwrap(), images(4));
+        write_samples(&path, &port, &images(1)).unwrap();
+        assert_eq!(read_samples(&path, &port).unwrap(), images(1));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no partial file is left");
+    }
+
+    #[test]
+    fn several_arrays_go_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("y.npz");
+        let ports = [port("a", &[1, 6]), port("b", &[1, 2])];
+        let sample = |i: usize| vec![Tensor::full([1, 6], i as f32), Tensor::full([1, 2], -(i as f32))];
+        let all: Vec<_> = (0..3).map(sample).collect();
+        write_samples(&path, &ports, &all).unwrap();
+        assert_eq!(read_samples(&path, &ports).unwrap(), all);
+        let swapped = [ports[1].clone(), ports[0].clone()];
+        assert_eq!(read_samples(&path, &swapped).unwrap()[2][0], Tensor::full([1, 2], -2.0));
+        let error = read_samples(&path, &[port("c", &[1, 6])]).unwrap_err();
+        assert!(error.reason.contains("no array for input `c` among: a, b"), "{error}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.npy");
+        write_samples(&path, &[port("x", &[1, 2, 3])], &images(2)).unwrap();
+        let error = read_samples(&path, &[port("x", &[1, 7])]).unwrap_err();
+        assert!(error.reason.contains("the array is 2x2x3, input `x` takes 1x7 per image"), "{error}");
+        let whole = std::fs::read(&path).unwrap();
+        for len in [0, 3, 20, whole.len() - 1] {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            assert!(read_samples(&path, &[port("x", &[1, 2, 3])]).is_err(), "{len} bytes");
+        }
+        std::fs::write(&path, "not numpy").unwrap();
+        let error = read_samples(&path, &[port("x", &[1])]).unwrap_err();
+        assert_eq!(error.reason, "neither an .npy nor an .npz file");
+        write_samples(&path, &[port("x", &[1, 1])], &[vec![Tensor::full([1, 1], f32::NAN)]]).unwrap();
+        assert!(read_samples(&path, &[port("x", &[1, 1])]).unwrap_err().reason.contains("image 0 contains NaN"));
+    }
+}

@@ -1,0 +1,67 @@
+//! One error type for users of the library: every message says what is wrong with which file or node, and the repair.
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::data::DataError;
+
+/// Why something cannot be compiled, encrypted, evaluated or decrypted.
+#[derive(Debug, Error, Diagnostic)]
+#[non_exhaustive]
+pub enum Error {
+    /// A NumPy file.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Data(#[from] DataError),
+    /// A plan, or its execution.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Runtime(#[from] fhec_runtime::RuntimeError),
+    /// The engine: parameters, keys, ciphertexts.
+    #[error(transparent)]
+    Engine(#[from] fhec_ckks::CkksError),
+    /// A model that cannot be read.
+    #[cfg(feature = "compiler")]
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Import(#[from] fhec_frontend::ImportError),
+    /// A model that cannot be compiled.
+    #[cfg(feature = "compiler")]
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Compile(#[from] fhec_passes::PassError),
+    /// Activations that cannot be approximated.
+    #[cfg(feature = "compiler")]
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Approximate(#[from] fhec_passes::approximate::ApproximateError),
+    /// A ciphertext file that does not go with the plan.
+    #[error("{file}: {reason}")]
+    Ciphertexts {
+        /// The file.
+        file: String,
+        /// What does not fit.
+        reason: String,
+        /// What to do about it.
+        #[help]
+        repair: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{file}: {source}")]
+    #[diagnostic(help("check the path, the permission and the free space"))]
+    File {
+        /// The file.
+        file: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A request that makes no sense.
+    #[error("{reason}")]
+    Usage {
+        /// What is wrong.
+        reason: String,
+        /// What to do instead.
+        #[help]
+        repair: String,
+    },
+}

@@ -1,0 +1,100 @@
+//! The evaluating side: runs a plan on ciphertexts it cannot read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fhec_ckks::{Context, KeySet};
+use fhec_runtime::{Executor, ExecutorOptions, MemoryPrediction, Plan, Progress, RunReport, context};
+
+use crate::ciphertexts::{Content, Encrypted};
+use crate::error::Error;
+
+/// A plan with the evaluation keys of one client.
+#[derive(Debug)]
+pub struct Server<'p> {
+    plan: &'p Plan,
+    context: Arc<Context>,
+    executor: Executor<'p>,
+}
+
+/// Where a batch is.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchProgress<'a> {
+    /// The image, from 0.
+    pub image: usize,
+    /// Number of images.
+    pub images: usize,
+    /// The op that runs next.
+    pub op: Progress<'a>,
+}
+
+impl<'p> Server<'p> {
+    /// A server with keys in memory.
+    ///
+    /// # Errors
+    /// Keys that do not cover the plan, or a memory bound that is too small.
+    pub fn new(
+        plan: &'p Plan,
+        context: Arc<Context>,
+        keys: Arc<KeySet>,
+        options: ExecutorOptions,
+    ) -> Result<Self, Error> {
+        let executor = Executor::new(plan, context.clone(), keys, options)?;
+        Ok(Self { plan, context, executor })
+    }
+
+    /// A server with a file of keys, which stays on disk and is mapped.
+    ///
+    /// # Errors
+    /// As [`Server::new`], or a damaged file.
+    pub fn open(plan: &'p Plan, keys: &Path, options: ExecutorOptions) -> Result<Self, Error> {
+        let context = context(plan)?;
+        let keys = Arc::new(KeySet::open(&context, keys)?);
+        Self::new(plan, context, keys, options)
+    }
+
+    /// The engine's tables.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+    /// Threads it runs on.
+    pub fn threads(&self) -> usize {
+        self.executor.threads()
+    }
+    /// The memory it was predicted to need.
+    pub fn prediction(&self) -> &MemoryPrediction {
+        self.executor.prediction()
+    }
+
+    /// Runs the plan on every image, one after another. The executed ops are checked against the plan.
+    ///
+    /// # Errors
+    /// Ciphertexts that are no inputs of the plan or of another client, or an op that fails.
+    pub fn eval(
+        &mut self,
+        inputs: &Encrypted,
+        progress: &mut (dyn FnMut(BatchProgress<'_>) + Send),
+    ) -> Result<(Encrypted, Vec<RunReport>), Error> {
+        inputs.expect(Content::Inputs)?;
+        let images = inputs.images();
+        let mut outputs = Vec::with_capacity(images);
+        let mut reports = Vec::with_capacity(images);
+        for (image, ciphertexts) in inputs.images.iter().enumerate() {
+            let mut step = |op: Progress<'_>| progress(BatchProgress { image, images, op });
+            let (result, report) = self.executor.run(ciphertexts.clone(), &mut step)?;
+            outputs.push(result);
+            reports.push(report);
+        }
+        Ok((Encrypted { content: Content::Outputs, images: outputs }, reports))
+    }
+
+    /// [`Server::eval`] from bytes to bytes: what a service does with a request.
+    ///
+    /// # Errors
+    /// As [`Server::eval`], or damaged bytes.
+    pub fn eval_bytes(&mut self, name: &str, inputs: &[u8]) -> Result<Vec<u8>, Error> {
+        let inputs = Encrypted::from_bytes(self.plan, &self.context, name, inputs)?;
+        let (outputs, _) = self.eval(&inputs, &mut |_| ())?;
+        outputs.to_bytes(self.plan, &self.context)
+    }
+}
