@@ -17,6 +17,7 @@
 //!
 //! **Threads.** Work runs on the `rayon` pool the caller is in (`pool.install(|| ..)`); results do not depend on it.
 
+mod bootstrap;
 mod ciphertext;
 mod context;
 mod encode;
@@ -28,6 +29,7 @@ mod params;
 mod sample;
 mod security;
 
+pub use bootstrap::Bootstrapper;
 pub use ciphertext::{Ciphertext, ciphertexts_from_bytes, ciphertexts_to_bytes, read_ciphertexts, write_ciphertexts};
 pub use context::Context;
 pub use encode::{Plaintext, Role};

@@ -42,28 +42,69 @@ pub struct BootstrapSpec {
     pub stc_bits: u32,
     /// Bits of the primes of EvalMod and CoeffsToSlots.
     pub mod_bits: u32,
-    /// EvalMod is right for `|I| < k`, where the raised ciphertext decrypts to `m + q_0 I`.
+    /// Least bits of the scale inside EvalMod. Where one prime per product would let the scale fall below, two are used.
+    pub mod_scale_bits: u32,
+    /// EvalMod is right for `|I| <= k`, where the raised ciphertext decrypts to `m + q_0 I`.
     pub k: u32,
-    /// Degree of the Chebyshev interpolant of the cosine before double angles.
+    /// Degree of the Chebyshev interpolant of the cosine before double angles; even.
     pub degree: u32,
     /// Number of double-angle steps.
     pub double_angle: u32,
-    /// Degree of the arcsine polynomial: 1 (none), 3, 5 or 7.
+    /// Degree of the arcsine polynomial: 1 (none), 3 or 7.
     pub arcsine_degree: u32,
+    /// Slots in [-1, 1] are brought to `2^-ratio_bits q_0` before the modulus is raised.
+    pub ratio_bits: u32,
     /// Non-zero coefficients of the ephemeral sparse secret; 0 bootstraps under the main secret.
     pub sparse_weight: u32,
 }
 
 impl BootstrapSpec {
-    /// Levels of EvalMod: the interpolant, the double angles, the arcsine.
-    pub fn mod_levels(&self) -> u32 {
-        let depth = |degree: u32| u32::BITS - degree.leading_zeros();
-        depth(self.degree) + self.double_angle + if self.arcsine_degree > 1 { depth(self.arcsine_degree) } else { 0 }
+    /// Levels of one product each: the interpolant, the double angles, the arcsine.
+    pub(crate) fn steps(&self) -> [usize; 3] {
+        let arcsine = match self.arcsine_degree {
+            1 => 0,
+            3 => 2,
+            _ => 3,
+        };
+        // The cosine is even: one squaring, then a polynomial of half the degree.
+        let interpolant = 1 + (self.degree / 2 + 1).next_power_of_two().trailing_zeros() as usize;
+        [interpolant, self.double_angle as usize, arcsine]
+    }
+
+    /// Primes divided out after every product of EvalMod, the last product first, when the primes from `lowest` up have
+    /// these bits. The scale after the last one is `2^end`; every earlier one follows from `scale^2 / primes`.
+    pub(crate) fn drops(&self, end: f64, mut bits: impl FnMut(usize) -> f64, lowest: usize) -> (Vec<usize>, f64) {
+        let [interpolant, double_angle, arcsine] = self.steps();
+        let (mut scale, mut level, mut drops) = (end, lowest, Vec::new());
+        for step in 0..interpolant + double_angle + arcsine {
+            // Errors before the arcsine are amplified by what follows; those in it hardly.
+            let least = if step < arcsine { self.mod_scale_bits.min(46) } else { self.mod_scale_bits };
+            let mut dropped = 0.0;
+            let mut count = 0;
+            while count == 0 || (scale + dropped) / 2.0 < f64::from(least) {
+                dropped += bits(level + count);
+                count += 1;
+            }
+            level += count;
+            scale = (scale + dropped) / 2.0;
+            drops.push(count);
+        }
+        (drops, scale)
+    }
+
+    /// log2 of the scale at which EvalMod ends.
+    pub(crate) fn end_bits(&self) -> f64 {
+        f64::from(self.mod_bits)
+    }
+
+    /// Primes that EvalMod consumes.
+    pub fn mod_primes(&self) -> u32 {
+        self.drops(self.end_bits(), |_| f64::from(self.mod_bits), 0).0.iter().sum::<usize>() as u32
     }
 
     /// All levels that a bootstrap consumes above its output level.
     pub fn levels(&self) -> u32 {
-        self.cts_levels + self.mod_levels() + self.stc_levels
+        self.cts_levels + self.mod_primes() + self.stc_levels
     }
 }
 
@@ -273,12 +314,14 @@ fn validate(spec: &ParamSpec) -> Result<()> {
         within("stc_levels", b.stc_levels, 1, 6)?;
         within("stc_bits", b.stc_bits, 30, spec.special_bits)?;
         within("mod_bits", b.mod_bits, 30, spec.special_bits)?;
+        within("mod_scale_bits", b.mod_scale_bits, 30, 80)?;
         within("k", b.k, 2, 1024)?;
-        within("degree", b.degree, 3, 255)?;
+        within("degree", b.degree, 6, 254)?;
+        within("ratio_bits", b.ratio_bits, 2, spec.first_bits - spec.scale_bits)?;
         within("double_angle", b.double_angle, 0, 6)?;
         within("sparse_weight", b.sparse_weight, 0, 1 << spec.log_n)?;
-        if ![1, 3, 5, 7].contains(&b.arcsine_degree) {
-            return Err(CkksError::Params("arcsine_degree must be 1, 3, 5 or 7".into()));
+        if ![1, 3, 7].contains(&b.arcsine_degree) || !b.degree.is_multiple_of(2) {
+            return Err(CkksError::Params("arcsine_degree must be 1, 3 or 7, and degree even".into()));
         }
     }
     Ok(())

@@ -32,7 +32,7 @@ impl Fft {
         Self { re, im }
     }
 
-    fn roots(&self, half: usize) -> (&[f64], &[f64]) {
+    pub fn roots(&self, half: usize) -> (&[f64], &[f64]) {
         (&self.re[half - 1..2 * half - 1], &self.im[half - 1..2 * half - 1])
     }
 

@@ -133,13 +133,13 @@ impl Context {
         }
         let mut largest = (0.0, 0);
         for (j, v) in re.iter().chain(im).enumerate() {
-            // A NaN compares false with everything, so it must not be asked whether it is large.
-            if !(v.abs() <= largest.0) {
+            if v.abs() > largest.0 || v.is_nan() {
                 largest = (v.abs(), j % n);
             }
         }
         // Every coefficient is at most the mean of the slots' magnitudes, at most sqrt(2) times the largest part.
-        if !(largest.0 * scale * 1.5 < 2f64.powi(COEFFICIENT_BITS)) {
+        let bound = largest.0 * scale * 1.5;
+        if bound.is_nan() || bound >= 2f64.powi(COEFFICIENT_BITS) {
             return Err(CkksError::Encode { slot: largest.1, value: largest.0, log_scale: scale.log2() });
         }
         let mut fold = vec![0.0; 2 * n];

@@ -173,7 +173,7 @@ impl Evaluator {
         self.check_sd("mul", a, 1)?;
         self.check_parts("mul", a, 2)?;
         self.check_parts("mul", b, 2)?;
-        let parts = self.tensor([&a.parts[0], &a.parts[1]], [&b.parts[0], &b.parts[1]]);
+        let parts = self.tensor([&a.parts[0], &a.parts[1]], [&b.parts[0], &b.parts[1]], a.level + 1);
         count(&self.counters.products, 1);
         let mut out = self.with_parts(a, parts, a.level, 2);
         out.slots = a.slots.max(b.slots);
@@ -185,18 +185,27 @@ impl Evaluator {
         self.mul(x, x)
     }
 
-    pub(crate) fn tensor(&self, a: [&RnsPoly; 2], b: [&RnsPoly; 2]) -> Vec<RnsPoly> {
-        let (ring, n, limbs) = (self.ctx.ring(), self.ctx.params().n(), a[0].limb_count());
+    /// The three parts of a product over the first `limbs` limbs.
+    pub(crate) fn tensor(&self, a: [&RnsPoly; 2], b: [&RnsPoly; 2], limbs: usize) -> Vec<RnsPoly> {
+        let (ring, n) = (self.ctx.ring(), self.ctx.params().n());
         let mut out: Vec<RnsPoly> = (0..3).map(|_| RnsPoly::zero(n, limbs)).collect();
         if let [o0, o1, o2] = &mut out[..] {
-            let work = |(i, ((o0, o1), o2)): (usize, ((&mut [u64], &mut [u64]), &mut [u64]))| {
+            let limb = |i: usize, o0: &mut [u64], o1: &mut [u64], o2: &mut [u64]| {
                 ring.limb(i).tensor([a[0].limb(i), a[1].limb(i)], [b[0].limb(i), b[1].limb(i)], [o0, o1, o2]);
             };
             if rayon::current_num_threads() <= 1 {
-                o0.limbs_mut().zip(o1.limbs_mut()).zip(o2.limbs_mut()).enumerate().for_each(work);
+                o0.limbs_mut()
+                    .zip(o1.limbs_mut())
+                    .zip(o2.limbs_mut())
+                    .enumerate()
+                    .for_each(|(i, ((o0, o1), o2))| limb(i, o0, o1, o2));
             } else {
                 use rayon::prelude::*;
-                o0.par_limbs_mut().zip(o1.par_limbs_mut()).zip(o2.par_limbs_mut()).enumerate().for_each(work);
+                o0.par_limbs_mut()
+                    .zip(o1.par_limbs_mut())
+                    .zip(o2.par_limbs_mut())
+                    .enumerate()
+                    .for_each(|(i, ((o0, o1), o2))| limb(i, o0, o1, o2));
             }
         }
         out

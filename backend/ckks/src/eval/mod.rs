@@ -53,6 +53,18 @@ impl Evaluator {
         self.counters.read()
     }
 
+    /// Refuses what cannot be worked on with the evaluation keys.
+    pub(crate) fn check_operand(&self, op: &'static str, ct: &Ciphertext) -> Result<()> {
+        self.check(ct)?;
+        self.check_key(ct)?;
+        self.check_parts(op, ct, 2)?;
+        self.check_sd(op, ct, 1)
+    }
+
+    pub(crate) fn count_bootstrap(&self) {
+        counters::count(&self.counters.bootstraps, 1);
+    }
+
     /// Refuses ciphertexts of other parameters.
     fn check(&self, ct: &Ciphertext) -> Result<()> {
         self.ctx.params().check_digest("the ciphertext", ct.params)

@@ -1,0 +1,212 @@
+//! EvalMod: `y -> y - round(y)` for `y` near an integer, as a polynomial.
+//!
+//! `sin(2 pi y)` is `cos(2 pi (y - 1/4))`: an even Chebyshev interpolant of `cos(2 pi (y - 1/4) / 2^r)`, `r` double angles
+//! `c -> 2 c^2 - 1` (Han and Ki, Better Bootstrapping for Approximate Homomorphic Encryption, 2020), and the Taylor
+//! polynomial of the arcsine (Lee, Lee, Lee, Kim and No, High-Precision Bootstrapping of RNS-CKKS, 2021).
+
+use super::scaled::{Machine, Scaled};
+use crate::error::Result;
+use crate::params::BootstrapSpec;
+use std::collections::BTreeMap;
+use std::f64::consts::TAU;
+
+/// The polynomials and the level of every product.
+#[derive(Debug, Clone)]
+pub(super) struct EvalMod {
+    /// Coefficients of the interpolant in `T_j(z)`, `z = T_2(x)`; a power of two of them.
+    coefficients: Vec<f64>,
+    double_angle: usize,
+    arcsine_degree: u32,
+    /// Half the interval: the input is `y / width`.
+    pub width: f64,
+    /// `levels[d]`: the level of values that are `d` products deep.
+    pub levels: Vec<usize>,
+    /// log2 of the least scale after a division.
+    least: f64,
+}
+
+impl EvalMod {
+    /// `levels` as [`BootstrapSpec::drops`] gives them, the input's first.
+    pub fn new(spec: &BootstrapSpec, levels: Vec<usize>) -> Self {
+        let ratio = 2f64.powi(-(spec.ratio_bits as i32));
+        let width = f64::from(spec.k) + 0.25 + ratio;
+        let rate = TAU * width / 2f64.powi(spec.double_angle as i32);
+        let count = spec.degree as usize / 2 + 1;
+        let mut coefficients = even_interpolant(|x| (rate * x).cos(), count);
+        coefficients.resize(count.next_power_of_two(), 0.0);
+        let (double_angle, arcsine_degree) = (spec.double_angle as usize, spec.arcsine_degree);
+        let least = f64::from(spec.mod_scale_bits.min(46));
+        Self { coefficients, double_angle, arcsine_degree, width, levels, least }
+    }
+
+    /// The result times this is `y - round(y)`.
+    pub fn output_factor(&self) -> f64 {
+        match self.arcsine_degree {
+            1 => 1.0 / TAU,
+            3 => 1.0 / (6.0 * TAU),
+            _ => ARCSINE[3] / TAU,
+        }
+    }
+
+    /// From `y / width` to `(y - round(y)) / output_factor`.
+    pub fn apply(&self, m: &Machine<'_>, mut x: Scaled) -> Result<Scaled> {
+        m.add_constant(&mut x, -0.25 / self.width);
+        let mut depth = 0;
+        let z = self.double_angle_step(m, &x, &mut depth)?;
+        let k = self.coefficients.len().trailing_zeros() as usize;
+        let powers = self.powers(m, z, k)?;
+        let mut s = self.critical(m, &powers, &self.coefficients, k)?;
+        depth += k;
+        for _ in 0..self.double_angle {
+            s = self.double_angle_step(m, &s, &mut depth)?;
+        }
+        match self.arcsine_degree {
+            1 => Ok(s),
+            3 => {
+                // 6 (s + s^3 / 6) = s (s^2 + 6).
+                let mut t = self.product(m, &s, &s, depth + 1)?;
+                m.add_constant(&mut t, 6.0);
+                self.product(m, &s, &t, depth + 2)
+            }
+            _ => {
+                // With t = s^2: a_3 s (t + root) ((t + shift)^2 + rest).
+                let (root, shift, rest) = arcsine_factors();
+                let t = self.product(m, &s, &s, depth + 1)?;
+                let mut shifted = t.clone();
+                m.add_constant(&mut shifted, shift);
+                let mut square = self.product(m, &shifted, &shifted, depth + 2)?;
+                m.add_constant(&mut square, rest);
+                let mut linear = t;
+                m.add_constant(&mut linear, root);
+                let linear = self.product(m, &s, &linear, depth + 2)?;
+                self.product(m, &linear, &square, depth + 3)
+            }
+        }
+    }
+
+    fn product(&self, m: &Machine<'_>, a: &Scaled, b: &Scaled, depth: usize) -> Result<Scaled> {
+        let mut out = m.mul(a, b)?;
+        m.rescale(&mut out, self.levels[depth], self.least)?;
+        Ok(out)
+    }
+
+    /// `2 x^2 - 1`, one product deeper.
+    fn double_angle_step(&self, m: &Machine<'_>, x: &Scaled, depth: &mut usize) -> Result<Scaled> {
+        let mut out = m.mul(x, x)?;
+        m.double_minus(&mut out, 1.0);
+        *depth += 1;
+        m.rescale(&mut out, self.levels[*depth], self.least)?;
+        Ok(out)
+    }
+
+    /// `T_1(z) .. T_3(z)` and `T_(2^i)(z)` below degree `2^k`; `T_j` at depth `1 + log2(j)`, rounded up.
+    fn powers(&self, m: &Machine<'_>, z: Scaled, k: usize) -> Result<BTreeMap<usize, Scaled>> {
+        let mut powers = BTreeMap::from([(1, z)]);
+        for i in 1..k {
+            let mut depth = i;
+            let next = self.double_angle_step(m, &powers[&(1 << (i - 1))], &mut depth)?;
+            powers.insert(1 << i, next);
+        }
+        if k >= 3 {
+            // T_3 = 2 T_1 T_2 - T_1.
+            let (t1, t2) = (&powers[&1], &powers[&2]);
+            let mut t3 = m.mul(t1, t2)?;
+            m.double_minus(&mut t3, 0.0);
+            m.add_multiple(&mut t3, t1, -1.0);
+            // The scale of T_4 at the same depth: sums with both then have large integer factors.
+            m.rescale(&mut t3, self.levels[3], powers[&4].scale.log2())?;
+            powers.insert(3, t3);
+        }
+        Ok(powers)
+    }
+
+    /// `sum_j c_j T_j(z)` for `2^k` coefficients at the least possible depth, `k` products below `z`.
+    fn critical(&self, m: &Machine<'_>, powers: &BTreeMap<usize, Scaled>, c: &[f64], k: usize) -> Result<Scaled> {
+        if k == 1 {
+            let t = &powers[&1];
+            let zero = Vec::with_capacity(t.parts.len());
+            let mut out = Scaled { parts: zero, level: t.level, scale: t.scale * t.scale };
+            out.parts.extend(t.parts.iter().map(|p| fhec_ring::RnsPoly::zero(p.n(), p.limb_count())));
+            m.add_multiple(&mut out, t, c[1]);
+            m.add_constant(&mut out, c[0]);
+            m.rescale(&mut out, self.levels[2], self.least)?;
+            return Ok(out);
+        }
+        // c = high T_half + low, from T_(half + i) = 2 T_half T_i - T_(half - i).
+        let half = c.len() / 2;
+        let (mut low, mut high) = (c[..half].to_vec(), c[half..].to_vec());
+        for i in 1..half {
+            low[half - i] -= high[i];
+            high[i] *= 2.0;
+        }
+        let high = self.critical(m, powers, &high, k - 1)?;
+        let mut out = m.mul(&high, &powers[&half])?;
+        if half <= 4 {
+            for (j, &c) in low.iter().enumerate().skip(1) {
+                m.add_multiple(&mut out, &powers[&j], c);
+            }
+            m.add_constant(&mut out, low[0]);
+        } else {
+            let low = self.critical(m, powers, &low, k - 1)?;
+            m.add_multiple(&mut out, &low, 1.0);
+        }
+        m.rescale(&mut out, self.levels[k + 1], self.least)?;
+        Ok(out)
+    }
+}
+
+/// Taylor coefficients of `asin(s) / s` in `t = s^2`.
+const ARCSINE: [f64; 4] = [1.0, 1.0 / 6.0, 3.0 / 40.0, 15.0 / 336.0];
+
+/// `(root, shift, rest)` with `sum_i ARCSINE[i] t^i = ARCSINE[3] (t + root) ((t + shift)^2 + rest)`.
+fn arcsine_factors() -> (f64, f64, f64) {
+    let [a0, a1, a2, a3] = ARCSINE;
+    // The cubic is increasing, so Newton from far left finds its one real zero.
+    let mut t = -10.0f64;
+    for _ in 0..100 {
+        let value = a0 + t * (a1 + t * (a2 + t * a3));
+        t -= value / (a1 + t * (2.0 * a2 + 3.0 * t * a3));
+    }
+    let root = -t;
+    // Division by (t + root): t^2 + (a2/a3 - root) t + a0 / (a3 root).
+    let shift = (a2 / a3 - root) / 2.0;
+    (root, shift, a0 / (a3 * root) - shift * shift)
+}
+
+/// Coefficients of `T_0(z) ..`, `z = T_2(x)`, of the Chebyshev interpolant of an even function on [-1, 1].
+fn even_interpolant(f: impl Fn(f64) -> f64, count: usize) -> Vec<f64> {
+    let nodes = 512;
+    let angle = |i: usize| TAU / 2.0 * (i as f64 + 0.5) / nodes as f64;
+    let values: Vec<f64> = (0..nodes).map(|i| f(angle(i).cos())).collect();
+    (0..count)
+        .map(|j| {
+            let sum: f64 = values.iter().enumerate().map(|(i, v)| v * (2.0 * j as f64 * angle(i)).cos()).sum();
+            sum * if j == 0 { 1.0 } else { 2.0 } / nodes as f64
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arcsine_factors_multiply_out() {
+        let (root, shift, rest) = arcsine_factors();
+        for t in [-0.5, 0.0, 0.01, 0.3] {
+            let product = ARCSINE[3] * (t + root) * ((t + shift).powi(2) + rest);
+            let sum: f64 = ARCSINE.iter().rev().fold(0.0, |acc, a| acc * t + a);
+            assert!((product - sum).abs() < 1e-13, "{t}: {product} {sum}");
+        }
+    }
+
+    #[test]
+    fn interpolation_of_an_even_function() {
+        let c = even_interpolant(|x| (11.0 * x).cos(), 16);
+        for x in [-1.0f64, -0.3, 0.0, 0.77] {
+            let theta = 2.0 * x.acos();
+            let value: f64 = c.iter().enumerate().map(|(j, c)| c * (j as f64 * theta).cos()).sum();
+            assert!((value - (11.0 * x).cos()).abs() < 1e-10, "{x}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The transform between slots and coefficients as a product of sparse matrices, each given by its diagonals.
+
+use crate::encode::Fft;
+use std::collections::BTreeMap;
+
+/// A matrix by diagonals: `y[i] = sum_r d_r[i] x[i + r]`, indices and rotations modulo the number of slots.
+#[derive(Debug, Clone)]
+pub(super) struct Diagonals {
+    pub slots: usize,
+    pub by_rotation: BTreeMap<usize, [Vec<f64>; 2]>,
+}
+
+impl Diagonals {
+    fn identity(slots: usize) -> Self {
+        Self { slots, by_rotation: BTreeMap::from([(0, [vec![1.0; slots], vec![0.0; slots]])]) }
+    }
+
+    /// `self * right`: `right` is applied first.
+    fn after(&self, right: &Self) -> Self {
+        let n = self.slots;
+        let mut out: BTreeMap<usize, [Vec<f64>; 2]> = BTreeMap::new();
+        for (ra, [ar, ai]) in &self.by_rotation {
+            for (rb, [br, bi]) in &right.by_rotation {
+                let [or, oi] = out.entry((ra + rb) % n).or_insert_with(|| [vec![0.0; n], vec![0.0; n]]);
+                for i in 0..n {
+                    let j = (i + ra) % n;
+                    or[i] += ar[i] * br[j] - ai[i] * bi[j];
+                    oi[i] += ar[i] * bi[j] + ai[i] * br[j];
+                }
+            }
+        }
+        Self { slots: n, by_rotation: out }
+    }
+
+    /// Multiplies what goes in, slot by slot.
+    pub fn scale_input(&mut self, factors: &[f64]) {
+        for (r, [re, im]) in &mut self.by_rotation {
+            for i in 0..self.slots {
+                let f = factors[(i + r) % self.slots];
+                re[i] *= f;
+                im[i] *= f;
+            }
+        }
+    }
+
+    /// Rotations with their giant-step parts: babies are the low half of the bits of `rotation / stride`.
+    pub fn steps(&self) -> Vec<(i64, i64)> {
+        let n = self.slots as i64;
+        let stride = self.by_rotation.keys().fold(n, |g, &r| gcd(g, r as i64));
+        let places = n / stride;
+        let cyclic = self.by_rotation.len() as i64 == places;
+        let index = |r: usize| {
+            let k = r as i64 / stride;
+            if !cyclic && 2 * k > places { k - places } else { k }
+        };
+        let bits = (self.by_rotation.len() as u64).next_power_of_two().trailing_zeros();
+        let babies = 1i64 << bits.div_ceil(2);
+        self.by_rotation
+            .keys()
+            .map(|&r| {
+                let k = index(r);
+                (k * stride, k.div_euclid(babies) * babies * stride)
+            })
+            .collect()
+    }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// One layer of butterflies of blocks of `2 half`: slots to coefficients (halved, so that all layers together are the
+/// exact inverse) or back.
+fn layer(fft: &Fft, slots: usize, half: usize, to_coefficients: bool) -> Diagonals {
+    let (wr, wi) = fft.roots(half);
+    let (forward, backward) = (half % slots, (slots - half) % slots);
+    let zero = || [vec![0.0; slots], vec![0.0; slots]];
+    let mut by_rotation = BTreeMap::from([(0, zero())]);
+    by_rotation.insert(forward, zero());
+    by_rotation.insert(backward, zero());
+    let mut put = |rotation: usize, i: usize, re: f64, im: f64| {
+        if let Some([dr, di]) = by_rotation.get_mut(&rotation) {
+            dr[i] += re;
+            di[i] += im;
+        }
+    };
+    for i in 0..slots {
+        let j = i % half;
+        let first = i % (2 * half) < half;
+        match (to_coefficients, first) {
+            (true, true) => {
+                put(0, i, 0.5, 0.0);
+                put(forward, i, 0.5, 0.0);
+            }
+            (true, false) => {
+                put(0, i, -0.5 * wr[j], 0.5 * wi[j]);
+                put(backward, i, 0.5 * wr[j], -0.5 * wi[j]);
+            }
+            (false, true) => {
+                put(0, i, 1.0, 0.0);
+                put(forward, i, wr[j], wi[j]);
+            }
+            (false, false) => {
+                put(0, i, -wr[j], -wi[j]);
+                put(backward, i, 1.0, 0.0);
+            }
+        }
+    }
+    Diagonals { slots, by_rotation }
+}
+
+/// All layers in at most `count` factors of nearly equal numbers of layers, the one applied first in front.
+/// The coefficients are in bit-reversed order.
+pub(super) fn factors(fft: &Fft, slots: usize, count: usize, to_coefficients: bool) -> Vec<Diagonals> {
+    let layers = slots.trailing_zeros() as usize;
+    let halves: Vec<usize> = if to_coefficients {
+        (0..layers).rev().map(|l| 1 << l).collect()
+    } else {
+        (0..layers).map(|l| 1 << l).collect()
+    };
+    let count = factor_count(slots, count);
+    let mut out = Vec::with_capacity(count);
+    let mut next = 0;
+    for i in 0..count {
+        let end = layers * (i + 1) / count;
+        let product = halves[next..end]
+            .iter()
+            .fold(Diagonals::identity(slots), |acc, &half| layer(fft, slots, half, to_coefficients).after(&acc));
+        next = end;
+        out.push(product);
+    }
+    out
+}
+
+/// Number of factors that [`factors`] gives.
+pub(super) fn factor_count(slots: usize, count: usize) -> usize {
+    count.min(slots.trailing_zeros() as usize).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(d: &Diagonals, x: &[(f64, f64)]) -> Vec<(f64, f64)> {
+        let n = d.slots;
+        (0..n)
+            .map(|i| {
+                d.by_rotation.iter().fold((0.0, 0.0), |(re, im), (r, [dr, di])| {
+                    let (xr, xi) = x[(i + r) % n];
+                    (re + dr[i] * xr - di[i] * xi, im + dr[i] * xi + di[i] * xr)
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn factors_are_the_transform_and_its_inverse() {
+        let fft = Fft::new(64);
+        for (slots, count) in [(64, 3), (64, 4), (8, 2), (2, 3), (1, 2)] {
+            let x: Vec<(f64, f64)> = (0..slots).map(|i| ((i * i % 7) as f64 - 3.0, (i % 5) as f64)).collect();
+            let (mut re, mut im): (Vec<f64>, Vec<f64>) = x.iter().copied().unzip();
+            fft.slots_to_coefficients(&mut re, &mut im);
+            let inverse = factors(&fft, slots, count, true).iter().fold(x.clone(), |v, d| apply(d, &v));
+            for (i, (r, j)) in inverse.iter().enumerate() {
+                assert!((r - re[i] / slots as f64).abs() < 1e-9 && (j - im[i] / slots as f64).abs() < 1e-9);
+            }
+            let back = factors(&fft, slots, count, false).iter().fold(inverse, |v, d| apply(d, &v));
+            assert!(back.iter().zip(&x).all(|(a, b)| (a.0 - b.0).abs() < 1e-9 && (a.1 - b.1).abs() < 1e-9));
+        }
+    }
+
+    #[test]
+    fn few_rotations_for_many_diagonals() {
+        let fft = Fft::new(1 << 10);
+        for d in factors(&fft, 1 << 10, 2, true) {
+            let steps = d.steps();
+            let mut keys: Vec<i64> = steps.iter().flat_map(|&(r, g)| [g, r - g]).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            assert!(steps.len() >= 32 && keys.len() <= 15, "{} diagonals, {} keys", steps.len(), keys.len() - 1);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Arithmetic with explicit scales, which EvalMod runs on.
+//!
+//! The scale of a program's ciphertext follows from its level. Inside a bootstrap scales are higher than that and chosen
+//! freely. The same code runs once without polynomials when a bootstrap is set up: it then tells the scales.
+
+use crate::context::Context;
+use crate::error::{KeyName, Result};
+use crate::eval::{Evaluator, for_limbs, truncated};
+use fhec_ring::{Modulus, RnsPoly};
+
+/// A ciphertext (two parts), or, in a dry run, what is known of it beforehand (no parts).
+#[derive(Debug, Clone)]
+pub(super) struct Scaled {
+    pub parts: Vec<RnsPoly>,
+    pub level: usize,
+    pub scale: f64,
+}
+
+/// Computes on [`Scaled`] values; without an evaluator it only keeps the books.
+pub(super) struct Machine<'a> {
+    pub ctx: &'a Context,
+    pub eval: Option<&'a Evaluator>,
+}
+
+impl Machine<'_> {
+    /// `a * b`, not rescaled, at the lower of the two levels.
+    pub fn mul(&self, a: &Scaled, b: &Scaled) -> Result<Scaled> {
+        let level = a.level.min(b.level);
+        let parts = match (self.eval, &a.parts[..], &b.parts[..]) {
+            (Some(eval), [a0, a1], [b0, b1]) => eval.product([a0, a1], [b0, b1], level)?.into(),
+            _ => Vec::new(),
+        };
+        Ok(Scaled { parts, level, scale: a.scale * b.scale })
+    }
+
+    /// `2 x - c`.
+    pub fn double_minus(&self, x: &mut Scaled, c: f64) {
+        self.times(x, 2.0);
+        self.add_constant(x, -c);
+    }
+
+    /// `x` times an integer that is part of the value.
+    fn times(&self, x: &mut Scaled, k: f64) {
+        let ring = self.ctx.ring();
+        for part in &mut x.parts {
+            for_limbs(part, |i, limb| ring.limb(i).mul_scalar_assign(limb, residue(&ring.modulus(i), k)));
+        }
+    }
+
+    /// `x + c`.
+    pub fn add_constant(&self, x: &mut Scaled, c: f64) {
+        let (ring, k) = (self.ctx.ring(), (c * x.scale).round());
+        if let Some(part) = x.parts.first_mut() {
+            for_limbs(part, |i, limb| ring.limb(i).add_scalar_assign(limb, residue(&ring.modulus(i), k)));
+        }
+    }
+
+    /// `x += c y`; `y` has at least the level of `x`, and its scale is the lower one by far.
+    pub fn add_multiple(&self, x: &mut Scaled, y: &Scaled, c: f64) {
+        let (ring, k) = (self.ctx.ring(), (c * x.scale / y.scale).round());
+        for (x, y) in x.parts.iter_mut().zip(&y.parts) {
+            for_limbs(x, |i, limb| {
+                ring.limb(i).mul_scalar_add(limb, y.limb(i), residue(&ring.modulus(i), k));
+            });
+        }
+    }
+
+    /// Divides by the primes above `level`. Where that would leave a scale below `2^least`, an integer factor goes
+    /// into the scale first.
+    pub fn rescale(&self, x: &mut Scaled, level: usize, least: f64) -> Result<()> {
+        let dropped: f64 = self.ctx.params().q()[level + 1..=x.level].iter().map(|&q| q as f64).product();
+        let lift = (2f64.powf(least) * dropped / x.scale).ceil();
+        if lift >= 2.0 {
+            self.times(x, lift);
+            x.scale *= lift;
+        }
+        while x.level > level {
+            if let Some(eval) = self.eval {
+                for part in &mut x.parts {
+                    eval.divide_last(part, x.level)?;
+                }
+            }
+            x.scale /= self.ctx.params().q()[x.level] as f64;
+            x.level -= 1;
+        }
+        Ok(())
+    }
+}
+
+impl Evaluator {
+    /// The relinearised product of two ciphertexts of two parts, over the limbs of `level`.
+    pub(crate) fn product(&self, a: [&RnsPoly; 2], b: [&RnsPoly; 2], level: usize) -> Result<[RnsPoly; 2]> {
+        let mut parts = self.tensor(a, b, level + 1);
+        let key = self.keys().get(self.context(), KeyName::Relin, level)?;
+        let Some(third) = parts.pop() else { return Ok([truncated(a[0], level + 1), truncated(a[1], level + 1)]) };
+        let mut out = self.switch(&third, level, &key, None)?;
+        let ring = self.context().ring();
+        for (out, part) in out.iter_mut().zip(&parts) {
+            for_limbs(out, |i, limb| ring.limb(i).add_assign(limb, part.limb(i)));
+        }
+        Ok(out)
+    }
+}
+
+/// The residue of a float that holds an integer of any size.
+pub(super) fn residue(m: &Modulus, value: f64) -> u64 {
+    let bits = value.abs().to_bits();
+    let exponent = (bits >> 52) as i32 - 1075;
+    let mantissa = (bits & ((1 << 52) - 1)) | (1 << 52);
+    let r = if value.abs() < 1.0 {
+        0
+    } else if exponent <= 0 {
+        m.reduce_u64(mantissa >> -exponent)
+    } else {
+        m.mul(m.reduce_u64(mantissa), m.pow(2, exponent as u64))
+    };
+    if value < 0.0 { m.neg(r) } else { r }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_have_the_residues_of_their_integers() {
+        let m = Modulus::new(1_000_003).unwrap();
+        for v in [0i128, 1, 2, 3, 1_000_002, 1_000_003, (1 << 53) - 1, 3 << 60, 5 << 100] {
+            assert_eq!(residue(&m, v as f64), m.reduce_i128(v), "{v}");
+            assert_eq!(residue(&m, -(v as f64)), m.reduce_i128(-v), "-{v}");
+        }
+    }
+}
