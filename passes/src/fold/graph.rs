@@ -1,0 +1,208 @@
+//! The e-graph of an `nn` function: every class knows its type and, where it is constant, its value.
+
+use std::collections::HashMap;
+
+use egg::{Analysis, DidMerge, EGraph, Id};
+use fhec_ir::egraph::ENode;
+use fhec_ir::nn::{NnOp, TensorTy, eval};
+use fhec_ir::{ConstId, ConstPool, Dialect, Nn, Shape, Tensor};
+
+use super::explain::Step;
+
+/// A node of the e-graph.
+pub(super) type NnNode = ENode<NnOp>;
+
+/// Constants of more elements are not computed at compile time.
+const MAX_FOLDED: usize = 1 << 26;
+
+/// What is known of the whole graph.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub pool: ConstPool,
+    /// Types of the parameters.
+    pub params: Vec<TensorTy>,
+    /// Which rule made which node.
+    pub steps: Vec<Step>,
+    /// The step that first added a node that no function had.
+    pub made: HashMap<NnNode, usize>,
+}
+
+/// What is known of one class.
+#[derive(Clone, Debug)]
+pub(super) struct Fact {
+    pub shape: Shape,
+    pub constant: Option<ConstId>,
+}
+
+impl Analysis<NnNode> for Facts {
+    type Data = Fact;
+
+    fn make(egraph: &mut EGraph<NnNode, Self>, node: &NnNode, _: Id) -> Fact {
+        let shape = infer(egraph, node).unwrap_or_default();
+        let constant = match node.op {
+            NnOp::Const { value } => Some(value),
+            _ => fold(egraph, node, &shape),
+        };
+        Fact { shape, constant }
+    }
+
+    fn merge(&mut self, to: &mut Fact, from: Fact) -> DidMerge {
+        debug_assert_eq!(to.shape, from.shape, "a rule changed a shape");
+        egg::merge_option(&mut to.constant, from.constant, egg::merge_min)
+    }
+
+    fn modify(egraph: &mut EGraph<NnNode, Self>, id: Id) {
+        if let Some(value) = egraph[id].data.constant {
+            let constant = egraph.add(NnNode::new(NnOp::Const { value }, []));
+            egraph.union(id, constant);
+        }
+    }
+}
+
+/// The shape `node` has; none when it is ill-typed.
+fn infer(egraph: &EGraph<NnNode, Facts>, node: &NnNode) -> Option<Shape> {
+    if let NnOp::Input { index } = node.op {
+        return egraph.analysis.params.get(index as usize).map(|ty| ty.0.clone());
+    }
+    if !fhec_ir::OpInfo::arity(&node.op).contains(&node.children.len()) {
+        return None;
+    }
+    let types: Vec<TensorTy> = node.children.iter().map(|&c| TensorTy(egraph[c].data.shape.clone())).collect();
+    let types: Vec<&TensorTy> = types.iter().collect();
+    Nn::infer(&node.op, &types, &egraph.analysis.pool).ok().map(|ty| ty.0)
+}
+
+/// The value of an op over constants, unless it is large or not finite.
+fn fold(egraph: &mut EGraph<NnNode, Facts>, node: &NnNode, shape: &Shape) -> Option<ConstId> {
+    if node.children.is_empty() || shape.len() > MAX_FOLDED {
+        return None;
+    }
+    let ids = node.children.iter().map(|&c| egraph[c].data.constant).collect::<Option<Vec<ConstId>>>()?;
+    let pool = &egraph.analysis.pool;
+    let operands: Vec<&Tensor> = ids.iter().map(|&id| pool.tensor(id)).collect();
+    let value = eval::apply(&node.op, &operands, pool).ok()?;
+    if !value.data().iter().all(|x| x.is_finite()) {
+        return None;
+    }
+    let hint = pool.get(ids[0]).name.clone();
+    Some(egraph.analysis.pool.insert(&hint, value))
+}
+
+/// The e-graph while a rule is applied: what the rule may ask and do.
+pub(super) struct Graph<'a> {
+    pub egraph: &'a mut EGraph<NnNode, Facts>,
+    /// What was found so far.
+    pub found: Vec<Equal>,
+    current: Trace,
+}
+
+/// A class that a rule found equal to the node it looked at.
+pub(super) struct Equal {
+    pub class: Id,
+    pub trace: Trace,
+}
+
+/// How a rule came to an equality.
+#[derive(Default)]
+pub(super) struct Trace {
+    /// Nodes added that were not there before.
+    pub added: Vec<NnNode>,
+    /// Nodes below the root that the rule looked at.
+    pub used: Vec<(Id, NnNode)>,
+}
+
+impl<'a> Graph<'a> {
+    pub fn new(egraph: &'a mut EGraph<NnNode, Facts>) -> Self {
+        Self { egraph, found: Vec::new(), current: Trace::default() }
+    }
+    /// Concludes an attempt: `class` is equal to the node the rule looks at, or none is.
+    pub fn found(&mut self, class: Option<Id>) {
+        let trace = std::mem::take(&mut self.current);
+        self.found.extend(class.map(|class| Equal { class, trace }));
+    }
+    /// The shape of a class.
+    pub fn shape(&self, class: Id) -> Shape {
+        self.egraph[class].data.shape.clone()
+    }
+    /// The value of a constant class.
+    pub fn constant(&self, class: Id) -> Option<Tensor> {
+        self.egraph[class].data.constant.map(|id| self.egraph.analysis.pool.tensor(id).clone())
+    }
+    pub fn is_constant(&self, class: Id) -> bool {
+        self.egraph[class].data.constant.is_some()
+    }
+    /// The one value of all elements of a constant class.
+    pub fn uniform(&self, class: Id) -> Option<f32> {
+        let tensor = self.constant(class)?;
+        let (&first, rest) = tensor.data().split_first()?;
+        rest.iter().all(|&x| x == first).then_some(first)
+    }
+    /// The nodes of a class.
+    pub fn nodes(&self, class: Id) -> Vec<NnNode> {
+        let mut nodes = self.egraph[class].nodes.clone();
+        nodes.sort();
+        nodes
+    }
+    /// Notes that `node` of `class` was matched.
+    pub fn uses(&mut self, class: Id, node: &NnNode) {
+        self.current.used.push((class, node.clone()));
+    }
+    /// Adds a node; none when it is ill-typed.
+    pub fn add(&mut self, op: NnOp, children: impl IntoIterator<Item = Id>) -> Option<Id> {
+        let node = NnNode::new(op, children);
+        infer(self.egraph, &node)?;
+        if self.egraph.lookup(node.clone()).is_none() {
+            self.current.added.push(node.clone());
+        }
+        Some(self.egraph.add(node))
+    }
+    /// A constant.
+    pub fn tensor(&mut self, hint: &str, tensor: Tensor) -> Id {
+        let value = self.egraph.analysis.pool.insert(hint, tensor);
+        self.egraph.add(NnNode::new(NnOp::Const { value }, []))
+    }
+    pub fn scalar(&mut self, x: f32) -> Id {
+        self.tensor("scalar", Tensor::scalar(x))
+    }
+    pub fn mul(&mut self, a: Id, b: Id) -> Option<Id> {
+        self.add(NnOp::Mul {}, [a, b])
+    }
+    pub fn sum(&mut self, a: Id, b: Id) -> Option<Id> {
+        self.add(NnOp::Add {}, [a, b])
+    }
+    /// `x` under another shape; itself when it has that shape.
+    pub fn reshape(&mut self, x: Id, shape: &[usize]) -> Option<Id> {
+        if self.shape(x).0 == shape {
+            return Some(x);
+        }
+        let shape = shape.iter().map(|&d| d as i64).collect();
+        self.add(NnOp::Reshape { shape }, [x])
+    }
+    /// `x` broadcast to `shape`; itself when it has that shape.
+    pub fn expand(&mut self, x: Id, shape: &Shape) -> Option<Id> {
+        if &self.shape(x) == shape {
+            return Some(x);
+        }
+        let shape = shape.0.iter().map(|&d| d as i64).collect();
+        self.add(NnOp::Expand { shape }, [x])
+    }
+    /// `d` as a vector over dimension `axis` of a tensor of `shape` it broadcasts to; none when it varies along another
+    /// dimension.
+    pub fn vector_along(&mut self, d: Id, shape: &Shape, axis: usize) -> Option<Id> {
+        let own = self.shape(d);
+        if !own.broadcasts_to(shape) {
+            return None;
+        }
+        let missing = shape.rank() - own.rank();
+        let varies_elsewhere = own.0.iter().enumerate().any(|(i, &n)| i + missing != axis && n != 1);
+        if varies_elsewhere {
+            return None;
+        }
+        let extent = shape.0[axis];
+        if own.len() == extent {
+            return self.reshape(d, &[extent]);
+        }
+        let one = self.reshape(d, &[1])?;
+        self.expand(one, &Shape(vec![extent]))
+    }
+}

@@ -1,0 +1,171 @@
+//! `fold`: canonicalise and fold an `nn` function by equality saturation.
+//!
+//! The function goes into an e-graph; [rules] add everything equal to it that they know: batch normalisation as a scale
+//! and a shift, scales taken in by convolutions and matrix products on either side, or passed through ReLU and pooling to
+//! where they can be; shifts collected; skip connections as part of a kernel; activations recognised. Ops over constants
+//! are computed. What comes out is the term with the fewest multiplicative levels, then products, shared nodes counted
+//! once.
+//!
+//! Rules are equations, so their order does not matter and nothing is lost by applying one; a limit on iterations and
+//! nodes bounds the work, and whatever is there by then is a correct function. The same module gives the same result.
+
+mod cost;
+mod explain;
+mod graph;
+mod rule;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use egg::{EGraph, Id, Runner, SimpleScheduler};
+use fhec_ir::egraph::{self, Choice};
+use fhec_ir::nn::NnOp;
+use fhec_ir::{ConstId, ConstPool, Loc, Module, Nn};
+
+pub use explain::{Explanation, Link, Rewritten};
+
+use crate::{Issue, Pass, PassError};
+use explain::Justifier;
+use graph::{Facts, NnNode};
+use rule::Rule;
+
+const NAME: &str = "fold";
+
+/// The pass, with its limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Fold {
+    /// Rounds of rewriting.
+    pub iterations: usize,
+    /// Nodes the e-graph may grow to.
+    pub nodes: usize,
+}
+
+impl Default for Fold {
+    fn default() -> Self {
+        Self { iterations: 24, nodes: 100_000 }
+    }
+}
+
+impl Pass<Nn> for Fold {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+    fn run(&self, module: &Module<Nn>) -> Result<Module<Nn>, PassError> {
+        self.explain(module).map(|(module, _)| module)
+    }
+}
+
+impl Fold {
+    /// The folded module, and the chain of rewrites that leads to each node the original does not have.
+    ///
+    /// # Errors
+    /// When the module does not verify.
+    pub fn explain(&self, module: &Module<Nn>) -> Result<(Module<Nn>, Explanation), PassError> {
+        fhec_ir::verify(module).map_err(|e| {
+            let issues = e.violations.iter();
+            let issue = |v: &fhec_ir::verify::Violation| {
+                Issue::new(&Loc::default(), "module", v.message.clone(), "this is a defect of the program that made it")
+            };
+            PassError { pass: NAME, issues: issues.map(issue).collect() }
+        })?;
+        let (egraph, ids) = self.saturate(module, &rules::all())?;
+        let roots = egraph::roots(module, &ids);
+        let justifier = Justifier::new(module, &ids, &egraph);
+        let original = justifier.original_nodes();
+        let levels = cost::Levels { egraph: &egraph, original: &original };
+        let choice = egraph::extract(&egraph, &roots, &levels).ok_or_else(|| defect("no term was found"))?;
+        let folded = egraph::rebuild(module, egraph.analysis.pool.clone(), &egraph, &choice, &roots, |class, node| {
+            justifier.loc(class, node)
+        });
+        let folded = folded.and_then(|m| with_used_constants(&m, &module.consts)).map_err(|e| defect(&e.0))?;
+        Ok((folded, explanation(&justifier, &choice, &egraph, &roots)))
+    }
+
+    /// Applies `rules` to the e-graph of `module`; the class of every value.
+    fn saturate(&self, module: &Module<Nn>, rules: &[Rule]) -> Result<(EGraph<NnNode, Facts>, Vec<Id>), PassError> {
+        let params = module.func.params().iter().map(|&p| module.func.ty(p).clone()).collect();
+        let facts = Facts { pool: module.consts.clone(), params, ..Facts::default() };
+        let mut egraph = EGraph::new(facts);
+        let ids = egraph::add_module(module, &mut egraph);
+        egraph.rebuild();
+        let rewrites = rules
+            .iter()
+            .enumerate()
+            .map(|(i, rule)| rule.rewrite(i))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| defect(&e))?;
+        // No limit of time: the result must not depend on the machine.
+        let runner = Runner::<NnNode, Facts, ()>::new(Facts::default())
+            .with_egraph(egraph)
+            .with_scheduler(SimpleScheduler)
+            .with_iter_limit(self.iterations)
+            .with_node_limit(self.nodes)
+            .with_time_limit(Duration::MAX)
+            .run(&rewrites);
+        Ok((runner.egraph, ids))
+    }
+}
+
+fn defect(what: &str) -> PassError {
+    let issue = Issue::new(&Loc::default(), "module", what, "please report this with the model");
+    PassError { pass: NAME, issues: vec![issue] }
+}
+
+fn explanation(
+    justifier: &Justifier<'_>,
+    choice: &Choice<NnOp>,
+    egraph: &EGraph<NnNode, Facts>,
+    roots: &[Id],
+) -> Explanation {
+    let mut out = Explanation::default();
+    for (class, node) in choice.postorder(egraph, roots) {
+        if !matches!(node.op, NnOp::Const { .. }) && !justifier.is_original(node) {
+            let rewritten = justifier.chain(class, node);
+            // Without a rule of its own the node only has operands that were rewritten.
+            if rewritten.chain.len() > 1 {
+                out.nodes.push(rewritten);
+                for rule in justifier.rules(node) {
+                    *out.rules.entry(rule).or_default() += 1;
+                }
+            }
+        }
+    }
+    out
+}
+
+/// The module with only the constants it uses, named after those of the original they were made of.
+fn with_used_constants(module: &Module<Nn>, original: &ConstPool) -> Result<Module<Nn>, fhec_ir::TypeError> {
+    let mut consts = ConstPool::default();
+    let mut renumbered: HashMap<ConstId, ConstId> = HashMap::new();
+    for (_, node) in module.func.iter() {
+        if let NnOp::Const { value } = node.op {
+            let c = module.consts.get(value);
+            let name = stem(&c.name, original);
+            let id = consts.insert(name, c.tensor.clone());
+            renumbered.insert(value, id);
+        }
+    }
+    let source = Module { consts, ..module.clone() };
+    source.rebuild(|m, _, node, operands| {
+        let op = match node.op {
+            NnOp::Const { value } => NnOp::Const { value: renumbered[&value] },
+            ref op => op.clone(),
+        };
+        m.push(op, operands, node.loc.clone())
+    })
+}
+
+/// The name of the original constant that `name` is a numbered variant of; else `name`.
+fn stem<'a>(name: &'a str, original: &ConstPool) -> &'a str {
+    let mut stem = name;
+    while original.by_name(stem).is_none() {
+        match stem.rsplit_once('.') {
+            Some((shorter, number)) if number.parse::<u32>().is_ok() => stem = shorter,
+            _ => return name,
+        }
+    }
+    stem
+}

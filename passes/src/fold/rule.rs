@@ -1,0 +1,238 @@
+//! What a rewrite rule is, and how one is applied.
+//!
+//! A rule is a name, an equation for people, and either a pair of patterns over the ops of `nn` or a function that looks
+//! at one node. A function may build constants out of ops over constants (a product of weights and scales): the e-graph
+//! computes them once.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use egg::{
+    Applier, EGraph, ENodeOrVar, Id, Language, Pattern, PatternAst, RecExpr, Rewrite, SearchMatches, Searcher, Subst,
+    Symbol, Var,
+};
+use fhec_ir::nn::NnOp;
+
+use super::explain::Step;
+use super::graph::{Equal, Facts, Graph, NnNode};
+
+/// An equation that holds for all tensors the rule matches.
+#[derive(Clone)]
+pub(super) struct Rule {
+    /// Kebab-case name.
+    pub name: &'static str,
+    /// The equation in words or symbols, for `--explain`.
+    pub equation: &'static str,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Pattern { left: String, right: String, when: Vec<(&'static str, Is)> },
+    Code { head: fn(&NnOp) -> bool, apply: Apply },
+}
+
+/// Looks at a node and reports classes equal to it through [`Graph::found`].
+pub(super) type Apply = fn(&mut Graph<'_>, &NnNode);
+
+/// A condition on a pattern variable.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Is {
+    /// Its class is constant.
+    Constant,
+    /// All its elements are this number, to single precision.
+    Near(f64),
+}
+
+impl Is {
+    fn holds(self, graph: &Graph<'_>, class: Id) -> bool {
+        match self {
+            Self::Constant => graph.is_constant(class),
+            Self::Near(x) => graph.uniform(class).is_some_and(|c| near(f64::from(c), x)),
+        }
+    }
+}
+
+/// Equal to the few digits with which exporters write the constants of an activation.
+pub(super) fn near(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-5 * b.abs().max(1e-3)
+}
+
+/// A rule of patterns. A variable of the right side that the left does not bind, such as `?-1`, is that number.
+pub(super) fn pattern(
+    name: &'static str,
+    left: impl Into<String>,
+    right: impl Into<String>,
+    when: &[(&'static str, Is)],
+) -> Rule {
+    Rule { name, equation: "", kind: Kind::Pattern { left: left.into(), right: right.into(), when: when.to_vec() } }
+}
+
+/// A rule of code that looks at the nodes `head` admits.
+pub(super) fn code(name: &'static str, head: fn(&NnOp) -> bool, apply: Apply) -> Rule {
+    Rule { name, equation: "", kind: Kind::Code { head, apply } }
+}
+
+impl Rule {
+    /// The rule with its equation.
+    pub fn says(self, equation: &'static str) -> Self {
+        Self { equation, ..self }
+    }
+
+    /// The rule as egg takes it; `index` tells apart rules that share a name.
+    pub fn rewrite(&self, index: usize) -> Result<Rewrite<NnNode, Facts>, String> {
+        let equation = self.equation;
+        let unique = format!("{}#{index}", self.name);
+        match &self.kind {
+            Kind::Pattern { left, right, when } => {
+                let left: Pattern<NnNode> = Pattern::from_str(left).map_err(|e| format!("{}: {e}", self.name))?;
+                let right: Pattern<NnNode> = Pattern::from_str(right).map_err(|e| format!("{}: {e}", self.name))?;
+                let when = when.iter().map(|(var, is)| Ok((Var::from_str(var).map_err(|e| e.to_string())?, *is)));
+                let when = when.collect::<Result<Vec<_>, String>>()?;
+                let apply = Replace { left: left.ast.clone(), right: right.ast, when, name: self.name, equation };
+                Rewrite::new(unique, left, apply)
+            }
+            Kind::Code { head, apply } => {
+                let apply = Run { head: *head, apply: *apply, name: self.name, equation };
+                Rewrite::new(unique, Head(Arc::new(*head)), apply)
+            }
+        }
+    }
+}
+
+/// Unites `class`, which holds `from`, with what a rule found equal to it, and notes the steps. Whether any was new.
+fn conclude(graph: Graph<'_>, name: &'static str, equation: &'static str, class: Id, from: &NnNode) -> bool {
+    let Graph { egraph, found, .. } = graph;
+    let mut changed = false;
+    for Equal { class: equal, trace } in found {
+        if egraph[equal].data.shape != egraph[class].data.shape || !egraph.union(class, equal) {
+            continue;
+        }
+        changed = true;
+        let step = egraph.analysis.steps.len();
+        egraph.analysis.steps.push(Step { rule: name, equation, class, from: from.clone(), used: trace.used });
+        for node in trace.added {
+            egraph.analysis.made.entry(node).or_insert(step);
+        }
+    }
+    changed
+}
+
+struct Replace {
+    left: PatternAst<NnNode>,
+    right: PatternAst<NnNode>,
+    when: Vec<(Var, Is)>,
+    name: &'static str,
+    equation: &'static str,
+}
+
+impl Applier<NnNode, Facts> for Replace {
+    fn apply_one(
+        &self,
+        egraph: &mut EGraph<NnNode, Facts>,
+        class: Id,
+        subst: &Subst,
+        _: Option<&PatternAst<NnNode>>,
+        _: Symbol,
+    ) -> Vec<Id> {
+        if egraph[class].data.constant.is_some() {
+            return Vec::new();
+        }
+        let mut graph = Graph::new(egraph);
+        if !self.when.iter().all(|&(var, is)| is.holds(&graph, subst[var])) {
+            return Vec::new();
+        }
+        let Some(from) = matched(&mut graph, &self.left, subst) else {
+            return Vec::new();
+        };
+        let equal = instantiate(&mut graph, &self.right, subst);
+        graph.found(equal);
+        if conclude(graph, self.name, self.equation, class, &from) { vec![class] } else { Vec::new() }
+    }
+}
+
+/// The root node that `ast` matched; the others are noted as used.
+fn matched(graph: &mut Graph<'_>, ast: &PatternAst<NnNode>, subst: &Subst) -> Option<NnNode> {
+    let mut ids: Vec<Id> = Vec::new();
+    let mut nodes: Vec<(Id, NnNode)> = Vec::new();
+    for item in ast {
+        let id = match item {
+            ENodeOrVar::Var(var) => subst[*var],
+            ENodeOrVar::ENode(node) => {
+                let node = node.clone().map_children(|c| ids[usize::from(c)]);
+                let id = graph.egraph.lookup(node.clone())?;
+                nodes.push((id, node));
+                id
+            }
+        };
+        ids.push(id);
+    }
+    let (_, root) = nodes.pop()?;
+    for (id, node) in &nodes {
+        graph.uses(*id, node);
+    }
+    Some(root)
+}
+
+fn instantiate(graph: &mut Graph<'_>, ast: &RecExpr<ENodeOrVar<NnNode>>, subst: &Subst) -> Option<Id> {
+    let mut ids: Vec<Id> = Vec::new();
+    for item in ast {
+        let id = match item {
+            ENodeOrVar::Var(var) => match subst.get(*var) {
+                Some(&id) => id,
+                None => graph.scalar(var.to_string().trim_start_matches('?').parse().ok()?),
+            },
+            ENodeOrVar::ENode(node) => {
+                graph.add(node.op.clone(), node.children.iter().map(|&c| ids[usize::from(c)]))?
+            }
+        };
+        ids.push(id);
+    }
+    ids.last().copied()
+}
+
+/// Finds classes with a node whose op is admitted.
+struct Head(Arc<fn(&NnOp) -> bool>);
+
+impl Searcher<NnNode, Facts> for Head {
+    fn search_eclass_with_limit(
+        &self,
+        egraph: &EGraph<NnNode, Facts>,
+        class: Id,
+        _: usize,
+    ) -> Option<SearchMatches<'_, NnNode>> {
+        let found = egraph[class].data.constant.is_none() && egraph[class].nodes.iter().any(|n| (self.0)(&n.op));
+        found.then(|| SearchMatches { eclass: class, substs: vec![Subst::default()], ast: None })
+    }
+    fn vars(&self) -> Vec<Var> {
+        Vec::new()
+    }
+}
+
+struct Run {
+    head: fn(&NnOp) -> bool,
+    apply: Apply,
+    name: &'static str,
+    equation: &'static str,
+}
+
+impl Applier<NnNode, Facts> for Run {
+    fn apply_one(
+        &self,
+        egraph: &mut EGraph<NnNode, Facts>,
+        class: Id,
+        _: &Subst,
+        _: Option<&PatternAst<NnNode>>,
+        _: Symbol,
+    ) -> Vec<Id> {
+        let mut nodes: Vec<NnNode> = egraph[class].nodes.iter().filter(|n| (self.head)(&n.op)).cloned().collect();
+        nodes.sort();
+        let mut changed = false;
+        for node in nodes {
+            let mut graph = Graph::new(egraph);
+            (self.apply)(&mut graph, &node);
+            changed |= conclude(graph, self.name, self.equation, class, &node);
+        }
+        if changed { vec![class] } else { Vec::new() }
+    }
+}

@@ -1,0 +1,110 @@
+//! Sums and products with constants: constants meet and move outward to where a linear op can take them in.
+
+use egg::Id;
+use fhec_ir::Tensor;
+use fhec_ir::nn::NnOp;
+
+use super::super::graph::{Graph, NnNode};
+use super::super::rule::Is::{Constant, Near};
+use super::super::rule::{Rule, code, pattern};
+
+pub(super) fn rules() -> Vec<Rule> {
+    let c = ("?c", Constant);
+    let d = ("?d", Constant);
+    vec![
+        pattern("sub-as-add", "(sub ?x ?y)", "(add ?x (neg ?y))", &[]).says("x - y = x + (-y)"),
+        pattern("neg-as-scale", "(neg ?x)", "(mul ?x ?-1)", &[]).says("-x = x·(-1)"),
+        pattern("scale-as-neg", "(mul ?x ?c)", "(neg ?x)", &[("?c", Near(-1.0))]).says("x·(-1) = -x"),
+        pattern("constant-last-in-sum", "(add ?c ?x)", "(add ?x ?c)", &[c]).says("c + x = x + c"),
+        pattern("constant-last-in-product", "(mul ?c ?x)", "(mul ?x ?c)", &[c]).says("c·x = x·c"),
+        pattern("constants-of-sums", "(add (add ?x ?c) ?d)", "(add ?x (add ?c ?d))", &[c, d])
+            .says("(x + c) + d = x + (c + d)"),
+        pattern("constants-of-products", "(mul (mul ?x ?c) ?d)", "(mul ?x (mul ?c ?d))", &[c, d])
+            .says("(x·c)·d = x·(c·d)"),
+        pattern("scale-over-shift", "(mul (add ?x ?c) ?d)", "(add (mul ?x ?d) (mul ?c ?d))", &[c, d])
+            .says("(x + c)·d = x·d + c·d"),
+        pattern("sum-of-same", "(add ?x ?x)", "(mul ?x ?2)", &[]).says("x + x = 2·x"),
+        pattern("product-as-sum", "(mul ?x ?c)", "(add ?x ?x)", &[("?c", Near(2.0))]).says("2·x = x + x"),
+        pattern("sum-with-multiple", "(add ?x (mul ?x ?c))", "(mul ?x (add ?c ?1))", &[c]).says("x + c·x = (1 + c)·x"),
+        pattern("sum-of-multiple-and", "(add (mul ?x ?c) ?x)", "(mul ?x (add ?c ?1))", &[c])
+            .says("c·x + x = (c + 1)·x"),
+        pattern("sum-of-multiples", "(add (mul ?x ?c) (mul ?x ?d))", "(mul ?x (add ?c ?d))", &[c, d])
+            .says("c·x + d·x = (c + d)·x"),
+        code("divide-by-constant", |op| matches!(op, NnOp::Div {}), divide).says("x / c = x·(1/c)"),
+        code("add-zero", |op| matches!(op, NnOp::Add {}), add_zero).says("x + 0 = x"),
+        code("scale-by-one", |op| matches!(op, NnOp::Mul {}), mul_one).says("x·1 = x"),
+        code("shrink-constant", |op| matches!(op, NnOp::Add {} | NnOp::Mul {}), shrink)
+            .says("a constant that repeats along a dimension broadcasts along it"),
+        code("scale-over-sum", |op| matches!(op, NnOp::Mul {}), scale_over_sum)
+            .says("(f(x) + g(y))·d = f(x)·d + g(y)·d, for linear f and g that take in d"),
+    ]
+}
+
+fn divide(g: &mut Graph<'_>, node: &NnNode) {
+    let (x, c) = (node.children[0], node.children[1]);
+    let invertible = g.constant(c).is_some_and(|t| t.data().iter().all(|&v| v != 0.0));
+    if invertible {
+        let one = g.scalar(1.0);
+        let inverse = g.add(NnOp::Div {}, [one, c]);
+        let product = inverse.filter(|&i| g.is_constant(i)).and_then(|i| g.mul(x, i));
+        g.found(product);
+    }
+}
+
+fn add_zero(g: &mut Graph<'_>, node: &NnNode) {
+    if g.uniform(node.children[1]) == Some(0.0) {
+        g.found(Some(node.children[0]));
+    }
+}
+
+fn mul_one(g: &mut Graph<'_>, node: &NnNode) {
+    if g.uniform(node.children[1]) == Some(1.0) {
+        g.found(Some(node.children[0]));
+    }
+}
+
+fn shrink(g: &mut Graph<'_>, node: &NnNode) {
+    let (x, c) = (node.children[0], node.children[1]);
+    if let Some(small) = g.constant(c).and_then(|t| shrunk(&t)) {
+        let small = g.tensor("constant", small);
+        let made = g.add(node.op.clone(), [x, small]);
+        g.found(made);
+    }
+}
+
+/// The tensor with every dimension it does not vary along reduced to extent 1; none when there is no such dimension.
+fn shrunk(tensor: &Tensor) -> Option<Tensor> {
+    let mut dims = tensor.shape().0.clone();
+    let mut data = tensor.data().to_vec();
+    let mut changed = false;
+    for axis in 0..dims.len() {
+        let extent = dims[axis];
+        let inner: usize = dims[axis + 1..].iter().product();
+        let repeats = |block: &[f32]| block.chunks(inner).all(|row| row == &block[..inner]);
+        if extent > 1 && inner > 0 && data.chunks(extent * inner).all(repeats) {
+            data = data.chunks(extent * inner).flat_map(|block| &block[..inner]).copied().collect();
+            dims[axis] = 1;
+            changed = true;
+        }
+    }
+    changed.then(|| Tensor::new(dims, data))
+}
+
+/// Only where both summands take the scale in; else it would be multiplied out along every path of a residual network.
+fn scale_over_sum(g: &mut Graph<'_>, node: &NnNode) {
+    let (sum, d) = (node.children[0], node.children[1]);
+    if !g.is_constant(d) {
+        return;
+    }
+    for add in g.nodes(sum).into_iter().filter(|n| matches!(n.op, NnOp::Add {})) {
+        let (x, y) = (add.children[0], add.children[1]);
+        let absorbs = |class: Id| {
+            g.nodes(class).iter().any(|n| matches!(n.op, NnOp::Conv { .. } | NnOp::MatMul {} | NnOp::BatchNorm { .. }))
+        };
+        if absorbs(x) && absorbs(y) {
+            g.uses(sum, &add);
+            let made = g.mul(x, d).zip(g.mul(y, d)).and_then(|(x, y)| g.sum(x, y));
+            g.found(made);
+        }
+    }
+}
