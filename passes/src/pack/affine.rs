@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use fhec_ir::Shape;
+use fhec_ir::nn::NnOp;
 
-use super::layout::Digits;
 use super::sparse::Sparse;
 
 /// A tensor as Σ map · source + bias. Constants are tensors without sources.
@@ -17,18 +17,37 @@ pub(super) struct Affine {
     /// Sources by increasing number.
     pub(super) terms: Vec<(usize, Rc<Sparse>)>,
     pub(super) bias: Vec<f64>,
-    /// Layouts that suit the value, best guess first.
-    pub(super) hints: Vec<Digits>,
+    /// How the value came about, for the choice of its layout.
+    pub(super) trails: Vec<Trail>,
 }
+
+/// The ops between a source and a value: what they do to the source's layout suggests the value's.
+#[derive(Clone, Debug)]
+pub(super) struct Trail {
+    pub(super) source: usize,
+    pub(super) steps: Vec<Rc<TrailStep>>,
+}
+
+/// An op on the way, with the shapes of its operand and result.
+#[derive(Clone, Debug)]
+pub(super) struct TrailStep {
+    pub(super) op: NnOp,
+    pub(super) from: Shape,
+    pub(super) to: Shape,
+}
+
+/// No value keeps more trails than this.
+const MOST_TRAILS: usize = 3;
 
 impl Affine {
     pub(super) fn constant(shape: Shape, bias: Vec<f64>) -> Self {
-        Self { shape, terms: Vec::new(), bias, hints: Vec::new() }
+        Self { shape, terms: Vec::new(), bias, trails: Vec::new() }
     }
     /// Source number `source` as it is.
-    pub(super) fn source(source: usize, shape: Shape, digits: Digits) -> Self {
+    pub(super) fn source(source: usize, shape: Shape) -> Self {
         let n = shape.len();
-        Self { shape, terms: vec![(source, Rc::new(Sparse::identity(n)))], bias: vec![0.0; n], hints: vec![digits] }
+        let terms = vec![(source, Rc::new(Sparse::identity(n)))];
+        Self { shape, terms, bias: vec![0.0; n], trails: vec![Trail { source, steps: Vec::new() }] }
     }
     pub(super) fn is_constant(&self) -> bool {
         self.terms.is_empty()
@@ -37,16 +56,24 @@ impl Affine {
     pub(super) fn is_light(&self) -> bool {
         self.terms.len() <= 1 && self.terms.iter().all(|(_, m)| m.is_light())
     }
-    /// The image under a linear map to a tensor of `shape`.
-    pub(super) fn mapped(&self, map: &Sparse, shape: Shape, hints: Vec<Digits>) -> Self {
+    /// The image under the linear map of `op` to a tensor of `shape`.
+    pub(super) fn mapped(&self, map: &Sparse, op: &NnOp, shape: &Shape) -> Self {
         let terms = self.terms.iter().map(|(s, m)| (*s, Rc::new(map.compose(m)))).collect();
-        Self { shape, terms, bias: map.apply(&self.bias), hints }
+        let out = Self { shape: self.shape.clone(), terms, bias: map.apply(&self.bias), trails: self.trails.clone() };
+        out.reshaped(op, shape)
+    }
+    /// The same elements as a tensor of `shape`, by `op`.
+    pub(super) fn reshaped(mut self, op: &NnOp, shape: &Shape) -> Self {
+        let step = Rc::new(TrailStep { op: op.clone(), from: self.shape.clone(), to: shape.clone() });
+        self.trails.iter_mut().for_each(|t| t.steps.push(step.clone()));
+        self.shape = shape.clone();
+        self
     }
     /// `scale[e] · x[e] + shift[e]`.
     pub(super) fn rescaled(&self, scale: impl Fn(usize) -> f64, shift: impl Fn(usize) -> f64) -> Self {
         let terms = self.terms.iter().map(|(s, m)| (*s, Rc::new(m.scale_rows(&scale)))).collect();
         let bias = self.bias.iter().enumerate().map(|(e, b)| scale(e) * b + shift(e)).collect();
-        Self { shape: self.shape.clone(), terms, bias, hints: self.hints.clone() }
+        Self { shape: self.shape.clone(), terms, bias, trails: self.trails.clone() }
     }
     /// The sum with a value of equal shape.
     pub(super) fn plus(&self, other: &Self) -> Self {
@@ -59,19 +86,14 @@ impl Affine {
         }
         terms.sort_by_key(|(s, _)| *s);
         let bias = self.bias.iter().zip(&other.bias).map(|(a, b)| a + b).collect();
-        let mut hints = self.hints.clone();
-        hints.extend(other.hints.iter().filter(|h| !self.hints.contains(h)).cloned());
-        Self { shape: self.shape.clone(), terms, bias, hints }
+        let trails = self.trails.iter().chain(&other.trails).take(MOST_TRAILS).cloned().collect();
+        Self { shape: self.shape.clone(), terms, bias, trails }
     }
     /// The factor and the source when the value is c times one source, in place, without a constant.
     pub(super) fn as_scaled_source(&self) -> Option<(f64, usize)> {
         let [(source, map)] = self.terms.as_slice() else { return None };
         let c = map.uniform_diagonal()?;
         self.bias.iter().all(|&b| b == 0.0).then_some((c, *source))
-    }
-    /// Number of source elements it could read.
-    pub(super) fn columns(&self) -> usize {
-        self.terms.iter().map(|(_, m)| m.cols()).sum()
     }
     /// Number of stored weights.
     pub(super) fn nnz(&self) -> usize {

@@ -4,7 +4,6 @@ use fhec_ir::nn::{Nn, NnOp, PadMode};
 use fhec_ir::{Issue, Node, OpInfo, Shape};
 
 use super::affine::Affine;
-use super::layout::Digits;
 use super::maps::{self, Windows};
 use super::sparse::Sparse;
 
@@ -13,44 +12,28 @@ fn dim(axis: i64, rank: usize) -> usize {
 }
 
 /// The value repeated to `shape`.
-pub(super) fn broadcast(a: &Affine, shape: &Shape, hints: Vec<Digits>) -> Affine {
+pub(super) fn broadcast(a: &Affine, op: &NnOp, shape: &Shape) -> Affine {
     if a.shape == *shape {
-        return Affine { hints, ..a.clone() };
-    }
-    if a.shape.len() == shape.len() {
-        return Affine { shape: shape.clone(), hints, ..a.clone() };
-    }
-    a.mapped(&maps::expand(&a.shape, shape), shape.clone(), hints)
-}
-
-/// Number of weights of the op's map of its first operand, when it mixes elements.
-pub(super) fn mixing_nnz(op: &NnOp, operands: &[Affine], out: &Shape) -> Option<usize> {
-    match op {
-        NnOp::Conv { .. } => {
-            let w = &operands[1].shape;
-            Some(out.len() * w.0[1..].iter().product::<usize>())
-        }
-        NnOp::MatMul {} => {
-            let inner =
-                if operands[1].is_constant() { operands[0].shape.0.last() } else { operands[1].shape.0.first() };
-            Some(out.len() * inner.copied().unwrap_or(1))
-        }
-        _ => None,
+        a.clone()
+    } else if a.shape.len() == shape.len() {
+        a.clone().reshaped(op, shape)
+    } else {
+        a.mapped(&maps::expand(&a.shape, shape), op, shape)
     }
 }
 
-/// An estimate of the weights of a mixing map with `outer` weights and `rows` results after `inner`.
-pub(super) fn composed_nnz(inner: &Affine, outer: usize, rows: usize) -> usize {
-    let per_row = inner.nnz().div_ceil(inner.shape.len().max(1));
-    outer.saturating_mul(per_row).min(rows.saturating_mul(inner.columns()))
+/// Whether the op's results read many elements, so that doing it together with what comes before may cost more than one
+/// after the other.
+pub(super) fn mixes(op: &NnOp) -> bool {
+    matches!(op, NnOp::Conv { .. } | NnOp::MatMul {})
 }
 
 /// The result of linear op `node`.
-pub(super) fn apply(node: &Node<Nn>, operands: &[Affine], hints: Vec<Digits>) -> Result<Affine, Issue> {
+pub(super) fn apply(node: &Node<Nn>, operands: &[Affine]) -> Result<Affine, Issue> {
     let out = &node.ty.0;
     let x = &operands[0];
-    let through = |map: Sparse| x.mapped(&map, out.clone(), hints.clone());
-    let same = |a: Affine| Affine { shape: out.clone(), hints: hints.clone(), ..a };
+    let through = |map: Sparse| x.mapped(&map, &node.op, out);
+    let spread = |a: &Affine| broadcast(a, &node.op, out);
     Ok(match &node.op {
         NnOp::Conv { strides, pads, dilations, groups } => {
             let w = &operands[1];
@@ -67,28 +50,27 @@ pub(super) fn apply(node: &Node<Nn>, operands: &[Affine], hints: Vec<Digits>) ->
         }
         NnOp::MatMul {} if x.is_constant() => {
             let b = &operands[1];
-            b.mapped(&maps::matmul(&x.shape, &b.shape, out, &x.bias, false), out.clone(), hints.clone())
+            b.mapped(&maps::matmul(&x.shape, &b.shape, out, &x.bias, false), &node.op, out)
         }
         NnOp::BatchNorm { epsilon } => {
             let inner: usize = out.0[2..].iter().product();
             let channel = |e: usize| e / inner % out.0[1];
             let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|k| &operands[k].bias);
             let factor = |c: usize| scale[c] / (variance[c] + epsilon.0).sqrt();
-            same(x.rescaled(|e| factor(channel(e)), |e| bias[channel(e)] - mean[channel(e)] * factor(channel(e))))
+            x.rescaled(|e| factor(channel(e)), |e| bias[channel(e)] - mean[channel(e)] * factor(channel(e)))
         }
         NnOp::Add {} | NnOp::Sub {} => {
-            let a = broadcast(x, out, hints.clone());
-            let b = broadcast(&operands[1], out, hints.clone());
+            let (a, b) = (spread(x), spread(&operands[1]));
             let b = if matches!(node.op, NnOp::Sub {}) { b.rescaled(|_| -1.0, |_| 0.0) } else { b };
-            same(a.plus(&b))
+            a.plus(&b)
         }
         NnOp::Mul {} => {
             let (value, factor) = if x.is_constant() { (&operands[1], x) } else { (x, &operands[1]) };
-            let factor = broadcast(factor, out, Vec::new());
-            broadcast(value, out, hints.clone()).rescaled(|e| factor.bias[e], |_| 0.0)
+            let factor = spread(factor);
+            spread(value).rescaled(|e| factor.bias[e], |_| 0.0)
         }
         NnOp::Div {} => {
-            let divisor = broadcast(&operands[1], out, Vec::new());
+            let divisor = spread(&operands[1]);
             if divisor.bias.contains(&0.0) {
                 return Err(Issue::new(
                     &node.loc,
@@ -97,9 +79,9 @@ pub(super) fn apply(node: &Node<Nn>, operands: &[Affine], hints: Vec<Digits>) ->
                     "check the model's constants",
                 ));
             }
-            broadcast(x, out, hints.clone()).rescaled(|e| 1.0 / divisor.bias[e], |_| 0.0)
+            spread(x).rescaled(|e| 1.0 / divisor.bias[e], |_| 0.0)
         }
-        NnOp::Neg {} => same(x.rescaled(|_| -1.0, |_| 0.0)),
+        NnOp::Neg {} => x.rescaled(|_| -1.0, |_| 0.0),
         NnOp::AvgPool { kernel, strides, pads, dilations, count_include_pad, .. } => {
             let kernel: Vec<usize> = kernel.iter().map(|&k| k as usize).collect();
             let windows = Windows { kernel: &kernel, strides, pads, dilations };
@@ -111,7 +93,7 @@ pub(super) fn apply(node: &Node<Nn>, operands: &[Affine], hints: Vec<Digits>) ->
             let factor = if matches!(node.op, NnOp::ReduceMean { .. }) { 1.0 / count as f64 } else { 1.0 };
             through(maps::reduce(&x.shape, &axes, factor))
         }
-        NnOp::Reshape { .. } => same(x.clone()),
+        NnOp::Reshape { .. } => x.clone().reshaped(&node.op, out),
         NnOp::Transpose { perm } => {
             let perm: Vec<usize> = perm.iter().map(|&p| dim(p, x.shape.rank())).collect();
             through(maps::transpose(&x.shape, &perm))
@@ -136,15 +118,13 @@ pub(super) fn apply(node: &Node<Nn>, operands: &[Affine], hints: Vec<Digits>) ->
         NnOp::Concat { axis } => {
             let shapes: Vec<Shape> = operands.iter().map(|a| a.shape.clone()).collect();
             let axis = dim(*axis, out.rank());
-            let mut parts = operands
-                .iter()
-                .enumerate()
-                .map(|(k, a)| a.mapped(&maps::concat(&shapes, k, axis, out), out.clone(), hints.clone()));
+            let mut parts =
+                operands.iter().enumerate().map(|(k, a)| a.mapped(&maps::concat(&shapes, k, axis, out), &node.op, out));
             let first = parts.next().unwrap_or_else(|| Affine::constant(out.clone(), vec![0.0; out.len()]));
-            same(parts.fold(first, |sum, part| sum.plus(&part)))
+            parts.fold(first, |sum, part| sum.plus(&part))
         }
         NnOp::Gather { axis, indices, .. } => through(maps::gather(&x.shape, dim(*axis, x.shape.rank()), indices)),
-        NnOp::Expand { .. } => broadcast(x, out, hints.clone()),
+        NnOp::Expand { .. } => spread(x),
         op => {
             let reason = format!("`{}` has no form on packed slots", op.mnemonic());
             return Err(Issue::new(&node.loc, op.mnemonic(), reason, "remove the node or compute it in the clear"));

@@ -3,29 +3,33 @@
 //! Every linear op is a sparse matrix on tensor elements; chains of them between two nonlinear ops are multiplied out and
 //! become one sum of diagonals over packed slots, hence one level. The steps:
 //!
-//! 1. [`hints`]: how ops carry layouts from operand to result, so that a strided convolution keeps its operand's pixel grid.
-//! 2. [`packer`]: walks the module, keeps values as affine maps of what is already in slots ([`affine`]), and puts a value
-//!    into slots when a polynomial, a product of ciphertexts or a result asks for it. The map of a polynomial's interval to
-//!    `[-1, 1]` is part of that affine map and costs nothing.
-//! 3. [`transform`]: the diagonals between two layouts, and [`cost`]: their baby and giant steps. Of the candidate layouts
-//!    the one with the cheapest transform is taken.
+//! 1. [`build`] walks the module and keeps values as affine maps ([`affine`]) of what is in slots. A value is put into slots
+//!    when a polynomial, a product of ciphertexts or a result asks for it. The map of a polynomial's interval to `[-1, 1]` is
+//!    part of the affine map and costs nothing. The outcome is a [`graph`] without layouts.
+//! 2. [`place`] chooses the layouts together. Candidates come from how ops carry layouts from operand to result ([`hints`]):
+//!    a strided convolution keeps its operand's pixel grid. Costs come from [`transform`], the diagonals between two layouts,
+//!    and [`cost`], their baby and giant steps.
+//! 3. [`emit`] writes the slot ops.
 //!
 //! Slots without an element hold zero after a linear transform; whatever a polynomial makes of that zero is known, and is
 //! subtracted again where it would reach a sum.
 
 mod affine;
+mod build;
 mod cost;
+mod emit;
+mod graph;
 mod hints;
 mod layout;
 mod linear;
 mod maps;
-mod packer;
+mod place;
 mod reject;
 mod sparse;
 mod transform;
 
 use fhec_ir::nn::NnOp;
-use fhec_ir::{Entity, Issue, Module, Nn, OpInfo, Slot, Value};
+use fhec_ir::{Entity, Issue, Module, Nn, Slot, Value};
 
 pub use cost::LinearCost;
 
@@ -71,8 +75,13 @@ impl Pack {
         if !issues.is_empty() {
             return Err(error(issues));
         }
-        let slots = slots_needed(module, &encrypted).min(self.max_slots);
-        let module_out = packer::run(module, &encrypted, &softmax, slots, &self.cost).map_err(|i| error(vec![i]))?;
+        let graph = build::build(module, &encrypted, &softmax, &self.cost).map_err(|i| error(vec![i]))?;
+        let slots = place::slots_needed(&graph).min(self.max_slots);
+        let placements = place::choose(&graph, slots, &self.cost).ok_or_else(|| {
+            let reason = "a tensor has no layout in slots";
+            error(vec![Issue::new(&Default::default(), "module", reason, "report this as a bug")])
+        })?;
+        let module_out = emit::emit(module, &graph, &placements, slots, &self.cost).map_err(|i| error(vec![i]))?;
         let notes = softmax
             .iter()
             .map(|&v| {
@@ -106,41 +115,4 @@ fn trailing_softmax(module: &Module<Nn>) -> Vec<Value> {
         })
         .map(|(v, _)| v)
         .collect()
-}
-
-/// The smallest power of two of slots that holds every tensor that must be in slots, in its natural layout.
-fn slots_needed(module: &Module<Nn>, encrypted: &[bool]) -> usize {
-    let func = &module.func;
-    let live = func.live();
-    let mut hints: Vec<Vec<layout::Digits>> = Vec::with_capacity(func.len());
-    let mut most = 1;
-    let mut need = |v: Value, hints: &[layout::Digits]| {
-        let len = func.ty(v).0.len();
-        most = most.max(hints.iter().filter_map(|d| layout::extent(d, len)).min().unwrap_or(len));
-    };
-    for (v, node) in func.iter() {
-        let shape = &node.ty.0;
-        let own = if !live[v.index()] || !encrypted[v.index()] {
-            Vec::new()
-        } else if node.op.as_input().is_some() {
-            let own = vec![layout::aligned_channels(shape)];
-            need(v, &own);
-            own
-        } else {
-            let shapes: Vec<_> = node.operands.iter().map(|&o| &func.ty(o).0).collect();
-            let operands: Vec<&[layout::Digits]> = node.operands.iter().map(|o| hints[o.index()].as_slice()).collect();
-            let nonlinear = matches!(node.op, NnOp::Polynomial { .. })
-                || (matches!(node.op, NnOp::Mul {} | NnOp::Pow {})
-                    && node.operands.iter().all(|o| encrypted[o.index()]));
-            if nonlinear {
-                need(node.operands[0], operands[0]);
-            }
-            hints::carry(&node.op, &shapes, shape, &operands)
-        };
-        hints.push(own);
-    }
-    for &r in func.results() {
-        need(r, &hints[r.index()]);
-    }
-    most.next_power_of_two()
 }

@@ -1,5 +1,7 @@
 //! Sparse matrices by rows: what a linear op does to the elements of a tensor.
 
+use std::hash::{Hash, Hasher};
+
 /// A sparse matrix; a row per element of the result, a column per element of the operand, both in row-major order.
 /// Columns of a row are strictly increasing and no stored value is zero.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,8 +72,11 @@ impl Sparse {
     pub(crate) fn rows(&self) -> usize {
         self.starts.len() - 1
     }
-    pub(crate) fn cols(&self) -> usize {
-        self.cols
+    /// A hash of which entries are stored, whatever their values.
+    pub(crate) fn pattern(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (self.cols, &self.starts, &self.index).hash(&mut hasher);
+        hasher.finish()
     }
     pub(crate) fn nnz(&self) -> usize {
         self.index.len()

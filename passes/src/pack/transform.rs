@@ -115,7 +115,8 @@ impl Plan {
         }
         let rotations: Vec<i64> = order.iter().map(|&k| block.split.steps[k].rotation).collect();
         let giants = order.iter().map(|&k| block.split.steps[k].giant).collect();
-        let mut sums = vec![0.0f64; rotations.len() * n];
+        // Every slot of a diagonal belongs to one pair of elements.
+        let mut rows = vec![0.0f32; rotations.len() * n];
         let (period, modulus) = (from.period, self.modulus);
         for o in 0..map.rows() {
             let b = to.addresses[o] as usize;
@@ -132,19 +133,19 @@ impl Plan {
                 if modulus == period {
                     for s in (b..n).step_by(to.period) {
                         let row = row_of[a.wrapping_sub(s) & (modulus - 1)] as usize;
-                        sums[row * n + s] += w;
+                        rows[row * n + s] = w as f32;
                     }
                 } else {
                     for start in (b..modulus).step_by(to.period) {
                         let row = row_of[a.wrapping_sub(start) & (modulus - 1)] as usize;
                         let share = (a as i64 - rotations[row]).rem_euclid(period as i64) as usize;
                         for s in (share..n).step_by(period) {
-                            sums[row * n + s] += w;
+                            rows[row * n + s] = w as f32;
                         }
                     }
                 }
             }
         }
-        Diagonals { rotations, giants, rows: sums.iter().map(|&v| v as f32).collect() }
+        Diagonals { rotations, giants, rows }
     }
 }

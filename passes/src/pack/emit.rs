@@ -1,0 +1,270 @@
+//! The slot ops of a graph whose layouts are chosen.
+
+use std::rc::Rc;
+
+use fhec_ir::attr::F64;
+use fhec_ir::nn::Basis;
+use fhec_ir::slot::{SlotOp, SlotTy};
+use fhec_ir::{Issue, Loc, Module, Nn, OpInfo, Port, Slot, Tensor, Value};
+
+use super::affine::Affine;
+use super::cost::LinearCost;
+use super::graph::{Graph, Kind, Rows};
+use super::layout::Placement;
+use super::sparse::Sparse;
+use super::transform;
+use crate::approx::{Interval, Polynomial};
+
+type Result<T> = std::result::Result<T, Issue>;
+
+/// A source in slots.
+#[derive(Clone)]
+struct Emitted {
+    /// One value per ciphertext.
+    values: Vec<Value>,
+    /// What slots without an element hold.
+    fill: f64,
+}
+
+/// A term's plan beside what it maps.
+struct Term {
+    source: usize,
+    map: Rc<Sparse>,
+    plan: transform::Plan,
+    /// The factor, when every slot is multiplied by one number.
+    uniform: Option<f64>,
+}
+
+struct Emitter<'a> {
+    placements: &'a [Placement],
+    slots: usize,
+    cost: &'a LinearCost,
+    out: Module<Slot>,
+    emitted: Vec<Emitted>,
+}
+
+/// The slot module of `graph`, whose sources lie as `placements` say, for the ports of `nn`.
+pub(super) fn emit(
+    nn: &Module<Nn>,
+    graph: &Graph,
+    placements: &[Placement],
+    slots: usize,
+    cost: &LinearCost,
+) -> Result<Module<Slot>> {
+    let out = Module::new(nn.func.name.clone());
+    let mut e = Emitter { placements, slots, cost, out, emitted: Vec::new() };
+    for (number, source) in graph.sources.iter().enumerate() {
+        let loc = &source.loc;
+        let emitted = match &source.kind {
+            Kind::Input(index) => {
+                let placement = &placements[number];
+                let parameter = |_| e.out.func.add_param(SlotTy(slots), loc.clone());
+                let values = (0..placement.ciphertexts).map(parameter).collect();
+                let name = nn.inputs.get(*index).map_or_else(|| format!("input{index}"), |p| p.name.clone());
+                let layout = placement.to_layout(&source.shape);
+                e.out.inputs.push(Port { name, shape: source.shape.clone(), layout });
+                Emitted { values, fill: 0.0 }
+            }
+            Kind::Linear { value, .. } => e.linear(number, value, loc)?,
+            Kind::Polynomial { of, polynomials, rows } => e.polynomial(number, *of, polynomials, *rows, loc)?,
+            Kind::Product(a, b) => {
+                let (a, b) = (e.emitted[*a].clone(), e.emitted[*b].clone());
+                let pairs = a.values.iter().zip(&b.values);
+                let values = pairs.map(|(&a, &b)| e.push(SlotOp::Mul {}, [a, b], loc)).collect::<Result<Vec<_>>>()?;
+                Emitted { values, fill: a.fill * b.fill }
+            }
+        };
+        e.emitted.push(emitted);
+    }
+    let mut results = Vec::new();
+    for (at, name) in &graph.results {
+        let shape = graph.sources[*at].shape.clone();
+        let layout = placements[*at].to_layout(&shape);
+        e.out.outputs.push(Port { name: name.clone(), shape, layout });
+        results.extend(e.emitted[*at].values.iter().copied());
+    }
+    e.out.func.set_results(results);
+    Ok(e.out)
+}
+
+/// A constant's name: where it belongs and what it is.
+fn hint(loc: &Loc, what: &str) -> String {
+    match &loc.onnx {
+        Some(name) => format!("{}.{what}", name.trim_matches('/').replace('/', ".")),
+        None => what.to_string(),
+    }
+}
+
+impl Emitter<'_> {
+    /// Appends a slot op; the packer's own ops are well typed.
+    fn push(&mut self, op: SlotOp, operands: impl IntoIterator<Item = Value>, loc: &Loc) -> Result<Value> {
+        let name = op.mnemonic();
+        self.out
+            .push(op, operands, loc.clone())
+            .map_err(|e| Issue::new(loc, name, format!("packing made an ill-typed op: {e}"), "report this as a bug"))
+    }
+
+    /// The polynomials, on `[-1, 1]`, of what source `of` holds.
+    fn polynomial(
+        &mut self,
+        number: usize,
+        of: usize,
+        polynomials: &[Polynomial],
+        rows: Rows,
+        loc: &Loc,
+    ) -> Result<Emitted> {
+        let Emitted { values, fill } = self.emitted[of].clone();
+        let degree = polynomials.iter().map(Polynomial::degree).max().unwrap_or(0);
+        let mut outs = Vec::with_capacity(values.len());
+        for (ct, value) in values.into_iter().enumerate() {
+            let (coeffs, vectors) = match polynomials {
+                [one] => (one.coefficients().iter().map(|&c| F64(c)).collect(), None),
+                many => {
+                    let data = self.coefficients(number, many, degree, rows, ct);
+                    let tensor = Tensor::new([degree + 1, self.slots], data);
+                    (Vec::new(), Some(self.out.consts.insert(&hint(loc, "poly"), tensor)))
+                }
+            };
+            let op = SlotOp::Polynomial { basis: Basis::Chebyshev, lo: F64(-1.0), hi: F64(1.0), coeffs, vectors };
+            outs.push(self.push(op, [value], loc)?);
+        }
+        let fill = match polynomials {
+            [one] => Polynomial::new(Interval::UNIT, one.coefficients().to_vec()).map_or(0.0, |p| p.eval(fill)),
+            _ => 0.0,
+        };
+        Ok(Emitted { values: outs, fill })
+    }
+
+    /// Coefficients `[degree + 1, n]` of a polynomial per channel; zero where no element lies.
+    fn coefficients(&self, number: usize, many: &[Polynomial], degree: usize, rows: Rows, ct: usize) -> Vec<f32> {
+        let (n, placement) = (self.slots, &self.placements[number]);
+        let mut data = vec![0.0f32; (degree + 1) * n];
+        for (e, &a) in placement.addresses.iter().enumerate() {
+            if a as usize / n != ct {
+                continue;
+            }
+            for (k, &c) in many[rows.of(e)].coefficients().iter().enumerate() {
+                for s in (a as usize % n..n).step_by(placement.period) {
+                    data[k * n + s] = c as f32;
+                }
+            }
+        }
+        data
+    }
+
+    /// A linear source: transforms and bias.
+    fn linear(&mut self, number: usize, value: &Affine, loc: &Loc) -> Result<Emitted> {
+        let to = &self.placements[number];
+        if let Some((1.0, source)) = value.as_scaled_source()
+            && self.placements[source] == *to
+        {
+            return Ok(self.emitted[source].clone());
+        }
+        let terms: Vec<Term> = value
+            .terms
+            .iter()
+            .map(|(source, map)| {
+                let from = &self.placements[*source];
+                let plan = transform::plan(map, from, to, self.cost);
+                let uniform = if from == to { map.uniform_diagonal() } else { None };
+                Term { source: *source, map: map.clone(), plan, uniform }
+            })
+            .collect();
+        let values = (0..to.ciphertexts)
+            .map(|ct| {
+                let sum = self.sum(to, &terms, ct, loc)?;
+                self.bias(value, to, &terms, ct, sum, loc)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Emitted { values, fill: 0.0 })
+    }
+
+    /// Σ map · source for ciphertext `ct` of the result.
+    fn sum(&mut self, to: &Placement, terms: &[Term], ct: usize, loc: &Loc) -> Result<Value> {
+        let mut sum: Option<Value> = None;
+        // Partial sums by operand period and modulus: they share their rotate-and-add steps.
+        let mut shares: Vec<((usize, usize), Value)> = Vec::new();
+        for term in terms {
+            let from = &self.placements[term.source];
+            if let Some(c) = term.uniform {
+                let x = self.emitted[term.source].values[ct];
+                let x = if c == 1.0 { x } else { self.push(SlotOp::MulScalar { value: F64(c) }, [x], loc)? };
+                sum = Some(self.add(sum, x, loc)?);
+                continue;
+            }
+            for block in term.plan.blocks.iter().filter(|b| b.to == ct) {
+                let x = self.emitted[term.source].values[block.from];
+                let d = term.plan.diagonals(block, &term.map, from, to);
+                let y = if term.plan.is_slotwise(from) {
+                    let value = self.out.consts.insert(&hint(loc, "mask"), Tensor::new([self.slots], d.rows));
+                    self.push(SlotOp::MulPlain { value }, [x], loc)?
+                } else {
+                    let shape = [d.rotations.len(), self.slots];
+                    let diagonals = self.out.consts.insert(&hint(loc, "diag"), Tensor::new(shape, d.rows));
+                    self.push(SlotOp::Linear { rotations: d.rotations, giants: d.giants, diagonals }, [x], loc)?
+                };
+                let key = (from.period, term.plan.modulus);
+                if key.0 == key.1 {
+                    sum = Some(self.add(sum, y, loc)?);
+                } else if let Some(k) = shares.iter().position(|(other, _)| *other == key) {
+                    shares[k].1 = self.push(SlotOp::Add {}, [shares[k].1, y], loc)?;
+                } else {
+                    shares.push((key, y));
+                }
+            }
+        }
+        for ((period, modulus), mut share) in shares {
+            let mut by = period / 2;
+            while by >= modulus {
+                let turned = self.push(SlotOp::Rotate { by: by as i64 }, [share], loc)?;
+                share = self.push(SlotOp::Add {}, [share, turned], loc)?;
+                by /= 2;
+            }
+            sum = Some(self.add(sum, share, loc)?);
+        }
+        match (sum, terms.first()) {
+            (Some(sum), _) => Ok(sum),
+            // All weights are zero: the ciphertext must still exist.
+            (None, Some(term)) => {
+                let x = self.emitted[term.source].values[0];
+                self.push(SlotOp::MulScalar { value: F64(0.0) }, [x], loc)
+            }
+            (None, None) => Err(Issue::new(
+                loc,
+                "constant",
+                "a value computed on ciphertexts does not depend on the input",
+                "fold constants before packing",
+            )),
+        }
+    }
+
+    fn add(&mut self, sum: Option<Value>, x: Value, loc: &Loc) -> Result<Value> {
+        match sum {
+            Some(sum) => self.push(SlotOp::Add {}, [sum, x], loc),
+            None => Ok(x),
+        }
+    }
+
+    /// Adds the bias, and takes out what in-place terms left in slots without an element.
+    fn bias(&mut self, a: &Affine, to: &Placement, terms: &[Term], ct: usize, sum: Value, loc: &Loc) -> Result<Value> {
+        let n = self.slots;
+        let left: f64 = terms.iter().filter_map(|t| t.uniform.map(|c| c * self.emitted[t.source].fill)).sum();
+        let mut vector = vec![-left as f32; n];
+        for (e, &address) in to.addresses.iter().enumerate() {
+            let address = address as usize;
+            if address / n == ct {
+                for s in (address % n..n).step_by(to.period) {
+                    vector[s] = a.bias[e] as f32;
+                }
+            }
+        }
+        if vector.iter().all(|&v| v == 0.0) {
+            return Ok(sum);
+        }
+        if vector.iter().all(|&v| v == vector[0]) {
+            return self.push(SlotOp::AddScalar { value: F64(f64::from(vector[0])) }, [sum], loc);
+        }
+        let value = self.out.consts.insert(&hint(loc, "bias"), Tensor::new([n], vector));
+        self.push(SlotOp::AddPlain { value }, [sum], loc)
+    }
+}

@@ -1,0 +1,68 @@
+//! What is put into slots, and from what: the packed program before its layouts are chosen.
+
+use fhec_ir::{Loc, Shape};
+
+use super::affine::Affine;
+use crate::approx::Polynomial;
+
+/// A tensor in slots.
+pub(super) struct Source {
+    pub(super) kind: Kind,
+    pub(super) shape: Shape,
+    pub(super) loc: Loc,
+    /// The source whose layout this one has: itself for inputs and linear sources.
+    pub(super) root: usize,
+    /// Whether a port of the program describes its layout.
+    pub(super) port: bool,
+}
+
+/// How a source is made.
+pub(super) enum Kind {
+    /// Input number so-and-so.
+    Input(usize),
+    /// A linear transform of earlier sources; in the layout of source `like`, if given.
+    Linear { value: Affine, like: Option<usize> },
+    /// A polynomial on `[-1, 1]` of every element, shared or one per channel.
+    Polynomial { of: usize, polynomials: Vec<Polynomial>, rows: Rows },
+    /// An element-wise product.
+    Product(usize, usize),
+}
+
+/// Which polynomial an element takes: number `element / inner mod channels`.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) inner: usize,
+    pub(super) channels: usize,
+}
+
+impl Rows {
+    pub(super) fn of(self, element: usize) -> usize {
+        element / self.inner % self.channels
+    }
+}
+
+/// Sources in order of definition, and which of them are the results, with their names.
+#[derive(Default)]
+pub(super) struct Graph {
+    pub(super) sources: Vec<Source>,
+    pub(super) results: Vec<(usize, String)>,
+}
+
+impl Graph {
+    /// Appends a source and returns its number.
+    pub(super) fn push(&mut self, kind: Kind, shape: Shape, loc: &Loc) -> usize {
+        let number = self.sources.len();
+        let root = match &kind {
+            Kind::Input(_) => number,
+            Kind::Linear { like: Some(like), .. } => self.sources[*like].root,
+            Kind::Linear { like: None, .. } => number,
+            Kind::Polynomial { of, .. } => self.sources[*of].root,
+            Kind::Product(a, _) => self.sources[*a].root,
+        };
+        self.sources.push(Source { kind, shape, loc: loc.clone(), root, port: false });
+        number
+    }
+    pub(super) fn root(&self, source: usize) -> usize {
+        self.sources[source].root
+    }
+}

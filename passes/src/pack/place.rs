@@ -1,0 +1,258 @@
+//! The choice of layouts: a beam search over the sources in order, by the cost of the transforms between them.
+//!
+//! A layout that is cheap to reach may be dear for all that follows, so several partial choices are kept. Two that agree on
+//! every source still to be read are compared at once and only the cheaper one stays.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::affine::Affine;
+use super::cost::LinearCost;
+use super::graph::{Graph, Kind};
+use super::layout::{self, Digits, Placement};
+use super::sparse::Sparse;
+use super::{hints, transform};
+
+/// Partial choices kept.
+const BEAM: usize = 8;
+
+/// Placements met so far, and costs of transforms between them.
+pub(super) struct Placer<'a> {
+    slots: usize,
+    cost: &'a LinearCost,
+    placements: Vec<Placement>,
+    /// By pattern of the map, operand's and result's placement.
+    costs: HashMap<(u64, usize, usize), f64>,
+}
+
+/// A partial choice: the placement of every root so far.
+#[derive(Clone)]
+struct State {
+    chosen: Vec<Option<usize>>,
+    cost: f64,
+}
+
+/// A term of a linear source, ready to be costed.
+struct Term {
+    source: usize,
+    map: Rc<Sparse>,
+    pattern: u64,
+    uniform: bool,
+    diagonal: bool,
+}
+
+fn terms(value: &Affine) -> Vec<Term> {
+    let term = |(source, map): &(usize, Rc<Sparse>)| Term {
+        source: *source,
+        map: map.clone(),
+        pattern: map.pattern(),
+        uniform: map.uniform_diagonal().is_some(),
+        diagonal: map.is_diagonal(),
+    };
+    value.terms.iter().map(term).collect()
+}
+
+/// The placement of every source's root; `None` when a tensor has no layout at all.
+pub(super) fn choose(graph: &Graph, slots: usize, cost: &LinearCost) -> Option<Vec<Placement>> {
+    let mut placer = Placer { slots, cost, placements: Vec::new(), costs: HashMap::new() };
+    let last_read = last_read(graph);
+    let mut beam = vec![State { chosen: vec![None; graph.sources.len()], cost: 0.0 }];
+    for (number, source) in graph.sources.iter().enumerate() {
+        let mut next: Vec<State> = Vec::new();
+        match &source.kind {
+            Kind::Polynomial { .. } | Kind::Product(..) => continue,
+            Kind::Input(_) => {
+                let len = source.shape.len();
+                let id = placer.intern(Placement::new(layout::aligned_channels(&source.shape), len, slots)?);
+                for mut state in beam {
+                    state.chosen[number] = Some(id);
+                    next.push(state);
+                }
+            }
+            Kind::Linear { value, like } => {
+                let terms = terms(value);
+                for state in &beam {
+                    let at = |s: usize| state.chosen[graph.root(s)];
+                    let candidates = match like {
+                        Some(like) => at(*like).into_iter().collect(),
+                        None => placer.candidates(value, &terms, &at, source.port),
+                    };
+                    for to in candidates {
+                        let extra = placer.sum(&terms, &at, to);
+                        let mut state = state.clone();
+                        state.chosen[source.root] = Some(to);
+                        state.cost += extra;
+                        next.push(state);
+                    }
+                }
+            }
+        }
+        next.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+        let mut kept: Vec<State> = Vec::new();
+        for state in next {
+            let same_future =
+                |other: &State| (0..=number).all(|r| last_read[r] <= number || other.chosen[r] == state.chosen[r]);
+            if kept.len() < BEAM && !kept.iter().any(same_future) {
+                kept.push(state);
+            }
+        }
+        beam = kept;
+    }
+    let best = beam.into_iter().next()?;
+    graph.sources.iter().map(|s| best.chosen[s.root].map(|id| placer.placements[id].clone())).collect()
+}
+
+/// For every root the last source that reads it.
+fn last_read(graph: &Graph) -> Vec<usize> {
+    let mut last = vec![0; graph.sources.len()];
+    for (number, source) in graph.sources.iter().enumerate() {
+        match &source.kind {
+            Kind::Input(_) => {}
+            Kind::Linear { value, like } => {
+                let read = value.terms.iter().map(|t| t.0).chain(*like);
+                read.for_each(|s| last[graph.root(s)] = number);
+            }
+            Kind::Polynomial { of, .. } => last[graph.root(*of)] = number,
+            Kind::Product(a, b) => [a, b].into_iter().for_each(|s| last[graph.root(*s)] = number),
+        }
+    }
+    last
+}
+
+/// The smallest power of two of slots that holds every source in its likeliest layout.
+pub(super) fn slots_needed(graph: &Graph) -> usize {
+    let mut natural: Vec<Option<Digits>> = vec![None; graph.sources.len()];
+    let mut most = 1;
+    for (number, source) in graph.sources.iter().enumerate() {
+        let len = source.shape.len();
+        let digits = match &source.kind {
+            Kind::Input(_) => layout::aligned_channels(&source.shape),
+            Kind::Linear { value, like: None } => natural_digits(graph, value, &natural),
+            _ => continue,
+        };
+        most = most.max(layout::extent(&digits, len).unwrap_or(len));
+        natural[number] = Some(digits);
+    }
+    most.next_power_of_two()
+}
+
+/// The first layout that suits `value`, given one for every earlier root.
+fn natural_digits(graph: &Graph, value: &Affine, known: &[Option<Digits>]) -> Digits {
+    let ends = value.trails.iter().filter_map(|t| Some((t, known[graph.root(t.source)].as_ref()?)));
+    let found = ends.flat_map(|(t, d)| hints::follow(t, d)).find(|d| layout::extent(d, value.shape.len()).is_some());
+    found.unwrap_or_else(|| layout::row_major(value.shape.len()))
+}
+
+/// Whether `together`, one map, costs no more than `first` put into slots and then `second` of it, including the level.
+pub(super) fn better_together(
+    graph: &Graph,
+    together: &Affine,
+    first: &Affine,
+    second: impl FnOnce(&Affine) -> Option<Affine>,
+    cost: &LinearCost,
+) -> bool {
+    let slots = slots_needed(graph).max(first.shape.len().next_power_of_two());
+    let mut placer = Placer { slots, cost, placements: Vec::new(), costs: HashMap::new() };
+    let mut natural: Vec<Option<Digits>> = vec![None; graph.sources.len()];
+    for (number, source) in graph.sources.iter().enumerate() {
+        natural[number] = match &source.kind {
+            Kind::Input(_) => Some(layout::aligned_channels(&source.shape)),
+            Kind::Linear { value, like: None } => Some(natural_digits(graph, value, &natural)),
+            _ => None,
+        };
+    }
+    let mut chosen: Vec<Option<usize>> = (0..graph.sources.len())
+        .map(|s| {
+            let digits = natural[graph.root(s)].clone()?;
+            Some(placer.intern(Placement::new(digits, graph.sources[s].shape.len(), slots)?))
+        })
+        .collect();
+    let at_once = placer.cheapest(together, &|s| chosen[s]);
+    let Some((before, placement)) = placer.cheapest(first, &|s| chosen[s]) else { return true };
+    let number = chosen.len();
+    chosen.push(Some(placement));
+    let Some(rest) = second(&Affine::source(number, first.shape.clone())) else { return true };
+    let after = placer.cheapest(&rest, &|s| chosen[s]);
+    match (at_once, after) {
+        (Some((at_once, _)), Some((after, _))) => at_once <= before + after + cost.level,
+        _ => true,
+    }
+}
+
+impl Placer<'_> {
+    fn intern(&mut self, p: Placement) -> usize {
+        self.placements.iter().position(|q| *q == p).unwrap_or_else(|| {
+            self.placements.push(p);
+            self.placements.len() - 1
+        })
+    }
+
+    /// Placements worth trying for a value, the likeliest first.
+    fn candidates(
+        &mut self,
+        value: &Affine,
+        terms: &[Term],
+        at: &dyn Fn(usize) -> Option<usize>,
+        port: bool,
+    ) -> Vec<usize> {
+        let len = value.shape.len();
+        let mut out: Vec<usize> = Vec::new();
+        let mut add = |p: usize, placements: &[Placement]| {
+            let states = !port || placements[p].to_layout(&value.shape).is_some();
+            if states && !out.contains(&p) {
+                out.push(p);
+            }
+        };
+        // Sources that are read in place: nothing to rotate if the value stays where they are.
+        for id in terms.iter().filter(|t| t.diagonal).filter_map(|t| at(t.source)) {
+            if self.placements[id].addresses.len() == len {
+                add(id, &self.placements);
+            }
+        }
+        let mut digits: Vec<Digits> = Vec::new();
+        for trail in &value.trails {
+            if let Some(id) = at(trail.source) {
+                digits.extend(hints::follow(trail, &self.placements[id].digits));
+            }
+        }
+        digits.push(layout::row_major(len));
+        let slots = self.slots;
+        for p in digits.into_iter().filter_map(|d| Placement::new(d, len, slots)) {
+            let whole = p.with_period(slots);
+            let id = self.intern(p);
+            add(id, &self.placements);
+            let id = self.intern(whole);
+            add(id, &self.placements);
+        }
+        out
+    }
+
+    /// The cost of a sum of terms in placement `to`.
+    fn sum(&mut self, terms: &[Term], at: &dyn Fn(usize) -> Option<usize>, to: usize) -> f64 {
+        let mut total = 0.0;
+        for t in terms {
+            let Some(from) = at(t.source) else { continue };
+            if !(t.uniform && from == to) {
+                total += self.transform(t, from, to);
+            }
+        }
+        // A value in several ciphertexts makes everything after it dearer, too.
+        total + (self.placements[to].ciphertexts - 1) as f64 * self.cost.level
+    }
+
+    fn transform(&mut self, t: &Term, from: usize, to: usize) -> f64 {
+        let key = (t.pattern, from, to);
+        if let Some(&cost) = self.costs.get(&key) {
+            return cost;
+        }
+        let cost = transform::plan(&t.map, &self.placements[from], &self.placements[to], self.cost).cost;
+        self.costs.insert(key, cost);
+        cost
+    }
+
+    fn cheapest(&mut self, value: &Affine, at: &dyn Fn(usize) -> Option<usize>) -> Option<(f64, usize)> {
+        let terms = terms(value);
+        let candidates = self.candidates(value, &terms, at, false);
+        candidates.into_iter().map(|to| (self.sum(&terms, at, to), to)).min_by(|a, b| a.0.total_cmp(&b.0))
+    }
+}
