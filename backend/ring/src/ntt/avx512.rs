@@ -344,57 +344,105 @@ impl<'t> Forward<'t> {
         }
     }
 
-    /// The last six layers of the `count` tails from number `b` on.
+    /// The last six layers of the `count` tails from number `b` on, canonical at the end. The layers within vectors
+    /// of one tail alternate with the layers across vectors of the next: either alone is a chain of dependent products
+    /// too long for the processor to look beyond.
     ///
     /// # Safety
-    /// `a` is writable for 64 values per tail, and `b + count` is at most N/64.
+    /// `a` is writable for 64 values per tail, `count > 0`, and `b + count` is at most N/64.
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
     unsafe fn tails<const G: u8>(&self, a: *mut u64, b: usize, count: usize) {
-        for i in 0..count {
-            // SAFETY: tail i is within the contract's range.
-            unsafe { self.tail::<G>(a.add(i * TAIL), b + i) };
+        // SAFETY: tail i is within the contract's range, its words at the same place of the stream.
+        unsafe {
+            let words = self.direction.tails.as_ptr().add(b * TAIL_WORDS);
+            let mut v = load_rows(a);
+            self.across::<G, 0>(&mut v, words);
+            self.across::<G, 1>(&mut v, words);
+            self.across::<G, 2>(&mut v, words);
+            for i in 0..count {
+                let (tail, twiddles) = (a.add(i * TAIL), words.add(i * TAIL_WORDS));
+                if i + 1 == count {
+                    self.within::<G, 0>(&v, twiddles, tail);
+                    self.within::<G, 1>(&v, twiddles, tail);
+                    self.within::<G, 2>(&v, twiddles, tail);
+                    self.within::<G, 3>(&v, twiddles, tail);
+                    return;
+                }
+                let following = twiddles.add(TAIL_WORDS);
+                let mut next = load_rows(tail.add(TAIL));
+                self.within::<G, 0>(&v, twiddles, tail);
+                self.across::<G, 0>(&mut next, following);
+                self.within::<G, 1>(&v, twiddles, tail);
+                self.across::<G, 1>(&mut next, following);
+                self.within::<G, 2>(&v, twiddles, tail);
+                self.across::<G, 2>(&mut next, following);
+                self.within::<G, 3>(&v, twiddles, tail);
+                v = next;
+            }
         }
     }
 
-    /// The last six layers of tail `b`, canonical at the end.
+    /// Layer `R` of the three across the eight rows of a tail.
     ///
     /// # Safety
-    /// `a` is writable for 64 values and `b` is below N/64.
+    /// `words` are the twiddles of the tail, `R < 3`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-    unsafe fn tail<const G: u8>(&self, a: *mut u64, b: usize) {
-        // SAFETY: the rows are the 64 values, the twiddles those of the stream of tail `b`.
-        unsafe {
-            let words = self.direction.tails.as_ptr().add(b * TAIL_WORDS);
-            let factor = |i: usize| Factor { w: splat(*words.add(2 * i)), wq: splat(*words.add(2 * i + 1)) };
-            let mut v = [self.q; 8];
-            for (t, v) in v.iter_mut().enumerate() {
-                *v = load(a.add(t * LANES));
-            }
-            for r in 0..3 {
-                let half = 4 >> r;
-                for b in 0..1 << r {
-                    let f = factor((1 << r) - 1 + b);
-                    for t in 2 * b * half..(2 * b + 1) * half {
-                        (v[t], v[t + half]) = self.butterfly::<G>(v[t], v[t + half], f);
-                    }
-                }
-            }
-            for pair in 0..4 {
-                let [w1, w2, w4] = row_twiddles(words.add(16 + pair * ROW_PAIR_WORDS));
-                let (u, x) = pick(v[2 * pair], v[2 * pair + 1], self.lanes.split);
-                let (u, x) = self.butterfly_single::<G>(u, x, w4);
-                let (u, x) = pick(u, x, self.lanes.quarter);
-                let (u, x) = self.butterfly_single::<G>(u, x, w2);
-                let (u, x) = halves(u, x);
-                let (u, x) = self.butterfly_single::<G>(u, x, w1);
-                let (u, x) = (self.canonical::<G>(u), self.canonical::<G>(x));
-                let (first, second) = pick(u, x, self.lanes.join);
-                store(a.add(2 * pair * LANES), first);
-                store(a.add((2 * pair + 1) * LANES), second);
+    unsafe fn across<const G: u8, const R: usize>(&self, v: &mut [V; 8], words: *const u64) {
+        let half = 4 >> R;
+        for b in 0..1 << R {
+            // SAFETY: the factors of layer R follow the 2^R - 1 of those before, seven in all.
+            let f = unsafe { tail_factor(words, (1 << R) - 1 + b) };
+            for t in 2 * b * half..(2 * b + 1) * half {
+                (v[t], v[t + half]) = self.butterfly::<G>(v[t], v[t + half], f);
             }
         }
     }
+
+    /// The three layers within vectors of rows `2 PAIR` and `2 PAIR + 1`, which go back to memory canonical.
+    ///
+    /// # Safety
+    /// `words` are the twiddles of the tail, `a` is writable for its 64 values, `PAIR < 4`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    unsafe fn within<const G: u8, const PAIR: usize>(&self, v: &[V; 8], words: *const u64, a: *mut u64) {
+        // SAFETY: in bounds by the contract.
+        let [w1, w2, w4] = unsafe { row_twiddles(words.add(16 + PAIR * ROW_PAIR_WORDS)) };
+        let (u, x) = pick(v[2 * PAIR], v[2 * PAIR + 1], self.lanes.split);
+        let (u, x) = self.butterfly_single::<G>(u, x, w4);
+        let (u, x) = pick(u, x, self.lanes.quarter);
+        let (u, x) = self.butterfly_single::<G>(u, x, w2);
+        let (u, x) = halves(u, x);
+        let (u, x) = self.butterfly_single::<G>(u, x, w1);
+        let (first, second) = pick(self.canonical::<G>(u), self.canonical::<G>(x), self.lanes.join);
+        // SAFETY: in bounds by the contract.
+        unsafe {
+            store(a.add(2 * PAIR * LANES), first);
+            store(a.add((2 * PAIR + 1) * LANES), second);
+        }
+    }
+}
+
+/// The eight rows of a tail.
+///
+/// # Safety
+/// `a` must be readable for 64 words.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+unsafe fn load_rows(a: *const u64) -> [V; 8] {
+    // SAFETY: eight rows of eight words.
+    [0, 1, 2, 3, 4, 5, 6, 7].map(|t| unsafe { load(a.add(t * LANES)) })
+}
+
+/// Factor `i` of the seven at the start of a tail's twiddles.
+///
+/// # Safety
+/// `words` are the twiddles of a tail, `i < 7`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+unsafe fn tail_factor(words: *const u64, i: usize) -> Factor {
+    // SAFETY: in bounds by the contract.
+    unsafe { Factor { w: splat(*words.add(2 * i)), wq: splat(*words.add(2 * i + 1)) } }
 }
 
 /// Constants of the inverse transform.
@@ -528,53 +576,93 @@ impl<'t> Inverse<'t> {
         }
     }
 
-    /// The first six layers backwards of the `count` tails from number `b` on.
+    /// The first six layers backwards of the `count` tails from number `b` on; results in `[0, 2q)`. Alternating like
+    /// [`Forward::tails`].
     ///
     /// # Safety
     /// As [`Forward::tails`].
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
     unsafe fn tails(&self, a: *mut u64, b: usize, count: usize) {
-        for i in 0..count {
-            // SAFETY: tail i is within the contract's range.
-            unsafe { self.tail(a.add(i * TAIL), b + i) };
+        // SAFETY: tail i is within the contract's range, its words at the same place of the stream.
+        unsafe {
+            let words = self.direction.tails.as_ptr().add(b * TAIL_WORDS);
+            let mut v = [self.q; 8];
+            self.within::<0>(&mut v, words, a);
+            self.within::<1>(&mut v, words, a);
+            self.within::<2>(&mut v, words, a);
+            self.within::<3>(&mut v, words, a);
+            for i in 0..count {
+                let (tail, twiddles) = (a.add(i * TAIL), words.add(i * TAIL_WORDS));
+                if i + 1 == count {
+                    self.across::<2>(&mut v, twiddles);
+                    self.across::<1>(&mut v, twiddles);
+                    self.across::<0>(&mut v, twiddles);
+                    store_rows(tail, &v);
+                    return;
+                }
+                let (following, following_words) = (tail.add(TAIL), twiddles.add(TAIL_WORDS));
+                let mut next = [self.q; 8];
+                self.within::<0>(&mut next, following_words, following);
+                self.across::<2>(&mut v, twiddles);
+                self.within::<1>(&mut next, following_words, following);
+                self.across::<1>(&mut v, twiddles);
+                self.within::<2>(&mut next, following_words, following);
+                self.across::<0>(&mut v, twiddles);
+                self.within::<3>(&mut next, following_words, following);
+                store_rows(tail, &v);
+                v = next;
+            }
         }
     }
 
-    /// The first six layers backwards of tail `b`; results in `[0, 2q)`.
+    /// As [`Forward::within`], backwards: from memory into two rows.
     ///
     /// # Safety
-    /// As [`Forward::tail`].
+    /// As [`Forward::within`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-    unsafe fn tail(&self, a: *mut u64, b: usize) {
-        // SAFETY: as in `Forward::tail`.
-        unsafe {
-            let words = self.direction.tails.as_ptr().add(b * TAIL_WORDS);
-            let factor = |i: usize| Factor { w: splat(*words.add(2 * i)), wq: splat(*words.add(2 * i + 1)) };
-            let mut v = [self.q; 8];
-            for pair in 0..4 {
-                let [w1, w2, w4] = row_twiddles(words.add(16 + pair * ROW_PAIR_WORDS));
-                let (first, second) = (load(a.add(2 * pair * LANES)), load(a.add((2 * pair + 1) * LANES)));
-                let (u, x) = pick(first, second, self.unjoin);
-                let (u, x) = self.butterfly_single(u, x, w1);
-                let (u, x) = halves(u, x);
-                let (u, x) = self.butterfly_single(u, x, w2);
-                let (u, x) = pick(u, x, self.unquarter);
-                let (u, x) = self.butterfly_single(u, x, w4);
-                (v[2 * pair], v[2 * pair + 1]) = pick(u, x, self.unsplit);
-            }
-            for r in (0..3).rev() {
-                let half = 4 >> r;
-                for b in 0..1 << r {
-                    let f = factor((1 << r) - 1 + b);
-                    for t in 2 * b * half..(2 * b + 1) * half {
-                        (v[t], v[t + half]) = self.butterfly(v[t], v[t + half], f);
-                    }
-                }
-            }
-            for (t, v) in v.iter().enumerate() {
-                store(a.add(t * LANES), *v);
+    unsafe fn within<const PAIR: usize>(&self, v: &mut [V; 8], words: *const u64, a: *const u64) {
+        // SAFETY: in bounds by the contract.
+        let ([w1, w2, w4], first, second) = unsafe {
+            let twiddles = row_twiddles(words.add(16 + PAIR * ROW_PAIR_WORDS));
+            (twiddles, load(a.add(2 * PAIR * LANES)), load(a.add((2 * PAIR + 1) * LANES)))
+        };
+        let (u, x) = pick(first, second, self.unjoin);
+        let (u, x) = self.butterfly_single(u, x, w1);
+        let (u, x) = halves(u, x);
+        let (u, x) = self.butterfly_single(u, x, w2);
+        let (u, x) = pick(u, x, self.unquarter);
+        let (u, x) = self.butterfly_single(u, x, w4);
+        (v[2 * PAIR], v[2 * PAIR + 1]) = pick(u, x, self.unsplit);
+    }
+
+    /// As [`Forward::across`], backwards.
+    ///
+    /// # Safety
+    /// As [`Forward::across`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    unsafe fn across<const R: usize>(&self, v: &mut [V; 8], words: *const u64) {
+        let half = 4 >> R;
+        for b in 0..1 << R {
+            // SAFETY: as in `Forward::across`.
+            let f = unsafe { tail_factor(words, (1 << R) - 1 + b) };
+            for t in 2 * b * half..(2 * b + 1) * half {
+                (v[t], v[t + half]) = self.butterfly(v[t], v[t + half], f);
             }
         }
+    }
+}
+
+/// The eight rows of a tail, to memory.
+///
+/// # Safety
+/// `a` must be writable for 64 words.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+unsafe fn store_rows(a: *mut u64, v: &[V; 8]) {
+    for (t, v) in v.iter().enumerate() {
+        // SAFETY: eight rows of eight words.
+        unsafe { store(a.add(t * LANES), *v) };
     }
 }
