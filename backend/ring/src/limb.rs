@@ -164,13 +164,10 @@ impl<'r> Limb<'r> {
         dispatch!(self, inner_product(d, x0, x1, source, accumulate, out0, out1));
     }
 
-    /// Residues of small signed integers, such as plaintext coefficients.
+    /// Residues of signed integers, such as plaintext coefficients.
     pub fn reduce_signed(&self, values: &[i64], out: &mut [u64]) {
         assert_eq!(values.len(), out.len());
-        let m = self.modulus();
-        for (o, &v) in out.iter_mut().zip(values) {
-            *o = m.reduce_i64(v);
-        }
+        dispatch!(self, reduce_signed(values, out));
     }
 
     /// Uniform residues from a stream of random words: each word gives its low `bits(q)` bits, words at or above

@@ -178,6 +178,25 @@ pub(crate) unsafe fn sub_mul_assign(m: &Modulus, a: &mut [u64], b: &[u64], w: u6
 }
 
 /// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn reduce_signed(m: &Modulus, values: &[i64], out: &mut [u64]) {
+    let (q, len, o) = (splat(m.value()), values.len(), out.as_mut_ptr());
+    let one = Factor::splat(factor_words(m, 1));
+    let above = Factor::splat(factor_words(m, m.to_mont52(1)));
+    vectors!(len, p, {
+        let v = load(values.as_ptr().add(p).cast());
+        let magnitude = _mm512_abs_epi64(v);
+        let low = lift_negative(mul_lazy(magnitude, one, q), q);
+        let high = lift_negative(mul_lazy(_mm512_srli_epi64::<52>(magnitude), above, q), q);
+        let r = reduce_once(crate::avx512::add(low, high), q);
+        let negated = reduce_once(crate::avx512::sub(q, r), q);
+        store(o.add(p), _mm512_mask_mov_epi64(r, _mm512_movepi64_mask(v), negated))
+    });
+    portable::reduce_signed(m, &values[split(len)..], &mut out[split(len)..]);
+}
+
+/// # Safety
 /// See the module; `x0` and `x1` have as many slices as `d`, at most 4096. `source`, if any, permutes `0..len`,
 /// `len` a multiple of eight or below eight, and maps every aligned block of eight onto an aligned block of eight.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]

@@ -124,3 +124,10 @@ pub(crate) fn inner_product(
         (*o0, *o1) = (m.reduce_u128(acc0), m.reduce_u128(acc1));
     }
 }
+
+#[inline]
+pub(crate) fn reduce_signed(m: &Modulus, values: &[i64], out: &mut [u64]) {
+    for (o, &v) in out.iter_mut().zip(values) {
+        *o = m.reduce_i64(v);
+    }
+}

@@ -30,6 +30,15 @@ proptest! {
                 prop_assert_eq!(&in_place(&|l, x| l.add_scalar_assign(x, w)), &by(&|x, _| m.add(x, w)));
                 prop_assert_eq!(&in_place(&|l, x| l.mul_scalar_add(x, &b, w)), &by(&|x, y| m.add(x, m.mul(y, w))));
                 prop_assert_eq!(&in_place(&|l, x| l.sub_mul_assign(x, &b, w)), &by(&|x, y| m.mul(m.sub(x, y), w)));
+                let signed: Vec<i64> = (0..len).map(|k| match k {
+                    0 => i64::MIN,
+                    1 => i64::MAX,
+                    2 => -(m.value() as i64),
+                    _ => words.word() as i64 >> (words.word() % 64),
+                }).collect();
+                limb.reduce_signed(&signed, &mut out);
+                let residues = signed.iter().map(|&v| i128::from(v).rem_euclid(i128::from(m.value())) as u64);
+                prop_assert_eq!(&out, &residues.collect::<Vec<_>>());
                 let mut acc = c.clone();
                 limb.mul_add(&mut acc, &a, &b);
                 let expected: Vec<u64> = c.iter().zip(by(&|x, y| m.mul(x, y))).map(|(&x, y)| m.add(x, y)).collect();
