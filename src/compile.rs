@@ -8,6 +8,7 @@ use fhec_frontend::ImportOptions;
 use fhec_ir::nn::{NnOp, eval};
 use fhec_ir::{Module, Nn, Tensor};
 use fhec_passes::approximate::{ApproximateActivations, ApproximateOptions, Replacement};
+use fhec_passes::fold::Fold;
 use fhec_passes::pipeline::{self, PlanOptions};
 use fhec_runtime::{Plan, Provenance};
 use serde::Serialize;
@@ -57,9 +58,14 @@ pub struct Compiled {
     pub notes: Vec<String>,
     /// What the user should change.
     pub warnings: Vec<String>,
+    /// The rewrites from the model's nodes to the folded ones.
+    pub explanation: String,
     /// Seconds per stage, in order.
     pub seconds: Vec<(String, f64)>,
 }
+
+/// A network with polynomials, what became of each activation, and the samples they were fitted on.
+pub type Approximated = (Module<Nn>, Vec<Replacement>, Vec<Vec<Tensor>>);
 
 /// The report that travels in the plan.
 #[derive(Serialize)]
@@ -147,9 +153,10 @@ impl Compiler {
             clock = Instant::now();
         };
         observe("import", Snapshot::Nn(&model.module));
-        let folded = model.module.clone();
-        let (samples, options) = self.samples(&folded, &mut warnings);
-        let (polynomial, activations) = ApproximateActivations::calibrated(&folded, &samples, options)?;
+        let (folded, explanation) = Fold::default().explain(&model.module)?;
+        observe("fold", Snapshot::Nn(&folded));
+        lap("fold");
+        let (polynomial, activations, samples) = self.approximate(&folded, &mut warnings)?;
         observe("approximate-activations", Snapshot::Nn(&polynomial));
         lap("approximate-activations");
         let mut plan_options = self.options.plan.clone();
@@ -169,7 +176,19 @@ impl Compiler {
         let notes = planned.notes.clone();
         let plan = Plan::new(planned.module, provenance)?;
         lap("verify");
-        Ok(Compiled { plan, polynomial, activations, notes, warnings, seconds })
+        let explanation = explanation.to_string();
+        Ok(Compiled { plan, polynomial, activations, notes, warnings, explanation, seconds })
+    }
+
+    /// The network with polynomials in place of its activations, what became of each, and the samples they were fitted on:
+    /// the calibration data, or synthetic inputs and a warning.
+    ///
+    /// # Errors
+    /// When the network does not run on the samples, or an activation cannot be approximated.
+    pub fn approximate(&self, module: &Module<Nn>, warnings: &mut Vec<String>) -> Result<Approximated, Error> {
+        let (samples, options) = self.samples(module, warnings);
+        let (polynomial, activations) = ApproximateActivations::calibrated(module, &samples, options)?;
+        Ok((polynomial, activations, samples))
     }
 
     /// The calibration data, or stand-ins for it.

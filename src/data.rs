@@ -1,7 +1,7 @@
 //! Tensors in NumPy files: `.npy` for models with one input, `.npz` with one array per input otherwise.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, BufWriter, Cursor, Read, Seek, Write};
 use std::path::Path;
 
 use fhec_ir::{Port, Shape, Tensor};
@@ -36,7 +36,19 @@ const NOT_NUMPY: &str = "write the file with numpy.save or numpy.savez";
 /// # Errors
 /// When the file cannot be read, or an array does not fit its input.
 pub fn read_samples(path: &Path, ports: &[Port]) -> Result<Vec<Vec<Tensor>>, DataError> {
-    let arrays = read_arrays(path)?;
+    samples(path, read_arrays(path, open(path)?)?, ports)
+}
+
+/// [`read_samples`] from the bytes of a file; `name` stands for them in errors.
+///
+/// # Errors
+/// As [`read_samples`].
+pub fn samples_from_bytes(name: &str, bytes: &[u8], ports: &[Port]) -> Result<Vec<Vec<Tensor>>, DataError> {
+    let path = Path::new(name);
+    samples(path, read_arrays(path, Cursor::new(bytes))?, ports)
+}
+
+fn samples(path: &Path, arrays: Arrays, ports: &[Port]) -> Result<Vec<Vec<Tensor>>, DataError> {
     let mut columns = Vec::with_capacity(ports.len());
     for port in ports {
         let named = arrays.iter().find(|(name, _)| name.as_deref() == Some(&port.name));
@@ -103,13 +115,20 @@ struct Array {
     data: Vec<f32>,
 }
 
-fn read_arrays(path: &Path) -> Result<Vec<(Option<String>, Array)>, DataError> {
-    let cannot = |e: std::io::Error| DataError::new(path, e, "check the path and that the file may be read");
-    let mut start = [0; 4];
-    let read = File::open(path).and_then(|mut f| f.read(&mut start)).map_err(cannot)?;
+type Arrays = Vec<(Option<String>, Array)>;
+
+fn open(path: &Path) -> Result<BufReader<File>, DataError> {
+    let file = File::open(path);
+    file.map(BufReader::new).map_err(|e| DataError::new(path, e, "check the path and that the file may be read"))
+}
+
+fn read_arrays(path: &Path, mut file: impl Read + Seek) -> Result<Arrays, DataError> {
     let broken = |e: std::io::Error| DataError::new(path, format!("the file is damaged: {e}"), NOT_NUMPY);
+    let mut start = [0; 4];
+    let read = file.read(&mut start).map_err(broken)?;
+    file.rewind().map_err(broken)?;
     if start[..read] == *b"PK\x03\x04" {
-        let mut archive = npyz::npz::NpzArchive::open(path).map_err(broken)?;
+        let mut archive = npyz::npz::NpzArchive::new(file).map_err(broken)?;
         let names: Vec<String> = archive.array_names().map(str::to_string).collect();
         let mut out = Vec::with_capacity(names.len());
         for name in names {
@@ -120,8 +139,7 @@ fn read_arrays(path: &Path) -> Result<Vec<(Option<String>, Array)>, DataError> {
         }
         Ok(out)
     } else if start[..read] == *b"\x93NUM" {
-        let npy = NpyFile::new(BufReader::new(File::open(path).map_err(cannot)?)).map_err(broken)?;
-        Ok(vec![(None, read_array(path, npy)?)])
+        Ok(vec![(None, read_array(path, NpyFile::new(file).map_err(broken)?)?)])
     } else {
         Err(DataError::new(path, "neither an .npy nor an .npz file", NOT_NUMPY))
     }
@@ -172,6 +190,43 @@ fn elements<R: Read, T: npyz::Deserialize>(
         out.push(convert(element.map_err(|e| broken(&e))?));
     }
     Ok(out)
+}
+
+/// Class numbers, one per image.
+///
+/// # Errors
+/// When the file cannot be read or holds something else.
+pub fn read_labels(path: &Path) -> Result<Vec<usize>, DataError> {
+    labels(path, read_arrays(path, open(path)?)?)
+}
+
+/// [`read_labels`] from the bytes of a file; `name` stands for them in errors.
+///
+/// # Errors
+/// As [`read_labels`].
+pub fn labels_from_bytes(name: &str, bytes: &[u8]) -> Result<Vec<usize>, DataError> {
+    let path = Path::new(name);
+    labels(path, read_arrays(path, Cursor::new(bytes))?)
+}
+
+fn labels(path: &Path, arrays: Arrays) -> Result<Vec<usize>, DataError> {
+    let [(_, array)] = &arrays[..] else {
+        return Err(DataError::new(path, format!("{} arrays, one is needed", arrays.len()), "save the labels as .npy"));
+    };
+    let label = |&x: &f32| if x >= 0.0 && x.fract() == 0.0 && x < 1e9 { Some(x as usize) } else { None };
+    let labels: Option<Vec<usize>> = array.data.iter().map(label).collect();
+    labels.ok_or_else(|| DataError::new(path, "not all elements are class numbers", "save integers from 0"))
+}
+
+/// Index of the largest element: the class a classifier names.
+pub fn argmax(data: &[f32]) -> usize {
+    data.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i)
+}
+
+/// For how many images the largest element of the first output is the label's. Images without a label do not count.
+pub fn count_right(outputs: &[Vec<Tensor>], labels: &[usize]) -> usize {
+    let class = |tensors: &Vec<Tensor>| tensors.first().map(|t| argmax(t.data()));
+    outputs.iter().zip(labels).filter(|(tensors, label)| class(tensors) == Some(**label)).count()
 }
 
 /// Writes the outputs of many images: an `.npy` file for a model with one output, else an `.npz` file with one array per

@@ -35,6 +35,10 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Approximate(#[from] fhec_passes::approximate::ApproximateError),
+    /// A program in text form.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Text(#[from] fhec_ir::text::ParseError),
     /// A ciphertext file that does not go with the plan.
     #[error("{file}: {reason}")]
     Ciphertexts {

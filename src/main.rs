@@ -1,2 +1,7 @@
-//! The fhec command.
-fn main() {}
+//! The `fhec` command.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,183 @@
+//! `fhec compile`
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use fhec::{CompileOptions, Compiled, Compiler, Error, Model, Snapshot, data};
+use serde::Serialize;
+
+use super::{inspect, output, progress};
+
+/// Compile an ONNX model to a plan
+#[derive(Args)]
+pub struct Compile {
+    /// The model
+    model: PathBuf,
+    /// Where the plan goes
+    #[arg(short, long, value_name = "PLAN")]
+    output: PathBuf,
+    /// Inputs from the training set (.npy or .npz) on which the activations' ranges are measured
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
+    /// Write the program after every pass into this directory
+    #[arg(long, value_name = "DIR")]
+    dump_passes: Option<PathBuf>,
+    /// Print the chain of rewrites from the model's nodes to the compiled ones
+    #[arg(long)]
+    explain: bool,
+    /// Bits of security; only 128 is supported
+    #[arg(long, default_value_t = 128, value_parser = security)]
+    security: u32,
+    /// Degree of the polynomials that replace activations
+    #[arg(long)]
+    degree: Option<usize>,
+    /// Length of a polynomial's interval over the largest input seen in calibration
+    #[arg(long)]
+    margin: Option<f64>,
+    /// Bits of precision of the results
+    #[arg(long, value_name = "BITS")]
+    precision: Option<u32>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn security(text: &str) -> Result<u32, String> {
+    match text {
+        "128" => Ok(128),
+        _ => Err("only 128-bit security is supported".into()),
+    }
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    plan: String,
+    plan_bytes: u64,
+    plan_digest: String,
+    seconds: f64,
+    stages: Vec<(&'a str, f64)>,
+    activations: serde_json::Value,
+    notes: &'a [String],
+    warnings: &'a [String],
+    summary: inspect::Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<&'a str>,
+}
+
+/// Writes every snapshot that differs from the one before as a numbered file.
+struct Dump {
+    directory: Option<PathBuf>,
+    count: usize,
+    last: String,
+    failure: Option<Error>,
+}
+
+impl Dump {
+    fn write(&mut self, pass: &str, snapshot: Snapshot<'_>) {
+        let Some(directory) = self.directory.as_ref().filter(|_| self.failure.is_none()) else { return };
+        let text = snapshot.text();
+        if text == self.last {
+            return;
+        }
+        let level = match snapshot {
+            Snapshot::Nn(_) => "nn",
+            Snapshot::Slot(_) => "slot",
+            Snapshot::Ckks(_) => "ckks",
+        };
+        let path = directory.join(format!("{:02}-{pass}.{level}.fhir", self.count));
+        let written = std::fs::create_dir_all(directory).and_then(|()| std::fs::write(&path, &text));
+        if let Err(source) = written {
+            self.failure = Some(Error::File { file: path.display().to_string(), source });
+        }
+        self.count += 1;
+        self.last = text;
+    }
+}
+
+pub fn run(c: &Compile) -> Result<(), Error> {
+    let started = Instant::now();
+    let spinner = progress::spinner("compile");
+    spinner.set_message("reading the model");
+    let model = Model::load(&c.model)?;
+    let mut options = CompileOptions::default();
+    if let Some(degree) = c.degree {
+        options.approximate.degree = degree;
+    }
+    if let Some(margin) = c.margin {
+        options.approximate.margin = margin;
+    }
+    if let Some(bits) = c.precision {
+        options.plan.params.precision_bits = bits;
+    }
+    let mut compiler = Compiler::with_options(options);
+    if let Some(path) = &c.calibration {
+        spinner.set_message("reading calibration data");
+        compiler = compiler.calibration(data::read_samples(path, &model.module.inputs)?);
+    }
+    let mut dump = Dump { directory: c.dump_passes.clone(), count: 0, last: String::new(), failure: None };
+    let compiled = compiler.compile_observed(&model, &mut |pass, snapshot| {
+        spinner.set_message(format!("{pass} done"));
+        dump.write(pass, snapshot);
+    })?;
+    if let Some(failure) = dump.failure {
+        return Err(failure);
+    }
+    let digest = compiled.plan.save(&c.output)?;
+    spinner.finish_and_clear();
+    report(c, &compiled, &digest, started.elapsed().as_secs_f64())
+}
+
+fn report(c: &Compile, compiled: &Compiled, digest: &[u8], seconds: f64) -> Result<(), Error> {
+    compiled.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+    let summary = inspect::Summary::of(&compiled.plan)?;
+    let explanation = c.explain.then_some(compiled.explanation.as_str());
+    if c.json {
+        return output::json(&Report {
+            plan: c.output.display().to_string(),
+            plan_bytes: output::file_bytes(&c.output)?,
+            plan_digest: digest.iter().map(|b| format!("{b:02x}")).collect(),
+            seconds,
+            stages: compiled.seconds.iter().map(|(s, t)| (s.as_str(), *t)).collect(),
+            activations: serde_json::json!(compiled.activations),
+            notes: &compiled.notes,
+            warnings: &compiled.warnings,
+            summary,
+            explanation,
+        });
+    }
+    if let Some(explanation) = explanation {
+        println!("{explanation}");
+    }
+    if !compiled.activations.is_empty() {
+        let rows: Vec<Vec<String>> = compiled
+            .activations
+            .iter()
+            .map(|a| {
+                let range = |(lo, hi): (f64, f64)| format!("[{lo:.2}, {hi:.2}]");
+                let errors = [format!("{:.1e}", a.rms_error), format!("{:.1e}", a.max_error)];
+                let [rms, max] = errors;
+                vec![
+                    a.node.clone(),
+                    a.function.clone(),
+                    a.degree.to_string(),
+                    range(a.seen),
+                    range(a.interval),
+                    rms,
+                    max,
+                ]
+            })
+            .collect();
+        output::table(&["activation", "function", "degree", "seen", "interval", "rms error", "max error"], &rows);
+        println!();
+    }
+    compiled.notes.iter().for_each(|note| println!("note: {note}"));
+    summary.print();
+    println!(
+        "\n{} ({}), compiled in {}",
+        c.output.display(),
+        output::bytes(output::file_bytes(&c.output)?),
+        output::seconds(seconds)
+    );
+    Ok(())
+}

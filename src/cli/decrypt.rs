@@ -1,0 +1,52 @@
+//! `fhec decrypt`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use fhec::runtime::Plan;
+use fhec::{Client, Encrypted, Error, data};
+
+use super::output;
+
+/// Decrypt results
+#[derive(Args)]
+pub struct Decrypt {
+    /// The plan
+    plan: PathBuf,
+    /// The secret key
+    #[arg(long, value_name = "FILE")]
+    secret: PathBuf,
+    /// The encrypted results
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Where the results go: .npy, or .npz for several outputs
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Decrypt even what was encrypted under another key, which gives noise
+    #[arg(long)]
+    any_key: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(c: &Decrypt) -> Result<(), Error> {
+    let plan = Plan::load(&c.plan)?;
+    output::security_warning(&plan);
+    let client = Client::load(&plan, &c.secret)?;
+    let results = Encrypted::load(&plan, client.context(), &c.input)?;
+    if !client.owns(&results) && !c.any_key {
+        return Err(Error::Ciphertexts {
+            file: c.input.display().to_string(),
+            reason: format!("made under another secret key than {}", c.secret.display()),
+            repair: "give the secret key the input was encrypted with; `--any-key` decrypts anyway, to noise".into(),
+        });
+    }
+    let images = client.decrypt(&results)?;
+    data::write_samples(&c.output, plan.outputs(), &images)?;
+    if c.json {
+        return output::json(&serde_json::json!({ "images": images.len(), "output": c.output }));
+    }
+    println!("{}: results of {} images", c.output.display(), images.len());
+    Ok(())
+}

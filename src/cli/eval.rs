@@ -1,0 +1,84 @@
+//! `fhec eval`
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use fhec::runtime::Plan;
+use fhec::{Encrypted, Error, RunReport, Server};
+
+use super::{Resources, output, progress};
+
+/// Run a plan on encrypted inputs; needs no secret key
+#[derive(Args)]
+pub struct Eval {
+    /// The plan
+    plan: PathBuf,
+    /// The client's evaluation keys
+    #[arg(long, value_name = "FILE")]
+    evaluation: PathBuf,
+    /// The client's ciphertexts
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Where the encrypted results go
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    resources: Resources,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(c: &Eval) -> Result<(), Error> {
+    let plan = Plan::load(&c.plan)?;
+    output::security_warning(&plan);
+    let mut server = Server::open(&plan, &c.evaluation, c.resources.options())?;
+    let inputs = Encrypted::load(&plan, server.context(), &c.input)?;
+    let bar = progress::bar("eval", (plan.counts().ops.values().sum::<u64>()).max(1));
+    let started = Instant::now();
+    let (results, reports) = server.eval(&inputs, &mut |at| progress::show(&bar, &at))?;
+    bar.finish_and_clear();
+    let seconds = started.elapsed().as_secs_f64();
+    results.save(&plan, server.context(), &c.output)?;
+    let peak = output::peak_memory();
+    let per_image = mean_seconds(&reports);
+    if c.json {
+        return output::json(&serde_json::json!({
+            "images": reports.len(), "threads": server.threads(), "seconds": seconds,
+            "seconds_per_image": per_image, "trace": "equal to the plan",
+            "ops": reports.first().map(|r| r.ops), "rotations": reports.first().map(|r| r.rotations),
+            "key_switches": reports.first().map(|r| r.key_switches),
+            "seconds_by_op": reports.last().map(|r| &r.seconds_by_op),
+            "peak_memory_bytes": peak, "predicted_memory_bytes": server.prediction().total(),
+            "ciphertext_bytes": output::file_bytes(&c.output)?, "security_bits": plan.security().bits,
+        }));
+    }
+    println!(
+        "{}: {} images, {} each on {} threads; executed ops equal the plan",
+        c.output.display(),
+        reports.len(),
+        output::seconds(per_image),
+        server.threads()
+    );
+    println!("memory: {}", memory_line(server.prediction().total(), peak));
+    Ok(())
+}
+
+/// Seconds per image over a batch.
+pub fn mean_seconds(reports: &[RunReport]) -> f64 {
+    reports.iter().map(|r| r.seconds).sum::<f64>() / reports.len().max(1) as f64
+}
+
+/// Predicted and measured memory.
+pub fn memory_line(predicted: u64, peak: Option<u64>) -> String {
+    match peak {
+        Some(peak) => format!(
+            "{} at most, {} predicted ({:+.0} %)",
+            output::bytes(peak),
+            output::bytes(predicted),
+            (peak as f64 / predicted.max(1) as f64 - 1.0) * 100.0
+        ),
+        None => format!("{} predicted", output::bytes(predicted)),
+    }
+}

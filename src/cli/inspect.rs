@@ -1,0 +1,199 @@
+//! `fhec inspect`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use fhec::runtime::{OpCounts, Plan, Provenance, Security, predict_time};
+use fhec::{Error, MemoryPrediction, ir};
+use serde::Serialize;
+
+use super::output;
+
+/// Show parameters, security, levels, operations, keys, predicted time and memory of a plan
+#[derive(Args)]
+pub struct Inspect {
+    /// The plan
+    plan: PathBuf,
+    /// Measured times of this machine, instead of the built-in model
+    #[arg(long, value_name = "FILE")]
+    latency: Option<PathBuf>,
+    /// Print the program in text form
+    #[arg(long)]
+    program: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One evaluation key.
+#[derive(Serialize)]
+struct Key {
+    name: String,
+    level: usize,
+    /// Bytes in the key file.
+    bytes: u64,
+}
+
+/// An input or output.
+#[derive(Serialize)]
+struct PortSummary {
+    name: String,
+    shape: Vec<usize>,
+    ciphertexts: usize,
+}
+
+/// What a plan is, without its program.
+#[derive(Serialize)]
+pub struct Summary {
+    model: String,
+    fhec: String,
+    inputs: Vec<PortSummary>,
+    outputs: Vec<PortSummary>,
+    n: u64,
+    slots: usize,
+    levels: u32,
+    scale_bits: u32,
+    primes: usize,
+    special_primes: usize,
+    security: Security,
+    counts: OpCounts,
+    evaluation_key_bytes: u64,
+    keys: usize,
+    /// On one thread; absent where an op has no known time.
+    predicted_seconds: Option<f64>,
+    predicted_memory: MemoryPrediction,
+    predicted_memory_bytes: u64,
+}
+
+fn keys(plan: &Plan) -> Vec<Key> {
+    let key = |request: fhec::runtime::KeyRequest| Key {
+        name: request.name.to_string(),
+        level: request.level,
+        // Half of a key is stored as a seed.
+        bytes: plan.params().key_bytes(request.level) as u64 / 2 + 32,
+    };
+    plan.keys().requests().into_iter().map(key).collect()
+}
+
+/// The predicted time. A measured table that does not fit the plan is an error, an op the built-in model does not know
+/// is not.
+fn seconds(plan: &Plan, latency: Option<&ir::cost::LatencyTable>) -> Result<Option<f64>, Error> {
+    match (predict_time(plan, latency), latency) {
+        (Ok(prediction), _) => Ok(Some(prediction.micros / 1e6)),
+        (Err(_), None) => Ok(None),
+        (Err(e), Some(_)) => {
+            Err(Error::Usage { reason: e.to_string(), repair: "measure the table with this plan's ring degree".into() })
+        }
+    }
+}
+
+impl Summary {
+    /// The summary of a plan.
+    pub fn of(plan: &Plan) -> Result<Self, Error> {
+        Self::with(plan, None)
+    }
+
+    fn with(plan: &Plan, latency: Option<&ir::cost::LatencyTable>) -> Result<Self, Error> {
+        let port = |p: &ir::Port| PortSummary {
+            name: p.name.clone(),
+            shape: p.shape.0.clone(),
+            ciphertexts: p.layout.as_ref().map_or(1, |l| l.ciphertexts),
+        };
+        let Provenance { model, fhec, .. } = plan.provenance().clone();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let memory = MemoryPrediction::of(plan, threads);
+        Ok(Self {
+            model,
+            fhec,
+            inputs: plan.inputs().iter().map(port).collect(),
+            outputs: plan.outputs().iter().map(port).collect(),
+            n: 1 << plan.spec().log_n,
+            slots: plan.slots(),
+            levels: plan.spec().levels,
+            scale_bits: plan.spec().scale_bits,
+            primes: plan.params().q().len(),
+            special_primes: plan.params().p().len(),
+            security: plan.security(),
+            counts: plan.counts().clone(),
+            evaluation_key_bytes: keys(plan).iter().map(|k| k.bytes).sum(),
+            keys: plan.keys().len(),
+            predicted_seconds: seconds(plan, latency)?,
+            predicted_memory_bytes: memory.total(),
+            predicted_memory: memory,
+        })
+    }
+
+    /// Prints it for people.
+    pub fn print(&self) {
+        let ports = |ports: &[PortSummary]| {
+            let shape = |p: &PortSummary| p.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+            let one = |p: &PortSummary| format!("{} {} in {} ciphertexts", p.name, shape(p), p.ciphertexts);
+            ports.iter().map(one).collect::<Vec<_>>().join(", ")
+        };
+        println!("model       {} (compiled by fhec {})", self.model, self.fhec);
+        println!("inputs      {}", ports(&self.inputs));
+        println!("outputs     {}", ports(&self.outputs));
+        println!(
+            "parameters  N = {}, {} slots used, {} levels of {} bits, {} + {} primes",
+            self.n, self.slots, self.levels, self.scale_bits, self.primes, self.special_primes
+        );
+        let bound = self.security.max_log_qp.map_or(String::new(), |b| format!(" (at most {b} for 128 bits)"));
+        let bits = match self.security.bits {
+            0 => "INSECURE".to_string(),
+            bits => format!("{bits}-bit"),
+        };
+        println!("security    {bits}, log QP = {:.1}{bound}", self.security.log_qp);
+        let c = &self.counts;
+        println!(
+            "operations  {} rotations, {} key switches, {} products, {} products with constants, {} bootstraps",
+            c.rotations, c.key_switches, c.products, c.plain_products, c.bootstraps
+        );
+        println!("keys        {} keys, {} in the file", self.keys, output::bytes(self.evaluation_key_bytes));
+        if let Some(seconds) = self.predicted_seconds {
+            println!("time        {} predicted for one thread", output::seconds(seconds));
+        }
+        let m = &self.predicted_memory;
+        println!(
+            "memory      {} predicted: keys {}, constants {}, ciphertexts {}, temporaries {}",
+            output::bytes(self.predicted_memory_bytes),
+            output::bytes(m.keys_stored + m.keys_expanded),
+            output::bytes(m.encodings + m.constants),
+            output::bytes(m.ciphertexts),
+            output::bytes(m.scratch + m.tables)
+        );
+    }
+}
+
+pub fn run(c: &Inspect) -> Result<(), Error> {
+    let plan = Plan::load(&c.plan)?;
+    output::security_warning(&plan);
+    if c.program {
+        print!("{}", ir::text::print_module(plan.module()));
+        return Ok(());
+    }
+    let table = c.latency.as_ref().map(|path| {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::File { file: path.display().to_string(), source })?;
+        ir::cost::LatencyTable::from_json(&text).map_err(|e| Error::Usage {
+            reason: format!("{}: {e}", path.display()),
+            repair: "give a table of measured times".into(),
+        })
+    });
+    let summary = Summary::with(&plan, table.transpose()?.as_ref())?;
+    let keys = keys(&plan);
+    if c.json {
+        return output::json(&serde_json::json!({
+            "summary": summary, "key_list": keys, "provenance": plan.provenance(),
+        }));
+    }
+    summary.print();
+    println!();
+    let ops: Vec<Vec<String>> =
+        plan.counts().ops.iter().map(|(op, count)| vec![op.clone(), count.to_string()]).collect();
+    output::table(&["op", "count"], &ops);
+    println!();
+    let rows: Vec<Vec<String>> =
+        keys.iter().map(|k| vec![k.name.clone(), k.level.to_string(), output::bytes(k.bytes)]).collect();
+    output::table(&["key", "level", "bytes"], &rows);
+    Ok(())
+}

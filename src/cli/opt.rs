@@ -1,0 +1,206 @@
+//! `fhec opt`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use fhec::ir::text::{AnyModule, Blobs, parse_any, print_module};
+use fhec::ir::{Dialect, Verify, verify};
+use fhec::passes::fold::Fold;
+use fhec::passes::lower::LowerToCkks;
+use fhec::passes::pack::Pack;
+use fhec::passes::pipeline;
+use fhec::passes::{Lower, Pass};
+use fhec::{CompileOptions, Compiler, Error, Tensor, data, ir};
+
+use super::output;
+
+/// Run passes on a program in text form
+#[derive(Args)]
+pub struct Opt {
+    /// The program (.fhir), of any level
+    #[arg(required_unless_present = "list")]
+    file: Option<PathBuf>,
+    /// Passes in order, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pass: Vec<String>,
+    /// Calibration data for passes that need it
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
+    /// Degree of the polynomials that replace activations
+    #[arg(long)]
+    degree: Option<usize>,
+    /// Most slots of a ciphertext when packing, a power of two
+    #[arg(long, default_value_t = 1 << 14)]
+    slots: usize,
+    /// Where the program goes; standard output by default
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// List the passes
+    #[arg(long)]
+    list: bool,
+}
+
+/// A pass by its name on the command line.
+struct Named {
+    name: &'static str,
+    from: &'static str,
+    to: &'static str,
+    summary: &'static str,
+    run: fn(AnyModule, &Opt) -> Result<AnyModule, Error>,
+}
+
+const PASSES: &[Named] = &[
+    Named { name: "verify", from: "any", to: "same", summary: "check the rules of the level", run: |m, c| check(m, c) },
+    Named {
+        name: "fold",
+        from: "nn",
+        to: "nn",
+        summary: "canonicalise and fold by equality saturation",
+        run: |m, _| Ok(AnyModule::Nn(Fold::default().run(&nn(m, "fold")?)?)),
+    },
+    Named {
+        name: "approximate-activations",
+        from: "nn",
+        to: "nn",
+        summary: "replace activations by polynomials",
+        run: |m, c| {
+            let module = nn(m, "approximate-activations")?;
+            let samples = calibration(c, &module)?;
+            Ok(AnyModule::Nn(compiler(c, samples).approximate(&module, &mut Vec::new())?.0))
+        },
+    },
+    Named {
+        name: "pack",
+        from: "nn",
+        to: "slot",
+        summary: "lay tensors out in slots; linear ops become diagonals",
+        run: |m, c| Ok(AnyModule::Slot(Pack::new(c.slots).run(&nn(m, "pack")?)?)),
+    },
+    Named {
+        name: "lower",
+        from: "slot",
+        to: "ckks",
+        summary: "levels, scales, rescales, relinearisations",
+        run: |m, _| match m {
+            AnyModule::Slot(module) => Ok(AnyModule::Ckks(LowerToCkks::default().run(&module)?)),
+            other => Err(wrong_level("lower", "slot", &other)),
+        },
+    },
+    Named {
+        name: "plan",
+        from: "nn",
+        to: "ckks",
+        summary: "pack, lower and choose parameters",
+        run: |m, _| {
+            let planned = pipeline::plan(&nn(m, "plan")?, &Default::default(), |_, _| ())?;
+            Ok(AnyModule::Ckks(planned.module))
+        },
+    },
+];
+
+fn level(module: &AnyModule) -> &'static str {
+    match module {
+        AnyModule::Nn(_) => ir::Nn::NAME,
+        AnyModule::Slot(_) => ir::Slot::NAME,
+        AnyModule::Ckks(_) => ir::Ckks::NAME,
+    }
+}
+
+fn wrong_level(pass: &str, needs: &str, module: &AnyModule) -> Error {
+    Error::Usage {
+        reason: format!(
+            "pass `{pass}` takes a program of the {needs} level, this one is of the {} level",
+            level(module)
+        ),
+        repair: format!(
+            "put the pass that makes a {needs} program before `{pass}`; `fhec opt --list` shows the levels"
+        ),
+    }
+}
+
+fn nn(module: AnyModule, pass: &str) -> Result<ir::Module<ir::Nn>, Error> {
+    match module {
+        AnyModule::Nn(module) => Ok(module),
+        other => Err(wrong_level(pass, "nn", &other)),
+    }
+}
+
+fn check(module: AnyModule, _: &Opt) -> Result<AnyModule, Error> {
+    fn checked<D: Verify>(module: &ir::Module<D>) -> Result<(), Error> {
+        verify(module).map_err(|e| Error::Usage { reason: e.listing(), repair: "correct the lines shown".into() })
+    }
+    match &module {
+        AnyModule::Nn(m) => checked(m)?,
+        AnyModule::Slot(m) => checked(m)?,
+        AnyModule::Ckks(m) => checked(m)?,
+    }
+    Ok(module)
+}
+
+fn calibration(c: &Opt, module: &ir::Module<ir::Nn>) -> Result<Option<Vec<Vec<Tensor>>>, Error> {
+    Ok(c.calibration.as_ref().map(|path| data::read_samples(path, &module.inputs)).transpose()?)
+}
+
+fn compiler(c: &Opt, samples: Option<Vec<Vec<Tensor>>>) -> Compiler {
+    let mut options = CompileOptions::default();
+    options.approximate.degree = c.degree.unwrap_or(options.approximate.degree);
+    let compiler = Compiler::with_options(options);
+    match samples {
+        Some(samples) => compiler.calibration(samples),
+        None => compiler,
+    }
+}
+
+fn text(module: &AnyModule) -> String {
+    match module {
+        AnyModule::Nn(m) => print_module(m),
+        AnyModule::Slot(m) => print_module(m),
+        AnyModule::Ckks(m) => print_module(m),
+    }
+}
+
+fn read(path: &Path) -> Result<AnyModule, Error> {
+    let source = |source| Error::File { file: path.display().to_string(), source };
+    let program = std::fs::read_to_string(path).map_err(source)?;
+    Ok(parse_any(&path.display().to_string(), &program, &Blobs::default())?)
+}
+
+pub fn run(c: &Opt) -> Result<(), Error> {
+    let Some(file) = c.file.as_ref().filter(|_| !c.list) else {
+        let row = |p: &Named| [p.name, p.from, p.to, p.summary].map(str::to_string).to_vec();
+        output::table(&["pass", "from", "to", "summary"], &PASSES.iter().map(row).collect::<Vec<_>>());
+        return Ok(());
+    };
+    let passes: Vec<&Named> = c.pass.iter().map(|name| find(name)).collect::<Result<_, _>>()?;
+    let mut module = check(read(file)?, c)?;
+    for pass in passes {
+        module = check((pass.run)(module, c)?, c)?;
+    }
+    match &c.output {
+        None => print!("{}", text(&module)),
+        Some(path) => std::fs::write(path, text(&module))
+            .map_err(|source| Error::File { file: path.display().to_string(), source })?,
+    }
+    Ok(())
+}
+
+fn find(name: &str) -> Result<&'static Named, Error> {
+    PASSES.iter().find(|p| p.name == name).ok_or_else(|| {
+        let names: Vec<&str> = PASSES.iter().map(|p| p.name).collect();
+        Error::Usage { reason: format!("there is no pass `{name}`"), repair: format!("passes: {}", names.join(", ")) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names on the command line are those the passes give themselves.
+    #[test]
+    fn passes_have_their_own_names() {
+        for name in [Pass::name(&Fold::default()), Lower::name(&Pack::new(8)), Lower::name(&LowerToCkks::default())] {
+            assert!(find(name).is_ok(), "{name}");
+        }
+        assert!(matches!(find("nonsense"), Err(Error::Usage { .. })));
+    }
+}

@@ -1,0 +1,109 @@
+//! What commands share: sizes, times, tables, JSON.
+
+use std::path::Path;
+
+use fhec::Error;
+use fhec::runtime::Plan;
+use serde::Serialize;
+
+/// Prints one JSON object.
+pub fn json(value: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::Usage { reason: format!("the report is no JSON: {e}"), repair: "report this".into() })?;
+    println!("{text}");
+    Ok(())
+}
+
+/// `1.50 GiB`
+pub fn bytes(n: u64) -> String {
+    let mut value = n as f64;
+    for unit in ["B", "KiB", "MiB"] {
+        if value < 1024.0 {
+            return if unit == "B" { format!("{n} B") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.2} GiB")
+}
+
+/// `12.3 ms`
+pub fn seconds(s: f64) -> String {
+    match s {
+        s if s < 1e-3 => format!("{:.0} µs", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s if s < 120.0 => format!("{s:.2} s"),
+        s => format!("{:.0} min {:.0} s", (s / 60.0).floor(), s % 60.0),
+    }
+}
+
+/// Reads `16G`, `800M`, `64K` or a number of bytes.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        unit => return Err(format!("`{unit}` is no unit of memory; write 16G or 800M")),
+    };
+    let value: f64 = digits.trim().parse().map_err(|_| format!("`{text}` is no size; write 16G or 800M"))?;
+    let bytes = value * (1u64 << shift) as f64;
+    if bytes.is_finite() && bytes >= 0.0 { Ok(bytes as u64) } else { Err(format!("`{text}` is no size")) }
+}
+
+/// The most memory this process has held, in bytes; where the system tells.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Bytes of a file.
+pub fn file_bytes(path: &Path) -> Result<u64, Error> {
+    let meta = std::fs::metadata(path);
+    meta.map(|m| m.len()).map_err(|source| Error::File { file: path.display().to_string(), source })
+}
+
+/// Warns when a plan's parameters are below 128-bit security, on every command that uses it.
+pub fn security_warning(plan: &Plan) {
+    if plan.security().bits == 0 {
+        eprintln!("warning: the parameters of this plan are marked INSECURE; do not use it on data that matters");
+    }
+}
+
+/// A table: right-aligned columns except the first.
+pub fn table(header: &[&str], rows: &[Vec<String>]) {
+    let width = |i: usize| {
+        let cells = rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count());
+        cells.chain([header[i].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let print = |cells: Vec<&str>| {
+        let line: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(i, (cell, &width))| if i == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
+            .collect();
+        println!("{}", line.join("  ").trim_end());
+    };
+    print(header.to_vec());
+    rows.iter().for_each(|row| print(row.iter().map(String::as_str).collect()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_written() {
+        assert_eq!(parse_bytes("16G"), Ok(16 << 30));
+        assert_eq!(parse_bytes("1.5GiB"), Ok(3 << 29));
+        assert_eq!(parse_bytes("800m"), Ok(800 << 20));
+        assert_eq!(parse_bytes("12"), Ok(12));
+        assert!(parse_bytes("12 parsecs").is_err() && parse_bytes("").is_err() && parse_bytes("-1G").is_err());
+        assert_eq!([0, 1023, 1536, 3 << 29].map(bytes), ["0 B", "1023 B", "1.5 KiB", "1.50 GiB"]);
+    }
+}

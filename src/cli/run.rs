@@ -1,0 +1,155 @@
+//! `fhec run`
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use fhec::runtime::Plan;
+use fhec::{Client, Error, RunReport, Server, Tensor, data, run_clear};
+
+use super::comparison::Comparison;
+use super::{Resources, eval, inspect, output, progress};
+
+/// Keygen, encrypt, eval and decrypt in one process
+#[derive(Args)]
+pub struct Run {
+    /// The plan
+    plan: PathBuf,
+    /// Inputs, .npy or .npz, one image or many in the leading dimension
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Where the results go: .npy, or .npz for several outputs
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Class numbers of the images (.npy): reports how many are right
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Run only the first so many images
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    #[command(flatten)]
+    resources: Resources,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Everything a run reports.
+struct Outcome {
+    reports: Vec<RunReport>,
+    comparison: Comparison,
+    /// Images whose class is the label's.
+    right: Option<usize>,
+    threads: usize,
+    /// Seconds of keygen, encrypt, eval, decrypt.
+    seconds: [f64; 4],
+    /// Bytes of evaluation keys, one encrypted input, one encrypted result.
+    bytes: [u64; 3],
+    peak: Option<u64>,
+    predicted: u64,
+}
+
+pub fn run(c: &Run) -> Result<(), Error> {
+    let plan = Plan::load(&c.plan)?;
+    output::security_warning(&plan);
+    let mut images = data::read_samples(&c.input, plan.inputs())?;
+    images.truncate(c.limit.unwrap_or(usize::MAX));
+    let labels = c.labels.as_ref().map(|path| data::read_labels(path)).transpose()?;
+    let (results, mut outcome) = encrypted(&plan, &images, c.resources)?;
+    data::write_samples(&c.output, plan.outputs(), &results)?;
+    outcome.right = labels.map(|labels| data::count_right(&results, &labels));
+    if c.json {
+        return json(&plan, &outcome);
+    }
+    print(&plan, &outcome);
+    println!("results: {}", c.output.display());
+    Ok(())
+}
+
+/// All four stages, and the same program in the clear.
+fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Result<(Vec<Vec<Tensor>>, Outcome), Error> {
+    let mut clock = Instant::now();
+    let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
+    let bar = progress::bar("keygen", plan.keys().len() as u64);
+    let mut client = Client::generate(plan)?;
+    let keys = client.evaluation_keys(|p| {
+        bar.set_position(p.done as u64);
+        bar.set_message(p.key.to_string());
+    })?;
+    let key_bytes: u64 = keys.infos().iter().map(|k| k.stored_bytes as u64).sum();
+    bar.finish_and_clear();
+    let keygen = lap();
+    let inputs = client.encrypt(images)?;
+    let encrypt = lap();
+    let per_image = |all: usize| (all / images.len().max(1)) as u64;
+    let input_bytes = per_image(inputs.to_bytes(plan, client.context())?.len());
+    let mut server = Server::new(plan, client.context().clone(), keys, resources.options())?;
+    let bar = progress::bar("eval", 1);
+    lap();
+    let (outputs, reports) = server.eval(&inputs, &mut |at| progress::show(&bar, &at))?;
+    bar.finish_and_clear();
+    let eval = lap();
+    let output_bytes = per_image(outputs.to_bytes(plan, client.context())?.len());
+    lap();
+    let results = client.decrypt(&outputs)?;
+    let seconds = [keygen, encrypt, eval, lap()];
+    let peak = output::peak_memory();
+    let exact = images.iter().map(|x| run_clear(plan, x)).collect::<Result<Vec<_>, _>>()?;
+    let outcome = Outcome {
+        comparison: Comparison::of(&results, &exact),
+        reports,
+        right: None,
+        threads: server.threads(),
+        seconds,
+        bytes: [key_bytes, input_bytes, output_bytes],
+        peak,
+        predicted: server.prediction().total(),
+    };
+    Ok((results, outcome))
+}
+
+fn json(plan: &Plan, o: &Outcome) -> Result<(), Error> {
+    let [keygen, encrypt, eval, decrypt] = o.seconds;
+    output::json(&serde_json::json!({
+        "images": o.reports.len(),
+        "seconds_per_image": eval::mean_seconds(&o.reports),
+        "threads": o.threads,
+        "seconds": { "keygen": keygen, "encrypt": encrypt, "eval": eval, "decrypt": decrypt },
+        "seconds_by_op": o.reports.last().map(|r| &r.seconds_by_op),
+        "evaluation_key_bytes": o.bytes[0],
+        "input_ciphertext_bytes": o.bytes[1],
+        "output_ciphertext_bytes": o.bytes[2],
+        "peak_memory_bytes": o.peak,
+        "predicted_memory_bytes": o.predicted,
+        "n": 1u64 << plan.spec().log_n,
+        "log_qp": plan.security().log_qp,
+        "levels": plan.spec().levels,
+        "rotations": o.reports.first().map(|r| r.rotations),
+        "key_switches": o.reports.first().map(|r| r.key_switches),
+        "trace": "equal to the plan",
+        "security_bits": plan.security().bits,
+        "max_error": o.comparison.max_error,
+        "same_argmax": o.comparison.same_argmax,
+        "right": o.right,
+        "plan": inspect::Summary::of(plan)?,
+    }))
+}
+
+fn print(plan: &Plan, o: &Outcome) {
+    let images = o.reports.len();
+    println!("{images} images, {} each on {} threads", output::seconds(eval::mean_seconds(&o.reports)), o.threads);
+    let [keygen, encrypt, eval, decrypt] = o.seconds.map(output::seconds);
+    println!("keygen {keygen}, encrypt {encrypt}, eval {eval}, decrypt {decrypt}");
+    let [keys, input, result] = o.bytes.map(output::bytes);
+    println!("evaluation keys {keys}, ciphertext in {input}, out {result}");
+    println!("memory {}", eval::memory_line(o.predicted, o.peak));
+    let counts = plan.counts();
+    println!("executed ops equal the plan: {} rotations, {} key switches", counts.rotations, counts.key_switches);
+    println!(
+        "against the same program in the clear: largest error {:.1e}, same class for {} of {images}",
+        o.comparison.max_error, o.comparison.same_argmax
+    );
+    if let Some(right) = o.right {
+        println!("right: {right} of {images}");
+    }
+}
