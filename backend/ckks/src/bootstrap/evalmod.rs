@@ -112,7 +112,7 @@ impl EvalMod {
             let (t1, t2) = (&powers[&1], &powers[&2]);
             let mut t3 = m.mul(t1, t2)?;
             m.double_minus(&mut t3, 0.0);
-            m.add_multiple(&mut t3, t1, -1.0);
+            m.add_multiple(&mut t3, t1, -1.0)?;
             // The scale of T_4 at the same depth: sums with both then have large integer factors.
             m.rescale(&mut t3, self.levels[3], powers[&4].scale.log2())?;
             powers.insert(3, t3);
@@ -127,7 +127,7 @@ impl EvalMod {
             let zero = Vec::with_capacity(t.parts.len());
             let mut out = Scaled { parts: zero, level: t.level, scale: t.scale * t.scale };
             out.parts.extend(t.parts.iter().map(|p| fhec_ring::RnsPoly::zero(p.n(), p.limb_count())));
-            m.add_multiple(&mut out, t, c[1]);
+            m.add_multiple(&mut out, t, c[1])?;
             m.add_constant(&mut out, c[0]);
             m.rescale(&mut out, self.levels[2], self.least)?;
             return Ok(out);
@@ -143,12 +143,12 @@ impl EvalMod {
         let mut out = m.mul(&high, &powers[&half])?;
         if half <= 4 {
             for (j, &c) in low.iter().enumerate().skip(1) {
-                m.add_multiple(&mut out, &powers[&j], c);
+                m.add_multiple(&mut out, &powers[&j], c)?;
             }
             m.add_constant(&mut out, low[0]);
         } else {
             let low = self.critical(m, powers, &low, k - 1)?;
-            m.add_multiple(&mut out, &low, 1.0);
+            m.add_multiple(&mut out, &low, 1.0)?;
         }
         m.rescale(&mut out, self.levels[k + 1], self.least)?;
         Ok(out)

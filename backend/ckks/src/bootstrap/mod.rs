@@ -45,6 +45,15 @@ pub struct Bootstrapper {
     stc: Vec<LinearTransform>,
 }
 
+/// The levels it passes through.
+impl std::fmt::Display for Bootstrapper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let levels = &self.eval_mod.levels;
+        write!(f, "raise to {}, EvalMod at {levels:?} from scale 2^{:.1}, ", self.start, self.input_scale.log2())?;
+        write!(f, "output at {}", self.target)
+    }
+}
+
 impl Bootstrapper {
     /// Prepares the bootstrap of vectors of `slots` slots (a power of two) to level `target`.
     ///
@@ -68,7 +77,7 @@ impl Bootstrapper {
             return Err(CkksError::Level { op: "bootstrap", level: start, max: params.top_level() });
         }
         let q0 = params.q()[0] as f64;
-        let factor = (q0 / (2f64.powi(spec.ratio_bits as i32) * params.scale(0))).floor().max(1.0);
+        let factor = (q0 / (2f64.powi(spec.ratio_bits as i32) * params.scale(0))).round().max(1.0);
         let eval_mod = EvalMod::new(spec, levels);
         let input_scale = 2f64.powf(input_bits);
         // A run without polynomials tells the scale at which EvalMod ends.

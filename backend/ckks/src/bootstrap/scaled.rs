@@ -22,6 +22,9 @@ pub(super) struct Machine<'a> {
     pub eval: Option<&'a Evaluator>,
 }
 
+/// Integers that stand for factors are at least this large where it can be arranged: 50 bits exact.
+const EXACT: f64 = (1u64 << 50) as f64;
+
 impl Machine<'_> {
     /// `a * b`, not rescaled, at the lower of the two levels.
     pub fn mul(&self, a: &Scaled, b: &Scaled) -> Result<Scaled> {
@@ -55,14 +58,28 @@ impl Machine<'_> {
         }
     }
 
-    /// `x += c y`; `y` has at least the level of `x`, and its scale is the lower one by far.
-    pub fn add_multiple(&self, x: &mut Scaled, y: &Scaled, c: f64) {
-        let (ring, k) = (self.ctx.ring(), (c * x.scale / y.scale).round());
+    /// `x += c y`; `y` has at least the level of `x`.
+    ///
+    /// The factor becomes an integer next to `c x.scale / y.scale`. Where that is too small to be exact, `y` is used at
+    /// one more limb and the prime of that limb goes into the integer.
+    pub fn add_multiple(&self, x: &mut Scaled, y: &Scaled, c: f64) -> Result<()> {
+        let (ring, ratio, level) = (self.ctx.ring(), c * x.scale / y.scale, x.level);
+        let extend = x.scale / y.scale < EXACT && y.level > level;
+        let k = if extend { ratio * self.ctx.params().q()[level + 1] as f64 } else { ratio }.round();
         for (x, y) in x.parts.iter_mut().zip(&y.parts) {
-            for_limbs(x, |i, limb| {
-                ring.limb(i).mul_scalar_add(limb, y.limb(i), residue(&ring.modulus(i), k));
-            });
+            match self.eval {
+                Some(eval) if extend => {
+                    let mut y = truncated(y, level + 2);
+                    for_limbs(&mut y, |i, limb| ring.limb(i).mul_scalar_assign(limb, residue(&ring.modulus(i), k)));
+                    eval.divide_last(&mut y, level + 1)?;
+                    for_limbs(x, |i, limb| ring.limb(i).add_assign(limb, y.limb(i)));
+                }
+                _ => for_limbs(x, |i, limb| {
+                    ring.limb(i).mul_scalar_add(limb, y.limb(i), residue(&ring.modulus(i), k));
+                }),
+            }
         }
+        Ok(())
     }
 
     /// Divides by the primes above `level`. Where that would leave a scale below `2^least`, an integer factor goes
