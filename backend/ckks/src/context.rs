@@ -20,6 +20,7 @@ pub struct Context {
     ring: Ring,
     fft: Fft,
     scratch: Scratch,
+    subrings: Vec<OnceLock<Option<Ring>>>,
     polys: Mutex<Vec<RnsPoly>>,
     digits: Mutex<Vec<Digits>>,
     switchers: Mutex<BTreeMap<(usize, usize), Arc<KeySwitcher>>>,
@@ -37,10 +38,11 @@ impl Context {
         let primes: Vec<u64> = params.q().iter().chain(params.p()).copied().collect();
         let ring = Ring::new(params.log_n(), &primes, isa)?;
         let fft = Fft::new(params.max_slots());
+        let subrings = (0..params.log_n()).map(|_| OnceLock::new()).collect();
         let rescalers = (0..params.q().len()).map(|_| OnceLock::new()).collect();
         let (scratch, polys, digits, switchers) =
             (Scratch::new(), Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Arc::new(Self { params, ring, fft, scratch, polys, digits, switchers, rescalers }))
+        Ok(Arc::new(Self { params, ring, fft, scratch, subrings, polys, digits, switchers, rescalers }))
     }
 
     /// The parameters.
@@ -138,9 +140,22 @@ impl Context {
     }
 
     /// Residues modulo prime `index`, in evaluation form, of the polynomial in `X^(N/len)` with these coefficients.
+    ///
+    /// Its values at the roots of `X^N + 1` are those at the roots of `Y^len + 1`, each `N/len` times in a row: the
+    /// transform runs at the small size.
     pub(crate) fn coefficient_limb(&self, coefficients: &[i64], index: usize, out: &mut [u64]) {
-        let limb = self.ring.limb(index);
         let gap = out.len() / coefficients.len();
+        let small = if gap > 1 { self.subring(coefficients.len().trailing_zeros()) } else { None };
+        if let Some(ring) = small {
+            let mut values = self.scratch.take(coefficients.len());
+            ring.limb(index).reduce_signed(coefficients, &mut values);
+            ring.limb(index).forward(&mut values);
+            for (run, &v) in out.chunks_exact_mut(gap).zip(values.iter()) {
+                run.fill(v);
+            }
+            return;
+        }
+        let limb = self.ring.limb(index);
         if gap == 1 {
             limb.reduce_signed(coefficients, out);
         } else {
@@ -151,5 +166,47 @@ impl Context {
             }
         }
         limb.forward(out);
+    }
+
+    /// The same primes at ring degree `2^log_n`; built at first use. `None` where that is no ring.
+    fn subring(&self, log_n: u32) -> Option<&Ring> {
+        let slot = self.subrings.get(log_n as usize)?;
+        // A ring takes the least non-residue of every prime for its root, whatever its degree, so the roots of the
+        // small ring are powers of those of the large one.
+        let primes = || self.ring.moduli().iter().map(|m| m.value()).collect::<Vec<u64>>();
+        slot.get_or_init(|| Ring::new(log_n, &primes(), self.ring.isa()).ok()).as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::ParamSpec;
+
+    #[test]
+    fn sparse_polynomials_are_transformed_at_their_own_size() {
+        let spec = ParamSpec {
+            log_n: 8,
+            first_bits: 45,
+            scale_bits: 35,
+            levels: 1,
+            alpha: 1,
+            special_bits: 50,
+            bootstrap: None,
+            insecure: true,
+        };
+        let ctx = Context::new(Params::new(spec).unwrap()).unwrap();
+        for log in 1..=8 {
+            let coefficients: Vec<i64> = (0..1 << log).map(|i| (i * i * 37 - 1000) % 777).collect();
+            for index in 0..3 {
+                let (mut found, mut expected) = (vec![1; 256], vec![0; 256]);
+                ctx.coefficient_limb(&coefficients, index, &mut found);
+                for (i, &c) in coefficients.iter().enumerate() {
+                    expected[i << (8 - log)] = ctx.ring().modulus(index).reduce_i64(c);
+                }
+                ctx.ring().limb(index).forward(&mut expected);
+                assert_eq!(found, expected, "{log} {index}");
+            }
+        }
     }
 }

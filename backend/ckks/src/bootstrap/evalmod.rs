@@ -15,8 +15,11 @@ use std::f64::consts::TAU;
 pub(super) struct EvalMod {
     /// Coefficients of the interpolant in `T_j(z)`, `z = T_2(x)`; a power of two of them.
     coefficients: Vec<f64>,
+    slots: usize,
     double_angle: usize,
     arcsine_degree: u32,
+    /// The largest magnitude of `y - round(y)`.
+    ratio: f64,
     /// Half the interval: the input is `y / width`.
     pub width: f64,
     /// `levels[d]`: the level of values that are `d` products deep.
@@ -27,7 +30,7 @@ pub(super) struct EvalMod {
 
 impl EvalMod {
     /// `levels` as [`BootstrapSpec::drops`] gives them, the input's first.
-    pub fn new(spec: &BootstrapSpec, levels: Vec<usize>) -> Self {
+    pub fn new(spec: &BootstrapSpec, slots: usize, levels: Vec<usize>) -> Self {
         let ratio = 2f64.powi(-(spec.ratio_bits as i32));
         let width = f64::from(spec.k) + 0.25 + ratio;
         let rate = TAU * width / 2f64.powi(spec.double_angle as i32);
@@ -36,7 +39,7 @@ impl EvalMod {
         coefficients.resize(count.next_power_of_two(), 0.0);
         let (double_angle, arcsine_degree) = (spec.double_angle as usize, spec.arcsine_degree);
         let least = f64::from(spec.mod_scale_bits.min(46));
-        Self { coefficients, double_angle, arcsine_degree, width, levels, least }
+        Self { slots, coefficients, double_angle, arcsine_degree, ratio, width, levels, least }
     }
 
     /// The result times this is `y - round(y)`.
@@ -70,18 +73,32 @@ impl EvalMod {
             }
             _ => {
                 // With t = s^2: a_3 s (t + root) ((t + shift)^2 + rest).
-                let (root, shift, rest) = arcsine_factors();
+                let ([root, shift, rest], first) = (cubic_factors(ARCSINE), cubic_factors(self.halved_arcsine()));
                 let t = self.product(m, &s, &s, depth + 1)?;
                 let mut shifted = t.clone();
-                m.add_constant(&mut shifted, shift);
+                m.add_constants(&mut shifted, shift, first[1], self.slots)?;
                 let mut square = self.product(m, &shifted, &shifted, depth + 2)?;
-                m.add_constant(&mut square, rest);
+                m.add_constants(&mut square, rest, first[2], self.slots)?;
                 let mut linear = t;
-                m.add_constant(&mut linear, root);
+                m.add_constants(&mut linear, root, first[0], self.slots)?;
                 let linear = self.product(m, &s, &linear, depth + 2)?;
                 self.product(m, &linear, &square, depth + 3)
             }
         }
+    }
+
+    /// Whether slot 0 of the result is half of what the other slots have: the caller wants it so.
+    pub fn halves_slot_0(&self) -> bool {
+        self.arcsine_degree == 7
+    }
+
+    /// A cubic close to half of [`ARCSINE`] where it is used, with the same leading coefficient, so that slot 0 differs
+    /// from the others by added constants alone.
+    fn halved_arcsine(&self) -> [f64; 4] {
+        let end = (TAU * self.ratio).sin().powi(2);
+        // The cubic t^3 + .. of least magnitude on [0, end].
+        let least = [-end.powi(3) / 32.0, 9.0 / 16.0 * end * end, -1.5 * end, 1.0];
+        [0, 1, 2, 3].map(|i| (ARCSINE[i] + ARCSINE[3] * least[i]) / 2.0)
     }
 
     fn product(&self, m: &Machine<'_>, a: &Scaled, b: &Scaled, depth: usize) -> Result<Scaled> {
@@ -158,10 +175,9 @@ impl EvalMod {
 /// Taylor coefficients of `asin(s) / s` in `t = s^2`.
 const ARCSINE: [f64; 4] = [1.0, 1.0 / 6.0, 3.0 / 40.0, 15.0 / 336.0];
 
-/// `(root, shift, rest)` with `sum_i ARCSINE[i] t^i = ARCSINE[3] (t + root) ((t + shift)^2 + rest)`.
-fn arcsine_factors() -> (f64, f64, f64) {
-    let [a0, a1, a2, a3] = ARCSINE;
-    // The cubic is increasing, so Newton from far left finds its one real zero.
+/// `[root, shift, rest]` with `sum_i a_i t^i = a_3 (t + root) ((t + shift)^2 + rest)`, for an increasing cubic.
+fn cubic_factors([a0, a1, a2, a3]: [f64; 4]) -> [f64; 3] {
+    // Newton from far left finds the one real zero.
     let mut t = -10.0f64;
     for _ in 0..100 {
         let value = a0 + t * (a1 + t * (a2 + t * a3));
@@ -170,7 +186,7 @@ fn arcsine_factors() -> (f64, f64, f64) {
     let root = -t;
     // Division by (t + root): t^2 + (a2/a3 - root) t + a0 / (a3 root).
     let shift = (a2 / a3 - root) / 2.0;
-    (root, shift, a0 / (a3 * root) - shift * shift)
+    [root, shift, a0 / (a3 * root) - shift * shift]
 }
 
 /// Coefficients of `T_0(z) ..`, `z = T_2(x)`, of the Chebyshev interpolant of an even function on [-1, 1].
@@ -191,12 +207,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arcsine_factors_multiply_out() {
-        let (root, shift, rest) = arcsine_factors();
-        for t in [-0.5, 0.0, 0.01, 0.3] {
-            let product = ARCSINE[3] * (t + root) * ((t + shift).powi(2) + rest);
-            let sum: f64 = ARCSINE.iter().rev().fold(0.0, |acc, a| acc * t + a);
-            assert!((product - sum).abs() < 1e-13, "{t}: {product} {sum}");
+    fn cubics_are_the_products_of_their_factors() {
+        let spec = BootstrapSpec {
+            cts_levels: 1,
+            stc_levels: 1,
+            stc_bits: 42,
+            mod_bits: 50,
+            mod_scale_bits: 50,
+            k: 12,
+            degree: 30,
+            double_angle: 3,
+            arcsine_degree: 7,
+            ratio_bits: 5,
+            sparse_weight: 32,
+        };
+        let halved = EvalMod::new(&spec, 4, Vec::new()).halved_arcsine();
+        for a in [ARCSINE, halved] {
+            let [root, shift, rest] = cubic_factors(a);
+            for t in [-0.5, 0.0, 0.01, 0.3] {
+                let product = a[3] * (t + root) * ((t + shift).powi(2) + rest);
+                let sum: f64 = a.iter().rev().fold(0.0, |acc, a| acc * t + a);
+                assert!((product - sum).abs() < 1e-13, "{t}: {product} {sum}");
+            }
+        }
+        assert_eq!(halved[3], ARCSINE[3]);
+        let eval = |a: [f64; 4], t: f64| a.iter().rev().fold(0.0, |acc, a| acc * t + a);
+        for t in [0.0, 0.01, 0.02, 0.038] {
+            assert!((2.0 * eval(halved, t) - eval(ARCSINE, t)).abs() < 1.2e-7, "{t}");
         }
     }
 

@@ -78,7 +78,7 @@ impl Bootstrapper {
         }
         let q0 = params.q()[0] as f64;
         let factor = (q0 / (2f64.powi(spec.ratio_bits as i32) * params.scale(0))).round().max(1.0);
-        let eval_mod = EvalMod::new(spec, levels);
+        let eval_mod = EvalMod::new(spec, slots, levels);
         let input_scale = 2f64.powf(input_bits);
         // A run without polynomials tells the scale at which EvalMod ends.
         let books = Machine { ctx, eval: None };
@@ -90,10 +90,11 @@ impl Bootstrapper {
         let cts = encode_factors(ctx, factors(ctx.fft(), slots, cts_count, true), start, cts_total)?;
         let stc_count = factor_count(slots, spec.stc_levels as usize);
         let mut stc = factors(ctx.fft(), slots, stc_count, false);
-        // The conjugate added at the end counts coefficient 0 twice.
-        let mut halves = vec![1.0; slots];
-        halves[0] = 0.5;
-        if let Some(first) = stc.first_mut() {
+        // The conjugate added at the end counts coefficient 0 twice. Halving it in the matrix costs transforms: its
+        // diagonals then no longer repeat.
+        if let Some(first) = stc.first_mut().filter(|_| !eval_mod.halves_slot_0()) {
+            let mut halves = vec![1.0; slots];
+            halves[0] = 0.5;
             first.scale_input(&halves);
         }
         let message = eval_mod.output_factor() * q0 / (factor * params.scale(0));

@@ -58,6 +58,21 @@ impl Machine<'_> {
         }
     }
 
+    /// `x + c`, but `x + first` in slot 0.
+    pub fn add_constants(&self, x: &mut Scaled, c: f64, first: f64, slots: usize) -> Result<()> {
+        self.add_constant(x, c);
+        let Some(part) = x.parts.first_mut() else { return Ok(()) };
+        let mut difference = vec![0.0; slots];
+        difference[0] = first - c;
+        let coefficients = self.ctx.encode_coefficients(&difference, &[], x.scale)?;
+        for_limbs(part, |i, limb| {
+            let mut buffer = self.ctx.scratch().take(limb.len());
+            self.ctx.coefficient_limb(&coefficients, i, &mut buffer);
+            self.ctx.ring().limb(i).add_assign(limb, &buffer);
+        });
+        Ok(())
+    }
+
     /// `x += c y`; `y` has at least the level of `x`.
     ///
     /// The factor becomes an integer next to `c x.scale / y.scale`. Where that is too small to be exact, `y` is used at

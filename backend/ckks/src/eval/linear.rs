@@ -105,9 +105,11 @@ impl LinearTransform {
                 } else {
                     gather(parts.iter().map(|d| d.im).collect())
                 };
-                let coefficients = ctx.encode_coefficients(&re, &im, scale)?.into();
+                // A diagonal that repeats is a polynomial of fewer coefficients.
+                let period = period(&re, &im);
+                let coefficients = ctx.encode_coefficients(&re[..period], &im[..period.min(im.len())], scale)?.into();
                 let role = Role::Factor { operand, at };
-                let diagonal = Plaintext { role, slots, shift: 0, coefficients, evaluated: None };
+                let diagonal = Plaintext { role, slots: period, shift: 0, coefficients, evaluated: None };
                 Ok((giant, Term { baby, diagonal }))
             })
             .collect::<Result<_>>()?;
@@ -148,6 +150,16 @@ impl LinearTransform {
     fn babies(&self) -> std::collections::BTreeSet<Option<KeyName>> {
         self.giants.values().flatten().map(|t| t.baby).collect()
     }
+}
+
+/// The least power of two after which both parts repeat.
+fn period(re: &[f64], im: &[f64]) -> usize {
+    let mut period = re.len();
+    let repeats = |v: &[f64], half: usize| v.len() < 2 * half || v[..half] == v[half..2 * half];
+    while period > 1 && repeats(re, period / 2) && repeats(im, period / 2) {
+        period /= 2;
+    }
+    period
 }
 
 /// What a rotation needs: its key, its permutation, the tables of the key's digits.
