@@ -1,6 +1,6 @@
 //! Why the folded function is the original one: the named rewrites that lead to each of its nodes.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use egg::{EGraph, Id, Language};
@@ -20,15 +20,18 @@ pub(super) struct Step {
     pub from: NnNode,
     /// Nodes below it that the rule looked at.
     pub used: Vec<(Id, NnNode)>,
+    /// A node of the class it was found equal to.
+    pub to: NnNode,
 }
 
 /// The rewrites of a whole function.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// One entry per node of the folded function that the original does not have, in order of definition.
+    /// What became of the original function, node by node: first nodes that are new, in order of definition, then nodes
+    /// that fell away because they are equal to another.
     pub nodes: Vec<Rewritten>,
-    /// How often each rule was applied on the way to these nodes.
-    pub rules: std::collections::BTreeMap<&'static str, usize>,
+    /// For each rule, in how many of these entries it has a part.
+    pub rules: BTreeMap<&'static str, usize>,
 }
 
 /// How one node came about.
@@ -36,19 +39,33 @@ pub struct Explanation {
 pub struct Rewritten {
     /// The ONNX nodes it stands for.
     pub node: String,
-    /// Terms, each equal to the one before.
+    /// The term it is now.
+    pub result: String,
+    /// The rewrites that lead there, each after those it builds on.
     pub chain: Vec<Link>,
 }
 
-/// One term of a chain.
+/// One rewrite of a term or of a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Link {
-    /// The term, ONNX nodes by name.
-    pub term: String,
-    /// The rule that turns it into the next term; none for the last.
-    pub rule: Option<&'static str>,
+    /// The rule.
+    pub rule: &'static str,
     /// What the rule says.
-    pub equation: Option<&'static str>,
+    pub equation: &'static str,
+    /// The term before, ONNX nodes by name.
+    pub before: String,
+    /// The term after.
+    pub after: String,
+}
+
+impl Explanation {
+    pub(super) fn push(&mut self, rewritten: Rewritten) {
+        let rules: BTreeSet<&'static str> = rewritten.chain.iter().map(|link| link.rule).collect();
+        for rule in rules {
+            *self.rules.entry(rule).or_default() += 1;
+        }
+        self.nodes.push(rewritten);
+    }
 }
 
 impl fmt::Display for Explanation {
@@ -56,13 +73,10 @@ impl fmt::Display for Explanation {
         if self.nodes.is_empty() {
             return writeln!(f, "nothing to fold");
         }
-        for rewritten in &self.nodes {
-            writeln!(f, "{}", rewritten.node)?;
-            for link in &rewritten.chain {
-                writeln!(f, "  = {}", link.term)?;
-                if let (Some(rule), Some(equation)) = (link.rule, link.equation) {
-                    writeln!(f, "      {rule}: {equation}")?;
-                }
+        for Rewritten { node, result, chain } in &self.nodes {
+            writeln!(f, "{node}: {result}")?;
+            for Link { rule, equation, before, after } in chain {
+                writeln!(f, "  {rule}: {equation}\n    {before}\n    = {after}")?;
             }
         }
         Ok(())
@@ -141,27 +155,37 @@ impl<'a> Justifier<'a> {
         locs.fold(Loc::default(), |all, loc| all.merge(loc))
     }
 
-    /// The chain of `node`, which is not original.
+    /// How `node` of `class`, which is not original, came about.
     pub fn chain(&self, class: Id, node: &NnNode) -> Rewritten {
         let mut steps = Vec::new();
         self.steps(node, &mut BTreeSet::new(), &mut steps);
-        let mut chain: Vec<Link> = steps
-            .iter()
-            .map(|&step| {
-                let Step { rule, equation, from, used, .. } = &self.egraph.analysis.steps[step];
-                let inner: HashMap<Id, &NnNode> = used.iter().map(|(c, n)| (self.egraph.find(*c), n)).collect();
-                Link { term: self.term(from, &inner, 3), rule: Some(rule), equation: Some(equation) }
-            })
-            .collect();
-        chain.push(Link { term: self.term(node, &HashMap::new(), 1), rule: None, equation: None });
-        Rewritten { node: self.loc(class, node).name().to_string(), chain }
+        let chain = steps.iter().map(|&step| self.link(&self.egraph.analysis.steps[step])).collect();
+        let name = self.loc(class, node).name().to_string();
+        Rewritten { node: name, result: self.term(node, &HashMap::new(), 1), chain }
     }
 
-    /// The rules of a chain's steps, for counting.
-    pub fn rules(&self, node: &NnNode) -> Vec<&'static str> {
-        let mut steps = Vec::new();
-        self.steps(node, &mut BTreeSet::new(), &mut steps);
-        steps.into_iter().map(|s| self.egraph.analysis.steps[s].rule).collect()
+    /// Why `value`, which the result does not need, is equal to another value of the original function.
+    pub fn fallen(&self, ids: &[Id], value: Value) -> Option<Rewritten> {
+        let class = self.egraph.find(ids[value.index()]);
+        let kept = self.by_class.get(&class).copied().filter(|&kept| kept != value)?;
+        let original = self.module.func.node(value);
+        let children = original.operands.iter().map(|o| self.egraph.find(ids[o.index()]));
+        let node = NnNode::new(original.op.clone(), children);
+        let steps = &self.egraph.analysis.steps;
+        let step = steps.iter().find(|s| canonical(self.egraph, &s.from) == node)?;
+        let (name, result) = (original.loc.name().to_string(), self.name(kept));
+        Some(Rewritten { node: name, result, chain: vec![self.link(step)] })
+    }
+
+    fn link(&self, step: &Step) -> Link {
+        let Step { rule, equation, from, used, to, .. } = step;
+        let inner: HashMap<Id, &NnNode> = used.iter().map(|(c, n)| (self.egraph.find(*c), n)).collect();
+        Link { rule, equation, before: self.term(from, &inner, 3), after: self.term(to, &HashMap::new(), 3) }
+    }
+
+    fn name(&self, value: Value) -> String {
+        let loc = &self.module.func.node(value).loc;
+        loc.onnx.as_ref().map_or_else(|| value.to_string(), |name| name.to_string())
     }
 
     /// A node as text; operands that `inner` knows are written out, others named.
@@ -187,16 +211,14 @@ impl<'a> Justifier<'a> {
         if let Some(node) = inner.get(&class).filter(|_| depth > 0) {
             return self.term(node, inner, depth - 1);
         }
-        match self.by_class.get(&class) {
-            Some(&value) => {
-                let loc = &self.module.func.node(value).loc;
-                loc.onnx.as_ref().map_or_else(|| value.to_string(), |name| name.to_string())
-            }
-            None => {
-                let node = self.egraph[class].nodes.iter().min();
-                node.filter(|_| depth > 0).map_or_else(|| "…".into(), |n| self.term(n, inner, depth - 1))
-            }
+        if let Some(&value) = self.by_class.get(&class) {
+            return self.name(value);
         }
+        // Of equal nodes the one made first stands nearest to the original.
+        let age =
+            |n: &&NnNode| (self.made.get(&canonical(self.egraph, n)).copied().unwrap_or(usize::MAX), (*n).clone());
+        let oldest = self.egraph[class].nodes.iter().min_by_key(age);
+        oldest.filter(|_| depth > 0).map_or_else(|| "…".into(), |n| self.term(n, inner, depth - 1))
     }
 }
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 use egg::{EGraph, Id, Runner, SimpleScheduler};
 use fhec_ir::egraph::{self, Choice};
 use fhec_ir::nn::NnOp;
-use fhec_ir::{ConstId, ConstPool, Loc, Module, Nn};
+use fhec_ir::{ConstId, ConstPool, Entity, Loc, Module, Nn};
 
 pub use explain::{Explanation, Link, Rewritten};
 
@@ -81,7 +81,7 @@ impl Fold {
             justifier.loc(class, node)
         });
         let folded = folded.and_then(|m| with_used_constants(&m, &module.consts)).map_err(|e| defect(&e.0))?;
-        Ok((folded, explanation(&justifier, &choice, &egraph, &roots)))
+        Ok((folded, explanation(&justifier, module, &ids, &choice, &egraph)))
     }
 
     /// Applies `rules` to the e-graph of `module`; the class of every value.
@@ -116,21 +116,27 @@ fn defect(what: &str) -> PassError {
 
 fn explanation(
     justifier: &Justifier<'_>,
+    module: &Module<Nn>,
+    ids: &[Id],
     choice: &Choice<NnOp>,
     egraph: &EGraph<NnNode, Facts>,
-    roots: &[Id],
 ) -> Explanation {
     let mut out = Explanation::default();
-    for (class, node) in choice.postorder(egraph, roots) {
+    for (class, node) in choice.postorder(egraph, &egraph::roots(module, ids)) {
         if !matches!(node.op, NnOp::Const { .. }) && !justifier.is_original(node) {
             let rewritten = justifier.chain(class, node);
-            // Without a rule of its own the node only has operands that were rewritten.
-            if rewritten.chain.len() > 1 {
-                out.nodes.push(rewritten);
-                for rule in justifier.rules(node) {
-                    *out.rules.entry(rule).or_default() += 1;
-                }
+            // A node without a chain differs from an original one in its operands only.
+            if !rewritten.chain.is_empty() {
+                out.push(rewritten);
             }
+        }
+    }
+    let live = module.func.live();
+    for (value, node) in module.func.iter().filter(|(v, _)| live[v.index()]) {
+        if !matches!(node.op, NnOp::Const { .. } | NnOp::Input { .. })
+            && let Some(fallen) = justifier.fallen(ids, value)
+        {
+            out.push(fallen);
         }
     }
     out

@@ -105,12 +105,17 @@ fn conclude(graph: Graph<'_>, name: &'static str, equation: &'static str, class:
     let Graph { egraph, found, .. } = graph;
     let mut changed = false;
     for Equal { class: equal, trace } in found {
-        if egraph[equal].data.shape != egraph[class].data.shape || !egraph.union(class, equal) {
+        if egraph[equal].data.shape != egraph[class].data.shape {
+            continue;
+        }
+        let to = egraph[equal].nodes.iter().min().cloned();
+        if !egraph.union(class, equal) {
             continue;
         }
         changed = true;
         let step = egraph.analysis.steps.len();
-        egraph.analysis.steps.push(Step { rule: name, equation, class, from: from.clone(), used: trace.used });
+        let (from, used, to) = (from.clone(), trace.used, to.unwrap_or_else(|| from.clone()));
+        egraph.analysis.steps.push(Step { rule: name, equation, class, from, used, to });
         for node in trace.added {
             egraph.analysis.made.entry(node).or_insert(step);
         }
