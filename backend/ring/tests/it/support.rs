@@ -24,12 +24,25 @@ impl Words {
     }
 }
 
-/// Primes of every kind that the kernels distinguish: just below 2^50, about 2^49.5 (far from a power of two), just
-/// below and above 2^49, 2^48, 2^46, around 2^40, and the smallest there are.
+/// Primes of every kind that the kernels distinguish: near powers of two on both sides, at the limits of what counts
+/// as near (1/40), far from any (about 2^49.5), below 2^46.8, and the smallest there are.
 pub fn assorted_primes(log_n: u32) -> Vec<u64> {
     let mut primes = Vec::new();
-    let targets =
-        [(1u64 << 50) - 1, 796_131_459_065_721, 1 << 49, 3 << 47, 1 << 48, 1 << 47, (1 << 46) + (1 << 45), 1 << 40, 1];
+    let (high, low) = (1u64 << 50, 1u64 << 49);
+    let targets = [
+        high - 1,
+        high - high / 41,
+        796_131_459_065_721,
+        low + low / 41,
+        low,
+        low - low / 41,
+        3 << 47,
+        1 << 48,
+        1 << 47,
+        (1 << 46) + (1 << 45),
+        1 << 40,
+        1,
+    ];
     for target in targets {
         primes.extend(ntt_primes(log_n, target, 2, &primes).unwrap());
     }
