@@ -39,6 +39,13 @@ pub(super) struct Split {
     pub(super) cost: f64,
 }
 
+/// A lower bound on the cost of any split of so many diagonals: baby steps times giant steps are at least as many.
+pub(super) fn least_cost(diagonals: usize, cost: &LinearCost) -> f64 {
+    let d = diagonals as f64;
+    let rotations = 2.0 * (cost.baby * cost.giant * d).sqrt() - cost.baby - cost.giant;
+    cost.diagonal * d + rotations.max(0.0)
+}
+
 /// The cheapest split of the rotations `residues` (distinct, below `modulus`, a power of two) among those that give a
 /// contiguous range of bits to the giant step: low bits as signed babies (kernel taps), middle bits as giants, high bits as
 /// babies again (channel blocks). A step's rotation equals its residue up to a multiple of `modulus`.

@@ -23,6 +23,8 @@ pub(super) struct Placer<'a> {
     placements: Vec<Placement>,
     /// By pattern of the map, operand's and result's placement.
     costs: HashMap<(u64, usize, usize), f64>,
+    /// Of the source at hand: placements at the end of each trail, by the placement it starts from.
+    ends: HashMap<(usize, usize), Vec<usize>>,
 }
 
 /// A partial choice: the placement of every root so far.
@@ -54,7 +56,7 @@ fn terms(value: &Affine) -> Vec<Term> {
 
 /// The placement of every source's root; `None` when a tensor has no layout at all.
 pub(super) fn choose(graph: &Graph, slots: usize, cost: &LinearCost) -> Option<Vec<Placement>> {
-    let mut placer = Placer { slots, cost, placements: Vec::new(), costs: HashMap::new() };
+    let mut placer = Placer { slots, cost, placements: Vec::new(), costs: HashMap::new(), ends: HashMap::new() };
     let last_read = last_read(graph);
     let mut beam = vec![State { chosen: vec![None; graph.sources.len()], cost: 0.0 }];
     for (number, source) in graph.sources.iter().enumerate() {
@@ -71,6 +73,7 @@ pub(super) fn choose(graph: &Graph, slots: usize, cost: &LinearCost) -> Option<V
             }
             Kind::Linear { value, like } => {
                 let terms = terms(value);
+                placer.ends.clear();
                 for state in &beam {
                     let at = |s: usize| state.chosen[graph.root(s)];
                     let candidates = match like {
@@ -152,7 +155,7 @@ pub(super) fn better_together(
     cost: &LinearCost,
 ) -> bool {
     let slots = slots_needed(graph).max(first.shape.len().next_power_of_two());
-    let mut placer = Placer { slots, cost, placements: Vec::new(), costs: HashMap::new() };
+    let mut placer = Placer { slots, cost, placements: Vec::new(), costs: HashMap::new(), ends: HashMap::new() };
     let mut natural: Vec<Option<Digits>> = vec![None; graph.sources.len()];
     for (number, source) in graph.sources.iter().enumerate() {
         natural[number] = match &source.kind {
@@ -209,22 +212,35 @@ impl Placer<'_> {
                 add(id, &self.placements);
             }
         }
-        let mut digits: Vec<Digits> = Vec::new();
-        for trail in &value.trails {
-            if let Some(id) = at(trail.source) {
-                digits.extend(hints::follow(trail, &self.placements[id].digits));
+        for (number, trail) in value.trails.iter().enumerate() {
+            let Some(from) = at(trail.source) else { continue };
+            if !self.ends.contains_key(&(number, from)) {
+                let digits = hints::follow(trail, &self.placements[from].digits);
+                let ends = self.both(digits, len);
+                self.ends.insert((number, from), ends);
             }
+            self.ends[&(number, from)].iter().for_each(|&id| add(id, &self.placements));
         }
-        digits.push(layout::row_major(len));
-        let slots = self.slots;
-        for p in digits.into_iter().filter_map(|d| Placement::new(d, len, slots)) {
-            let whole = p.with_period(slots);
-            let id = self.intern(p);
-            add(id, &self.placements);
-            let id = self.intern(whole);
-            add(id, &self.placements);
+        const ROW_MAJOR: (usize, usize) = (usize::MAX, 0);
+        if !self.ends.contains_key(&ROW_MAJOR) {
+            let ends = self.both(vec![layout::row_major(len)], len);
+            self.ends.insert(ROW_MAJOR, ends);
         }
+        self.ends[&ROW_MAJOR].iter().for_each(|&id| add(id, &self.placements));
         out
+    }
+
+    /// The placements of layouts, each repeated as often as it fits and not repeated.
+    fn both(&mut self, digits: Vec<Digits>, len: usize) -> Vec<usize> {
+        let slots = self.slots;
+        let found: Vec<Placement> = digits.into_iter().filter_map(|d| Placement::new(d, len, slots)).collect();
+        found
+            .into_iter()
+            .flat_map(|p| {
+                let whole = p.with_period(slots);
+                [self.intern(p), self.intern(whole)]
+            })
+            .collect()
     }
 
     /// The cost of a sum of terms in placement `to`.
@@ -252,6 +268,7 @@ impl Placer<'_> {
 
     fn cheapest(&mut self, value: &Affine, at: &dyn Fn(usize) -> Option<usize>) -> Option<(f64, usize)> {
         let terms = terms(value);
+        self.ends.clear();
         let candidates = self.candidates(value, &terms, at, false);
         candidates.into_iter().map(|to| (self.sum(&terms, at, to), to)).min_by(|a, b| a.0.total_cmp(&b.0))
     }

@@ -6,7 +6,7 @@
 //! `modulus` between the two and log2(period / modulus) rotate-and-add steps collect the shares. With the modulus at the
 //! next power of two above the number of outputs this is the hybrid matrix-vector product of GAZELLE (Juvekar et al., 2018).
 
-use super::cost::{LinearCost, Split, split};
+use super::cost::{LinearCost, Split, least_cost, split};
 use super::layout::Placement;
 use super::sparse::Sparse;
 
@@ -79,16 +79,24 @@ pub(super) fn plan(map: &Sparse, from: &Placement, to: &Placement, cost: &Linear
     let mut modulus = from.period;
     loop {
         let folds = (from.period / modulus).trailing_zeros();
-        let blocks: Vec<Block> = base
-            .iter()
-            .map(|(a, b, list)| {
-                let residues = reduced(list, modulus, to.period);
-                Block { from: *a, to: *b, split: split(&residues, modulus, cost), residues }
-            })
-            .collect();
-        let total = blocks.iter().map(|b| b.split.cost).sum::<f64>() + f64::from(folds) * cost.rotation;
-        if best.as_ref().is_none_or(|b| total < b.cost) {
-            best = Some(Plan { modulus, blocks, cost: total });
+        let folding = f64::from(folds) * cost.rotation;
+        let residues: Vec<Vec<u32>> = base.iter().map(|(_, _, list)| reduced(list, modulus, to.period)).collect();
+        let least = folding + residues.iter().map(|r| least_cost(r.len(), cost)).sum::<f64>();
+        if best.as_ref().is_none_or(|b| least < b.cost) {
+            let blocks: Vec<Block> = base
+                .iter()
+                .zip(residues)
+                .map(|((a, b, _), residues)| Block {
+                    from: *a,
+                    to: *b,
+                    split: split(&residues, modulus, cost),
+                    residues,
+                })
+                .collect();
+            let total = folding + blocks.iter().map(|b| b.split.cost).sum::<f64>();
+            if best.as_ref().is_none_or(|b| total < b.cost) {
+                best = Some(Plan { modulus, blocks, cost: total });
+            }
         }
         if modulus <= to.period || modulus == 1 {
             break;
