@@ -112,7 +112,7 @@ pub fn plan(
 
 /// The lowered module with its parameters; results stay at level 1 when the first prime alone cannot hold them.
 fn lowered(module: &Module<Slot>, slots: usize, options: &ParamOptions) -> Result<Module<Ckks>, PassError> {
-    let estimate = params::estimate(module, options.input_bound);
+    let estimate = params::estimate(module, options.input_bound, &options.samples);
     let mut lowered = LowerToCkks::default().run(module)?;
     let mut spec = params::choose(&lowered, slots, &estimate, options);
     let small = options.log_n.unwrap_or(slots.trailing_zeros() + 1).max(12);

@@ -8,8 +8,8 @@
 //! fully correlated.
 
 use fhec_ir::nn::Basis;
-use fhec_ir::slot::SlotOp;
-use fhec_ir::{Entity, Module, Slot};
+use fhec_ir::slot::{SlotOp, eval};
+use fhec_ir::{Entity, Module, Slot, Tensor};
 
 use crate::approx::{Interval, Polynomial};
 
@@ -27,27 +27,56 @@ pub struct Estimate {
     pub deviation: f64,
 }
 
-/// Magnitude and error of one value.
+/// Largest and typical magnitude, and error, of one value.
 #[derive(Clone, Copy, Default)]
 struct Known {
     bound: f64,
+    typical: f64,
     deviation: f64,
 }
 
+/// Largest and root mean square magnitude of every value over the samples; empty when there are none that run.
+fn measure(module: &Module<Slot>, samples: &[Vec<Tensor>]) -> Vec<(f64, f64)> {
+    let mut seen = vec![(0.0f64, 0.0f64); module.func.len()];
+    let mut runs = 0.0;
+    for sample in samples {
+        let packed: Option<Vec<Vec<Vec<f64>>>> =
+            module.inputs.iter().zip(sample).map(|(port, t)| port.layout.as_ref()?.pack(t).ok()).collect();
+        let vectors: Vec<Vec<f64>> = packed.unwrap_or_default().into_iter().flatten().collect();
+        let observed = eval::eval_slots(module, &vectors, |v, slots| {
+            let (largest, squares) = &mut seen[v.index()];
+            *largest = slots.iter().fold(*largest, |m, x| m.max(x.abs()));
+            let used = slots.iter().filter(|x| **x != 0.0).count().max(1);
+            *squares += slots.iter().map(|x| x * x).sum::<f64>() / used as f64;
+        });
+        if observed.is_ok() {
+            runs += 1.0;
+        }
+    }
+    if runs == 0.0 {
+        return Vec::new();
+    }
+    seen.iter().map(|&(largest, squares)| (largest, (squares / runs).sqrt())).collect()
+}
+
+/// Values beyond what the samples showed, as a factor.
+const ROOM: f64 = 2.0;
+
 /// Magnitudes and errors of the results for inputs of magnitude up to `input_bound`.
 ///
-/// A sum of many products is taken to stay below six standard deviations of independent terms of the largest magnitude each,
+/// Magnitudes are those of the `samples` with room to spare, if there are any. Without, a sum of many products is taken to stay below six standard deviations of independent terms of the largest magnitude each,
 /// where that is less than the sum of all magnitudes. Polynomials are taken over their interval.
-pub fn estimate(module: &Module<Slot>, input_bound: f64) -> Estimate {
+pub fn estimate(module: &Module<Slot>, input_bound: f64, samples: &[Vec<Tensor>]) -> Estimate {
     let func = &module.func;
+    let measured = measure(module, samples);
     let mut known: Vec<Known> = Vec::with_capacity(func.len());
-    for (_, node) in func.iter() {
+    for (v, node) in func.iter() {
         let x = node.operands.first().map(|o| known[o.index()]).unwrap_or_default();
         let y = node.operands.get(1).map(|o| known[o.index()]).unwrap_or_default();
         let largest = |id| module.consts.tensor(id).data().iter().fold(0.0f64, |m, &v| m.max(f64::from(v).abs()));
         let rescaled = |d: f64| d.hypot(RESCALE);
-        known.push(match &node.op {
-            SlotOp::Input { .. } => Known { bound: input_bound, deviation: 0.0 },
+        let by_rule = match &node.op {
+            SlotOp::Input { .. } => Known { bound: input_bound, deviation: 0.0, ..x },
             SlotOp::Add {} | SlotOp::Sub {} => {
                 // A value and its own rotation have independent errors, other sums may not.
                 let rotated = |a: usize, b: usize| {
@@ -58,21 +87,23 @@ pub fn estimate(module: &Module<Slot>, input_bound: f64) -> Estimate {
                 let deviation = if independent { x.deviation.hypot(y.deviation) } else { x.deviation + y.deviation };
                 // The shares of a partial sum were already counted with all of their terms.
                 let bound = if independent { 1.5 * x.bound } else { x.bound + y.bound };
-                Known { bound, deviation }
+                Known { bound, deviation, ..x }
             }
             SlotOp::Neg {} => x,
-            SlotOp::Mul {} => {
-                Known { bound: x.bound * y.bound, deviation: rescaled(x.bound * y.deviation + y.bound * x.deviation) }
-            }
+            SlotOp::Mul {} => Known {
+                bound: x.bound * y.bound,
+                deviation: rescaled(x.typical * y.deviation + y.typical * x.deviation),
+                ..x
+            },
             SlotOp::AddPlain { value } => Known { bound: x.bound + largest(*value), ..x },
             SlotOp::AddScalar { value } => Known { bound: x.bound + value.0.abs(), ..x },
             SlotOp::MulPlain { value } => {
                 let c = largest(*value);
-                Known { bound: c * x.bound, deviation: rescaled(c * x.deviation) }
+                Known { bound: c * x.bound, deviation: rescaled(c * x.deviation), ..x }
             }
             SlotOp::MulScalar { value } => {
                 let c = value.0.abs();
-                Known { bound: c * x.bound, deviation: rescaled(c * x.deviation) }
+                Known { bound: c * x.bound, deviation: rescaled(c * x.deviation), ..x }
             }
             SlotOp::Rotate { .. } => Known { deviation: x.deviation.hypot(KEY_SWITCH), ..x },
             SlotOp::Linear { diagonals, .. } => {
@@ -80,6 +111,7 @@ pub fn estimate(module: &Module<Slot>, input_bound: f64) -> Estimate {
                 Known {
                     bound: x.bound * norms.sum.min(6.0 * norms.largest),
                     deviation: rescaled(norms.mean * x.deviation.hypot(KEY_SWITCH)),
+                    ..x
                 }
             }
             SlotOp::Polynomial { basis, lo, hi, coeffs, vectors } => {
@@ -91,8 +123,13 @@ pub fn estimate(module: &Module<Slot>, input_bound: f64) -> Estimate {
                 each.fold(Known::default(), |a, b| Known {
                     bound: a.bound.max(b.bound),
                     deviation: a.deviation.max(b.deviation),
+                    ..a
                 })
             }
+        };
+        known.push(match measured.get(v.index()) {
+            Some(&(largest, typical)) => Known { bound: ROOM * largest, typical, ..by_rule },
+            None => Known { typical: by_rule.bound, ..by_rule },
         });
     }
     let results = func.results().iter().map(|r| known[r.index()]);
@@ -152,5 +189,5 @@ fn polynomial(basis: Basis, lo: f64, hi: f64, coeffs: &[f64], deviation: f64) ->
     let mean_slope = ((0..=POINTS).map(|k| slope.eval(at(k)).powi(2)).sum::<f64>() / (POINTS + 1) as f64).sqrt();
     let steps: f64 = p.coefficients().iter().enumerate().map(|(k, c)| k as f64 * c.abs()).sum();
     let own = RESCALE * (1.0 + steps);
-    Some(Known { bound: largest(&|x| p.eval(x)), deviation: (mean_slope * deviation).hypot(own) })
+    Some(Known { bound: largest(&|x| p.eval(x)), typical: 0.0, deviation: (mean_slope * deviation).hypot(own) })
 }

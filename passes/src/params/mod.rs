@@ -8,7 +8,7 @@ mod estimate;
 
 use fhec_ir::ckks::{Ckks, CkksOp};
 use fhec_ir::params::MAX_LOG_QP;
-use fhec_ir::{Issue, Module, ParamSpec};
+use fhec_ir::{Issue, Module, ParamSpec, Tensor};
 
 pub use estimate::{Estimate, estimate};
 
@@ -18,7 +18,7 @@ use crate::pass::PassError;
 /// What parameters must achieve.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamOptions {
-    /// The results' error stays below `2^-precision_bits`, absolute for results below 1 and relative to their bound above.
+    /// The results' error stays below `2^-precision_bits`, times their bound over 32 when they are larger than that.
     pub precision_bits: u32,
     /// Largest magnitude of an input element.
     pub input_bound: f64,
@@ -28,6 +28,8 @@ pub struct ParamOptions {
     pub log_n: Option<u32>,
     /// The scale to use instead of the one from the noise bound, in bits.
     pub scale_bits: Option<u32>,
+    /// A few inputs, to measure magnitudes on; without, they are bounded from the weights.
+    pub samples: Vec<Vec<Tensor>>,
     /// Accept a `log_n` below 128-bit security. The parameters carry the mark.
     pub insecure: bool,
 }
@@ -40,6 +42,7 @@ impl Default for ParamOptions {
             result_bound: None,
             log_n: None,
             scale_bits: None,
+            samples: Vec::new(),
             insecure: false,
         }
     }
@@ -47,8 +50,10 @@ impl Default for ParamOptions {
 
 /// Largest bit size of a prime: the engine's fast kernels need primes below 2^50.
 const MOST_BITS: u32 = 50;
+/// Results above this need no better precision relative to their size.
+const LARGE_RESULT: f64 = 32.0;
 /// Below this the primes of a chain are too far apart for scales to stay together.
-const LEAST_SCALE_BITS: u32 = 30;
+const LEAST_SCALE_BITS: u32 = 28;
 /// Bits of the first prime beyond scale and result: the sign, and room for noise and values outside their estimate.
 const MARGIN_BITS: u32 = 2;
 /// More special primes than this never pay.
@@ -68,7 +73,7 @@ fn scale_bits(estimate: &Estimate, options: &ParamOptions, log_n: u32) -> u32 {
     options.scale_bits.unwrap_or_else(|| {
         // Six standard deviations, in units of N/S.
         let error = 6.0 * estimate.deviation;
-        let target = options.result_bound.unwrap_or(estimate.result_bound).clamp(1e-3, 1.0);
+        let target = (options.result_bound.unwrap_or(estimate.result_bound) / LARGE_RESULT).max(1.0);
         let bits = f64::from(log_n + options.precision_bits) + (error / target).log2();
         (bits.ceil().max(0.0) as u32).max(LEAST_SCALE_BITS)
     })
