@@ -1,5 +1,6 @@
 //! Cache-line aligned buffers and RNS polynomials.
 
+use crate::recycle::{Pool, Sized64};
 use bytemuck::{Pod, Zeroable};
 use memmap2::MmapMut;
 
@@ -21,9 +22,37 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Buffers from this size on are mapped: rounding up to whole huge pages wastes at most a quarter.
 const MAP_FROM: usize = 4 * HUGE_PAGE;
 
+/// Buffers from this many words on are kept for others when they are dropped.
+const RECYCLE_FROM: usize = 1 << 14;
+
+static POOL: Pool<Store> = Pool::new();
+
+impl Sized64 for Store {
+    fn words(&self) -> usize {
+        Store::words(self).len()
+    }
+}
+
 impl Store {
+    /// At least `len` words of unspecified contents.
+    fn unspecified(len: usize) -> Self {
+        let used = if len >= RECYCLE_FROM { POOL.take(len) } else { None };
+        used.unwrap_or_else(|| Self::fresh(len))
+    }
+
     /// At least `len` zeros.
     fn zeroed(len: usize) -> Self {
+        match if len >= RECYCLE_FROM { POOL.take(len) } else { None } {
+            Some(mut used) => {
+                used.words_mut()[..len].fill(0);
+                used
+            }
+            None => Self::fresh(len),
+        }
+    }
+
+    /// At least `len` zeros, from the system.
+    fn fresh(len: usize) -> Self {
         let bytes = len.saturating_mul(8);
         if bytes >= MAP_FROM
             && let Some(size) = bytes.checked_next_multiple_of(HUGE_PAGE)
@@ -66,12 +95,17 @@ impl Buffer {
         Self { store: Store::zeroed(len), len }
     }
 
+    /// `len` words of unspecified contents: zeros, or what was in memory used before.
+    pub fn unspecified(len: usize) -> Self {
+        Self { store: Store::unspecified(len), len }
+    }
+
     /// Changes the length; the contents of new elements are unspecified. Memory is kept when it shrinks.
     pub(crate) fn resize(&mut self, len: usize) {
         if len > self.capacity() {
-            let mut store = Store::zeroed(len);
-            store.words_mut()[..self.len].copy_from_slice(self);
-            self.store = store;
+            let mut larger = Self::unspecified(len);
+            larger[..self.len].copy_from_slice(self);
+            *self = larger;
         }
         self.len = len;
     }
@@ -87,9 +121,17 @@ impl Default for Buffer {
     }
 }
 
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.capacity() >= RECYCLE_FROM {
+            POOL.put(std::mem::replace(&mut self.store, Store::Lines(Vec::new())));
+        }
+    }
+}
+
 impl Clone for Buffer {
     fn clone(&self) -> Self {
-        let mut copy = Self::zeroed(self.len);
+        let mut copy = Self::unspecified(self.len);
         copy.copy_from_slice(self);
         copy
     }
@@ -129,6 +171,11 @@ impl RnsPoly {
     /// The zero polynomial with `limbs` limbs of `n` residues.
     pub fn zero(n: usize, limbs: usize) -> Self {
         Self { data: Buffer::zeroed(n * limbs), n }
+    }
+
+    /// A polynomial of `limbs` limbs of unspecified contents, for who writes all of them.
+    pub fn unspecified(n: usize, limbs: usize) -> Self {
+        Self { data: Buffer::unspecified(n * limbs), n }
     }
 
     /// Residues per limb.

@@ -31,6 +31,7 @@ mod ntt;
 mod parallel;
 mod pointwise;
 mod primes;
+mod recycle;
 mod ring;
 mod sample;
 mod scratch;

@@ -1,0 +1,71 @@
+//! Memory of dropped buffers, kept for the next ones.
+//!
+//! A ciphertext of tens of megabytes that is freed and allocated again costs the kernel as long to clear as a product
+//! of its limbs takes. One pool serves the process, for ciphertexts come and go between evaluators and their callers.
+
+use std::sync::{Mutex, PoisonError};
+
+/// Most bytes kept.
+const MOST_BYTES: usize = 768 << 20;
+
+/// Memory that knows its size.
+pub(crate) trait Sized64 {
+    /// Words it holds.
+    fn words(&self) -> usize;
+}
+
+/// Free memory, any sizes.
+pub(crate) struct Pool<T> {
+    free: Mutex<(Vec<T>, usize)>,
+}
+
+impl<T: Sized64> Pool<T> {
+    pub const fn new() -> Self {
+        Self { free: Mutex::new((Vec::new(), 0)) }
+    }
+
+    /// The smallest piece of at least `len` words that does not waste more than half of itself.
+    pub fn take(&self, len: usize) -> Option<T> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |words: usize| words >= len && words / 2 <= len;
+        let (pieces, bytes) = &mut *free;
+        let best = (0..pieces.len()).filter(|&i| fits(pieces[i].words())).min_by_key(|&i| pieces[i].words())?;
+        let piece = pieces.swap_remove(best);
+        *bytes -= piece.words() * 8;
+        Some(piece)
+    }
+
+    /// Keeps `piece`, or frees it where enough is kept.
+    pub fn put(&self, piece: T) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pieces, bytes) = &mut *free;
+        let more = piece.words() * 8;
+        if *bytes + more <= MOST_BYTES {
+            *bytes += more;
+            pieces.push(piece);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Sized64 for Vec<u64> {
+        fn words(&self) -> usize {
+            self.len()
+        }
+    }
+
+    #[test]
+    fn the_best_fit_is_lent() {
+        let pool = Pool::new();
+        [100, 40, 60, 45].map(|n| pool.put(vec![0u64; n]));
+        assert_eq!(pool.take(42).map(|v| v.len()), Some(45));
+        assert_eq!(pool.take(42).map(|v| v.len()), Some(60));
+        // A hundred words for 42 would waste more than half.
+        assert_eq!(pool.take(42), None);
+        assert_eq!(pool.take(101), None);
+        assert_eq!(pool.take(1), None);
+    }
+}
