@@ -14,11 +14,11 @@ define_ops! {
         Sub = "sub" (2..=2) {},
         /// Negation.
         Neg = "neg" (1..=1) {},
-        /// Sum with a constant vector [n].
+        /// Sum with a constant vector `[n]`.
         AddPlain = "add_plain" (1..=1) { value: ConstId },
         /// Sum with one number in every slot.
         AddScalar = "add_scalar" (1..=1) { value: F64 },
-        /// Slot-wise product with a constant vector [n].
+        /// Slot-wise product with a constant vector `[n]`.
         MulPlain = "mul_plain" (1..=1) { value: ConstId, at: u32 },
         /// Product with one number.
         MulScalar = "mul_scalar" (1..=1) { value: F64, at: u32 },

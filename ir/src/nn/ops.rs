@@ -82,11 +82,11 @@ define_ops! {
     pub enum NnOp {
         /// A constant.
         Const = "const" (0..=0) { value: ConstId },
-        /// Convolution of x [N,C,d..] with w [M,C/groups,k..] and optional bias [M]; `pads` lists all begins, then all ends.
+        /// Convolution of x [N,C,d..] with w [M,C/groups,k..] and optional bias `[M]`; `pads` lists all begins, then all ends.
         Conv = "conv" (2..=3) { strides: Vec<i64>, pads: Vec<i64>, dilations: Vec<i64>, groups: i64 },
         /// Matrix product with numpy semantics (batched over leading dimensions).
         MatMul = "matmul" (2..=2) {},
-        /// Batch normalisation of x [N,C,..] with scale, bias, mean, variance [C].
+        /// Batch normalisation of x [N,C,..] with scale, bias, mean, variance `[C]`.
         BatchNorm = "batch_norm" (5..=5) { epsilon: F64 },
         /// Normalisation over dimensions `axis..` with optional scale and bias.
         LayerNorm = "layer_norm" (1..=3) { axis: i64, epsilon: F64 },

@@ -38,7 +38,8 @@ impl Choices<'_> {
             4 => f64::from(x) * 1e30,
             5 => 1.0 / f64::from(x),
             6 => f64::MIN_POSITIVE / 3.0,
-            _ => f64::from(f32::from_bits(x)),
+            // Text has one NaN: the payload of others would not come back.
+            _ => Some(f64::from(f32::from_bits(x))).filter(|x| !x.is_nan()).unwrap_or(f64::NAN),
         })
     }
     fn name(&mut self) -> String {

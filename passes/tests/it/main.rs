@@ -1,5 +1,9 @@
-//! Packing and lowering against the reference interpreters.
+//! The passes against the reference interpreters.
 
+mod fold;
 mod lower;
+#[path = "../../../tests/material.rs"]
+mod material;
 mod nets;
 mod pack;
+mod snapshots;
