@@ -227,15 +227,14 @@ pub(super) fn sliced(digits: &[FlatDigit], x: &Shape, out: &Shape, steps: &[i64]
     Some(flatten(&per_dim, out))
 }
 
-/// The layout with dimension `dim` grown to its size in `out`.
+/// The layout with every dimension's outermost digit resized to the extent in `out`.
 pub(super) fn grown(digits: &[FlatDigit], x: &Shape, out: &Shape) -> Option<Digits> {
     let mut per_dim = by_dimension(digits, x)?;
-    for d in 0..x.rank() {
-        if x.0[d] == out.0[d] {
-            continue;
+    for (list, (before, after)) in per_dim.iter_mut().zip(x.0.iter().zip(&out.0)) {
+        if before != after {
+            let last = list.last_mut()?;
+            last.size = after.div_ceil(last.divisor);
         }
-        let last = per_dim[d].last_mut()?;
-        last.size = out.0[d].div_ceil(last.divisor);
     }
     Some(flatten(&per_dim, out))
 }

@@ -24,6 +24,15 @@ impl Numbers {
     }
 }
 
+/// Kernel extent, strides, pads (begins, then ends) and dilations of a convolution.
+#[derive(Clone, Debug)]
+pub struct Window {
+    pub k: [usize; 2],
+    pub s: [i64; 2],
+    pub pads: [i64; 4],
+    pub d: [i64; 2],
+}
+
 /// Builds `nn` modules with random weights.
 pub struct Net {
     pub module: Module<Nn>,
@@ -55,17 +64,9 @@ impl Net {
         let t = self.numbers.tensor(shape.to_vec(), scale);
         self.tensor(t)
     }
-    /// Convolution with bias; `pads` lists begins, then ends.
-    pub fn conv(
-        &mut self,
-        x: Value,
-        filters: usize,
-        k: [usize; 2],
-        s: [i64; 2],
-        pads: [i64; 4],
-        d: [i64; 2],
-        groups: usize,
-    ) -> Value {
+    /// Convolution with bias.
+    pub fn conv(&mut self, x: Value, filters: usize, window: &Window, groups: usize) -> Value {
+        let Window { k, s, pads, d } = window;
         let per_group = self.shape(x)[1] / groups;
         let scale = 1.0 / ((per_group * k[0] * k[1]) as f32).sqrt();
         let w = self.weights(&[filters, per_group, k[0], k[1]], scale);
@@ -75,7 +76,7 @@ impl Net {
     }
     /// 3 x 3 convolution that keeps the grid, or halves it.
     pub fn conv3(&mut self, x: Value, filters: usize, stride: i64) -> Value {
-        self.conv(x, filters, [3, 3], [stride; 2], [1; 4], [1, 1], 1)
+        self.conv(x, filters, &Window { k: [3, 3], s: [stride; 2], pads: [1; 4], d: [1, 1] }, 1)
     }
     pub fn avg_pool(&mut self, x: Value, k: i64, s: i64) -> Value {
         let op = NnOp::AvgPool {
@@ -136,7 +137,7 @@ impl Net {
 /// One step of a random network; what does not fit the current shape is left out.
 #[derive(Clone, Debug)]
 pub enum Layer {
-    Conv { filters: usize, k: [usize; 2], s: [i64; 2], pads: [i64; 4], d: [i64; 2], groups: bool },
+    Conv { filters: usize, window: Window, groups: bool },
     AvgPool { k: i64, s: i64, pad: i64, include: bool, ceil: bool },
     Polynomial { degree: usize, per_channel: bool },
     Square,
@@ -157,7 +158,7 @@ pub fn layer() -> impl Strategy<Value = Layer> {
     let two = |range: std::ops::RangeInclusive<i64>| [range.clone(), range];
     prop_oneof![
         6 => (1usize..5, [1usize..=3, 1usize..=3], two(1..=2), [0i64..=2, 0i64..=2, 0i64..=2, 0i64..=2], two(1..=2), any::<bool>())
-            .prop_map(|(filters, k, s, pads, d, groups)| Layer::Conv { filters, k, s, pads, d, groups }),
+            .prop_map(|(filters, k, s, pads, d, groups)| Layer::Conv { filters, window: Window { k, s, pads, d }, groups }),
         2 => (1i64..=3, 1i64..=3, 0i64..=1, any::<bool>(), any::<bool>())
             .prop_map(|(k, s, pad, include, ceil)| Layer::AvgPool { k, s, pad, include, ceil }),
         3 => (0usize..=7, any::<bool>()).prop_map(|(degree, per_channel)| Layer::Polynomial { degree, per_channel }),
@@ -194,12 +195,13 @@ fn step(net: &mut Net, x: Value, layer: &Layer) -> Value {
     let [_, c, h, w] = net.shape(x).try_into().expect("layers keep four dimensions");
     let fits = |extent: usize, k: usize, d: i64, pads: i64| extent as i64 + pads > (k as i64 - 1) * d;
     match layer {
-        Layer::Conv { filters, k, s, pads, d, groups } => {
+        Layer::Conv { filters, window, groups } => {
+            let Window { k, pads, d, .. } = window;
             if !fits(h, k[0], d[0], pads[0] + pads[2]) || !fits(w, k[1], d[1], pads[1] + pads[3]) {
                 return x;
             }
             let groups = if *groups && c > 1 { c } else { 1 };
-            net.conv(x, filters * groups, *k, *s, *pads, *d, groups)
+            net.conv(x, filters * groups, window, groups)
         }
         Layer::AvgPool { k, s, pad, include, ceil } => {
             let pad = if *k > 1 { *pad } else { 0 };
