@@ -1,6 +1,6 @@
 //! `fold`: canonicalise and fold an `nn` function by equality saturation.
 //!
-//! The function goes into an e-graph; [rules] add everything equal to it that they know: batch normalisation as a scale
+//! The function goes into an e-graph; the rules add everything equal to it that they know: batch normalisation as a scale
 //! and a shift, scales taken in by convolutions and matrix products on either side, or passed through ReLU and pooling to
 //! where they can be; shifts collected; skip connections as part of a kernel; activations recognised. Ops over constants
 //! are computed. What comes out is the term with the fewest multiplicative levels, then products, shared nodes counted
