@@ -85,10 +85,11 @@ struct Bench {
 /// # Errors
 /// Parameters below 128-bit security, or an operation whose result is wrong.
 pub fn bench(options: BenchOptions) -> Result<BenchReport, Error> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build().map_err(|e| Error::Usage {
-        reason: format!("no pool of {} threads: {e}", options.threads),
-        repair: "ask for fewer threads".into(),
-    })?;
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build().map_err(|e| Error::Usage {
+            reason: format!("no pool of {} threads: {e}", options.threads),
+            repair: "ask for fewer threads".into(),
+        })?;
     pool.install(|| run(options))
 }
 

@@ -81,6 +81,8 @@ const SYNTHETIC_SAMPLES: usize = 64;
 const SYNTHETIC_MARGIN: f64 = 2.0;
 /// Results and inputs beyond what calibration saw, as a factor.
 const RESULT_ROOM: f64 = 1.5;
+/// Inputs on which the magnitudes that decide the parameters are measured.
+const MAGNITUDE_SAMPLES: usize = 8;
 
 impl Model {
     /// Reads an ONNX file.
@@ -106,7 +108,7 @@ impl Model {
 }
 
 impl Compiler {
-    /// A compiler with default options: degree 7, 128-bit security.
+    /// A compiler with default options: degree 15, 128-bit security.
     pub fn new() -> Self {
         Self::default()
     }
@@ -163,6 +165,9 @@ impl Compiler {
         let bounds = bounds(&polynomial, &samples)?;
         plan_options.params.input_bound = plan_options.params.input_bound.max(bounds.0);
         plan_options.params.result_bound.get_or_insert(bounds.1 * RESULT_ROOM);
+        if plan_options.params.samples.is_empty() {
+            plan_options.params.samples = samples.iter().take(MAGNITUDE_SAMPLES).cloned().collect();
+        }
         let planned = pipeline::plan(&polynomial, &plan_options, |name, snapshot| observe(name, snapshot))?;
         lap("plan");
         let report = Report { activations: &activations, notes: &planned.notes, warnings: &warnings };

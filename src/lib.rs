@@ -31,6 +31,8 @@
 //! Crate features: `client` (secret keys) and `compiler` (ONNX to plan), both on by default. Without them the crate only
 //! evaluates.
 
+#[cfg(feature = "client")]
+pub mod bench;
 mod ciphertexts;
 #[cfg(feature = "client")]
 mod client;
@@ -46,6 +48,9 @@ pub use client::Client;
 #[cfg(feature = "compiler")]
 pub use compile::{CompileOptions, Compiled, Compiler, Model, Snapshot};
 pub use error::Error;
+/// How far key generation is.
+#[cfg(feature = "client")]
+pub use fhec_client::Progress as KeyProgress;
 pub use fhec_ir::Tensor;
 pub use fhec_runtime::{
     ExecutorOptions, MemoryPrediction, NoiseReport, Plan, RunReport, Simulated, Simulator, run_clear,

@@ -53,9 +53,10 @@ pub struct ApproximateOptions {
 }
 
 impl Default for ApproximateOptions {
-    /// Degree 7 (three levels), margin 1.3: the interval `reconstruction` measurements found safe on CIFAR-10 ResNets.
+    /// Degree 15, four levels: the lowest at which untrained networks keep their accuracy (the MNIST CNN of `models/` has
+    /// 98.25 % at degree 7 and 99.20 % at 15, of 99.22 %). Margin 1.3 holds what test images add to the calibrated range.
     fn default() -> Self {
-        Self { degree: 7, margin: 1.3, fit: FitOptions::default() }
+        Self { degree: 15, margin: 1.3, fit: FitOptions::default() }
     }
 }
 

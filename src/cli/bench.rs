@@ -1,0 +1,65 @@
+//! `fhec bench`
+
+use clap::Args;
+use fhec::Error;
+use fhec::bench::{BenchOptions, bench};
+
+use super::output;
+
+/// Time the engine's operations, each next to its floor: its transforms alone
+#[derive(Args)]
+pub struct Bench {
+    /// log2 of the ring degree N
+    #[arg(long, default_value_t = 16)]
+    log_n: u32,
+    /// Limbs of the ciphertexts, of about 50 bits
+    #[arg(long, default_value_t = 26)]
+    limbs: u32,
+    /// Digits of a key switch
+    #[arg(long, default_value_t = 4)]
+    digits: u32,
+    /// Threads
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Timed repetitions of each operation; the fastest counts
+    #[arg(long, default_value_t = 7)]
+    repetitions: usize,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(c: &Bench) -> Result<(), Error> {
+    let (log_n, limbs, digits) = (c.log_n, c.limbs, c.digits);
+    let report = bench(BenchOptions { log_n, limbs, digits, threads: c.threads, repetitions: c.repetitions })?;
+    if c.json {
+        return output::json(&report);
+    }
+    say!(
+        "N = 2^{log_n}, {limbs} limbs, {digits} digits, log QP {:.0}, {} thread(s), {}; one transform {:.3} ms; a key {}",
+        report.log_qp,
+        c.threads,
+        report.isa,
+        report.transform_ms,
+        output::bytes(report.key_bytes)
+    );
+    let rows: Vec<Vec<String>> = report
+        .ops
+        .iter()
+        .map(|(name, op)| {
+            let ratio = op.ratio.map_or("-".into(), |r| format!("{r:.2}"));
+            let bits = if op.precision_bits.is_finite() { format!("{:.1}", op.precision_bits) } else { "-".into() };
+            vec![
+                (*name).to_string(),
+                format!("{:.3}", op.ms),
+                format!("{:.3}", op.median_ms),
+                op.transforms.to_string(),
+                format!("{:.3}", op.floor_ms),
+                ratio,
+                bits,
+            ]
+        })
+        .collect();
+    output::table(&["operation", "ms", "median", "transforms", "floor ms", "ratio", "bits"], &rows);
+    Ok(())
+}
