@@ -33,7 +33,7 @@ impl Ciphertext {
     pub fn from_seeded(ctx: &Context, c0: RnsPoly, seed: Seed, slots: usize, key: Digest) -> Result<Self> {
         let level = check_parts(ctx, std::slice::from_ref(&c0))?;
         ctx.check_slots("encrypt", slots)?;
-        let mut c1 = RnsPoly::zero(ctx.params().n(), level + 1);
+        let mut c1 = RnsPoly::unspecified(ctx.params().n(), level + 1);
         c1.par_limbs_mut().enumerate().for_each(|(i, limb)| ctx.expand_limb(&seed, 0, i, limb));
         let params = ctx.params().digest();
         Ok(Self { parts: vec![c0, c1], level, sd: 1, slots, params, key, seed: Some(seed) })

@@ -3,11 +3,11 @@
 use crate::encode::{Fft, Plaintext};
 use crate::error::{CkksError, Result};
 use crate::params::Params;
-use fhec_ring::{Digits, Isa, KeySwitcher, ModDown, Ring, RnsPoly, Scratch};
+use fhec_ring::{Digits, Isa, KeySwitcher, ModDown, Ring, Scratch};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Most temporary polynomials (and sets of digits) kept between operations.
+/// Most sets of digits kept between operations.
 const MAX_FREE: usize = 8;
 
 /// The tables of one parameter set: transforms, encoding, key switching; and the arena of temporary buffers.
@@ -21,7 +21,6 @@ pub struct Context {
     fft: Fft,
     scratch: Scratch,
     subrings: Vec<OnceLock<Option<Ring>>>,
-    polys: Mutex<Vec<RnsPoly>>,
     digits: Mutex<Vec<Digits>>,
     switchers: Mutex<BTreeMap<(usize, usize), Arc<KeySwitcher>>>,
     rescalers: Vec<OnceLock<Arc<ModDown>>>,
@@ -40,9 +39,8 @@ impl Context {
         let fft = Fft::new(params.max_slots());
         let subrings = (0..params.log_n()).map(|_| OnceLock::new()).collect();
         let rescalers = (0..params.q().len()).map(|_| OnceLock::new()).collect();
-        let (scratch, polys, digits, switchers) =
-            (Scratch::new(), Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Arc::new(Self { params, ring, fft, scratch, subrings, polys, digits, switchers, rescalers }))
+        let (scratch, digits, switchers) = (Scratch::new(), Mutex::default(), Mutex::default());
+        Ok(Arc::new(Self { params, ring, fft, scratch, subrings, digits, switchers, rescalers }))
     }
 
     /// The parameters.
@@ -94,22 +92,6 @@ impl Context {
         let keep: Vec<usize> = (0..level).collect();
         let built = Arc::new(ModDown::new(&self.ring, &keep, &[level])?);
         Ok(slot.get_or_init(|| built))
-    }
-
-    /// A polynomial of `limbs` limbs with unspecified contents.
-    pub(crate) fn take_poly(&self, limbs: usize) -> RnsPoly {
-        let free = self.polys.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut poly = free.unwrap_or_else(|| RnsPoly::zero(self.params.n(), limbs));
-        poly.set_limb_count(limbs);
-        poly
-    }
-
-    /// Keeps a polynomial for [`take_poly`](Self::take_poly).
-    pub(crate) fn put_poly(&self, poly: RnsPoly) {
-        let mut free = self.polys.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < MAX_FREE {
-            free.push(poly);
-        }
     }
 
     /// Digits to decompose into.

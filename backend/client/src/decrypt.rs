@@ -3,6 +3,7 @@
 use crate::secret::SecretKey;
 use fhec_ckks::{Ciphertext, CkksError, Context, Result, Role};
 use fhec_ring::RnsPoly;
+use zeroize::Zeroize;
 
 /// The slots of a decrypted ciphertext.
 ///
@@ -42,8 +43,10 @@ impl SecretKey {
             limb.inverse(out);
         }
         let limbs: Vec<&[u64]> = message.limbs().collect();
-        let (re, im) = ctx.decode(&limbs, ct.slots(), scale)?;
-        Ok(Decrypted { re, im })
+        let decoded = ctx.decode(&limbs, ct.slots(), scale);
+        // The buffer may serve anything next.
+        message.as_mut_slice().zeroize();
+        decoded.map(|(re, im)| Decrypted { re, im })
     }
 
     /// Whether a ciphertext was made under this secret.

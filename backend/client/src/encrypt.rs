@@ -24,7 +24,7 @@ impl SecretKey {
         let level = term_level(plain)?;
         let (ring, n) = (ctx.ring(), ctx.params().n());
         let (seed, errors) = (random.seed(), random.errors(n));
-        let mut c0 = RnsPoly::zero(n, level + 1);
+        let mut c0 = RnsPoly::unspecified(n, level + 1);
         c0.par_limbs_mut().enumerate().for_each(|(i, out)| {
             let limb = ring.limb(i);
             let mut buffer = vec![0; n];
@@ -68,7 +68,7 @@ impl PublicKey {
         let seed: Seed = random.seed();
         let errors = random.errors(ctx.params().n());
         let (ring, n, limbs) = (ctx.ring(), ctx.params().n(), ctx.params().max_level() + 1);
-        let (mut a, mut b) = (RnsPoly::zero(n, limbs), RnsPoly::zero(n, limbs));
+        let (mut a, mut b) = (RnsPoly::unspecified(n, limbs), RnsPoly::unspecified(n, limbs));
         a.par_limbs_mut().zip(b.par_limbs_mut()).enumerate().for_each(|(i, (a, b))| {
             let limb = ring.limb(i);
             ctx.expand_limb(&seed, 0, i, a);
@@ -95,7 +95,7 @@ impl PublicKey {
         let mask = random.ternary(n);
         let errors = [random.errors(n), random.errors(n)];
         let parts = [&self.b, &self.a].into_iter().zip(&errors).enumerate().map(|(part, (key, errors))| {
-            let mut out = RnsPoly::zero(n, level + 1);
+            let mut out = RnsPoly::unspecified(n, level + 1);
             out.par_limbs_mut().enumerate().for_each(|(i, out)| {
                 let limb = ring.limb(i);
                 let mut buffer = vec![0; n];

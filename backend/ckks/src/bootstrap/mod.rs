@@ -186,7 +186,7 @@ impl Bootstrapper {
             ring.limb(0).inverse(part.limb_mut(0));
             let m = ring.modulus(0);
             let centred: Vec<i64> = part.limb(0).iter().map(|&v| m.centre(v)).collect();
-            let mut out = RnsPoly::zero(ring.n(), self.start + 1);
+            let mut out = RnsPoly::unspecified(ring.n(), self.start + 1);
             for_limbs(&mut out, |i, limb| {
                 ring.limb(i).reduce_signed(&centred, limb);
                 ring.limb(i).forward(limb);

@@ -64,11 +64,15 @@ impl Machine<'_> {
         let Some(part) = x.parts.first_mut() else { return Ok(()) };
         let mut difference = vec![0.0; slots];
         difference[0] = first - c;
-        let coefficients = self.ctx.encode_coefficients(&difference, &[], x.scale)?;
+        // What does not fit a coefficient is put back as a power of two.
+        let shift = (x.scale.log2() - 55.0).max(0.0).floor() as i32;
+        let coefficients = self.ctx.encode_coefficients(&difference, &[], x.scale / 2f64.powi(shift))?;
+        let ring = self.ctx.ring();
         for_limbs(part, |i, limb| {
             let mut buffer = self.ctx.scratch().take(limb.len());
             self.ctx.coefficient_limb(&coefficients, i, &mut buffer);
-            self.ctx.ring().limb(i).add_assign(limb, &buffer);
+            let factor = residue(&ring.modulus(i), 2f64.powi(shift));
+            ring.limb(i).mul_scalar_add(limb, &buffer, factor);
         });
         Ok(())
     }

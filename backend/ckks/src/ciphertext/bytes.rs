@@ -140,7 +140,7 @@ fn read(ctx: &Context, reader: Reader) -> Result<(Vec<Ciphertext>, serde_json::V
         }
         let mut parts = Vec::with_capacity(entry.parts);
         for chunk in section[..stored * part_len].chunks_exact(part_len) {
-            let mut part = RnsPoly::zero(ctx.params().n(), entry.level + 1);
+            let mut part = RnsPoly::unspecified(ctx.params().n(), entry.level + 1);
             unpack_limbs(ctx.ring(), chunk, &mut part).map_err(|e| format(format_args!("entry {i}: {e}")))?;
             parts.push(part);
         }

@@ -64,7 +64,7 @@ impl Plaintext {
             Role::Factor { at, .. } => at,
             Role::Term { level, .. } => level,
         };
-        let mut evaluated = RnsPoly::zero(ctx.params().n(), level + 1);
+        let mut evaluated = RnsPoly::unspecified(ctx.params().n(), level + 1);
         crate::eval::for_limbs(&mut evaluated, |i, limb| {
             ctx.plain_limb(&self, i, limb);
         });

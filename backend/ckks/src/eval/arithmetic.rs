@@ -1,7 +1,7 @@
 //! Sums, products, rescaling.
 
 use super::counters::count;
-use super::{Evaluator, for_limbs, truncated};
+use super::{Evaluator, for_limbs, for_limbs_of, truncated};
 use crate::ciphertext::Ciphertext;
 use crate::encode::{Plaintext, Role};
 use crate::error::{CkksError, KeyName, Result};
@@ -15,8 +15,14 @@ impl Evaluator {
     pub fn add(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
         self.check_pair("add", a, b)?;
         let (long, short) = if a.parts.len() >= b.parts.len() { (a, b) } else { (b, a) };
-        let mut out = long.clone();
-        self.combine(&mut out, short, |limb, x, y| limb.add_assign(x, y));
+        let ring = self.ctx.ring();
+        let mut parts: Vec<RnsPoly> = short.parts.iter().map(|p| RnsPoly::unspecified(p.n(), p.limb_count())).collect();
+        for (out, (x, y)) in parts.iter_mut().zip(long.parts.iter().zip(&short.parts)) {
+            for_limbs(out, |i, limb| ring.limb(i).add(x.limb(i), y.limb(i), limb));
+        }
+        parts.extend_from_slice(&long.parts[parts.len()..]);
+        let mut out = self.with_parts(long, parts, long.level, long.sd);
+        out.slots = a.slots.max(b.slots);
         Ok(out)
     }
 
@@ -124,17 +130,14 @@ impl Evaluator {
             return Err(CkksError::LevelMismatch { op: "mul_plain", left: x.level, right: operand });
         }
         let (ring, n) = (self.ctx.ring(), self.ctx.params().n());
-        let mut evaluated = RnsPoly::zero(n, at + 1);
-        for_limbs(&mut evaluated, |i, limb| {
+        let mut parts: Vec<RnsPoly> = x.parts.iter().map(|_| RnsPoly::unspecified(n, at + 1)).collect();
+        for_limbs_of(&mut parts, |i, outs| {
             let mut buffer = self.ctx.scratch().take(n);
-            limb.copy_from_slice(self.ctx.plain_limb(plain, i, &mut buffer));
+            let evaluated = self.ctx.plain_limb(plain, i, &mut buffer);
+            for (out, part) in outs.iter_mut().zip(&x.parts) {
+                ring.limb(i).mul(part.limb(i), evaluated, out);
+            }
         });
-        let mut parts = Vec::with_capacity(x.parts.len());
-        for part in &x.parts {
-            let mut out = RnsPoly::zero(n, at + 1);
-            for_limbs(&mut out, |i, limb| ring.limb(i).mul(part.limb(i), evaluated.limb(i), limb));
-            parts.push(out);
-        }
         count(&self.counters.plain_products, 1);
         count(&self.counters.transforms, at + 1);
         let mut out = self.with_parts(x, parts, at, 2);
@@ -188,26 +191,12 @@ impl Evaluator {
     /// The three parts of a product over the first `limbs` limbs.
     pub(crate) fn tensor(&self, a: [&RnsPoly; 2], b: [&RnsPoly; 2], limbs: usize) -> Vec<RnsPoly> {
         let (ring, n) = (self.ctx.ring(), self.ctx.params().n());
-        let mut out: Vec<RnsPoly> = (0..3).map(|_| RnsPoly::zero(n, limbs)).collect();
-        if let [o0, o1, o2] = &mut out[..] {
-            let limb = |i: usize, o0: &mut [u64], o1: &mut [u64], o2: &mut [u64]| {
+        let mut out: Vec<RnsPoly> = (0..3).map(|_| RnsPoly::unspecified(n, limbs)).collect();
+        for_limbs_of(&mut out, |i, outs| {
+            if let [o0, o1, o2] = outs {
                 ring.limb(i).tensor([a[0].limb(i), a[1].limb(i)], [b[0].limb(i), b[1].limb(i)], [o0, o1, o2]);
-            };
-            if rayon::current_num_threads() <= 1 {
-                o0.limbs_mut()
-                    .zip(o1.limbs_mut())
-                    .zip(o2.limbs_mut())
-                    .enumerate()
-                    .for_each(|(i, ((o0, o1), o2))| limb(i, o0, o1, o2));
-            } else {
-                use rayon::prelude::*;
-                o0.par_limbs_mut()
-                    .zip(o1.par_limbs_mut())
-                    .zip(o2.par_limbs_mut())
-                    .enumerate()
-                    .for_each(|(i, ((o0, o1), o2))| limb(i, o0, o1, o2));
             }
-        }
+        });
         out
     }
 
@@ -224,12 +213,11 @@ impl Evaluator {
         self.check_key(x)?;
         self.check_parts("relinearize", x, 3)?;
         let key = self.keys.get(&self.ctx, KeyName::Relin, x.level)?;
-        let [mut d0, mut d1] = self.switch(&x.parts[2], x.level, &key, None)?;
+        let [d0, d1] = self.switch(&x.parts[2], x.level, &key, None)?;
         x.parts.truncate(2);
         let ring = self.ctx.ring();
         for_limbs(&mut x.parts[0], |i, limb| ring.limb(i).add_assign(limb, d0.limb(i)));
         for_limbs(&mut x.parts[1], |i, limb| ring.limb(i).add_assign(limb, d1.limb(i)));
-        self.recycle([&mut d0, &mut d1]);
         Ok(())
     }
 

@@ -221,7 +221,8 @@ impl Evaluator {
         }
 
         // First stage: acc_g = sum_b d_(g,b) rotate_b(x) over Q P.
-        let mut sums: Vec<[RnsPoly; 2]> = giants.iter().map(|_| [ctx.take_poly(limbs), ctx.take_poly(limbs)]).collect();
+        let mut sums: Vec<[RnsPoly; 2]> =
+            giants.iter().map(|_| [0, 1].map(|_| RnsPoly::unspecified(n, limbs))).collect();
         let mut by_limb: Vec<Vec<[&mut [u64]; 2]>> = (0..limbs).map(|_| Vec::with_capacity(sums.len())).collect();
         for [s0, s1] in &mut sums {
             for ((row, l0), l1) in by_limb.iter_mut().zip(s0.limbs_mut()).zip(s1.limbs_mut()) {
@@ -304,10 +305,8 @@ impl Evaluator {
         digits.into_values().for_each(|d| ctx.put_digits(d));
 
         // Second stage: the giant rotations, summed over Q P.
-        let [mut out0, mut out1] = [ctx.take_poly(limbs), ctx.take_poly(limbs)];
-        out0.as_mut_slice().fill(0);
-        out1.as_mut_slice().fill(0);
-        for (giant, [mut s0, mut s1]) in giants.iter().zip(sums) {
+        let [mut out0, mut out1] = [0, 1].map(|_| RnsPoly::zero(n, limbs));
+        for (giant, [s0, mut s1]) in giants.iter().zip(sums) {
             if let (Some(step), Some(outer)) = (giant, &outer) {
                 outer.mod_down().apply(ring, &mut s1, ctx.scratch());
                 let digits = self.decompose(&s1, &step.switcher);
@@ -338,7 +337,6 @@ impl Evaluator {
                 for_limbs(&mut out0, |t, limb| ring.limb(index(t)).add_assign(limb, s0.limb(t)));
                 for_limbs(&mut out1, |t, limb| ring.limb(index(t)).add_assign(limb, s1.limb(t)));
             }
-            self.recycle([&mut s0, &mut s1]);
         }
         if let Some(outer) = &outer {
             outer.mod_down().apply(ring, &mut out0, ctx.scratch());

@@ -118,9 +118,23 @@ pub(crate) fn for_limbs(poly: &mut RnsPoly, f: impl Fn(usize, &mut [u64]) + Sync
     }
 }
 
+/// Runs `f(i, limbs)` over the limbs of several polynomials of equal size, the `i`-th of each together.
+pub(crate) fn for_limbs_of(polys: &mut [RnsPoly], f: impl Fn(usize, &mut [&mut [u64]]) + Sync + Send) {
+    let mut rows: Vec<Vec<&mut [u64]>> = Vec::new();
+    for poly in polys {
+        rows.resize_with(poly.limb_count(), Vec::new);
+        rows.iter_mut().zip(poly.limbs_mut()).for_each(|(row, limb)| row.push(limb));
+    }
+    if rayon::current_num_threads() <= 1 {
+        rows.iter_mut().enumerate().for_each(|(i, row)| f(i, row));
+    } else {
+        rows.par_iter_mut().enumerate().for_each(|(i, row)| f(i, row));
+    }
+}
+
 /// The first `limbs` limbs.
 pub(crate) fn truncated(poly: &RnsPoly, limbs: usize) -> RnsPoly {
-    let mut out = RnsPoly::zero(poly.n(), limbs);
+    let mut out = RnsPoly::unspecified(poly.n(), limbs);
     let len = out.as_slice().len();
     out.as_mut_slice().copy_from_slice(&poly.as_slice()[..len]);
     out

@@ -98,7 +98,7 @@ impl Evaluator {
             let automorphism = self.ctx.automorphism(name)?;
             let switcher = self.ctx.switcher(x.level, key.alpha())?;
             let digits = decomposed.entry(key.alpha()).or_insert_with(|| self.decompose(&x.parts[1], &switcher));
-            let mut parts = [self.ctx.take_poly(switcher.qp_limbs()), self.ctx.take_poly(switcher.qp_limbs())];
+            let mut parts = [0, 1].map(|_| RnsPoly::unspecified(self.ctx.params().n(), switcher.qp_limbs()));
             let [o0, o1] = &mut parts;
             let ring = self.ctx.ring();
             switcher.inner_product(ring, digits, &key.rows(), Some(&automorphism), false, o0, o1);

@@ -16,7 +16,7 @@ impl Evaluator {
         permutation: Option<&Automorphism>,
     ) -> Result<[RnsPoly; 2]> {
         let switcher = self.ctx.switcher(level, key.alpha())?;
-        let mut out = [self.ctx.take_poly(switcher.qp_limbs()), self.ctx.take_poly(switcher.qp_limbs())];
+        let mut out = [0, 1].map(|_| RnsPoly::unspecified(self.ctx.params().n(), switcher.qp_limbs()));
         let [o0, o1] = &mut out;
         switcher.switch(self.ctx.ring(), x, &key.rows(), permutation, [o0, o1], self.ctx.scratch());
         self.count_decompose(&switcher);
@@ -36,12 +36,5 @@ impl Evaluator {
     fn count_decompose(&self, switcher: &KeySwitcher) {
         // Every limb back to coefficients, every digit forward to the limbs it lacks.
         count(&self.counters.transforms, switcher.digits().len() * switcher.qp_limbs());
-    }
-
-    /// Gives temporary polynomials back.
-    pub(crate) fn recycle<const K: usize>(&self, polys: [&mut RnsPoly; K]) {
-        for poly in polys {
-            self.ctx.put_poly(std::mem::replace(poly, RnsPoly::zero(self.ctx.params().n(), 0)));
-        }
     }
 }
