@@ -8,6 +8,7 @@ pub mod pack;
 pub mod params;
 mod pass;
 pub mod pipeline;
+pub mod placement;
 
 pub use fhec_ir::Issue;
 pub use pass::{Lower, Pass, PassError};

@@ -1,0 +1,127 @@
+//! Why a plan decides as it does: every decision beside what its alternatives would cost.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::network::Site;
+use super::plan::Plan;
+use super::planner::Planner;
+use super::solve::Rules;
+use super::tree::Kind;
+
+/// The decisions of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Activations, steps with variants, bootstraps, joins.
+    pub decisions: Vec<Decision>,
+}
+
+/// One decision.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Decision {
+    /// What is decided.
+    pub what: String,
+    /// What is chosen.
+    pub chosen: String,
+    /// What else there was.
+    pub alternatives: Vec<Alternative>,
+}
+
+/// Something else that could have been chosen. All other candidates are kept; levels, variants and bootstraps are planned anew.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Alternative {
+    /// The alternative.
+    pub what: String,
+    /// Time of the best plan with it minus that of the plan, microseconds; `None` when levels run out.
+    pub us: Option<f64>,
+    /// Error with it minus that of the plan.
+    pub error: f64,
+}
+
+impl fmt::Display for Alternative {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.us {
+            None => write!(f, "{}: levels run out", self.what),
+            Some(us) if self.error == 0.0 => write!(f, "{}: {us:+.0} µs", self.what),
+            Some(us) => write!(f, "{}: {us:+.0} µs, error {:+.2e}", self.what, self.error),
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for d in &self.decisions {
+            writeln!(f, "{}: {}", d.what, d.chosen)?;
+            d.alternatives.iter().try_for_each(|a| writeln!(f, "  instead {a}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Planner<'_> {
+    /// Every decision of `plan` beside its alternatives. `plan` is one of this planner's.
+    pub fn explain(&self, plan: &Plan) -> Explanation {
+        let candidate = plan.activations.iter().map(|a| (a.number, a.index)).collect();
+        let fixed = Rules { candidate, ..Rules::default() };
+        let mut decisions = Vec::new();
+        for a in &plan.activations {
+            let Some(Kind::Activation { candidates }) = self.tree.stages.get(a.number).map(|s| &s.kind) else {
+                continue;
+            };
+            let other = |(i, c): (usize, &super::tree::Choice<'_>)| {
+                let mut rules = fixed.clone();
+                rules.candidate.insert(a.number, i);
+                self.alternative(plan, format!("`{}`", c.id), &rules, c.error - a.error)
+            };
+            let alternatives = candidates.iter().enumerate().filter(|(i, _)| *i != a.index).map(other).collect();
+            let chosen = format!("`{}` from level {} to {}", a.candidate, a.level, a.after);
+            decisions.push(Decision { what: format!("activation `{}`", a.activation), chosen, alternatives });
+        }
+        for s in &plan.steps {
+            let Some(Kind::Step { variants, .. }) = self.tree.stages.get(s.number).map(|s| &s.kind) else { continue };
+            if variants.len() < 2 {
+                continue;
+            }
+            let other = |(i, v): (usize, &super::network::Variant)| {
+                let mut rules = fixed.clone();
+                rules.variant.insert(s.number, i);
+                self.alternative(plan, format!("`{}`", v.id), &rules, 0.0)
+            };
+            let others = variants.iter().enumerate().filter(|(_, v)| v.id != s.variant);
+            let (what, chosen) = (format!("step `{}`", s.stage), format!("`{}` at level {}", s.variant, s.level));
+            decisions.push(Decision { what, chosen, alternatives: others.map(other).collect() });
+        }
+        for b in &plan.bootstraps {
+            let mut rules = fixed.clone();
+            rules.banned.insert(b.point);
+            let without = self.alternative(plan, "no bootstrap here".into(), &rules, 0.0);
+            let chosen = format!("from level {} to {}, {:.0} µs", b.from, b.to, b.us);
+            decisions.push(Decision { what: format!("bootstrap {}", b.place), chosen, alternatives: vec![without] });
+        }
+        for j in &plan.joins {
+            let Some(node) = self.tree.stages.get(j.number) else { continue };
+            let Kind::Residual { main, skip, .. } = &node.kind else { continue };
+            let ends = [main, skip].into_iter().filter_map(|links| links.points.last());
+            let mut alternatives = Vec::new();
+            for &point in [node.point].iter().chain(ends) {
+                let (place, p) = &self.tree.points[point];
+                let used = plan.bootstraps.iter().any(|b| b.point == point);
+                if p.site == Site::Never || used {
+                    continue;
+                }
+                let mut rules = fixed.clone();
+                rules.forced.insert(point);
+                alternatives.push(self.alternative(plan, format!("a bootstrap {place}"), &rules, 0.0));
+            }
+            let (main, skip) = (j.main.arrives, j.skip.arrives);
+            let chosen = format!("main at level {main}, skip at {skip}, sum at {}; {}", j.level, j.paid());
+            decisions.push(Decision { what: format!("join of `{}`", j.residual), chosen, alternatives });
+        }
+        Explanation { decisions }
+    }
+
+    fn alternative(&self, plan: &Plan, what: String, rules: &Rules, error: f64) -> Alternative {
+        Alternative { what, us: self.fastest(rules).map(|p| p.latency_us - plan.latency_us), error }
+    }
+}
