@@ -129,7 +129,8 @@ fn read_arrays(path: &Path, mut file: impl Read + Seek) -> Result<Arrays, DataEr
     file.rewind().map_err(broken)?;
     if start[..read] == *b"PK\x03\x04" {
         let mut archive = npyz::npz::NpzArchive::new(file).map_err(broken)?;
-        let names: Vec<String> = archive.array_names().map(str::to_string).collect();
+        let mut names: Vec<String> = archive.array_names().map(str::to_string).collect();
+        names.sort();
         let mut out = Vec::with_capacity(names.len());
         for name in names {
             if let Some(npy) = archive.by_name(&name).map_err(broken)? {

@@ -51,7 +51,7 @@ pub enum Error {
         repair: String,
     },
     /// A file that cannot be read or written.
-    #[error("{file}: {source}")]
+    #[error("{file} cannot be read or written")]
     #[diagnostic(help("check the path, the permission and the free space"))]
     File {
         /// The file.

@@ -147,7 +147,7 @@ fn report(c: &Compile, compiled: &Compiled, digest: &[u8], seconds: f64) -> Resu
         });
     }
     if let Some(explanation) = explanation {
-        println!("{explanation}");
+        say!("{explanation}");
     }
     if !compiled.activations.is_empty() {
         let rows: Vec<Vec<String>> = compiled
@@ -169,11 +169,11 @@ fn report(c: &Compile, compiled: &Compiled, digest: &[u8], seconds: f64) -> Resu
             })
             .collect();
         output::table(&["activation", "function", "degree", "seen", "interval", "rms error", "max error"], &rows);
-        println!();
+        say!();
     }
-    compiled.notes.iter().for_each(|note| println!("note: {note}"));
+    compiled.notes.iter().for_each(|note| say!("note: {note}"));
     summary.print();
-    println!(
+    say!(
         "\n{} ({}), compiled in {}",
         c.output.display(),
         output::bytes(output::file_bytes(&c.output)?),

@@ -47,6 +47,6 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
     if c.json {
         return output::json(&serde_json::json!({ "images": images.len(), "output": c.output }));
     }
-    println!("{}: results of {} images", c.output.display(), images.len());
+    say!("{}: results of {} images", c.output.display(), images.len());
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Stages {
     fn done(&mut self, stage: &'static str, what: &str) {
         let seconds = self.clock.elapsed().as_secs_f64();
         if !self.quiet {
-            println!("{stage:<12} {:>9}   {what}", output::seconds(seconds));
+            say!("{stage:<12} {:>9}   {what}", output::seconds(seconds));
         }
         self.done.push((stage, seconds));
         self.clock = Instant::now();
@@ -60,7 +60,7 @@ pub fn run(c: &Demo) -> Result<(), Error> {
         });
     };
     if !c.json {
-        println!("{}", drawing(&digit[0]));
+        say!("{}", drawing(&digit[0]));
     }
     let calibration = data::samples_from_bytes("calibration.npz", CALIBRATION, inputs)?;
     stages.done("read", "a network with ReLU, trained on MNIST");
@@ -115,9 +115,9 @@ pub fn run(c: &Demo) -> Result<(), Error> {
             "security_bits": plan.security().bits, "peak_memory_bytes": output::peak_memory(),
         }));
     }
-    println!("\n{}", bars(logits[0].data()));
-    println!("The server saw noise. The client reads: {class} (the label is {label}).");
-    println!("error {error:.1e} against the polynomial network, {to_original:.2} against the original with ReLU");
+    say!("\n{}", bars(logits[0].data()));
+    say!("The server saw noise. The client reads: {class} (the label is {label}).");
+    say!("error {error:.1e} against the polynomial network, {to_original:.2} against the original with ReLU");
     Ok(())
 }
 

@@ -47,7 +47,7 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
             "images": images.len(), "ciphertext_bytes": bytes, "seconds": seconds,
         }));
     }
-    println!(
+    say!(
         "{}: {} images, {}, encrypted in {}",
         c.output.display(),
         images.len(),

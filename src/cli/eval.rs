@@ -54,14 +54,14 @@ pub fn run(c: &Eval) -> Result<(), Error> {
             "ciphertext_bytes": output::file_bytes(&c.output)?, "security_bits": plan.security().bits,
         }));
     }
-    println!(
+    say!(
         "{}: {} images, {} each on {} threads; executed ops equal the plan",
         c.output.display(),
         reports.len(),
         output::seconds(per_image),
         server.threads()
     );
-    println!("memory: {}", memory_line(server.prediction().total(), peak));
+    say!("memory: {}", memory_line(server.prediction().total(), peak));
     Ok(())
 }
 

@@ -130,30 +130,39 @@ impl Summary {
             let one = |p: &PortSummary| format!("{} {} in {} ciphertexts", p.name, shape(p), p.ciphertexts);
             ports.iter().map(one).collect::<Vec<_>>().join(", ")
         };
-        println!("model       {} (compiled by fhec {})", self.model, self.fhec);
-        println!("inputs      {}", ports(&self.inputs));
-        println!("outputs     {}", ports(&self.outputs));
-        println!(
+        say!("model       {} (compiled by fhec {})", self.model, self.fhec);
+        say!("inputs      {}", ports(&self.inputs));
+        say!("outputs     {}", ports(&self.outputs));
+        say!(
             "parameters  N = {}, {} slots used, {} levels of {} bits, {} + {} primes",
-            self.n, self.slots, self.levels, self.scale_bits, self.primes, self.special_primes
+            self.n,
+            self.slots,
+            self.levels,
+            self.scale_bits,
+            self.primes,
+            self.special_primes
         );
         let bound = self.security.max_log_qp.map_or(String::new(), |b| format!(" (at most {b} for 128 bits)"));
         let bits = match self.security.bits {
             0 => "INSECURE".to_string(),
             bits => format!("{bits}-bit"),
         };
-        println!("security    {bits}, log QP = {:.1}{bound}", self.security.log_qp);
+        say!("security    {bits}, log QP = {:.1}{bound}", self.security.log_qp);
         let c = &self.counts;
-        println!(
+        say!(
             "operations  {} rotations, {} key switches, {} products, {} products with constants, {} bootstraps",
-            c.rotations, c.key_switches, c.products, c.plain_products, c.bootstraps
+            c.rotations,
+            c.key_switches,
+            c.products,
+            c.plain_products,
+            c.bootstraps
         );
-        println!("keys        {} keys, {} in the file", self.keys, output::bytes(self.evaluation_key_bytes));
+        say!("keys        {} keys, {} in the file", self.keys, output::bytes(self.evaluation_key_bytes));
         if let Some(seconds) = self.predicted_seconds {
-            println!("time        {} predicted for one thread", output::seconds(seconds));
+            say!("time        {} predicted for one thread", output::seconds(seconds));
         }
         let m = &self.predicted_memory;
-        println!(
+        say!(
             "memory      {} predicted: keys {}, constants {}, ciphertexts {}, temporaries {}",
             output::bytes(self.predicted_memory_bytes),
             output::bytes(m.keys_stored + m.keys_expanded),
@@ -168,7 +177,7 @@ pub fn run(c: &Inspect) -> Result<(), Error> {
     let plan = Plan::load(&c.plan)?;
     output::security_warning(&plan);
     if c.program {
-        print!("{}", ir::text::print_module(plan.module()));
+        say!("{}", ir::text::print_module(plan.module()).trim_end());
         return Ok(());
     }
     let table = c.latency.as_ref().map(|path| {
@@ -187,11 +196,11 @@ pub fn run(c: &Inspect) -> Result<(), Error> {
         }));
     }
     summary.print();
-    println!();
+    say!();
     let ops: Vec<Vec<String>> =
         plan.counts().ops.iter().map(|(op, count)| vec![op.clone(), count.to_string()]).collect();
     output::table(&["op", "count"], &ops);
-    println!();
+    say!();
     let rows: Vec<Vec<String>> =
         keys.iter().map(|k| vec![k.name.clone(), k.level.to_string(), output::bytes(k.bytes)]).collect();
     output::table(&["key", "level", "bytes"], &rows);

@@ -46,8 +46,8 @@ pub fn run(c: &Keygen) -> Result<(), Error> {
             "seconds": seconds, "peak_memory_bytes": output::peak_memory(),
         }));
     }
-    println!("{}: secret key, {}; keep it", c.secret.display(), output::bytes(secret));
-    println!(
+    say!("{}: secret key, {}; keep it", c.secret.display(), output::bytes(secret));
+    say!(
         "{}: {} evaluation keys, {}, made in {}; give it to the server",
         c.evaluation.display(),
         plan.keys().len(),

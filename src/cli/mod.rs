@@ -1,6 +1,14 @@
 //! The command line. One file per command; what a command prints for people goes to the terminal as text, with `--json`
 //! as one JSON object on standard output. Progress goes to standard error and only to a terminal.
 
+/// `println!` that ends the program quietly when nobody reads.
+macro_rules! say {
+    () => { crate::cli::output::line(format_args!("")) };
+    ($($text:tt)*) => { crate::cli::output::line(format_args!($($text)*)) };
+}
+
+#[cfg(feature = "client")]
+mod bench;
 mod comparison;
 #[cfg(feature = "compiler")]
 mod compile;
@@ -66,6 +74,9 @@ enum Command {
     /// Run passes on a program in text form
     #[cfg(feature = "compiler")]
     Opt(opt::Opt),
+    /// Time the engine's operations, each next to its floor
+    #[cfg(feature = "client")]
+    Bench(bench::Bench),
     /// Compile the digit network of this repository and classify a digit it cannot see
     #[cfg(all(feature = "client", feature = "compiler"))]
     Demo(demo::Demo),
@@ -117,6 +128,8 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Inspect(c) => inspect::run(&c),
         #[cfg(feature = "compiler")]
         Command::Opt(c) => opt::run(&c),
+        #[cfg(feature = "client")]
+        Command::Bench(c) => bench::run(&c),
         #[cfg(all(feature = "client", feature = "compiler"))]
         Command::Demo(c) => demo::run(&c),
     }

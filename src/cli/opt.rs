@@ -177,7 +177,7 @@ pub fn run(c: &Opt) -> Result<(), Error> {
         module = check((pass.run)(module, c)?, c)?;
     }
     match &c.output {
-        None => print!("{}", text(&module)),
+        None => say!("{}", text(&module).trim_end()),
         Some(path) => std::fs::write(path, text(&module))
             .map_err(|source| Error::File { file: path.display().to_string(), source })?,
     }

@@ -6,11 +6,19 @@ use fhec::Error;
 use fhec::runtime::Plan;
 use serde::Serialize;
 
+/// Writes a line to standard output. A reader that has seen enough (`fhec inspect | head`) ends the program quietly.
+pub fn line(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
 /// Prints one JSON object.
 pub fn json(value: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|e| Error::Usage { reason: format!("the report is no JSON: {e}"), repair: "report this".into() })?;
-    println!("{text}");
+    say!("{text}");
     Ok(())
 }
 
@@ -73,24 +81,27 @@ pub fn security_warning(plan: &Plan) {
     }
 }
 
-/// A table: right-aligned columns except the first.
+/// A table; columns of numbers are aligned to the right.
 pub fn table(header: &[&str], rows: &[Vec<String>]) {
-    let width = |i: usize| {
-        let cells = rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count());
-        cells.chain([header[i].chars().count()]).max().unwrap_or(0)
+    let cells = |i: usize| rows.iter().filter_map(move |r| r.get(i));
+    let columns: Vec<(usize, bool)> = header
+        .iter()
+        .enumerate()
+        .map(|(i, head)| {
+            let width = cells(i).map(|c| c.chars().count()).chain([head.chars().count()]).max().unwrap_or(0);
+            (width, cells(i).all(|c| c.starts_with(|first: char| first.is_ascii_digit())))
+        })
+        .collect();
+    let print = |cells: &mut dyn Iterator<Item = &str>| {
+        let cell = |(cell, &(width, right)): (&str, &(usize, bool))| match right {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:<width$}"),
+        };
+        let text: Vec<String> = cells.zip(&columns).map(cell).collect();
+        say!("{}", text.join("  ").trim_end());
     };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let print = |cells: Vec<&str>| {
-        let line: Vec<String> = cells
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(i, (cell, &width))| if i == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
-            .collect();
-        println!("{}", line.join("  ").trim_end());
-    };
-    print(header.to_vec());
-    rows.iter().for_each(|row| print(row.iter().map(String::as_str).collect()));
+    print(&mut header.iter().copied());
+    rows.iter().for_each(|row| print(&mut row.iter().map(String::as_str)));
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! `fhec run`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
+use fhec::runtime::KeySet;
 use fhec::runtime::Plan;
-use fhec::{Client, Error, RunReport, Server, Tensor, data, run_clear};
+use fhec::{Client, Error, KeyProgress, RunReport, Server, Tensor, data, run_clear};
+use tempfile::NamedTempFile;
 
 use super::comparison::Comparison;
 use super::{Resources, eval, inspect, output, progress};
@@ -62,28 +65,62 @@ pub fn run(c: &Run) -> Result<(), Error> {
         return json(&plan, &outcome);
     }
     print(&plan, &outcome);
-    println!("results: {}", c.output.display());
+    say!("results: {}", c.output.display());
     Ok(())
+}
+
+/// Where the evaluation keys of a run are: in memory, or, when memory is bounded, in a file that is mapped.
+enum KeyStore {
+    Memory(Arc<KeySet>),
+    File(NamedTempFile),
+}
+
+impl KeyStore {
+    fn generate(client: &mut Client<'_>, plan: &Plan, resources: Resources) -> Result<Self, Error> {
+        let bar = progress::bar("keygen", plan.keys().len() as u64);
+        let show = |p: KeyProgress| {
+            bar.set_position(p.done as u64);
+            bar.set_message(p.key.to_string());
+        };
+        let keys = if resources.mem.is_some() {
+            let temporary = std::env::temp_dir();
+            let file = NamedTempFile::new_in(&temporary)
+                .map_err(|source| Error::File { file: temporary.display().to_string(), source })?;
+            client.write_evaluation_keys(file.path(), show)?;
+            Self::File(file)
+        } else {
+            Self::Memory(client.evaluation_keys(show)?)
+        };
+        bar.finish_and_clear();
+        Ok(keys)
+    }
+    fn bytes(&self) -> Result<u64, Error> {
+        match self {
+            Self::Memory(keys) => Ok(keys.infos().iter().map(|k| k.stored_bytes as u64).sum()),
+            Self::File(file) => output::file_bytes(file.path()),
+        }
+    }
+    fn server<'p>(&self, plan: &'p Plan, client: &Client<'p>, resources: Resources) -> Result<Server<'p>, Error> {
+        match self {
+            Self::Memory(keys) => Server::new(plan, client.context().clone(), keys.clone(), resources.options()),
+            Self::File(file) => Server::open(plan, file.path(), resources.options()),
+        }
+    }
 }
 
 /// All four stages, and the same program in the clear.
 fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Result<(Vec<Vec<Tensor>>, Outcome), Error> {
     let mut clock = Instant::now();
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
-    let bar = progress::bar("keygen", plan.keys().len() as u64);
     let mut client = Client::generate(plan)?;
-    let keys = client.evaluation_keys(|p| {
-        bar.set_position(p.done as u64);
-        bar.set_message(p.key.to_string());
-    })?;
-    let key_bytes: u64 = keys.infos().iter().map(|k| k.stored_bytes as u64).sum();
-    bar.finish_and_clear();
+    let keys = KeyStore::generate(&mut client, plan, resources)?;
     let keygen = lap();
     let inputs = client.encrypt(images)?;
     let encrypt = lap();
     let per_image = |all: usize| (all / images.len().max(1)) as u64;
     let input_bytes = per_image(inputs.to_bytes(plan, client.context())?.len());
-    let mut server = Server::new(plan, client.context().clone(), keys, resources.options())?;
+    let key_bytes = keys.bytes()?;
+    let mut server = keys.server(plan, &client, resources)?;
     let bar = progress::bar("eval", 1);
     lap();
     let (outputs, reports) = server.eval(&inputs, &mut |at| progress::show(&bar, &at))?;
@@ -137,19 +174,20 @@ fn json(plan: &Plan, o: &Outcome) -> Result<(), Error> {
 
 fn print(plan: &Plan, o: &Outcome) {
     let images = o.reports.len();
-    println!("{images} images, {} each on {} threads", output::seconds(eval::mean_seconds(&o.reports)), o.threads);
+    say!("{images} images, {} each on {} threads", output::seconds(eval::mean_seconds(&o.reports)), o.threads);
     let [keygen, encrypt, eval, decrypt] = o.seconds.map(output::seconds);
-    println!("keygen {keygen}, encrypt {encrypt}, eval {eval}, decrypt {decrypt}");
+    say!("keygen {keygen}, encrypt {encrypt}, eval {eval}, decrypt {decrypt}");
     let [keys, input, result] = o.bytes.map(output::bytes);
-    println!("evaluation keys {keys}, ciphertext in {input}, out {result}");
-    println!("memory {}", eval::memory_line(o.predicted, o.peak));
+    say!("evaluation keys {keys}, ciphertext in {input}, out {result}");
+    say!("memory {}", eval::memory_line(o.predicted, o.peak));
     let counts = plan.counts();
-    println!("executed ops equal the plan: {} rotations, {} key switches", counts.rotations, counts.key_switches);
-    println!(
+    say!("executed ops equal the plan: {} rotations, {} key switches", counts.rotations, counts.key_switches);
+    say!(
         "against the same program in the clear: largest error {:.1e}, same class for {} of {images}",
-        o.comparison.max_error, o.comparison.same_argmax
+        o.comparison.max_error,
+        o.comparison.same_argmax
     );
     if let Some(right) = o.right {
-        println!("right: {right} of {images}");
+        say!("right: {right} of {images}");
     }
 }

@@ -142,7 +142,7 @@ fn print(report: &Report<'_>, noise: &NoiseReport) -> Result<(), Error> {
             })
             .collect();
         output::table(&["op", "node", "level", "magnitude", "rms error", "max error"], &rows);
-        println!();
+        say!();
     }
     for e in report.escapes {
         let what = match e.range {
@@ -155,14 +155,16 @@ fn print(report: &Report<'_>, noise: &NoiseReport) -> Result<(), Error> {
             e.value, e.node, e.magnitude, e.limit, e.slots, e.images
         );
     }
-    println!("{} images in {}", report.images, output::seconds(report.seconds));
-    println!(
+    say!("{} images in {}", report.images, output::seconds(report.seconds));
+    say!(
         "against the program without noise: largest error {:.1e}, same class for {} of {}",
-        report.max_error, report.same_argmax, report.images
+        report.max_error,
+        report.same_argmax,
+        report.images
     );
-    println!("range escapes: {}", report.escapes.len());
+    say!("range escapes: {}", report.escapes.len());
     if let Some(right) = report.right {
-        println!("right: {right} of {} ({:.2} %)", report.images, 100.0 * right as f64 / report.images.max(1) as f64);
+        say!("right: {right} of {} ({:.2} %)", report.images, 100.0 * right as f64 / report.images.max(1) as f64);
     }
     Ok(())
 }

@@ -12,8 +12,7 @@ use thiserror::Error;
 pub struct Error {
     /// Path of the file, or what the caller calls the bytes.
     pub file: String,
-    /// What is wrong.
-    #[source]
+    /// What is wrong; part of the message.
     pub problem: Problem,
 }
 

@@ -56,10 +56,10 @@ pub enum RuntimeError {
         reason: String,
     },
     /// A simulated run failed.
-    #[error("simulation: {0}")]
+    #[error("the simulated run stopped")]
     Simulation(#[from] ExecError<ClearError>),
     /// An encrypted run failed.
-    #[error("evaluation: {0}")]
+    #[error("the encrypted run stopped")]
     Evaluation(#[from] ExecError<CkksError>),
     /// The engine refused.
     #[error(transparent)]

@@ -28,4 +28,4 @@ pub use stats::{OpCounts, TraceEntry, expected_trace, peak_ciphertext_bytes};
 pub use tensors::{pack_inputs, unpack_outputs};
 pub use time::predict_time;
 
-pub use fhec_ckks::KeyRequest;
+pub use fhec_ckks::{KeyRequest, KeySet};

@@ -157,7 +157,7 @@ pub enum ExecError<E: StdError + 'static> {
         found: CtTy,
     },
     /// An op failed.
-    #[error("`{op}` at {value} (from node `{node}`) failed: {source}")]
+    #[error("`{op}` at {value} (from node `{node}`) failed")]
     Op {
         /// Mnemonic.
         op: &'static str,

@@ -1,0 +1,106 @@
+//! What users see when something is wrong.
+
+use super::Place;
+use super::model::{difference, read_scores, write_chain};
+use super::road::compiled;
+
+#[test]
+fn three_unsupported_nodes_are_listed_together_with_repairs() {
+    let p = Place::new();
+    write_chain(&p.path("m.onnx"), &["Relu", "Hardmax", "Sigmoid", "NonZero", "Det"]);
+    let message = p.fails(&["m.onnx", "-o", "plan.fhe"]);
+    for (op, node) in [("Hardmax", "hardmax_1"), ("NonZero", "nonzero_3"), ("Det", "det_4")] {
+        assert!(message.contains(op) && message.contains(node), "{op}: {message}");
+    }
+    assert!(message.matches("help:").count() >= 3, "{message}");
+    assert!(!p.path("plan.fhe").exists());
+}
+
+#[test]
+fn nodes_without_an_encrypted_form_are_listed_together() {
+    let p = Place::new();
+    write_chain(&p.path("m.onnx"), &["Softmax", "Relu", "Softmax", "Relu"]);
+    let message = p.fails(&["m.onnx", "-o", "plan.fhe"]);
+    assert!(message.contains("softmax_0") && message.contains("softmax_2"), "{message}");
+}
+
+#[test]
+fn damaged_files_are_refused() {
+    let p = compiled();
+    p.ok(&["keygen", "plan.fhe", "--secret", "client.key", "--evaluation", "server.key"]);
+    p.ok(&["encrypt", "plan.fhe", "--secret", "client.key", "--input", "x.npy", "-o", "x.ct"]);
+    let eval = ["eval", "plan.fhe", "--evaluation", "server.key", "--input", "x.ct", "-o", "y.ct"];
+    let encrypt = ["encrypt", "plan.fhe", "--secret", "client.key", "--input", "x.npy", "-o", "z.ct"];
+    let compile = ["tiny.onnx", "-o", "z.fhe"];
+    for (file, command) in [
+        ("plan.fhe", &eval[..]),
+        ("server.key", &eval),
+        ("x.ct", &eval),
+        ("client.key", &encrypt),
+        ("x.npy", &encrypt),
+        ("tiny.onnx", &compile),
+    ] {
+        let whole = std::fs::read(p.path(file)).unwrap();
+        let mut flipped = whole.clone();
+        // The middle of a key file lies in a key, that of the others in a section or the index.
+        let middle = whole.len() / 2;
+        flipped[middle] ^= 0x10;
+        let cases = [("truncated", whole[..middle].to_vec()), ("empty", Vec::new()), ("flipped", flipped)];
+        for (what, bytes) in cases {
+            // NumPy files and ONNX models carry no hash: a flipped weight is another weight.
+            if what == "flipped" && (file == "x.npy" || file == "tiny.onnx") {
+                continue;
+            }
+            std::fs::write(p.path(file), &bytes).unwrap();
+            let message = p.fails(command);
+            let stem = file.split('.').next().unwrap();
+            assert!(message.contains(stem), "{file} {what}: {message}");
+        }
+        std::fs::write(p.path(file), whole).unwrap();
+    }
+    p.ok(&eval);
+}
+
+#[test]
+fn another_key_is_refused_and_gives_noise_when_forced() {
+    let p = compiled();
+    for who in ["a", "b"] {
+        let (secret, evaluation) = (format!("{who}.secret"), format!("{who}.evaluation"));
+        p.ok(&["keygen", "plan.fhe", "--secret", &secret, "--evaluation", &evaluation]);
+    }
+    p.ok(&["encrypt", "plan.fhe", "--secret", "a.secret", "--input", "x.npy", "-o", "x.ct"]);
+    let message = p.fails(&["eval", "plan.fhe", "--evaluation", "b.evaluation", "--input", "x.ct", "-o", "y.ct"]);
+    assert!(message.contains("another secret key"), "{message}");
+    p.ok(&["eval", "plan.fhe", "--evaluation", "a.evaluation", "--input", "x.ct", "-o", "y.ct"]);
+    let decrypt = ["decrypt", "plan.fhe", "--secret", "b.secret", "--input", "y.ct", "-o", "noise.npy"];
+    assert!(p.fails(&decrypt).contains("under another secret key"));
+    p.ok(&[&decrypt[..], &["--any-key"]].concat());
+    p.ok(&["decrypt", "plan.fhe", "--secret", "a.secret", "--input", "y.ct", "-o", "y.npy"]);
+    let (right, noise) = (read_scores(&p.path("y.npy")), read_scores(&p.path("noise.npy")));
+    assert!(difference(&right, &noise) > 1.0, "{right:?} {noise:?}");
+}
+
+#[test]
+fn files_in_the_wrong_place_are_named() {
+    let p = compiled();
+    p.ok(&["keygen", "plan.fhe", "--secret", "client.key", "--evaluation", "server.key"]);
+    let message = p.fails(&["inspect", "client.key"]);
+    assert!(message.contains("the file holds a secret-key, expected a plan"), "{message}");
+    let message = p.fails(&["inspect", "tiny.onnx"]);
+    assert!(message.contains("not a file of fhec"), "{message}");
+    let message = p.fails(&["inspect", "nothing.fhe"]);
+    assert!(message.contains("nothing.fhe") && message.contains("check that the path exists"), "{message}");
+    p.ok(&["encrypt", "plan.fhe", "--secret", "client.key", "--input", "x.npy", "-o", "x.ct"]);
+    let message = p.fails(&["decrypt", "plan.fhe", "--secret", "client.key", "--input", "x.ct", "-o", "y.npy"]);
+    assert!(message.contains("they hold inputs, results are needed"), "{message}");
+}
+
+#[test]
+fn a_ciphertext_for_another_plan_is_refused() {
+    let p = compiled();
+    p.ok(&["tiny.onnx", "-o", "other.fhe", "--calibration", "calibration.npy", "--margin", "2"]);
+    p.ok(&["keygen", "plan.fhe", "--secret", "client.key", "--evaluation", "server.key"]);
+    p.ok(&["encrypt", "plan.fhe", "--secret", "client.key", "--input", "x.npy", "-o", "x.ct"]);
+    let message = p.fails(&["eval", "other.fhe", "--evaluation", "server.key", "--input", "x.ct", "-o", "y.ct"]);
+    assert!(message.contains("made for plan") || message.contains("other parameters"), "{message}");
+}

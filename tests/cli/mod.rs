@@ -1,0 +1,52 @@
+//! The `fhec` command as its users run it.
+
+mod errors;
+mod model;
+mod road;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A file of the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A directory to run commands in.
+pub struct Place(tempfile::TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+    /// Runs `fhec` here.
+    pub fn fhec(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_fhec")).args(args).current_dir(&self.0).output().unwrap()
+    }
+    /// Runs `fhec` here and expects success; its standard output.
+    #[track_caller]
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.fhec(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "fhec {}: {stderr}", args.join(" "));
+        String::from_utf8(output.stdout).unwrap()
+    }
+    /// Runs `fhec` with `--json` and reads what it prints.
+    #[track_caller]
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.ok(&[args, &["--json"]].concat())).unwrap()
+    }
+    /// Runs `fhec` here and expects an error message; no panic.
+    #[track_caller]
+    pub fn fails(&self, args: &[&str]) -> String {
+        let output = self.fhec(args);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "fhec {}: {stderr}", args.join(" "));
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        // The renderer breaks lines and draws a border; a message is one text.
+        stderr.split_whitespace().filter(|w| !["│", "×", "╰─▶", "├─▶"].contains(w)).collect::<Vec<_>>().join(" ")
+    }
+}

@@ -1,0 +1,88 @@
+//! Tiny ONNX models and data for them.
+
+use std::path::Path;
+
+use fhec::ir::{Port, Shape};
+use fhec::{Tensor, data};
+use fhec_frontend::proto::{self, Attribute, Graph, Node, ValueInfo};
+use prost::Message;
+
+/// Numbers between -1 and 1 without a pattern.
+pub fn numbers(seed: u32, count: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(next).collect()
+}
+
+fn write(path: &Path, graph: Graph) {
+    std::fs::write(path, proto::Model::new(17, graph).encode_to_vec()).unwrap();
+}
+
+/// Convolution, ReLU, fully connected: 8 x 8 pixels to 3 scores.
+pub fn write_tiny(path: &Path) {
+    let weights = [
+        proto::Tensor::floats("conv.w", &[2, 1, 3, 3], &numbers(1, 18)),
+        proto::Tensor::floats("conv.b", &[2], &[0.1, -0.2]),
+        proto::Tensor::floats("fc.w", &[3, 32], &numbers(2, 96).iter().map(|x| x / 4.0).collect::<Vec<_>>()),
+        proto::Tensor::floats("fc.b", &[3], &[0.3, 0.0, -0.3]),
+    ];
+    let conv = vec![Attribute::ints("strides", &[2, 2]), Attribute::ints("pads", &[1, 1, 1, 1])];
+    write(
+        path,
+        Graph {
+            name: "tiny".into(),
+            node: vec![
+                Node::new("Conv", "conv", &["x", "conv.w", "conv.b"], &["a"], conv),
+                Node::new("Relu", "relu", &["a"], &["b"], vec![]),
+                Node::new("Flatten", "flatten", &["b"], &["c"], vec![]),
+                Node::new("Gemm", "fc", &["c", "fc.w", "fc.b"], &["y"], vec![Attribute::int("transB", 1)]),
+            ],
+            initializer: weights.to_vec(),
+            input: vec![ValueInfo::floats("x", &[-1, 1, 8, 8])],
+            output: vec![ValueInfo::floats("y", &[-1, 3])],
+            ..Graph::default()
+        },
+    );
+}
+
+/// A chain of these operators, none of them with attributes.
+pub fn write_chain(path: &Path, operators: &[&str]) {
+    let name = |i: usize| if i == 0 { "x".to_string() } else { format!("v{i}") };
+    let node = |(i, op): (usize, &&str)| {
+        Node::new(op, &format!("{}_{i}", op.to_lowercase()), &[&name(i)], &[&name(i + 1)], vec![])
+    };
+    write(
+        path,
+        Graph {
+            name: "chain".into(),
+            node: operators.iter().enumerate().map(node).collect(),
+            initializer: vec![],
+            input: vec![ValueInfo::floats("x", &[-1, 4])],
+            output: vec![ValueInfo::floats(&name(operators.len()), &[-1, 4])],
+            ..Graph::default()
+        },
+    );
+}
+
+/// Writes so many 8 x 8 images.
+pub fn write_images(path: &Path, seed: u32, count: usize) {
+    let port = Port { name: "x".into(), shape: Shape(vec![1, 1, 8, 8]), layout: None };
+    let image = |i: usize| vec![Tensor::new([1, 1, 8, 8], numbers(seed + i as u32, 64))];
+    data::write_samples(path, &[port], &(0..count).map(image).collect::<Vec<_>>()).unwrap();
+}
+
+/// Reads scores of the tiny model.
+pub fn read_scores(path: &Path) -> Vec<Vec<f32>> {
+    let port = Port { name: "y".into(), shape: Shape(vec![1, 3]), layout: None };
+    let images = data::read_samples(path, &[port]).unwrap();
+    images.iter().map(|tensors| tensors[0].data().to_vec()).collect()
+}
+
+/// The largest difference between scores.
+pub fn difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}

@@ -1,0 +1,145 @@
+//! From a model to a decrypted result.
+
+use super::model::{difference, read_scores, write_images, write_tiny};
+use super::{Place, repository};
+
+/// A place with the tiny model compiled, and images.
+pub fn compiled() -> Place {
+    let place = Place::new();
+    write_tiny(&place.path("tiny.onnx"));
+    write_images(&place.path("calibration.npy"), 100, 64);
+    write_images(&place.path("x.npy"), 7, 3);
+    // The bare form: no subcommand.
+    place.ok(&["tiny.onnx", "-o", "plan.fhe", "--calibration", "calibration.npy"]);
+    place
+}
+
+#[test]
+fn four_processes_agree_with_the_simulation_and_with_one_process() {
+    let p = compiled();
+    p.ok(&["keygen", "plan.fhe", "--secret", "client.key", "--evaluation", "server.key"]);
+    p.ok(&["encrypt", "plan.fhe", "--secret", "client.key", "--input", "x.npy", "-o", "x.ct"]);
+    let report = p.json(&["eval", "plan.fhe", "--evaluation", "server.key", "--input", "x.ct", "-o", "y.ct"]);
+    assert_eq!(report["images"], 3);
+    assert_eq!(report["trace"], "equal to the plan");
+    p.ok(&["decrypt", "plan.fhe", "--secret", "client.key", "--input", "y.ct", "-o", "y.npy"]);
+    let decrypted = read_scores(&p.path("y.npy"));
+
+    let simulated = p.json(&["simulate", "plan.fhe", "--input", "x.npy", "-o", "s.npy", "--per-op"]);
+    assert_eq!(simulated["escapes"].as_array().unwrap().len(), 0, "{simulated}");
+    assert!(simulated["ops"].as_array().unwrap().len() > 5);
+    let simulated = read_scores(&p.path("s.npy"));
+    assert!(difference(&decrypted, &simulated) < 1e-3, "{decrypted:?} {simulated:?}");
+
+    let run = p.json(&["run", "plan.fhe", "--input", "x.npy", "-o", "r.npy"]);
+    assert!(run["max_error"].as_f64().unwrap() < 1e-3, "{run}");
+    assert_eq!(run["same_argmax"], 3);
+    assert_eq!(run["security_bits"], 128);
+    for key in ["seconds_per_image", "evaluation_key_bytes", "input_ciphertext_bytes", "n", "log_qp", "levels"] {
+        assert!(run[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+    assert!(run["rotations"].is_u64() && run["peak_memory_bytes"].is_u64());
+    assert!(difference(&decrypted, &read_scores(&p.path("r.npy"))) < 1e-3);
+    // Different images give different scores: nothing is a constant.
+    assert!(difference(&decrypted[..1], &decrypted[1..2]) > 1e-2);
+}
+
+#[test]
+fn a_memory_bound_is_kept_by_making_keys_again() {
+    let p = compiled();
+    let free = p.json(&["run", "plan.fhe", "--input", "x.npy", "-o", "a.npy"]);
+    let total = free["predicted_memory_bytes"].as_u64().unwrap();
+    let message = p.fails(&["run", "plan.fhe", "--input", "x.npy", "-o", "b.npy", "--mem", "1M"]);
+    assert!(message.contains("the run needs at least") && message.contains("raise --mem"), "{message}");
+    let bound = (total * 3 / 4).to_string();
+    p.json(&["run", "plan.fhe", "--input", "x.npy", "-o", "b.npy", "--mem", &bound, "--threads", "1"]);
+    assert!(difference(&read_scores(&p.path("a.npy")), &read_scores(&p.path("b.npy"))) < 1e-3);
+}
+
+#[test]
+fn the_same_model_gives_the_same_bytes() {
+    let p = compiled();
+    p.ok(&["compile", "tiny.onnx", "-o", "again.fhe", "--calibration", "calibration.npy"]);
+    assert_eq!(std::fs::read(p.path("plan.fhe")).unwrap(), std::fs::read(p.path("again.fhe")).unwrap());
+    p.ok(&["compile", "tiny.onnx", "-o", "other.fhe", "--calibration", "calibration.npy", "--degree", "3"]);
+    assert_ne!(std::fs::read(p.path("plan.fhe")).unwrap(), std::fs::read(p.path("other.fhe")).unwrap());
+}
+
+#[test]
+fn passes_are_dumped_as_text_that_passes_read() {
+    let p = compiled();
+    p.ok(&["tiny.onnx", "-o", "plan.fhe", "--calibration", "calibration.npy", "--dump-passes", "dump"]);
+    let mut names: Vec<String> = std::fs::read_dir(p.path("dump"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    for stage in ["import.nn", "approximate-activations.nn", "pack.slot", "lower.ckks"] {
+        assert!(names.iter().any(|n| n.ends_with(&format!("-{stage}.fhir"))), "{stage} in {names:?}");
+    }
+    let listed = p.ok(&["opt", "--list"]);
+    assert!(listed.contains("fold") && listed.contains("pack") && listed.contains("lower"), "{listed}");
+}
+
+#[test]
+fn passes_run_on_text() {
+    let p = Place::new();
+    let text = "\
+input \"x\" : tensor<1x4>
+output \"y\" : tensor<1x4>
+
+func @main(%0: tensor<1x4> loc(\"x\")) -> tensor<1x4> {
+  %1 = nn.activation %0 {function = sigmoid} : tensor<1x4> loc(\"act\")
+  return %1
+}
+";
+    std::fs::write(p.path("f.fhir"), text).unwrap();
+    assert_eq!(p.ok(&["opt", "f.fhir"]), text);
+    let polynomial = p.ok(&["opt", "f.fhir", "--pass", "approximate-activations", "--degree", "3"]);
+    assert!(polynomial.contains("nn.polynomial") && !polynomial.contains("sigmoid"), "{polynomial}");
+    let lowered = p.ok(&["opt", "f.fhir", "--pass", "fold,approximate-activations,pack,lower"]);
+    assert!(lowered.contains("ckks.rescale"), "{lowered}");
+    let planned = p.ok(&["opt", "f.fhir", "--pass", "approximate-activations,plan"]);
+    assert!(planned.starts_with("params {log_n = "), "{planned}");
+    let message = p.fails(&["opt", "f.fhir", "--pass", "lower"]);
+    assert!(message.contains("takes a program of the slot level"), "{message}");
+    std::fs::write(p.path("bad.fhir"), text.replace("function = sigmoid", "function = nonsense")).unwrap();
+    let message = p.fails(&["opt", "bad.fhir"]);
+    assert!(message.contains("bad.fhir:5"), "the line is named: {message}");
+}
+
+#[test]
+fn inspect_shows_what_a_server_must_know() {
+    let p = compiled();
+    let report = p.json(&["inspect", "plan.fhe"]);
+    let (summary, keys) = (&report["summary"], report["key_list"].as_array().unwrap());
+    assert_eq!(summary["security"]["bits"], 128);
+    assert_eq!(summary["keys"].as_u64().unwrap() as usize, keys.len());
+    let bytes: u64 = keys.iter().map(|k| k["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(summary["evaluation_key_bytes"], bytes);
+    assert!(summary["predicted_seconds"].as_f64().unwrap() > 0.0);
+    assert!(summary["predicted_memory_bytes"].as_u64().unwrap() > bytes);
+    p.ok(&["keygen", "plan.fhe", "--secret", "client.key", "--evaluation", "server.key"]);
+    let file = std::fs::metadata(p.path("server.key")).unwrap().len();
+    assert!(file >= bytes && file < bytes + bytes / 20 + 65_536, "{file} bytes in the file, {bytes} stated");
+    let text = p.ok(&["inspect", "plan.fhe"]);
+    assert!(text.contains("128-bit") && text.contains("relinearisation"), "{text}");
+    assert!(p.ok(&["inspect", "plan.fhe", "--program"]).contains("ckks.linear"));
+}
+
+#[test]
+fn the_demo_reads_the_digit() {
+    let report = Place::new().json(&["demo"]);
+    assert_eq!(report["class"], report["label"]);
+    assert!(report["max_error"].as_f64().unwrap() < 1e-2, "{report}");
+    assert_eq!(report["security_bits"], 128);
+}
+
+#[test]
+fn explain_names_the_batch_norm_rule() {
+    let p = Place::new();
+    let (model, calibration) = (repository("models/mnist_cnn.onnx"), repository("models/calibration.npz"));
+    let (model, calibration) = (model.to_str().unwrap(), calibration.to_str().unwrap());
+    let text = p.ok(&[model, "-o", "plan.fhe", "--calibration", calibration, "--explain"]);
+    assert!(text.contains("bn1") && text.contains("conv1"), "{text}");
+}
