@@ -58,7 +58,66 @@ pub struct BootstrapSpec {
     pub sparse_weight: u32,
 }
 
+impl ParamSpec {
+    /// The preset for programs with bootstrapping, `N = 2^16`, 128-bit security: `levels` levels of `scale_bits` (at most 45),
+    /// and as few key-switching digits as the security bound then leaves room for.
+    ///
+    /// ```
+    /// let spec = fhec_ckks::ParamSpec::bootstrapping(10, 42)?;
+    /// assert_eq!((spec.alpha, spec.bootstrap.as_ref().map(|b| b.levels())), (6, Some(20)));
+    /// # Ok::<(), fhec_ckks::CkksError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CkksError::Security`] where so many levels do not fit.
+    pub fn bootstrapping(levels: u32, scale_bits: u32) -> Result<Self> {
+        let bootstrap = BootstrapSpec::standard(scale_bits);
+        let limbs = levels + 1 + bootstrap.levels();
+        let spec = |alpha: u32| Self {
+            log_n: 16,
+            first_bits: Modulus::MAX_BITS,
+            scale_bits,
+            levels,
+            alpha,
+            special_bits: Modulus::MAX_BITS,
+            bootstrap: Some(bootstrap.clone()),
+            insecure: false,
+        };
+        let mut refused = None;
+        for alpha in (2..=limbs.min(24)).rev() {
+            // The same number of digits with the fewest special primes.
+            let fewest = limbs.div_ceil(limbs.div_ceil(alpha));
+            if fewest < alpha {
+                continue;
+            }
+            match Params::new(spec(alpha)) {
+                Ok(_) => return Ok(spec(alpha)),
+                Err(e) => refused = Some(e),
+            }
+        }
+        Err(refused.unwrap_or_else(|| CkksError::Params("no levels".into())))
+    }
+}
+
 impl BootstrapSpec {
+    /// What [`ParamSpec::bootstrapping`] uses. `|I| > k` for one coefficient in about 2^78; errors are below 2^-20
+    /// for full slots at N = 2^16 (rms 2^-25), smaller for fewer slots.
+    pub fn standard(scale_bits: u32) -> Self {
+        Self {
+            cts_levels: 3,
+            stc_levels: 3,
+            stc_bits: scale_bits.max(42),
+            mod_bits: Modulus::MAX_BITS,
+            mod_scale_bits: 55,
+            k: 14,
+            degree: 30,
+            double_angle: 3,
+            arcsine_degree: 7,
+            ratio_bits: 5,
+            sparse_weight: 32,
+        }
+    }
+
     /// Levels of one product each: the interpolant, the double angles, the arcsine.
     pub(crate) fn steps(&self) -> [usize; 3] {
         let arcsine = match self.arcsine_degree {

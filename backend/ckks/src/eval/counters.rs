@@ -42,7 +42,7 @@ counters! {
     plain_products,
     /// Divisions by the last prime.
     rescales,
-    /// Transforms of one limb, in either direction.
+    /// Transforms of one limb, in either direction, at the full ring degree.
     transforms,
     /// Bootstraps.
     bootstraps,

@@ -301,7 +301,8 @@ impl Evaluator {
         count(&self.counters.rotations, rotations);
         count(&self.counters.key_switches, rotations);
         count(&self.counters.plain_products, transform.len());
-        count(&self.counters.transforms, transform.len() * limbs);
+        let full = transform.giants.values().flatten().filter(|t| t.diagonal.coefficients.len() == n).count();
+        count(&self.counters.transforms, full * limbs);
         digits.into_values().for_each(|d| ctx.put_digits(d));
 
         // Second stage: the giant rotations, summed over Q P.
