@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::network::Site;
 use super::plan::Plan;
 use super::planner::Planner;
-use super::solve::Rules;
+use super::solve::{Mode, Rules, Solver};
 use super::tree::Kind;
 
 /// The decisions of a plan.
@@ -64,17 +64,23 @@ impl Planner<'_> {
     pub fn explain(&self, plan: &Plan) -> Explanation {
         let candidate = plan.activations.iter().map(|a| (a.number, a.index)).collect();
         let fixed = Rules { candidate, ..Rules::default() };
+        let mut base = Solver::new(&self.tree, &fixed, Mode::Weighted { rate: 0.0 });
+        base.solve(&[]);
+        let other = |what: String, rules: Rules, changed: Option<usize>, error: f64| {
+            let us = base.variation(&rules, changed).solve(&[]).first().map(|l| l.us - plan.latency_us);
+            Alternative { what, us, error }
+        };
         let mut decisions = Vec::new();
         for a in &plan.activations {
             let Some(Kind::Activation { candidates }) = self.tree.stages.get(a.number).map(|s| &s.kind) else {
                 continue;
             };
-            let other = |(i, c): (usize, &super::tree::Choice<'_>)| {
+            let instead = |(i, c): (usize, &super::tree::Choice<'_>)| {
                 let mut rules = fixed.clone();
                 rules.candidate.insert(a.number, i);
-                self.alternative(plan, format!("`{}`", c.id), &rules, c.error - a.error)
+                other(format!("`{}`", c.id), rules, Some(a.number), c.error - a.error)
             };
-            let alternatives = candidates.iter().enumerate().filter(|(i, _)| *i != a.index).map(other).collect();
+            let alternatives = candidates.iter().enumerate().filter(|(i, _)| *i != a.index).map(instead).collect();
             let chosen = format!("`{}` from level {} to {}", a.candidate, a.level, a.after);
             decisions.push(Decision { what: format!("activation `{}`", a.activation), chosen, alternatives });
         }
@@ -83,19 +89,19 @@ impl Planner<'_> {
             if variants.len() < 2 {
                 continue;
             }
-            let other = |(i, v): (usize, &super::network::Variant)| {
+            let instead = |(i, v): (usize, &super::network::Variant)| {
                 let mut rules = fixed.clone();
                 rules.variant.insert(s.number, i);
-                self.alternative(plan, format!("`{}`", v.id), &rules, 0.0)
+                other(format!("`{}`", v.id), rules, Some(s.number), 0.0)
             };
             let others = variants.iter().enumerate().filter(|(_, v)| v.id != s.variant);
             let (what, chosen) = (format!("step `{}`", s.stage), format!("`{}` at level {}", s.variant, s.level));
-            decisions.push(Decision { what, chosen, alternatives: others.map(other).collect() });
+            decisions.push(Decision { what, chosen, alternatives: others.map(instead).collect() });
         }
         for b in &plan.bootstraps {
             let mut rules = fixed.clone();
             rules.banned.insert(b.point);
-            let without = self.alternative(plan, "no bootstrap here".into(), &rules, 0.0);
+            let without = other("no bootstrap here".into(), rules, self.tree.owners[b.point], 0.0);
             let chosen = format!("from level {} to {}, {:.0} µs", b.from, b.to, b.us);
             decisions.push(Decision { what: format!("bootstrap {}", b.place), chosen, alternatives: vec![without] });
         }
@@ -112,16 +118,12 @@ impl Planner<'_> {
                 }
                 let mut rules = fixed.clone();
                 rules.forced.insert(point);
-                alternatives.push(self.alternative(plan, format!("a bootstrap {place}"), &rules, 0.0));
+                alternatives.push(other(format!("a bootstrap {place}"), rules, self.tree.owners[point], 0.0));
             }
             let (main, skip) = (j.main.arrives, j.skip.arrives);
             let chosen = format!("main at level {main}, skip at {skip}, sum at {}; {}", j.level, j.paid());
             decisions.push(Decision { what: format!("join of `{}`", j.residual), chosen, alternatives });
         }
         Explanation { decisions }
-    }
-
-    fn alternative(&self, plan: &Plan, what: String, rules: &Rules, error: f64) -> Alternative {
-        Alternative { what, us: self.fastest(rules).map(|p| p.latency_us - plan.latency_us), error }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::error::PlanError;
-use super::front::Front as Labels;
+use super::front::{Front as Labels, Label};
 use super::network::Network;
 use super::plan::{Plan, Replay};
 use super::solve::{Gate, Mode, Rules, Solver};
@@ -27,7 +27,8 @@ pub struct Limits {
 pub struct Effort {
     /// For every plan there is, the front holds one of no more error and at most `1 + epsilon` of its time. 0: exact.
     pub epsilon: f64,
-    /// Sets of partial plans up to this size are kept whole; where none is larger, the front is exact whatever `epsilon`.
+    /// Sets of partial plans up to this size are kept whole, products of sets up to 16 times it; where none is larger, the
+    /// front is exact whatever `epsilon`.
     pub exact_up_to: usize,
 }
 
@@ -37,12 +38,16 @@ impl Default for Effort {
     }
 }
 
+/// Room for the rounding of sums.
+const ROUNDING: f64 = 1e-12;
+
 /// Plans none of which is better in both time and error.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Frontier {
     /// By rising time, falling error.
     pub plans: Vec<Plan>,
-    /// For every plan within the limits there is one here of no more error and at most this much of its time; 1 when exact.
+    /// For every plan within the limits there is one here of no more error and at most this much of its time, if that is
+    /// within the limit of time too; 1 when exact.
     pub bound: f64,
 }
 
@@ -57,6 +62,8 @@ struct Answer<'a> {
     solver: Solver<'a>,
     labels: Labels,
     bound: f64,
+    /// The fastest plan there is.
+    fastest: Plan,
 }
 
 impl<'a> Planner<'a> {
@@ -79,22 +86,36 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// [`PlanError::Limits`] when no plan is within them; it names the nearest figure.
     pub fn plan(&self, limits: &Limits) -> Result<Plan, PlanError> {
-        let rules = self.rules(limits);
-        self.check(limits, &rules)?;
+        let rules = rules(limits);
         let fastest = limits.max_error.is_some();
-        let mut answer = self.answer(limits, &rules);
+        // With both limits the least time within the error decides.
+        let one = if fastest { Limits { max_latency_us: None, ..*limits } } else { *limits };
+        let Answer { mut solver, mut labels, bound, fastest: first } = self.answer(limits, &one, &rules)?;
         let pick = |labels: &Labels| if fastest { labels.first().copied() } else { labels.last().copied() };
-        if answer.bound > 1.0
-            && let Some(known) = pick(&answer.labels)
-        {
-            // What is found bounds what is worth looking at; multipliers of the time-error exchange near it cut the rest.
-            let time = if fastest { known.us } else { limits.max_latency_us.unwrap_or(known.us) };
-            let error = if fastest { limits.max_error.unwrap_or(known.error) } else { known.error };
-            let rates = self.rates(&rules, (time, error));
-            answer = self.boxed(&rules, (time, error), &rates);
+        if bound > 1.0 {
+            // What is known bounds what is worth looking at; rates of exchange near the answer cut most of the rest.
+            let known = pick(&labels).map_or((first.latency_us, first.error), |l| (l.us, l.error));
+            let corner = if fastest {
+                (known.0, limits.max_error.unwrap_or(known.1))
+            } else {
+                (limits.max_latency_us.unwrap_or(known.0), known.1)
+            };
+            let rates = rates(&labels, corner.1);
+            if solver.thinned_inside {
+                solver = Solver::new(&self.tree, &rules, Mode::Pareto);
+            }
+            solver.cell = 0.0;
+            let gates = gates(&mut solver, corner, &rates);
+            labels = solver.solve(&gates);
         }
-        let label = pick(&answer.labels).ok_or_else(|| self.unreachable())?;
-        Ok(Replay::plan(&self.tree, &answer.solver.trace, label.trace))
+        let plan = pick(&labels).map_or(first, |l| Replay::plan(&self.tree, &solver.trace, l.trace));
+        match (limits.max_latency_us, limits.max_error) {
+            (Some(t), Some(e)) if plan.latency_us > t * (1.0 + ROUNDING) => {
+                let asked = format!("latency {t:.0} µs and error {e:.3e}");
+                Err(PlanError::Limits { asked, nearest: format!("that error takes {:.0} µs", plan.latency_us) })
+            }
+            _ => Ok(plan),
+        }
     }
 
     /// The Pareto front within the limits.
@@ -102,11 +123,17 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// [`PlanError::Limits`] when no plan is within them.
     pub fn front(&self, limits: &Limits) -> Result<Frontier, PlanError> {
-        let rules = self.rules(limits);
-        self.check(limits, &rules)?;
-        let answer = self.answer(limits, &rules);
-        let plan = |trace| Replay::plan(&self.tree, &answer.solver.trace, trace);
-        Ok(Frontier { plans: answer.labels.iter().map(|l| plan(l.trace)).collect(), bound: answer.bound })
+        let rules = rules(limits);
+        let Answer { solver, labels, bound, fastest } = self.answer(limits, limits, &rules)?;
+        let mut plans: Vec<Plan> = labels.iter().map(|l| Replay::plan(&self.tree, &solver.trace, l.trace)).collect();
+        if plans.is_empty() {
+            if limits.max_error.is_some_and(|e| fastest.error > e) {
+                plans.push(self.plan(limits)?);
+            } else {
+                plans.push(fastest);
+            }
+        }
+        Ok(Frontier { plans, bound })
     }
 
     /// The fastest plan with the given candidates, which are named by their place per activation in order of execution.
@@ -147,100 +174,69 @@ impl<'a> Planner<'a> {
         Some(Replay::plan(&self.tree, &solver.trace, label.trace))
     }
 
-    fn rules(&self, limits: &Limits) -> Rules {
-        Rules { max_candidate_error: limits.max_candidate_error, ..Rules::default() }
-    }
-
     /// Only restrictions of candidates can make a network whose levels suffice unplannable.
     fn unreachable(&self) -> PlanError {
         let asked = "the admitted candidates".into();
         PlanError::Limits { asked, nearest: format!("with them levels run out in `{}`", self.tree.network.name) }
     }
 
-    fn check(&self, limits: &Limits, rules: &Rules) -> Result<(), PlanError> {
+    /// The front within the limits of `search`, thinned where sets grow beyond the effort. `limits` are checked one by one.
+    fn answer<'s>(&'s self, limits: &Limits, search: &Limits, rules: &'s Rules) -> Result<Answer<'s>, PlanError> {
         let fastest = self.fastest(rules).ok_or_else(|| self.unreachable())?;
         let best = self.least(rules, Mode::Error).ok_or_else(|| self.unreachable())?;
-        let refuse = |asked: String, nearest: String| Err(PlanError::Limits { asked, nearest });
-        match (limits.max_latency_us, limits.max_error) {
-            (Some(t), _) if fastest.latency_us > t => {
-                refuse(format!("latency {t:.0} µs"), format!("the fastest plan takes {:.0} µs", fastest.latency_us))
-            }
-            (_, Some(e)) if best.error > e * (1.0 + 1e-12) => {
-                refuse(format!("error {e:.3e}"), format!("the most accurate plan has error {:.3e}", best.error))
-            }
-            (Some(t), Some(e)) => {
-                let error_only = Limits { max_latency_us: None, ..*limits };
-                let within = self.plan(&error_only)?;
-                if within.latency_us <= t * (1.0 + 1e-12) {
-                    return Ok(());
-                }
-                let nearest = format!("that error takes {:.0} µs", within.latency_us);
-                refuse(format!("latency {t:.0} µs and error {e:.3e}"), nearest)
-            }
-            _ => Ok(()),
+        if let Some(t) = limits.max_latency_us.filter(|t| fastest.latency_us > t * (1.0 + ROUNDING)) {
+            let nearest = format!("the fastest plan takes {:.0} µs", fastest.latency_us);
+            return Err(PlanError::Limits { asked: format!("latency {t:.0} µs"), nearest });
         }
-    }
-
-    /// The front within the limits, thinned where sets grow beyond the effort.
-    fn answer<'s>(&'s self, limits: &Limits, rules: &'s Rules) -> Answer<'s> {
-        let low = self.fastest(rules).map_or(0.0, |p| p.latency_us);
-        let high = self.least(rules, Mode::Error).map_or(f64::INFINITY, |p| p.latency_us);
-        let time = limits.max_latency_us.unwrap_or(f64::INFINITY).min(high);
+        if let Some(e) = limits.max_error.filter(|e| best.error > e * (1.0 + ROUNDING)) {
+            let nearest = format!("the most accurate plan has error {:.3e}", best.error);
+            return Err(PlanError::Limits { asked: format!("error {e:.3e}"), nearest });
+        }
+        // Plans slower than the most accurate one are of no use.
+        let time = search.max_latency_us.unwrap_or(f64::INFINITY).min(best.latency_us);
         let mut solver = Solver::new(&self.tree, rules, Mode::Pareto);
         let products = self.tree.products(&self.tree.root).max(1) as f64;
-        solver.cell = self.effort.epsilon * low / products;
+        solver.cell = self.effort.epsilon * fastest.latency_us / products;
         solver.exact_up_to = self.effort.exact_up_to;
-        let gates = gates(&mut solver, (time, limits.max_error.unwrap_or(f64::INFINITY)), &[]);
+        let gates = gates(&mut solver, (time, search.max_error.unwrap_or(f64::INFINITY)), &[]);
         let labels = solver.solve(&gates);
         let bound = if solver.thinned { 1.0 + self.effort.epsilon } else { 1.0 };
-        Answer { solver, labels, bound }
+        Ok(Answer { solver, labels, bound, fastest })
     }
+}
 
-    /// All plans with at most the given time and error, exactly.
-    fn boxed<'s>(&'s self, rules: &'s Rules, corner: (f64, f64), rates: &[f64]) -> Answer<'s> {
-        let mut solver = Solver::new(&self.tree, rules, Mode::Pareto);
-        let gates = gates(&mut solver, corner, rates);
-        let labels = solver.solve(&gates);
-        Answer { solver, labels, bound: 1.0 }
-    }
+fn rules(limits: &Limits) -> Rules {
+    Rules { max_candidate_error: limits.max_candidate_error, ..Rules::default() }
+}
 
-    /// Rates of exchange, microseconds per unit of error, around the corner: the Lagrangian dual's maximiser and some
-    /// on both sides of it.
-    fn rates(&self, rules: &Rules, (_, error): (f64, f64)) -> Vec<f64> {
-        let (mut low, mut high) = match (self.fastest(rules), self.least(rules, Mode::Error)) {
-            (Some(a), Some(b)) => (a, b),
-            _ => return Vec::new(),
-        };
-        let mut rates = Vec::new();
-        for _ in 0..16 {
-            let rate = (high.latency_us - low.latency_us) / (low.error - high.error);
-            if !(rate.is_finite() && rate > 0.0) {
-                break;
-            }
-            rates.push(rate);
-            let Some(middle) = self.least(rules, Mode::Weighted { rate }) else { break };
-            let value = |p: &Plan| p.latency_us + rate * p.error;
-            if value(&middle) >= value(&low) * (1.0 - 1e-12) {
-                break;
-            }
-            if middle.error > error { low = middle } else { high = middle }
+/// Rates of exchange, microseconds per unit of error, around `error`: slopes of the front's convex hull.
+fn rates(labels: &Labels, error: f64) -> Vec<f64> {
+    let slope = |a: &Label, b: &Label| (b.us - a.us) / (a.error - b.error);
+    let mut hull: Vec<Label> = Vec::new();
+    for l in labels {
+        while let [.., a, b] = hull[..]
+            && slope(&a, &b) >= slope(&b, l)
+        {
+            hull.pop();
         }
-        let near: Vec<f64> = rates.iter().rev().take(3).copied().collect();
-        let last = near.first().copied();
-        near.into_iter().chain(last.into_iter().flat_map(|r| [r * 0.7, r * 1.4])).collect()
+        hull.push(*l);
     }
+    let slopes: Vec<f64> = hull.windows(2).map(|w| slope(&w[0], &w[1])).collect();
+    let at = hull.iter().position(|l| l.error <= error).unwrap_or(hull.len());
+    let near = at.saturating_sub(3)..slopes.len().min(at + 2);
+    slopes.get(near).unwrap_or_default().iter().copied().filter(|r| r.is_finite() && *r > 0.0).collect()
 }
 
 fn gates(solver: &mut Solver<'_>, (time, error): (f64, f64), rates: &[f64]) -> Vec<Gate> {
     let mut gates = Vec::new();
     if time.is_finite() {
-        gates.push(Gate { timed: true, rate: 0.0, limit: time, to_go: solver.to_go(true, 0.0) });
+        gates.push(Gate { timed: true, rate: 0.0, limit: time, to_go: solver.rest(true, 0.0) });
     }
     if error.is_finite() {
-        gates.push(Gate { timed: false, rate: 1.0, limit: error, to_go: solver.to_go(false, 1.0) });
+        gates.push(Gate { timed: false, rate: 1.0, limit: error, to_go: solver.rest(false, 1.0) });
     }
     for &rate in rates {
-        gates.push(Gate { timed: true, rate, limit: time + rate * error, to_go: solver.to_go(true, rate) });
+        gates.push(Gate { timed: true, rate, limit: time + rate * error, to_go: solver.rest(true, rate) });
     }
     gates
 }

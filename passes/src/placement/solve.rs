@@ -96,10 +96,11 @@ pub(super) struct ToGo {
 }
 
 /// Room for the rounding of sums.
-const SLACK: f64 = 1e-9;
-/// Products of sets beyond this are gathered in cells straight away where thinning is on.
-const MANY_PAIRS: usize = 1 << 14;
+const SLACK: f64 = 1e-12;
+/// Products of sets beyond so many times [`Solver::exact_up_to`] are gathered in cells, without being sorted first.
+const GATHERED: usize = 16;
 
+/// The dynamic programme under one set of rules.
 pub(super) struct Solver<'a> {
     pub tree: &'a Tree<'a>,
     rules: &'a Rules,
@@ -112,13 +113,37 @@ pub(super) struct Solver<'a> {
     pub exact_up_to: usize,
     /// Whether a set was thinned.
     pub thinned: bool,
+    /// Whether one inside a region was, which its matrix keeps.
+    pub thinned_inside: bool,
 }
 
 impl<'a> Solver<'a> {
     pub fn new(tree: &'a Tree<'a>, rules: &'a Rules, mode: Mode) -> Self {
         let matrices = vec![None; tree.stages.len()];
-        let (cell, exact_up_to, thinned) = (0.0, usize::MAX, false);
-        Solver { tree, rules, mode, trace: vec![Trace::Start], matrices, cell, exact_up_to, thinned }
+        let (cell, exact_up_to) = (0.0, usize::MAX);
+        Solver {
+            tree,
+            rules,
+            mode,
+            trace: vec![Trace::Start],
+            matrices,
+            cell,
+            exact_up_to,
+            thinned: false,
+            thinned_inside: false,
+        }
+    }
+
+    /// A solver with the same matrices, except of the given stage and those around it. Its labels cannot be traced.
+    pub fn variation(&self, rules: &'a Rules, changed: Option<usize>) -> Solver<'a> {
+        let mut out = Solver::new(self.tree, rules, self.mode);
+        out.matrices.clone_from(&self.matrices);
+        let mut stage = changed;
+        while let Some(s) = stage {
+            out.matrices[s] = None;
+            stage = self.tree.stages[s].parent;
+        }
+        out
     }
 
     /// All labels at the output.
@@ -292,7 +317,7 @@ impl<'a> Solver<'a> {
         wrap: impl Fn(usize, u32, u32) -> Trace,
     ) -> Front {
         let count: usize = pairs.iter().map(|(a, b, _)| a.len() * b.len()).sum();
-        let cell = if count > MANY_PAIRS { self.cell } else { 0.0 };
+        let cell = if count > self.exact_up_to.saturating_mul(GATHERED) { self.cell } else { 0.0 };
         let (raw, thinned) = sweep(pairs, cell, admit);
         self.thinned |= thinned;
         let raw = if self.cell > 0.0 && !thinned && raw.len() > self.exact_up_to {
@@ -326,7 +351,10 @@ impl<'a> Solver<'a> {
             return Rc::clone(matrix);
         }
         let n = self.tree.levels();
+        let thinned = std::mem::take(&mut self.thinned);
         let matrix: Vec<Levels> = (0..n).map(|fork| self.row(stage, fork)).collect();
+        self.thinned_inside |= self.thinned;
+        self.thinned |= thinned;
         let matrix = Rc::new(matrix);
         self.matrices[stage] = Some(Rc::clone(&matrix));
         matrix
@@ -371,7 +399,7 @@ impl<'a> Solver<'a> {
     }
 
     /// Bounds on the rest, for [`Gate`]. Needs no labels.
-    pub fn to_go(&mut self, timed: bool, rate: f64) -> ToGo {
+    pub fn rest(&mut self, timed: bool, rate: f64) -> ToGo {
         let tree = self.tree;
         let (n, root) = (tree.levels(), &tree.root);
         let weigh = |us: f64, error: f64| if timed { us + rate * error } else { rate * error };

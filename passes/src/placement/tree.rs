@@ -47,6 +47,8 @@ pub(super) struct Tree<'a> {
     pub network: &'a Network,
     pub stages: Vec<Node<'a>>,
     pub points: Vec<(Place, Point)>,
+    /// The stage that a point is part of.
+    pub owners: Vec<Option<usize>>,
     pub root: Links,
 }
 
@@ -55,6 +57,8 @@ pub(super) struct Node<'a> {
     pub name: &'a str,
     /// The point before it.
     pub point: usize,
+    /// The stage it is part of.
+    pub parent: Option<usize>,
     pub kind: Kind<'a>,
 }
 
@@ -100,7 +104,7 @@ enum End<'a> {
 impl<'a> Tree<'a> {
     pub fn new(network: &'a Network) -> Result<Self, PlanError> {
         let links = Links { stages: Vec::new(), points: Vec::new(), body: false };
-        let mut tree = Tree { network, stages: Vec::new(), points: Vec::new(), root: links };
+        let mut tree = Tree { network, stages: Vec::new(), points: Vec::new(), owners: Vec::new(), root: links };
         let l = network.max_level;
         let name = network.name.as_str();
         if l > MAX_LEVEL {
@@ -113,7 +117,7 @@ impl<'a> Tree<'a> {
         for us in &network.bootstraps {
             tree.table(name, "a bootstrap", us)?;
         }
-        tree.root = tree.chain(&network.chain, &End::Output, 0)?;
+        tree.root = tree.chain(&network.chain, &End::Output, (None, 0))?;
         Ok(tree)
     }
 
@@ -162,7 +166,12 @@ impl<'a> Tree<'a> {
         }
     }
 
-    fn chain(&mut self, chain: &'a Chain, end: &End<'a>, depth: usize) -> Result<Links, PlanError> {
+    fn chain(
+        &mut self,
+        chain: &'a Chain,
+        end: &End<'a>,
+        (parent, depth): (Option<usize>, usize),
+    ) -> Result<Links, PlanError> {
         let at = match end {
             End::Output => self.network.name.as_str(),
             End::Main(name) | End::Skip(name) | End::Body(name) => name,
@@ -195,21 +204,23 @@ impl<'a> Tree<'a> {
             }
             links.points.push(self.points.len());
             self.points.push((place, *point));
+            self.owners.push(parent);
             if let Some(stage) = stage {
-                links.stages.push(self.stage(stage, depth)?);
+                links.stages.push(self.stage(stage, (parent, depth))?);
             }
         }
         Ok(links)
     }
 
-    fn stage(&mut self, stage: &'a Stage, depth: usize) -> Result<usize, PlanError> {
+    fn stage(&mut self, stage: &'a Stage, (parent, depth): (Option<usize>, usize)) -> Result<usize, PlanError> {
         let name = stage.name();
         let number = self.stages.len();
         if number >= MAX_STAGES {
             return Err(invalid(name, format!("more than {MAX_STAGES} stages")));
         }
         let point = self.points.len() - 1;
-        self.stages.push(Node { name, point, kind: Kind::Step { variants: &[], plain: false } });
+        self.stages.push(Node { name, point, parent, kind: Kind::Step { variants: &[], plain: false } });
+        let inner = (Some(number), depth + 1);
         self.stages[number].kind = match stage {
             Stage::Step(s) => {
                 if s.variants.is_empty() {
@@ -228,7 +239,7 @@ impl<'a> Tree<'a> {
                         let what = format!("candidate `{}` has errors {} and {}", c.id, c.error, c.max_error);
                         return Err(invalid(name, what));
                     }
-                    let body = self.chain(&c.body, &End::Body(name), depth + 1)?;
+                    let body = self.chain(&c.body, &End::Body(name), inner)?;
                     candidates.push(Choice { id: &c.id, body, error: c.error, max_error: c.max_error });
                 }
                 let ids: BTreeSet<&str> = candidates.iter().map(|c| c.id).collect();
@@ -242,8 +253,8 @@ impl<'a> Tree<'a> {
                 for Align { us, .. } in [&r.main_align, &r.skip_align] {
                     self.table(name, "the alignment", us)?;
                 }
-                let main = self.chain(&r.main, &End::Main(name), depth + 1)?;
-                let skip = self.chain(&r.skip, &End::Skip(name), depth + 1)?;
+                let main = self.chain(&r.main, &End::Main(name), inner)?;
+                let skip = self.chain(&r.skip, &End::Skip(name), inner)?;
                 Kind::Residual { residual: r, main, skip }
             }
         };

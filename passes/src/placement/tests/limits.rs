@@ -38,6 +38,36 @@ fn a_resnet20_of_full_size() {
 }
 
 #[test]
+fn thinned_fronts_keep_their_bound_and_limits_are_still_exact() {
+    let body = Body { l: 10, conv: 1, stem: 1, skips: Skips::Blocks, blocks: 3 };
+    let truth = sensitivities(7);
+    let costs = Costs {
+        conv: &|i| rising(10, 1e5 + 777.0 * i as f64, 2e4),
+        activation: &|i| surrogate(10, truth[i]).into_iter().take(8).collect(),
+        bootstrap: rising(10, 1e6, 1e5),
+        drop: rising(10, 1e3, 1e2),
+    };
+    let network = resnet(body, &costs);
+    let whole = Planner::new(&network, Effort { epsilon: 0.0, exact_up_to: 0 }).unwrap();
+    let whole = whole.front(&Limits::default()).unwrap();
+    let planner = Planner::new(&network, Effort { epsilon: 0.2, exact_up_to: 8 }).unwrap();
+    let thinned = planner.front(&Limits::default()).unwrap();
+    assert_eq!((whole.bound, thinned.bound), (1.0, 1.2));
+    assert!(thinned.plans.len() < whole.plans.len());
+    for plan in &whole.plans {
+        let error = plan.error * (1.0 + 1e-9);
+        let kept = thinned.plans.iter().find(|p| p.error <= error).unwrap();
+        assert!(kept.latency_us <= thinned.bound * plan.latency_us);
+    }
+    for plan in whole.plans.iter().step_by(7) {
+        let found = planner.plan(&within_error(plan.error * (1.0 + 1e-9))).unwrap();
+        assert!((found.latency_us - plan.latency_us).abs() < 1e-6 * plan.latency_us);
+        let found = planner.plan(&within_time(plan.latency_us * (1.0 + 1e-12))).unwrap();
+        assert!((found.error - plan.error).abs() < 1e-6 * plan.error);
+    }
+}
+
+#[test]
 fn true_sensitivities_beat_permuted_ones() {
     let truth = sensitivities(13);
     let mut permuted = truth.clone();
