@@ -116,7 +116,7 @@ fn lowered(module: &Module<Slot>, slots: usize, options: &ParamOptions) -> Resul
     let mut lowered = LowerToCkks::default().run(module)?;
     let mut spec = params::choose(&lowered, slots, &estimate, options);
     let small = options.log_n.unwrap_or(slots.trailing_zeros() + 1).max(12);
-    if spec.is_err() && !params::fits_level_zero(&estimate, options, small) {
+    if spec.is_err() && !params::fits_level_zero(&estimate, options, slots, small) {
         lowered = LowerToCkks { result_level: 1 }.run(module)?;
         spec = params::choose(&lowered, slots, &estimate, options);
     }

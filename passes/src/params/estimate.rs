@@ -1,11 +1,11 @@
 //! A simple bound on magnitudes and noise of a slot module.
 //!
-//! Every value carries the largest magnitude of its slots and the standard deviation of its error in units of N/S, where N
-//! is the ring degree and S the scale: a rescale with a dense ternary secret rounds with deviation sqrt(N·(2N/3 + 1)/12)/S,
-//! a quarter of that unit, and a key switch whose special primes cover a digit adds about as much again from its
-//! mod-down, which is counted generously. A transform multiplies the variance by the mean squared norm of its rows, a polynomial
-//! by its mean squared slope. Errors of different slots count as independent, errors that meet in a sum of two ciphertexts as
-//! fully correlated.
+//! Every value carries the largest magnitude of its slots and the standard deviation of its error in units of sqrt(2nN)/S,
+//! where N is the ring degree, n the slots in use and S the scale. A rescale with a dense ternary secret rounds coefficients
+//! with deviation sqrt((2N/3 + 1)/12); a real slot is a sum of 2n of those that its subring holds, half of it in the real
+//! part: 1/6 of the unit. A key switch whose special primes cover a digit adds about as much again from its mod-down. A
+//! transform multiplies the variance by the mean squared norm of its rows, a polynomial by its mean squared slope. Errors of
+//! different slots count as independent, errors that meet in a sum of two ciphertexts as fully correlated.
 
 use fhec_ir::nn::Basis;
 use fhec_ir::slot::{SlotOp, eval};
@@ -13,17 +13,17 @@ use fhec_ir::{Entity, Module, Slot, Tensor};
 
 use crate::approx::{Interval, Polynomial};
 
-/// Deviation added by a rescale, in units of N/S.
-const RESCALE: f64 = 0.25;
+/// Deviation added by a rescale, in units of sqrt(2nN)/S.
+const RESCALE: f64 = 1.0 / 6.0;
 /// Deviation added by a key switch.
-const KEY_SWITCH: f64 = 0.5;
+const KEY_SWITCH: f64 = 0.25;
 
 /// What is known about the results of a module before it is run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// Largest magnitude of a result, or of a partial sum at its level.
     pub result_bound: f64,
-    /// Largest standard deviation of a result's error, in units of N/S.
+    /// Largest standard deviation of a result's error, in units of sqrt(2nN)/S.
     pub deviation: f64,
 }
 
@@ -187,7 +187,7 @@ fn polynomial(basis: Basis, lo: f64, hi: f64, coeffs: &[f64], deviation: f64) ->
     let at = |k: usize| interval.from_unit(2.0 * k as f64 / POINTS as f64 - 1.0);
     let largest = |f: &dyn Fn(f64) -> f64| (0..=POINTS).fold(0.0f64, |m, k| m.max(f(at(k)).abs()));
     let mean_slope = ((0..=POINTS).map(|k| slope.eval(at(k)).powi(2)).sum::<f64>() / (POINTS + 1) as f64).sqrt();
-    let steps: f64 = p.coefficients().iter().enumerate().map(|(k, c)| k as f64 * c.abs()).sum();
-    let own = RESCALE * (1.0 + steps);
+    let steps: f64 = p.coefficients().iter().enumerate().map(|(k, c)| (k as f64 * c).powi(2)).sum();
+    let own = RESCALE * (1.0 + steps).sqrt();
     Some(Known { bound: largest(&|x| p.eval(x)), typical: 0.0, deviation: (mean_slope * deviation).hypot(own) })
 }

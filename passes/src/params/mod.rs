@@ -18,7 +18,8 @@ use crate::pass::PassError;
 /// What parameters must achieve.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamOptions {
-    /// The results' error stays below `2^-precision_bits`, times their bound over 32 when they are larger than that.
+    /// The results' error stays below `2^-precision_bits`, times a sixteenth of their bound when they are
+    /// larger than 16.
     pub precision_bits: u32,
     /// Largest magnitude of an input element.
     pub input_bound: f64,
@@ -51,9 +52,9 @@ impl Default for ParamOptions {
 /// Largest bit size of a prime: the engine's fast kernels need primes below 2^50.
 const MOST_BITS: u32 = 50;
 /// Results above this need no better precision relative to their size.
-const LARGE_RESULT: f64 = 32.0;
+const LARGE_RESULT: f64 = 16.0;
 /// Below this the primes of a chain are too far apart for scales to stay together.
-const LEAST_SCALE_BITS: u32 = 28;
+const LEAST_SCALE_BITS: u32 = 27;
 /// Bits of the first prime beyond scale and result: the sign, and room for noise and values outside their estimate.
 const MARGIN_BITS: u32 = 2;
 /// More special primes than this never pay.
@@ -68,13 +69,14 @@ fn first_bits(scale_bits: u32, bound: f64) -> u32 {
     scale_bits + bound.max(1.0).log2().ceil() as u32 + MARGIN_BITS
 }
 
-/// The scale in bits that keeps the results' error below the target in a ring of degree `2^log_n`.
-fn scale_bits(estimate: &Estimate, options: &ParamOptions, log_n: u32) -> u32 {
+/// The scale in bits that keeps the results' error below the target with `slots` slots in a ring of degree `2^log_n`.
+fn scale_bits(estimate: &Estimate, options: &ParamOptions, slots: usize, log_n: u32) -> u32 {
     options.scale_bits.unwrap_or_else(|| {
-        // Six standard deviations, in units of N/S.
+        // Six standard deviations, in units of sqrt(2nN)/S.
         let error = 6.0 * estimate.deviation;
         let target = (options.result_bound.unwrap_or(estimate.result_bound) / LARGE_RESULT).max(1.0);
-        let bits = f64::from(log_n + options.precision_bits) + (error / target).log2();
+        let unit = (f64::from(log_n) + (2.0 * slots as f64).log2()) / 2.0;
+        let bits = unit + f64::from(options.precision_bits) + (error / target).log2();
         (bits.ceil().max(0.0) as u32).max(LEAST_SCALE_BITS)
     })
 }
@@ -129,9 +131,9 @@ pub(crate) fn predicted_time(module: &Module<Ckks>, spec: &ParamSpec) -> f64 {
 }
 
 /// Whether the results fit the first prime alone; otherwise they must stay at level 1.
-pub(crate) fn fits_level_zero(estimate: &Estimate, options: &ParamOptions, log_n: u32) -> bool {
+pub(crate) fn fits_level_zero(estimate: &Estimate, options: &ParamOptions, slots: usize, log_n: u32) -> bool {
     let bound = options.result_bound.unwrap_or(estimate.result_bound);
-    first_bits(scale_bits(estimate, options, log_n), bound) <= MOST_BITS
+    first_bits(scale_bits(estimate, options, slots, log_n), bound) <= MOST_BITS
 }
 
 /// The parameters for `module`, with `estimate` made from the slot module it was lowered from.
@@ -159,7 +161,7 @@ pub fn choose(
     let switches = key_switches(module);
     let mut why = Vec::new();
     for &(log_n, limit) in &rings {
-        let scale_bits = scale_bits(estimate, options, log_n);
+        let scale_bits = scale_bits(estimate, options, slots, log_n);
         let bound = options.result_bound.unwrap_or(estimate.result_bound);
         let wanted = first_bits(scale_bits, bound);
         let first_bits = if result_level > 0 { wanted.min(MOST_BITS) } else { wanted };
