@@ -1,11 +1,11 @@
 //! `lower`: from slots to ciphertexts with levels and scales.
 //!
-//! 1. [`expr`] reads the slot module as sums of products; polynomials become such sums by their evaluation trees
-//!    ([`polynomial`]). Sums of sums are one sum: products of ciphertexts are added as three-part ciphertexts before one
+//! 1. `expr` reads the slot module as sums of products; polynomials become such sums by their evaluation trees
+//!    (`polynomial`). Sums of sums are one sum: products of ciphertexts are added as three-part ciphertexts before one
 //!    relinearisation, and everything of scale degree 2 before one rescale.
-//! 2. [`emit::levels`] gives every value the lowest level from which the results can still be reached; an op is the cheaper
+//! 2. `emit::levels` gives every value the lowest level from which the results can still be reached; an op is the cheaper
 //!    the fewer primes are left. Plain products drop to their level for free, other operands by `level_drop`.
-//! 3. [`emit::emit`] writes the `ckks` ops. No op needs a scale to be adjusted: scales are canonical by level.
+//! 3. `emit::emit` writes the `ckks` ops. No op needs a scale to be adjusted: scales are canonical by level.
 
 mod cse;
 mod emit;

@@ -3,13 +3,13 @@
 //! Every linear op is a sparse matrix on tensor elements; chains of them between two nonlinear ops are multiplied out and
 //! become one sum of diagonals over packed slots, hence one level. The steps:
 //!
-//! 1. [`build`] walks the module and keeps values as affine maps ([`affine`]) of what is in slots. A value is put into slots
+//! 1. `build` walks the module and keeps values as affine maps (`affine`) of what is in slots. A value is put into slots
 //!    when a polynomial, a product of ciphertexts or a result asks for it. The map of a polynomial's interval to `[-1, 1]` is
-//!    part of the affine map and costs nothing. The outcome is a [`graph`] without layouts.
-//! 2. [`place`] chooses the layouts together. Candidates come from how ops carry layouts from operand to result ([`hints`]):
-//!    a strided convolution keeps its operand's pixel grid. Costs come from [`transform`], the diagonals between two layouts,
-//!    and [`cost`], their baby and giant steps.
-//! 3. [`emit`] writes the slot ops.
+//!    part of the affine map and costs nothing. The outcome is a `graph` without layouts.
+//! 2. `place` chooses the layouts together. Candidates come from how ops carry layouts from operand to result (`hints`):
+//!    a strided convolution keeps its operand's pixel grid. Costs come from `transform`, the diagonals between two layouts,
+//!    and `cost`, their baby and giant steps.
+//! 3. `emit` writes the slot ops.
 //!
 //! Slots without an element hold zero after a linear transform; whatever a polynomial makes of that zero is known, and is
 //! subtracted again where it would reach a sum.

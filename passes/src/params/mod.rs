@@ -1,6 +1,6 @@
 //! Encryption parameters: the smallest ring and chain of primes that run a program securely and precisely enough.
 //!
-//! Levels are those the program uses. The scale follows from the noise bound of [`estimate`](mod@estimate): six standard
+//! Levels are those the program uses. The scale follows from the noise bound of `estimate`: six standard
 //! deviations of the results' error stay below the precision asked for. The first prime holds the scale and the largest
 //! result; the digits of key switching are as wide as the security bound allows where that saves time.
 
