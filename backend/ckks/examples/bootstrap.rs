@@ -58,7 +58,8 @@ fn run(spec: ParamSpec, slots: usize, target: usize, seeds: u32) -> Result<(), C
     let mut random = Randomness::system()?;
     let secret = SecretKey::generate(&ctx, &mut random)?;
     let start = Instant::now();
-    let keys = KeyGenerator::new(&ctx, &secret, &mut random)?.generate(&boot.keys(), |_| ())?;
+    let wanted = Bootstrapper::keys(ctx.params(), slots, target)?;
+    let keys = KeyGenerator::new(&ctx, &secret, &mut random)?.generate(&wanted, |_| ())?;
     let bytes: usize = keys.infos().iter().map(|k| k.stored_bytes).sum();
     println!("{} keys, {} MB stored, {:.1} s", keys.infos().len(), bytes >> 20, start.elapsed().as_secs_f64());
     let eval = Evaluator::new(ctx.clone(), Arc::new(keys))?;

@@ -343,6 +343,14 @@ impl Params {
         (level + 1).div_ceil(alpha) * (level + 1 + alpha) * self.n() * 16
     }
 
+    /// Refuses slot counts other than powers of two up to N/2.
+    pub(crate) fn check_slots(&self, op: &'static str, slots: usize) -> Result<()> {
+        if slots.is_power_of_two() && slots <= self.max_slots() {
+            return Ok(());
+        }
+        Err(CkksError::Slots { op, found: slots, wanted: format!("a power of two up to {}", self.max_slots()) })
+    }
+
     /// Refuses a digest that is not this one's.
     pub(crate) fn check_digest(&self, what: &'static str, found: Digest) -> Result<()> {
         if found == self.digest() {

@@ -74,7 +74,7 @@ fn precision_at_every_slot_count_and_target() {
     let mut p = Party::new(10, Isa::detect());
     for (slots, target) in [(512, 4), (512, 1), (256, 4), (16, 2), (1, 3)] {
         let boot = Bootstrapper::new(&p.ctx, slots, target).unwrap();
-        let eval = p.evaluator(&boot.keys());
+        let eval = p.evaluator(&Bootstrapper::keys(p.ctx.params(), boot.slots(), boot.target()).unwrap());
         let constant = vec![1.0; slots];
         let spike: Vec<f64> = (0..slots).map(|i| if i == slots / 3 { -1.0 } else { 0.0 }).collect();
         for (values, level) in [(vector(slots, 5), 0), (vector(slots, 6), 3), (constant, 1), (spike, 0)] {
@@ -103,7 +103,7 @@ fn a_lower_target_starts_lower() {
 fn products_go_on_after_a_bootstrap() {
     let mut p = Party::new(10, Isa::detect());
     let boot = Bootstrapper::new(&p.ctx, 64, 4).unwrap();
-    let eval = p.evaluator(&boot.keys());
+    let eval = p.evaluator(&Bootstrapper::keys(p.ctx.params(), boot.slots(), boot.target()).unwrap());
     let mut clear = vector(64, 8);
     let mut x = p.secret.encrypt(&p.ctx, &clear, 4, &mut p.random).unwrap();
     for _ in 0..2 {
@@ -113,7 +113,7 @@ fn products_go_on_after_a_bootstrap() {
             x = eval.add_scalar(&eval.mul_int(&square, -2).unwrap(), 1.0).unwrap();
             clear.iter_mut().for_each(|v| *v = 1.0 - 2.0 * *v * *v);
         }
-        x = boot.apply(&eval, &x).unwrap();
+        x = eval.bootstrap(&x, 4).unwrap();
     }
     // Every step quadruples an error at worst: 16 bits of the 24 are gone after eight of them.
     assert!(worst_bits(&p.secret.decrypt(&p.ctx, &x).unwrap().re, &clear) > 8.0);
@@ -124,7 +124,7 @@ fn instruction_sets_agree_through_a_bootstrap() {
     let run = |isa: Isa| {
         let mut p = Party::new(8, isa);
         let boot = Bootstrapper::new(&p.ctx, 32, 2).unwrap();
-        let eval = p.evaluator(&boot.keys());
+        let eval = p.evaluator(&Bootstrapper::keys(p.ctx.params(), boot.slots(), boot.target()).unwrap());
         let x = p.secret.encrypt(&p.ctx, &vector(32, 4), 0, &mut p.random).unwrap();
         let y = boot.apply(&eval, &x).unwrap();
         fhec_ckks::ciphertexts_to_bytes(&p.ctx, &[y], serde_json::Value::Null).unwrap()

@@ -13,7 +13,8 @@ fn errors_of_ten(slots: usize) -> (f64, f64) {
     let boot = Bootstrapper::new(&ctx, slots, 10).unwrap();
     let mut random = Randomness::from_seed(&[slots.trailing_zeros() as u8; 32]);
     let secret = SecretKey::generate(&ctx, &mut random).unwrap();
-    let keys = KeyGenerator::new(&ctx, &secret, &mut random).unwrap().generate(&boot.keys(), |_| ()).unwrap();
+    let wanted = Bootstrapper::keys(ctx.params(), slots, 10).unwrap();
+    let keys = KeyGenerator::new(&ctx, &secret, &mut random).unwrap().generate(&wanted, |_| ()).unwrap();
     let eval = Evaluator::new(ctx.clone(), Arc::new(keys)).unwrap();
     let (mut worst, mut square) = (0f64, 0f64);
     for seed in 1..=10u64 {

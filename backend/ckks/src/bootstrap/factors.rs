@@ -1,7 +1,7 @@
 //! The transform between slots and coefficients as a product of sparse matrices, each given by its diagonals.
 
 use crate::encode::Fft;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A matrix by diagonals: `y[i] = sum_r d_r[i] x[i + r]`, indices and rotations modulo the number of slots.
 #[derive(Debug, Clone)]
@@ -43,26 +43,29 @@ impl Diagonals {
         }
     }
 
-    /// Rotations with their giant-step parts: babies are the low half of the bits of `rotation / stride`.
+    /// Rotations with their giant-step parts.
     pub fn steps(&self) -> Vec<(i64, i64)> {
-        let n = self.slots as i64;
-        let stride = self.by_rotation.keys().fold(n, |g, &r| gcd(g, r as i64));
-        let places = n / stride;
-        let cyclic = self.by_rotation.len() as i64 == places;
-        let index = |r: usize| {
-            let k = r as i64 / stride;
-            if !cyclic && 2 * k > places { k - places } else { k }
-        };
-        let bits = (self.by_rotation.len() as u64).next_power_of_two().trailing_zeros();
-        let babies = 1i64 << bits.div_ceil(2);
-        self.by_rotation
-            .keys()
-            .map(|&r| {
-                let k = index(r);
-                (k * stride, k.div_euclid(babies) * babies * stride)
-            })
-            .collect()
+        steps(self.slots, &self.by_rotation.keys().copied().collect())
     }
+}
+
+/// Rotations of a matrix with their giant-step parts: babies are the low half of the bits of `rotation / stride`.
+fn steps(slots: usize, rotations: &BTreeSet<usize>) -> Vec<(i64, i64)> {
+    let n = slots as i64;
+    let stride = rotations.iter().fold(n, |g, &r| gcd(g, r as i64));
+    let places = n / stride;
+    let cyclic = rotations.len() as i64 == places;
+    let index = |r: usize| {
+        let k = r as i64 / stride;
+        if !cyclic && 2 * k > places { k - places } else { k }
+    };
+    let bits = (rotations.len() as u64).next_power_of_two().trailing_zeros();
+    let babies = 1i64 << bits.div_ceil(2);
+    let step = |&r: &usize| {
+        let k = index(r);
+        (k * stride, k.div_euclid(babies) * babies * stride)
+    };
+    rotations.iter().map(step).collect()
 }
 
 fn gcd(a: i64, b: i64) -> i64 {
@@ -109,27 +112,33 @@ fn layer(fft: &Fft, slots: usize, half: usize, to_coefficients: bool) -> Diagona
     Diagonals { slots, by_rotation }
 }
 
+/// The layers of every factor, by half their block length; layers and factors in the order they are applied.
+fn layers(slots: usize, count: usize, to_coefficients: bool) -> Vec<Vec<usize>> {
+    let layers = slots.trailing_zeros() as usize;
+    let halves: Vec<usize> = (0..layers).map(|l| 1 << if to_coefficients { layers - 1 - l } else { l }).collect();
+    let count = factor_count(slots, count);
+    (0..count).map(|i| halves[layers * i / count..layers * (i + 1) / count].to_vec()).collect()
+}
+
 /// All layers in at most `count` factors of nearly equal numbers of layers, the one applied first in front.
 /// The coefficients are in bit-reversed order.
 pub(super) fn factors(fft: &Fft, slots: usize, count: usize, to_coefficients: bool) -> Vec<Diagonals> {
-    let layers = slots.trailing_zeros() as usize;
-    let halves: Vec<usize> = if to_coefficients {
-        (0..layers).rev().map(|l| 1 << l).collect()
-    } else {
-        (0..layers).map(|l| 1 << l).collect()
+    let product = |halves: Vec<usize>| {
+        halves
+            .into_iter()
+            .fold(Diagonals::identity(slots), |acc, half| layer(fft, slots, half, to_coefficients).after(&acc))
     };
-    let count = factor_count(slots, count);
-    let mut out = Vec::with_capacity(count);
-    let mut next = 0;
-    for i in 0..count {
-        let end = layers * (i + 1) / count;
-        let product = halves[next..end]
-            .iter()
-            .fold(Diagonals::identity(slots), |acc, &half| layer(fft, slots, half, to_coefficients).after(&acc));
-        next = end;
-        out.push(product);
-    }
-    out
+    layers(slots, count, to_coefficients).into_iter().map(product).collect()
+}
+
+/// The steps of all [`factors`], without the matrices.
+pub(super) fn factor_steps(slots: usize, count: usize, to_coefficients: bool) -> Vec<Vec<(i64, i64)>> {
+    let rotations = |halves: Vec<usize>| {
+        halves.into_iter().fold(BTreeSet::from([0]), |acc, half| {
+            acc.into_iter().flat_map(|r| [r, (r + half) % slots, (r + slots - half) % slots]).collect()
+        })
+    };
+    layers(slots, count, to_coefficients).into_iter().map(|halves| steps(slots, &rotations(halves))).collect()
 }
 
 /// Number of factors that [`factors`] gives.
@@ -166,6 +175,15 @@ mod tests {
             }
             let back = factors(&fft, slots, count, false).iter().fold(inverse, |v, d| apply(d, &v));
             assert!(back.iter().zip(&x).all(|(a, b)| (a.0 - b.0).abs() < 1e-9 && (a.1 - b.1).abs() < 1e-9));
+        }
+    }
+
+    #[test]
+    fn steps_are_known_before_the_matrices() {
+        let fft = Fft::new(1 << 9);
+        for (slots, count, to_coefficients) in [(512, 3, true), (512, 2, false), (4, 3, true), (1, 1, false)] {
+            let built: Vec<_> = factors(&fft, slots, count, to_coefficients).iter().map(Diagonals::steps).collect();
+            assert_eq!(factor_steps(slots, count, to_coefficients), built);
         }
     }
 

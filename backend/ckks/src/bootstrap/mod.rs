@@ -19,9 +19,9 @@ use crate::context::Context;
 use crate::error::{CkksError, KeyName, Result};
 use crate::eval::{Diagonal, Evaluator, LinearTransform, for_limbs, truncated};
 use crate::keys::KeyRequest;
-use crate::params::BootstrapSpec;
+use crate::params::{BootstrapSpec, Params};
 use evalmod::EvalMod;
-use factors::{Diagonals, factor_count, factors};
+use factors::{Diagonals, factor_count, factor_steps, factors};
 use fhec_ring::RnsPoly;
 use rayon::prelude::*;
 use scaled::{Machine, Scaled};
@@ -61,21 +61,8 @@ impl Bootstrapper {
     /// Parameters without bootstrapping, or a target above their highest program level.
     pub fn new(ctx: &Arc<Context>, slots: usize, target: usize) -> Result<Self> {
         let params = ctx.params();
-        let spec = params
-            .spec()
-            .bootstrap
-            .as_ref()
-            .ok_or_else(|| CkksError::Params("these parameters have no levels for bootstrapping".into()))?;
-        ctx.check_slots("bootstrap", slots)?;
-        if target > params.max_level() {
-            return Err(CkksError::Level { op: "bootstrap", level: target, max: params.max_level() });
-        }
-        let (levels, input_bits) = mod_levels(ctx, spec, slots, target)?;
+        let Course { spec, levels, input_bits, start } = Course::new(params, slots, target)?;
         let cts_count = factor_count(slots, spec.cts_levels as usize);
-        let start = levels[0] + cts_count;
-        if start > params.top_level() {
-            return Err(CkksError::Level { op: "bootstrap", level: start, max: params.top_level() });
-        }
         let q0 = params.q()[0] as f64;
         let factor = (q0 / (2f64.powi(spec.ratio_bits as i32) * params.scale(0))).round().max(1.0);
         let eval_mod = EvalMod::new(spec, slots, levels);
@@ -120,33 +107,34 @@ impl Bootstrapper {
         self.start
     }
 
-    /// The keys it needs.
-    pub fn keys(&self) -> Vec<KeyRequest> {
+    /// The keys that a bootstrap of `slots` slots to level `target` needs.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn keys(params: &Params, slots: usize, target: usize) -> Result<Vec<KeyRequest>> {
+        let Course { spec, levels, start, .. } = Course::new(params, slots, target)?;
         let request = |name, level| KeyRequest { name, level };
-        let mut out =
-            vec![request(KeyName::Relin, self.eval_mod.levels[0]), request(KeyName::Conj, self.eval_mod.levels[0])];
-        if self.sparse {
+        let mut out = vec![request(KeyName::Relin, levels[0]), request(KeyName::Conj, levels[0])];
+        if spec.sparse_weight > 0 {
             out.push(request(KeyName::ToSparse, 0));
-            out.push(request(KeyName::FromSparse, self.start));
+            out.push(request(KeyName::FromSparse, start));
         }
-        out.extend(self.trace().map(|name| request(name, self.start)));
-        out.extend(self.cts.iter().chain(&self.stc).flat_map(LinearTransform::keys));
-        out
+        out.extend(trace(params, slots).map(|name| request(name, start)));
+        let end = levels.last().copied().unwrap_or(target);
+        for (top, count, to_coefficients) in [(start, spec.cts_levels, true), (end, spec.stc_levels, false)] {
+            for (i, steps) in factor_steps(slots, count as usize, to_coefficients).into_iter().enumerate() {
+                let names = steps.into_iter().flat_map(|(rotation, giant)| [giant, rotation - giant]);
+                out.extend(names.filter_map(|by| KeyName::rotation(by, slots)).map(|name| request(name, top - i)));
+            }
+        }
+        out.sort_unstable_by_key(|r| (r.name, std::cmp::Reverse(r.level)));
+        out.dedup_by_key(|r| r.name);
+        Ok(out)
     }
 
     /// Bytes of the encoded matrices.
     pub fn bytes(&self) -> usize {
         self.cts.iter().chain(&self.stc).map(LinearTransform::bytes).sum()
-    }
-
-    /// Rotations whose sum over a vector of N/2 slots leaves the part that repeats every `slots`.
-    fn trace(&self) -> impl Iterator<Item = KeyName> {
-        let (mut by, end) = (self.slots, self.ctx.params().max_slots());
-        std::iter::from_fn(move || {
-            let name = (by < end).then_some(KeyName::Rotation(by as u32));
-            by *= 2;
-            name
-        })
     }
 
     /// Bootstraps a ciphertext of real slots in [-1, 1], scale degree 1, any level. The slots of larger vectors come
@@ -204,7 +192,7 @@ impl Bootstrapper {
 
     /// Keeps the coefficients of the slots' subring, N / 2n times as large.
     fn project(&self, eval: &Evaluator, mut x: [RnsPoly; 2]) -> Result<[RnsPoly; 2]> {
-        for name in self.trace() {
+        for name in trace(self.ctx.params(), self.slots) {
             let moved = eval.automorph_parts([&x[0], &x[1]], self.start, name)?;
             for (x, moved) in x.iter_mut().zip(&moved) {
                 for_limbs(x, |i, limb| self.ctx.ring().limb(i).add_assign(limb, moved.limb(i)));
@@ -252,23 +240,53 @@ impl Bootstrapper {
     }
 }
 
-/// The level after every product of EvalMod, its input's first, and log2 of the input's scale.
-fn mod_levels(ctx: &Context, spec: &BootstrapSpec, slots: usize, target: usize) -> Result<(Vec<usize>, f64)> {
-    let q = ctx.params().q();
-    let end = target + factor_count(slots, spec.stc_levels as usize);
-    // Beyond the chain any size will do: the start level is found to be too high afterwards.
-    let bits = |i: usize| q.get(end + 1 + i).map_or(f64::from(spec.mod_bits), |&q| (q as f64).log2());
-    let (drops, input_bits) = spec.drops(spec.end_bits(), bits, 0);
-    let mut levels = vec![end];
-    for drop in drops {
-        let next = levels.last().copied().unwrap_or(end) + drop;
-        levels.push(next);
+/// The levels a bootstrap passes through.
+struct Course<'a> {
+    spec: &'a BootstrapSpec,
+    /// The level after every product of EvalMod, its input's first.
+    levels: Vec<usize>,
+    /// log2 of the scale of EvalMod's input.
+    input_bits: f64,
+    /// The level the modulus is raised to.
+    start: usize,
+}
+
+impl<'a> Course<'a> {
+    fn new(params: &'a Params, slots: usize, target: usize) -> Result<Self> {
+        let spec = params
+            .spec()
+            .bootstrap
+            .as_ref()
+            .ok_or_else(|| CkksError::Params("these parameters have no levels for bootstrapping".into()))?;
+        params.check_slots("bootstrap", slots)?;
+        let too_high = |level, max| Err(CkksError::Level { op: "bootstrap", level, max });
+        if target > params.max_level() {
+            return too_high(target, params.max_level());
+        }
+        let end = target + factor_count(slots, spec.stc_levels as usize);
+        // Beyond the chain any size will do: the start level is found to be too high afterwards.
+        let bits = |i: usize| params.q().get(end + 1 + i).map_or(f64::from(spec.mod_bits), |&q| (q as f64).log2());
+        let (drops, input_bits) = spec.drops(spec.end_bits(), bits, 0);
+        let mut levels = vec![end];
+        levels.extend(drops.iter().scan(end, |level, drop| {
+            *level += drop;
+            Some(*level)
+        }));
+        levels.reverse();
+        let start = levels[0] + factor_count(slots, spec.cts_levels as usize);
+        if start > params.top_level() {
+            return too_high(start, params.top_level());
+        }
+        Ok(Self { spec, levels, input_bits, start })
     }
-    levels.reverse();
-    if levels[0] > ctx.params().top_level() {
-        return Err(CkksError::Level { op: "bootstrap", level: levels[0], max: ctx.params().top_level() });
-    }
-    Ok((levels, input_bits))
+}
+
+/// Rotations whose sum over a vector of N/2 slots leaves the part that repeats every `slots`.
+fn trace(params: &Params, slots: usize) -> impl Iterator<Item = KeyName> {
+    let end = params.max_slots();
+    std::iter::successors(Some(slots), |by| Some(2 * by))
+        .take_while(move |&by| by < end)
+        .map(|by| KeyName::Rotation(by as u32))
 }
 
 /// Encodes matrices for consecutive levels from `level` down; together they multiply by `total` beyond their entries.

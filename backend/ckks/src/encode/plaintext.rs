@@ -214,11 +214,7 @@ impl Context {
 
     /// Refuses slot counts other than powers of two up to N/2.
     pub(crate) fn check_slots(&self, op: &'static str, slots: usize) -> Result<()> {
-        if slots.is_power_of_two() && slots <= self.params().max_slots() {
-            return Ok(());
-        }
-        let wanted = format!("a power of two up to {}", self.params().max_slots());
-        Err(CkksError::Slots { op, found: slots, wanted })
+        self.params().check_slots(op, slots)
     }
 }
 

@@ -9,13 +9,15 @@ mod switching;
 pub use counters::{Counters, Counts};
 pub use linear::{Diagonal, LinearTransform};
 
+use crate::bootstrap::Bootstrapper;
 use crate::ciphertext::Ciphertext;
 use crate::context::Context;
 use crate::error::{CkksError, Result};
 use crate::keys::KeySet;
 use fhec_ring::RnsPoly;
 use rayon::prelude::*;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Computes on ciphertexts with the evaluation keys of their owner.
 ///
@@ -26,16 +28,36 @@ pub struct Evaluator {
     ctx: Arc<Context>,
     keys: Arc<KeySet>,
     counters: Counters,
+    /// By slots and output level.
+    bootstrappers: Mutex<BTreeMap<(usize, usize), Arc<Bootstrapper>>>,
 }
 
 impl Evaluator {
+    /// The same slots at level `to`: [`Bootstrapper::apply`], prepared at first use and kept.
+    ///
+    /// # Errors
+    /// As [`Bootstrapper::new`] and [`Bootstrapper::apply`].
+    pub fn bootstrap(&self, x: &Ciphertext, to: usize) -> Result<Ciphertext> {
+        let key = (x.slots, to);
+        let known = self.bootstrappers.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let prepared = match known {
+            Some(found) => found,
+            None => {
+                let built = Arc::new(Bootstrapper::new(&self.ctx, x.slots, to)?);
+                self.bootstrappers.lock().unwrap_or_else(PoisonError::into_inner).insert(key, built.clone());
+                built
+            }
+        };
+        prepared.apply(self, x)
+    }
+
     /// An evaluator with these keys; an empty set serves programs without products of ciphertexts and rotations.
     ///
     /// # Errors
     /// Keys of other parameters.
     pub fn new(ctx: Arc<Context>, keys: Arc<KeySet>) -> Result<Self> {
         ctx.params().check_digest("the evaluation key set", keys.params_digest())?;
-        Ok(Self { ctx, keys, counters: Counters::default() })
+        Ok(Self { ctx, keys, counters: Counters::default(), bootstrappers: Mutex::default() })
     }
 
     /// The tables it works with.
