@@ -6,4 +6,5 @@ mod lower;
 mod material;
 mod nets;
 mod pack;
+mod road;
 mod snapshots;
