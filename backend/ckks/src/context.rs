@@ -3,7 +3,7 @@
 use crate::encode::{Fft, Plaintext};
 use crate::error::{CkksError, Result};
 use crate::params::Params;
-use fhec_ring::{Digits, Isa, KeySwitcher, ModDown, Ring, Scratch};
+use fhec_ring::{Digits, Isa, KeySwitcher, ModDown, Ring, RingError, Scratch};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -20,7 +20,7 @@ pub struct Context {
     ring: Ring,
     fft: Fft,
     scratch: Scratch,
-    subrings: Vec<OnceLock<Option<Ring>>>,
+    subrings: Vec<OnceLock<std::result::Result<Ring, RingError>>>,
     digits: Mutex<Vec<Digits>>,
     switchers: Mutex<BTreeMap<(usize, usize), Arc<KeySwitcher>>>,
     rescalers: Vec<OnceLock<Arc<ModDown>>>,
@@ -127,7 +127,7 @@ impl Context {
     /// transform runs at the small size.
     pub(crate) fn coefficient_limb(&self, coefficients: &[i64], index: usize, out: &mut [u64]) {
         let gap = out.len() / coefficients.len();
-        let small = if gap > 1 { self.subring(coefficients.len().trailing_zeros()) } else { None };
+        let small = self.ring_of(coefficients.len()).ok().filter(|_| gap > 1);
         if let Some(ring) = small {
             let mut values = self.scratch.take(coefficients.len());
             ring.limb(index).reduce_signed(coefficients, &mut values);
@@ -150,13 +150,20 @@ impl Context {
         limb.forward(out);
     }
 
-    /// The same primes at ring degree `2^log_n`; built at first use. `None` where that is no ring.
-    fn subring(&self, log_n: u32) -> Option<&Ring> {
-        let slot = self.subrings.get(log_n as usize)?;
+    /// The same primes at ring degree `n`, a power of two up to N; built at first use.
+    pub(crate) fn ring_of(&self, n: usize) -> Result<&Ring> {
+        if n == self.ring.n() {
+            return Ok(&self.ring);
+        }
+        let slot = self.subrings.get(n.trailing_zeros() as usize).filter(|_| n.is_power_of_two());
+        let Some(slot) = slot else {
+            return Err(CkksError::Params(format!("there is no subring of degree {n}")));
+        };
         // A ring takes the least non-residue of every prime for its root, whatever its degree, so the roots of the
         // small ring are powers of those of the large one.
         let primes = || self.ring.moduli().iter().map(|m| m.value()).collect::<Vec<u64>>();
-        slot.get_or_init(|| Ring::new(log_n, &primes(), self.ring.isa()).ok()).as_ref()
+        let built = slot.get_or_init(|| Ring::new(n.trailing_zeros(), &primes(), self.ring.isa()));
+        built.as_ref().map_err(|e| e.clone().into())
     }
 }
 

@@ -5,6 +5,7 @@ use crate::secret::SecretKey;
 use fhec_ckks::{Ciphertext, CkksError, Context, Digest, Plaintext, Result, Role, Seed};
 use fhec_ring::RnsPoly;
 use rayon::prelude::*;
+use zeroize::Zeroizing;
 
 impl SecretKey {
     /// Encrypts real slots (a power of two of them, up to N/2) at `level`. The uniform part is a seed.
@@ -27,7 +28,8 @@ impl SecretKey {
         let mut c0 = RnsPoly::unspecified(n, level + 1);
         c0.par_limbs_mut().enumerate().for_each(|(i, out)| {
             let limb = ring.limb(i);
-            let mut buffer = vec![0; n];
+            // It will hold the uniform part times the secret.
+            let mut buffer = Zeroizing::new(vec![0; n]);
             limb.reduce_signed(&errors, out);
             limb.forward(out);
             limb.add_assign(out, ctx.plain_limb(plain, i, &mut buffer));
@@ -74,7 +76,7 @@ impl PublicKey {
             ctx.expand_limb(&seed, 0, i, a);
             limb.reduce_signed(&errors, b);
             limb.forward(b);
-            let mut product = a.to_vec();
+            let mut product = Zeroizing::new(a.to_vec());
             limb.mul_assign(&mut product, secret.limb(i));
             limb.sub_assign(b, &product);
         });

@@ -10,6 +10,14 @@ pub struct Randomness {
     rng: ChaCha20Rng,
 }
 
+impl Drop for Randomness {
+    fn drop(&mut self) {
+        self.rng = ChaCha20Rng::from_seed([0; 32]);
+        // The overwritten state must not be optimised away as unused.
+        std::hint::black_box(&self.rng);
+    }
+}
+
 /// Coins on either side of the centred binomial error: variance 10.5, sigma 3.24.
 const BINOMIAL: u32 = 21;
 

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::encode::{Plaintext, Role};
 use crate::error::{CkksError, KeyName, Result};
 use crate::keys::{KeyRequest, PreparedKey};
-use fhec_ring::{Automorphism, Digits, KeyHalves, KeySwitcher, RnsPoly};
+use fhec_ring::{Automorphism, Digits, KeyHalves, KeySwitcher, Limb, Ring, RnsPoly};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -233,6 +233,8 @@ impl Evaluator {
             babies.iter().map(|(_, s)| s.as_ref().map(|s| s.key.rows())).collect();
         let position: BTreeMap<Option<KeyName>, usize> =
             babies.iter().enumerate().map(|(i, (name, _))| (*name, i)).collect();
+        let sizes = transform.giants.values().flatten().map(|t| t.diagonal.coefficients.len());
+        let rings: BTreeMap<usize, &Ring> = sizes.map(|len| Ok((len, ctx.ring_of(len)?))).collect::<Result<_>>()?;
         let index = |t: usize| if t <= at { t } else { ctx.special(t - at - 1) };
         let first_stage = |(t, outs): (usize, Vec<[&mut [u64]; 2]>)| {
             let limb = ring.limb(index(t));
@@ -269,28 +271,8 @@ impl Evaluator {
                     _ => {}
                 }
             }
-            for (terms, [o0, o1]) in transform.giants.values().zip(outs) {
-                let terms: Vec<(usize, &Term)> =
-                    terms.iter().map(|term| (position[&term.baby], term)).filter(|(b, _)| present[*b]).collect();
-                if terms.is_empty() {
-                    o0.fill(0);
-                    o1.fill(0);
-                    continue;
-                }
-                let mut buffers = ctx.scratch().take(terms.len() * n);
-                let plain: Vec<&[u64]> = terms
-                    .iter()
-                    .zip(buffers.chunks_exact_mut(n))
-                    .map(|((_, term), buffer)| {
-                        ctx.coefficient_limb(&term.diagonal.coefficients, index(t), buffer);
-                        &*buffer
-                    })
-                    .collect();
-                let half = |h: usize| -> Vec<&[u64]> {
-                    terms.iter().map(|(b, _)| &rotated[(2 * b + h) * n..(2 * b + h + 1) * n]).collect()
-                };
-                limb.inner_product(&plain, &half(0), &half(1), None, false, o0, o1);
-            }
+            let sources = Sources { rotated: &rotated, present: &present, position: &position };
+            multiply_sum(ctx, &limb, index(t), transform, &sources, &rings, outs);
         };
         if rayon::current_num_threads() <= 1 {
             by_limb.into_iter().enumerate().for_each(first_stage);
@@ -354,9 +336,91 @@ impl Evaluator {
     }
 }
 
+/// The baby rotations of one limb.
+struct Sources<'a> {
+    /// Both halves of every rotation, one after the other.
+    rotated: &'a [u64],
+    /// Which of them are not zero modulo this prime.
+    present: &'a [bool],
+    position: &'a BTreeMap<Option<KeyName>, usize>,
+}
+
+/// Residues handled at a time: those of all baby rotations stay in the second-level cache over all giant sums.
+const BLOCK: usize = 4096;
+
+/// One limb of every giant sum: `out_g = sum_b d_(g,b) rotate_b(x)`.
+fn multiply_sum(
+    ctx: &Context,
+    limb: &Limb<'_>,
+    index: usize,
+    transform: &LinearTransform,
+    sources: &Sources<'_>,
+    rings: &BTreeMap<usize, &Ring>,
+    mut outs: Vec<[&mut [u64]; 2]>,
+) {
+    let n = ctx.params().n();
+    let rows: Vec<Vec<(usize, &[i64])>> = transform
+        .giants
+        .values()
+        .map(|terms| {
+            let placed = terms.iter().map(|term| (sources.position[&term.baby], &*term.diagonal.coefficients));
+            placed.filter(|(b, _)| sources.present[*b]).collect()
+        })
+        .collect();
+    // The values of every diagonal, each at its own size.
+    let mut memory = ctx.scratch().take(rows.iter().flatten().map(|(_, c)| c.len()).sum());
+    let mut rest: &mut [u64] = &mut memory;
+    let values: Vec<Vec<(usize, &[u64])>> = rows
+        .iter()
+        .map(|row| {
+            let mut out = Vec::with_capacity(row.len());
+            for &(baby, coefficients) in row {
+                let (mine, later) = std::mem::take(&mut rest).split_at_mut(coefficients.len());
+                rest = later;
+                let small = rings[&coefficients.len()].limb(index);
+                small.reduce_signed(coefficients, mine);
+                small.forward(mine);
+                out.push((baby, &*mine));
+            }
+            out
+        })
+        .collect();
+    let block = BLOCK.min(n);
+    let mut spread = ctx.scratch().take(rows.iter().map(Vec::len).max().unwrap_or(0) * block);
+    for start in (0..n).step_by(block) {
+        let range = start..start + block;
+        for (row, [o0, o1]) in values.iter().zip(&mut outs) {
+            if row.is_empty() {
+                o0[range.clone()].fill(0);
+                o1[range.clone()].fill(0);
+                continue;
+            }
+            let plain: Vec<&[u64]> = row
+                .iter()
+                .zip(spread.chunks_exact_mut(block))
+                .map(|(&(_, values), buffer)| {
+                    if values.len() == n {
+                        return &values[range.clone()];
+                    }
+                    // Each value stands for a run of equal ones.
+                    let run = n / values.len();
+                    for (chunk, v) in buffer.chunks_mut(run).zip(&values[start / run..]) {
+                        chunk.fill(*v);
+                    }
+                    &*buffer
+                })
+                .collect();
+            let half = |h: usize| -> Vec<&[u64]> {
+                row.iter().map(|(b, _)| &sources.rotated[(2 * b + h) * n..][range.clone()]).collect()
+            };
+            limb.inner_product(&plain, &half(0), &half(1), None, false, &mut o0[range.clone()], &mut o1[range.clone()]);
+        }
+    }
+}
+
 /// One limb of the inner product of digits, read through an automorphism, with a key.
 fn limb_product(
-    ring: &fhec_ring::Ring,
+    ring: &Ring,
     switcher: &KeySwitcher,
     digits: &Digits,
     rows: &[KeyHalves<'_>],
