@@ -60,7 +60,9 @@ mod tests {
     #[test]
     fn the_best_fit_is_lent() {
         let pool = Pool::new();
-        [100, 40, 60, 45].map(|n| pool.put(vec![0u64; n]));
+        for n in [100, 40, 60, 45] {
+            pool.put(vec![0u64; n]);
+        }
         assert_eq!(pool.take(42).map(|v| v.len()), Some(45));
         assert_eq!(pool.take(42).map(|v| v.len()), Some(60));
         // A hundred words for 42 would waste more than half.

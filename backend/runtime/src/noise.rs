@@ -12,6 +12,7 @@ pub use intervals::chebyshev_arguments;
 pub use model::NoiseModel;
 pub use random::NoiseRng;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fhec_ir::ckks::exec::{Backend, ClearBackend, ClearCt, ClearError, Constant, LinearMap, Observer, Step};
@@ -164,12 +165,12 @@ impl Backend for NoiseBackend<'_> {
         let switch = self.model.key_switch(CtTy::at(map.at));
         for (&rotation, &giant) in map.rotations.iter().zip(map.giants) {
             let baby = rotation_in(rotation - giant, n);
-            if !babies.contains_key(&baby) {
+            if let Entry::Vacant(free) = babies.entry(baby) {
                 let mut copy = rotated(&x.noisy.slots, baby);
                 if baby != 0 {
                     self.disturb(&mut copy, switch);
                 }
-                babies.insert(baby, copy);
+                free.insert(copy);
             }
         }
         // Giant steps rotate partial sums, that is, read the rotated copies further on; their key switches are at the
@@ -325,7 +326,7 @@ impl<'a> NoiseObserver<'a> {
     }
 
     fn range(&mut self, value: usize, node: &str, slots: &[f64], range: Range, limit: f64) {
-        let beyond = slots.iter().filter(|x| !(x.abs() <= limit)).count() as u64;
+        let beyond = slots.iter().filter(|x| x.is_nan() || x.abs() > limit).count() as u64;
         if beyond > 0 {
             self.report.escapes.push(RangeEscape {
                 value: format!("%{value}"),
