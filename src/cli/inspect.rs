@@ -89,6 +89,7 @@ fn seconds(plan: &Plan, latency: Option<&ir::cost::LatencyTable>) -> Result<Opti
 
 impl Summary {
     /// The summary of a plan.
+    #[cfg(any(feature = "client", feature = "compiler"))]
     pub fn of(plan: &Plan) -> Result<Self, Error> {
         Self::with(plan, None)
     }

@@ -20,6 +20,7 @@ pub fn bar(what: &str, total: u64) -> ProgressBar {
 }
 
 /// A spinner for work of unknown length.
+#[cfg(feature = "compiler")]
 pub fn spinner(what: &str) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_style(style("{prefix:>10} {spinner} {msg} {elapsed}"));
     let bar = bar.with_prefix(what.to_string());
