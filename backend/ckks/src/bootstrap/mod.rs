@@ -114,7 +114,7 @@ impl Bootstrapper {
     pub fn keys(params: &Params, slots: usize, target: usize) -> Result<Vec<KeyRequest>> {
         let Course { spec, levels, start, .. } = Course::new(params, slots, target)?;
         let request = |name, level| KeyRequest { name, level };
-        let mut out = vec![request(KeyName::Relin, levels[0]), request(KeyName::Conj, levels[0])];
+        let mut out = vec![request(KeyName::Relin, levels[0]), request(KeyName::Conj, levels[0] + 1)];
         if spec.sparse_weight > 0 {
             out.push(request(KeyName::ToSparse, 0));
             out.push(request(KeyName::FromSparse, start));
@@ -203,13 +203,17 @@ impl Bootstrapper {
 
     /// Twice the real parts of the folded coefficients.
     fn coefficients_to_slots(&self, eval: &Evaluator, mut x: [RnsPoly; 2]) -> Result<[RnsPoly; 2]> {
-        for transform in &self.cts {
+        for (i, transform) in self.cts.iter().enumerate() {
             x = eval.linear_parts([&x[0], &x[1]], transform)?;
+            if i + 1 == self.cts.len() {
+                // Before the division, which makes the error of this key switch small: EvalMod amplifies it.
+                x = self.add_conjugate(eval, x, transform.at())?;
+            }
             for part in &mut x {
                 eval.divide_last(part, transform.at())?;
             }
         }
-        self.add_conjugate(eval, x, self.eval_mod.levels[0])
+        Ok(x)
     }
 
     fn add_conjugate(&self, eval: &Evaluator, x: [RnsPoly; 2], level: usize) -> Result<[RnsPoly; 2]> {
