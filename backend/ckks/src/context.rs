@@ -162,8 +162,16 @@ impl Context {
         // A ring takes the least non-residue of every prime for its root, whatever its degree, so the roots of the
         // small ring are powers of those of the large one.
         let primes = || self.ring.moduli().iter().map(|m| m.value()).collect::<Vec<u64>>();
-        let built = slot.get_or_init(|| Ring::new(n.trailing_zeros(), &primes(), self.ring.isa()));
-        built.as_ref().map_err(|e| e.clone().into())
+        if slot.get().is_none() {
+            // Built outside the cell: building waits for other tasks of the pool, and one of them may come here too.
+            let built = Ring::new(n.trailing_zeros(), &primes(), self.ring.isa());
+            slot.get_or_init(|| built);
+        }
+        match slot.get() {
+            Some(Ok(ring)) => Ok(ring),
+            Some(Err(e)) => Err(e.clone().into()),
+            None => Err(CkksError::Params(format!("there is no subring of degree {n}"))),
+        }
     }
 }
 

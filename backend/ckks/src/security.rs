@@ -8,8 +8,9 @@ const LIMITS: [(u32, u32); 8] =
     [(10, 26), (11, 53), (12, 106), (13, 214), (14, 430), (15, 868), (16, 1747), (17, 3523)];
 
 /// Largest log2 of the modulus under which the ephemeral secret of bootstrapping (32 non-zero coefficients) may
-/// have key-switching keys: Bossuat, Troncoso-Pastoriza, Hubaux, Bootstrapping for Approximate Homomorphic
-/// Encryption with Negligible Failure-Probability by Using Sparse-Secret Encapsulation, 2022.
+/// have key-switching keys: the size that parameter sets with sparse-secret encapsulation use at these degrees (Bossuat,
+/// Troncoso-Pastoriza and Hubaux, Bootstrapping for Approximate Homomorphic Encryption with Negligible
+/// Failure-Probability by Using Sparse-Secret Encapsulation, 2022). Other degrees are refused.
 const SPARSE_LIMITS: [(u32, u32); 2] = [(16, 121), (17, 242)];
 
 /// The admitted bits of QP at ring degree `2^log_n`, or `None` where no bound is known.
