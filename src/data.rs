@@ -1,5 +1,7 @@
 //! Tensors in NumPy files: `.npy` for models with one input, `.npz` with one array per input otherwise.
 
+mod header;
+
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Cursor, Read, Seek, Write};
 use std::path::Path;
@@ -85,7 +87,8 @@ fn split(path: &Path, port: &Port, array: &Array) -> Result<Vec<Tensor>, DataErr
         1
     } else {
         match dims.split_first() {
-            Some((&count, rest)) if fits(rest) => count,
+            // Images without elements could be any number.
+            Some((&count, rest)) if fits(rest) && count <= array.data.len() => count,
             _ => {
                 return Err(DataError::new(
                     path,
@@ -133,14 +136,14 @@ fn read_arrays(path: &Path, mut file: impl Read + Seek) -> Result<Arrays, DataEr
         names.sort();
         let mut out = Vec::with_capacity(names.len());
         for name in names {
-            if let Some(npy) = archive.by_name(&name).map_err(broken)? {
-                let array = read_array(path, npy)?;
-                out.push((Some(name), array));
-            }
+            let entry = archive.zip_archive().by_name(&npyz::npz::file_name_from_array_name(&name));
+            let entry = entry.map_err(|e| broken(e.into()))?;
+            let array = read_array(path, NpyFile::new(header::checked(entry).map_err(broken)?).map_err(broken)?)?;
+            out.push((Some(name), array));
         }
         Ok(out)
     } else if start[..read] == *b"\x93NUM" {
-        Ok(vec![(None, read_array(path, NpyFile::new(file).map_err(broken)?)?)])
+        Ok(vec![(None, read_array(path, NpyFile::new(header::checked(file).map_err(broken)?).map_err(broken)?)?)])
     } else {
         Err(DataError::new(path, "neither an .npy nor an .npz file", NOT_NUMPY))
     }
@@ -335,5 +338,40 @@ mod tests {
         assert_eq!(error.reason, "neither an .npy nor an .npz file");
         write_samples(&path, &[port("x", &[1, 1])], &[vec![Tensor::full([1, 1], f32::NAN)]]).unwrap();
         assert!(read_samples(&path, &[port("x", &[1, 1])]).unwrap_err().reason.contains("image 0 contains NaN"));
+    }
+
+    #[test]
+    fn files_of_numpy_itself_are_read() {
+        for file in ["digits.npy", "digits_labels.npy", "calibration.npz"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(file);
+            assert!(!read_arrays(&path, open(&path).unwrap()).unwrap().is_empty(), "{file}");
+        }
+    }
+
+    /// An `.npy` file of format version 1 or 2 with this header, and a few zeros.
+    fn with_header(version: u8, claimed: usize, header: &str) -> Vec<u8> {
+        let len = &(claimed as u32).to_le_bytes()[..if version == 1 { 2 } else { 4 }];
+        [b"\x93NUMPY", &[version, 0][..], len, header.as_bytes(), &[0; 16]].concat()
+    }
+
+    #[test]
+    fn hostile_headers_are_refused_at_once() {
+        let read = |bytes: &[u8]| samples_from_bytes("x", bytes, &[port("x", &[1, 4])]).map_err(|e| e.reason);
+        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4), }";
+        assert_eq!(read(&with_header(1, header.len(), header)).unwrap().len(), 1);
+        assert_eq!(read(&with_header(2, header.len(), header)).unwrap().len(), 1);
+        let longer = read(&with_header(2, u32::MAX as usize, header)).unwrap_err();
+        assert!(longer.contains("too long"), "{longer}");
+        // Without the check: exponential time; an overflow; another; a structured type.
+        let nested = format!("{{'descr': {}'<f4'{}}}", "(".repeat(200), ")".repeat(200));
+        let huge = header.replace("(1, 4)", "(9223372036854775808, 4)");
+        let flat = header.replace("(1, 4)", "(1099511627776, 1099511627776, 0)");
+        let structured = header.replace("'<f4'", "[('a', '<f4')]");
+        for hostile in [nested, "[".repeat(200), "{".repeat(200), huge, flat, structured] {
+            assert!(read(&with_header(1, hostile.len(), &hostile)).is_err(), "{hostile}");
+        }
+        let empty = header.replace("(1, 4)", "(1099511627776, 0)");
+        let error = samples_from_bytes("x", &with_header(1, empty.len(), &empty), &[port("x", &[1, 0])]).unwrap_err();
+        assert!(error.reason.contains("the array is 1099511627776x0"), "{error}");
     }
 }
