@@ -1,7 +1,7 @@
 //! Precision and time of a bootstrap:
 //! `cargo run --release -p fhec-ckks --example bootstrap -- LOG_N LOG_SLOTS TARGET [field=value ...]`
 //! with fields of the spec (`levels scale_bits alpha mod_scale_bits k degree double_angle arcsine_degree ratio_bits cts_levels
-//! stc_levels stc_bits mod_bits`), `seeds`, `threads`.
+//! stc_levels stc_bits mod_bits`), `seeds`, `threads`, `key_mb` (bound on expanded key halves).
 
 use fhec_ckks::{BootstrapSpec, Bootstrapper, CkksError, Context, Evaluator, ParamSpec, Params};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         stc_bits: field("stc_bits", 42),
         mod_bits: field("mod_bits", 50),
         mod_scale_bits: field("mod_scale_bits", 55),
-        k: field("k", 13),
+        k: field("k", 14),
         degree: field("degree", 30),
         double_angle: field("double_angle", 3),
         arcsine_degree: field("arcsine_degree", 7),
@@ -45,10 +45,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         insecure: log_n < 16,
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(field("threads", 1) as usize).build()?;
-    Ok(pool.install(|| run(spec, 1 << log_slots, target as usize, field("seeds", 3)))?)
+    Ok(pool.install(|| run(spec, 1 << log_slots, target as usize, field("seeds", 3), field("key_mb", 1 << 20)))?)
 }
 
-fn run(spec: ParamSpec, slots: usize, target: usize, seeds: u32) -> Result<(), CkksError> {
+fn run(spec: ParamSpec, slots: usize, target: usize, seeds: u32, key_mb: u32) -> Result<(), CkksError> {
     let params = Params::new(spec)?;
     println!("log QP {:.0}, {} + {} primes", params.log_qp(), params.q().len(), params.p().len());
     let ctx = Context::new(params)?;
@@ -62,6 +62,7 @@ fn run(spec: ParamSpec, slots: usize, target: usize, seeds: u32) -> Result<(), C
     let keys = KeyGenerator::new(&ctx, &secret, &mut random)?.generate(&wanted, |_| ())?;
     let bytes: usize = keys.infos().iter().map(|k| k.stored_bytes).sum();
     println!("{} keys, {} MB stored, {:.1} s", keys.infos().len(), bytes >> 20, start.elapsed().as_secs_f64());
+    keys.set_memory_bound((key_mb as usize) << 20);
     let eval = Evaluator::new(ctx.clone(), Arc::new(keys))?;
     let (mut worst, mut square) = (0f64, 0f64);
     for seed in 0..seeds {
