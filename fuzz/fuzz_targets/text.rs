@@ -2,6 +2,8 @@
 //! back.
 #![no_main]
 
+use std::sync::LazyLock;
+
 use fhec_fuzz::{files, write_seeds};
 use fhec_ir::text::{AnyModule, Blobs, parse_any, parse_module, print_with_blobs};
 use fhec_ir::{Module, Verify, verify};
@@ -14,6 +16,9 @@ fn printed<D: Verify>(module: &Module<D>) {
     assert_eq!(print_with_blobs(&back).0, text);
 }
 
+/// A `ckks` program and its constants.
+static PROGRAM: LazyLock<(String, Blobs)> = LazyLock::new(|| print_with_blobs(files::plan().module()));
+
 /// Programs of the other levels, from the tests.
 const SNAPSHOTS: [&str; 2] = [
     include_str!("../../ir/tests/it/snapshots/it__text__slot_text.snap"),
@@ -23,14 +28,14 @@ const SNAPSHOTS: [&str; 2] = [
 fuzz_target!(
     init: {
         let programs = SNAPSHOTS.map(|s| s.rsplit_once("\n---\n").expect("a snapshot with its head").1.into());
-        write_seeds(programs.into_iter().chain([print_with_blobs(files::plan().module()).0]).map(|text| {
-            parse_any("seed", &text, &Blobs::default()).expect("a valid program");
+        write_seeds(programs.into_iter().chain([PROGRAM.0.clone()]).map(|text| {
+            parse_any("seed", &text, &PROGRAM.1).expect("a valid program");
             text.into_bytes()
         }));
     },
     |data: &[u8]| {
         let Ok(text) = std::str::from_utf8(data) else { return };
-        match parse_any("input", text, &Blobs::default()) {
+        match parse_any("input", text, &PROGRAM.1) {
             Ok(AnyModule::Nn(m)) if verify(&m).is_ok() => printed(&m),
             Ok(AnyModule::Slot(m)) if verify(&m).is_ok() => printed(&m),
             Ok(AnyModule::Ckks(m)) if verify(&m).is_ok() => {
