@@ -86,6 +86,7 @@ pub fn plan() -> Plan {
         levels: 3,
         special_bits: 49,
         special: 2,
+        bootstrap: None,
         insecure: true,
     });
     let x = m.func.add_param(CtTy::at(3), Loc::onnx("image"));

@@ -158,7 +158,7 @@ pub fn predict(module: &Module<Ckks>, table: &LatencyTable) -> Result<Prediction
     let slots = slots(module);
     let mut out = Prediction::default();
     for (_, node) in module.func.iter() {
-        for (op, level, times) in steps(node, &module.func, &module.consts) {
+        for (op, level, times) in node_steps(node, &module.func, &module.consts) {
             let micros = table.time(op, level)? * times as f64;
             let sum = out.by_op.entry(op).or_default();
             *sum = (sum.0 + times, sum.1 + micros);
@@ -183,8 +183,8 @@ fn slots(module: &Module<Ckks>) -> Option<usize> {
     layout().or_else(vector).or_else(|| module.params.as_ref().map(|p| p.slots()))
 }
 
-/// What a node runs: op, level, times.
-fn steps(node: &Node<Ckks>, func: &Func<Ckks>, consts: &ConstPool) -> Vec<(Timed, u32, u64)> {
+/// What a node runs: op, level, times. A bootstrap is priced as a whole.
+pub fn node_steps(node: &Node<Ckks>, func: &Func<Ckks>, consts: &ConstPool) -> Vec<(Timed, u32, u64)> {
     let level = node.operands.first().map_or(0, |&x| func.ty(x).level);
     let one = |op| vec![(op, level, 1)];
     match &node.op {
@@ -246,7 +246,7 @@ pub fn op_counts(module: &Module<Ckks>) -> OpCounts {
     let mut out = OpCounts::default();
     for (_, node) in module.func.iter().filter(|(_, n)| !matches!(n.op, CkksOp::Input { .. })) {
         *out.nodes.entry(crate::dialect::OpInfo::mnemonic(&node.op)).or_default() += 1;
-        for (op, _, times) in steps(node, &module.func, &module.consts) {
+        for (op, _, times) in node_steps(node, &module.func, &module.consts) {
             match op {
                 Timed::BabyStep | Timed::GiantStep => out.rotations += times,
                 Timed::Rotate if matches!(node.op, CkksOp::Rotate { .. }) => out.rotations += times,
