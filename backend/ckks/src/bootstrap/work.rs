@@ -42,7 +42,12 @@ pub enum Step {
         /// Limbs of the result.
         limbs: usize,
     },
-    /// Multiples of so many limbs.
+    /// Copies of so many limbs.
+    Copy {
+        /// Limbs.
+        limbs: usize,
+    },
+    /// Multiples of so many limbs, in place.
     Multiple {
         /// Limbs of the result.
         limbs: usize,
