@@ -120,6 +120,22 @@ impl KeyList {
         }
         Ok(keys)
     }
+    /// The levels that keys of this name are made for, the highest first.
+    pub fn levels_of(&self, name: KeyName) -> &[u32] {
+        match name {
+            KeyName::Relin => &self.relinearization,
+            KeyName::Conj => &self.conjugation,
+            KeyName::Rotation(by) => self.rotations.get(&by).map_or(&[], Vec::as_slice),
+            KeyName::FromSparse => self.from_sparse.as_slice(),
+            KeyName::ToSparse => {
+                if self.from_sparse.is_some() {
+                    &[0]
+                } else {
+                    &[]
+                }
+            }
+        }
+    }
     /// Levels of all keys.
     pub fn levels(&self) -> impl Iterator<Item = u32> {
         self.requests().into_iter().map(|r| r.level as u32)

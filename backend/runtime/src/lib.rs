@@ -26,6 +26,6 @@ pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Security, compiler_spe
 pub use simulate::{Simulated, Simulator, run_clear};
 pub use stats::{OpCounts, TraceEntry, expected_trace, peak_ciphertext_bytes};
 pub use tensors::{pack_inputs, unpack_outputs};
-pub use time::predict_time;
+pub use time::{Costs, HostProfile, Kind, Measurement, Unit, engine_steps, fit, predict_time};
 
 pub use fhec_ckks::{KeyRequest, KeySet};

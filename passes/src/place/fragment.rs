@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use fhec_ir::attr::F64;
-use fhec_ir::cost::{CostError, LatencyTable, Timed, node_steps};
+use fhec_ir::cost::{CostError, LatencyTable, Step, Timed, steps};
 use fhec_ir::nn::Basis;
 use fhec_ir::slot::{SlotOp, SlotTy};
-use fhec_ir::{Entity, Loc, Module, OpInfo, Slot, Tensor, Value};
+use fhec_ir::{Loc, Module, Slot, Tensor, Value};
 
 use crate::lower::{LowerToCkks, depth};
 use crate::pack::PackedTensor;
@@ -23,15 +23,16 @@ pub(super) struct Fragment {
 
 impl Fragment {
     fn of(module: &Module<Slot>) -> Result<Self, PassError> {
+        let slots = module.func.iter().next().map_or(1, |(_, node)| node.ty.0);
         let lowered = LowerToCkks::default().run(module)?;
         let levels = depth(&lowered);
-        let mut steps = BTreeMap::new();
+        let mut by_level = BTreeMap::new();
         for (_, node) in lowered.func.iter() {
-            for (op, level, times) in node_steps(node, &lowered.func, &lowered.consts) {
-                *steps.entry((op, levels - level)).or_default() += times;
+            for Step { op, level, times, .. } in steps(node, &lowered.func, &lowered.consts, slots) {
+                *by_level.entry((op, levels - level)).or_default() += times;
             }
         }
-        Ok(Self { levels, steps })
+        Ok(Self { levels, steps: by_level })
     }
 
     /// The ops that compute `tensor`.

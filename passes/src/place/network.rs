@@ -57,9 +57,13 @@ impl<'a> Tensors<'a> {
     pub(super) fn read(packed: &'a Packed, options: &Options) -> Result<Self, PassError> {
         let tensors = &packed.tensors;
         let mut graph = DiGraph::new();
-        (0..tensors.len()).for_each(|i| drop(graph.add_node(i)));
+        for i in 0..tensors.len() {
+            graph.add_node(i);
+        }
         for (i, tensor) in tensors.iter().enumerate() {
-            tensor.operands.iter().for_each(|&o| drop(graph.add_edge(NodeIndex::new(o), NodeIndex::new(i), ())));
+            for &operand in &tensor.operands {
+                graph.add_edge(NodeIndex::new(operand), NodeIndex::new(i), ());
+            }
         }
         let last = tensors.last().ok_or_else(|| PassError { pass: NAME, issues: Vec::new() })?;
         let result = NodeIndex::new(tensors.len() - 1);
