@@ -36,7 +36,8 @@ impl Default for Engine {
 
 impl Target for Engine {
     fn bootstrapping(&self, levels: u32) -> Option<ParamSpec> {
-        fhec_ckks::ParamSpec::bootstrapping(levels, SCALE_BITS).ok().map(|spec| compiler_spec(&spec))
+        let circuit = fhec_ckks::BootstrapSpec::compact(SCALE_BITS);
+        fhec_ckks::ParamSpec::with_bootstrap(levels, SCALE_BITS, circuit).ok().map(|spec| compiler_spec(&spec))
     }
     fn costs(&self, spec: &ParamSpec, slots: usize) -> Option<LatencyTable> {
         let key = format!("{spec:?} {slots}");

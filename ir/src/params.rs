@@ -39,8 +39,10 @@ pub struct BootstrapSpec {
     pub stc_bits: u32,
     /// Bits of the primes of EvalMod and CoeffsToSlots.
     pub mod_bits: u32,
-    /// Least bits of the scale inside EvalMod.
+    /// Least bits of the scale of EvalMod's Chebyshev polynomials.
     pub mod_scale_bits: u32,
+    /// Least bits of the scale of their sums.
+    pub sum_scale_bits: u32,
     /// Bound on the multiples of q_0 that EvalMod removes.
     pub k: u32,
     /// Degree of the interpolant of the cosine.

@@ -241,6 +241,7 @@ pub fn ckks(choices: &[u32]) -> Module<Ckks> {
             stc_bits: 40,
             mod_bits: 50,
             mod_scale_bits: 45,
+            sum_scale_bits: 45,
             k: 12,
             degree: 30,
             double_angle: 3,

@@ -27,6 +27,7 @@ pub fn bootstrap_spec() -> ParamSpec {
         stc_bits: 42,
         mod_bits: 50,
         mod_scale_bits: 55,
+        sum_scale_bits: 55,
         k: 13,
         degree: 30,
         double_angle: 3,
