@@ -9,6 +9,7 @@ pub mod params;
 mod pass;
 pub mod pipeline;
 pub mod placement;
+pub mod reconstruct;
 
 pub use fhec_ir::Issue;
 pub use pass::{Lower, Pass, PassError};

@@ -6,7 +6,7 @@ use fhec_ir::nn::{NnOp, eval};
 use fhec_ir::{Entity, Module, Nn, Shape, Tensor, Value};
 use rayon::prelude::*;
 
-use super::{ApproximateError, merged};
+use super::{ApproximateError, fit::merged};
 use crate::approx::{ApproxError, Histogram};
 
 /// The distribution of every activation's input per channel, keyed by the activation's value.

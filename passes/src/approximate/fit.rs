@@ -39,7 +39,7 @@ impl Target {
         }
     }
 
-    pub(crate) fn function(self) -> Function {
+    fn function(self) -> Function {
         function_of(self.activation, self.alpha.map(|a| a.0), self.beta.map(|b| b.0))
     }
 }
@@ -140,14 +140,14 @@ fn op(interval: Interval, polynomials: &[Polynomial]) -> NnOp {
 }
 
 /// All channels together.
-pub(crate) fn merged(channels: &[Histogram]) -> Histogram {
+pub(super) fn merged(channels: &[Histogram]) -> Histogram {
     let mut all = Histogram::default();
     channels.iter().for_each(|h| all.merge(h.clone()));
     all
 }
 
 /// `[-b, b]` with the margin, or, where the function has a pole there, the hull stretched about its centre.
-pub(crate) fn interval(function: Function, distribution: &Distribution, margin: f64) -> Result<Interval, ApproxError> {
+fn interval(function: Function, distribution: &Distribution, margin: f64) -> Result<Interval, ApproxError> {
     let symmetric = distribution.symmetric_interval(margin)?;
     if function.check(symmetric).is_ok() {
         return Ok(symmetric);

@@ -12,12 +12,14 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub use calibrate::Calibration;
-pub(crate) use fit::{Fitted, Target, fit, interval, merged};
+pub(crate) use calibrate::{channels, gather};
+pub(crate) use fit::{Target, fit};
+use fit::Fitted;
 
 use crate::approx::{ApproxError, FitOptions, Function};
 use crate::{Issue, Pass, PassError};
 
-const NAME: &str = "approximate-activations";
+pub(crate) const NAME: &str = "approximate-activations";
 
 /// Why activations cannot be calibrated.
 #[derive(Debug, Error, Diagnostic)]
