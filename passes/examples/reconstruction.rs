@@ -125,7 +125,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             let out = reconstruct(&module, &calibration.inputs, &options, &mut |_, _, _| ())?;
             if std::env::var_os("LAYERS").is_some() {
                 for (l, a) in out.layers.iter().zip(out.activations.iter().map(Some).chain(std::iter::repeat(None))) {
-                    let a = a.map(|a| format!("{} ±{:.2} rms {:.4} max {:.3}", a.node, a.interval.1, a.rms_error, a.max_error));
+                    let a = a.map(|a| {
+                        format!("{} ±{:.2} rms {:.4} max {:.3}", a.node, a.interval.1, a.rms_error, a.max_error)
+                    });
                     println!("  {:<48} {:.3e} -> {:.3e}  {}", l.node, l.mse_before, l.mse_after, a.unwrap_or_default());
                 }
             }
@@ -136,7 +138,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (hits, escaped) = measure(&polynomial, &test)?;
         let top = 100.0 * hits as f64 / test.labels.len() as f64;
         let tested = clock.elapsed().as_secs_f64();
-        println!("{argument:<28} {top:>7.2} {:>8} {compiled:>9.1} {tested:>9.1}  {escaped:?}", escaped.iter().sum::<usize>());
+        println!(
+            "{argument:<28} {top:>7.2} {:>8} {compiled:>9.1} {tested:>9.1}  {escaped:?}",
+            escaped.iter().sum::<usize>()
+        );
     }
     Ok(())
 }

@@ -4,9 +4,7 @@ use fhec_ir::F64;
 use fhec_ir::nn::{Activation, Basis, NnOp};
 
 use super::{ApproximateOptions, Choice, Replacement, function_of};
-use crate::approx::{
-    ApproxError, Distribution, Function, Histogram, Interval, Polynomial, least_squares,
-};
+use crate::approx::{ApproxError, Distribution, Function, Histogram, Interval, Polynomial, least_squares};
 
 /// Bits by which coefficients may grow where polynomials of narrow channels are expressed on the interval of the widest:
 /// packed constants have 24.
@@ -34,7 +32,9 @@ impl Target {
     /// The function of an activation node.
     pub(crate) fn of(op: &NnOp) -> Option<Self> {
         match op {
-            NnOp::Activation { function, alpha, beta } => Some(Self { activation: *function, alpha: *alpha, beta: *beta }),
+            NnOp::Activation { function, alpha, beta } => {
+                Some(Self { activation: *function, alpha: *alpha, beta: *beta })
+            }
             _ => None,
         }
     }
@@ -64,10 +64,18 @@ pub(crate) fn fit(
                 // A channel that is always zero has no interval of its own.
                 let distribution = channel.distribution()?;
                 let own = interval(function, &distribution, options.margin).unwrap_or(widest);
-                let narrow = if foldable { own.length() < 1e-3 * widest.length() } else { own.length() * growth < widest.length() };
+                let narrow = if foldable {
+                    own.length() < 1e-3 * widest.length()
+                } else {
+                    own.length() * growth < widest.length()
+                };
                 let own = match narrow {
                     true if foldable => widest,
-                    true => widest.stretched(1.0 / growth).ok().filter(|i| i.lo() <= own.lo() && own.hi() <= i.hi()).unwrap_or(widest),
+                    true => widest
+                        .stretched(1.0 / growth)
+                        .ok()
+                        .filter(|i| i.lo() <= own.lo() && own.hi() <= i.hi())
+                        .unwrap_or(widest),
                     false => own,
                 };
                 Ok((distribution, own))
@@ -84,7 +92,8 @@ pub(crate) fn fit(
         let nodes = distribution.nodes(*own, &function.breaks());
         let total: f64 = nodes.w.iter().sum();
         square += nodes.x.iter().zip(&nodes.w).map(|(x, w)| w * error(*x).powi(2)).sum::<f64>() / total;
-        max_error = (0..=GRID).map(|i| error(own.from_unit(2.0 * i as f64 / GRID as f64 - 1.0))).fold(max_error, f64::max);
+        max_error =
+            (0..=GRID).map(|i| error(own.from_unit(2.0 * i as f64 / GRID as f64 - 1.0))).fold(max_error, f64::max);
     }
     let replacement = Replacement {
         node: String::new(),

@@ -13,8 +13,8 @@ use thiserror::Error;
 
 pub use calibrate::Calibration;
 pub(crate) use calibrate::{channels, gather};
-pub(crate) use fit::{Target, fit};
 use fit::Fitted;
+pub(crate) use fit::{Target, fit};
 
 use crate::approx::{ApproxError, FitOptions, Function};
 use crate::{Issue, Pass, PassError};
@@ -191,8 +191,10 @@ impl ApproximateActivations {
     }
 
     fn fit(&self, value: Value, target: Target) -> Result<Fitted, ApproxError> {
-        let seen =
-            self.calibration.channels_of(value).ok_or(ApproxError::NoData { lo: f64::NEG_INFINITY, hi: f64::INFINITY })?;
+        let seen = self
+            .calibration
+            .channels_of(value)
+            .ok_or(ApproxError::NoData { lo: f64::NEG_INFINITY, hi: f64::INFINITY })?;
         fit(target, seen, self.options.choice(&self.choices, value), &self.options, false)
     }
 }

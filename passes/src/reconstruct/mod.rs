@@ -10,7 +10,8 @@
 //! 2. an activation's polynomial is fitted on the distribution that the rebuilt layer gives;
 //! 3. the student goes on with both.
 //!
-//! Nothing is trained: no gradients, no labels. Layers without constant weights, and all other ops, stay as they are.
+//! Nothing is trained: no gradients, no labels. Layers without constant weights or with too few samples for their
+//! unknowns, and all other ops, stay as they are.
 
 mod layer;
 mod rebuild;

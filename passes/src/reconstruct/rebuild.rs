@@ -1,7 +1,7 @@
 //! New weights for one layer: rows sampled from the calibration runs, and the regression over them.
 
 use fhec_ir::nn::{NnOp, eval};
-use fhec_ir::{Node, Nn, Shape, Tensor};
+use fhec_ir::{Nn, Node, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::ridge::{Change, Normal};
@@ -43,14 +43,29 @@ struct Geometry {
     stride: usize,
 }
 
+impl Sight<'_> {
+    /// Rows taken from each sample.
+    fn positions_of(&self, geometry: Geometry) -> usize {
+        (self.positions / self.inputs.len().max(1)).clamp(1, geometry.positions)
+    }
+}
+
 /// Parts in which samples are summed, each in order: the sums must not depend on the number of threads.
 const PARTS: usize = 8;
 /// Rows per batch of a part.
 const BATCH: usize = 1024;
 
-/// New weights with the mean square errors before and after; `None` where there is nothing to learn.
+/// Rows wanted per unknown: with fewer, a regression learns its samples rather than the layer.
+const ROWS_PER_UNKNOWN: usize = 8;
+
+/// New weights with the mean square errors before and after; `None` where there is nothing to learn, or too little
+/// to learn it from.
 pub(super) fn rebuild(sight: &Sight<'_>, old: &Weights) -> Result<Option<(Weights, f64, f64)>, ApproximateError> {
     let geometry = geometry(sight, &old.w);
+    let rows = sight.inputs.len() * sight.positions_of(geometry);
+    if rows < ROWS_PER_UNKNOWN * (geometry.inputs + 1) {
+        return Ok(None);
+    }
     let share = sight.inputs.len().div_ceil(PARTS).max(1);
     let starts: Vec<usize> = (0..sight.inputs.len()).step_by(share).collect();
     let parts: Vec<Result<Vec<Normal>, ApproximateError>> = starts
@@ -121,7 +136,7 @@ fn part(
 ) -> Result<Vec<Normal>, ApproximateError> {
     let mut normals: Vec<Normal> = (0..g.groups).map(|_| Normal::new(g.inputs + 1, g.outputs)).collect();
     let mut state = sight.seed ^ (samples.start as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let per_sample = (sight.positions / sight.inputs.len().max(1)).max(1);
+    let per_sample = sight.positions_of(g);
     let mut batch: Vec<(Vec<f32>, Vec<f32>)> = vec![(Vec::new(), Vec::new()); g.groups];
     let mut rows = 0;
     let last = samples.end;

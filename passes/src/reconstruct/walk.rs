@@ -11,9 +11,7 @@ use super::rebuild::{Sight, Weights, apply, node_error, rebuild};
 use super::{LayerGain, ReconstructOptions, Reconstructed};
 use crate::PassError;
 use crate::approx::Histogram;
-use crate::approximate::{
-    ApproximateError, NAME, Replacement, Target, channels, fit, gather, ill_typed, unfit,
-};
+use crate::approximate::{ApproximateError, NAME, Replacement, Target, channels, fit, gather, ill_typed, unfit};
 
 /// The values of a node: one tensor per sample, or a single one of a constant.
 type Values = Vec<Tensor>;
@@ -58,7 +56,9 @@ impl<'a> Walk<'a> {
         let deferred: BTreeMap<Value, Value> =
             self.layers.values().flat_map(|l| l.inner().map(|v| (v, l.target))).collect();
         let dying = self.last_uses(&deferred);
-        let is_step = |(v, n): &(Value, &Node<Nn>)| live[v.index()] && (self.layers.contains_key(v) || Target::of(&n.op).is_some());
+        let is_step = |(v, n): &(Value, &Node<Nn>)| {
+            live[v.index()] && (self.layers.contains_key(v) || Target::of(&n.op).is_some())
+        };
         let (mut done, total) = (0, func.iter().filter(is_step).count());
         for (value, node) in func.iter().filter(|(v, _)| live[v.index()]) {
             self.teacher[value.index()] = Some(self.evaluate(node, &self.teacher)?);
@@ -191,8 +191,8 @@ impl<'a> Walk<'a> {
     /// Fits the polynomial of an activation; the student's values behind it.
     fn activation(&mut self, value: Value, node: &Node<Nn>, target: Target) -> Result<Values, ApproximateError> {
         let inputs = self.student[node.operands[0].index()].as_deref().unwrap_or_default();
-        let seen = distribution(inputs)
-            .ok_or_else(|| ApproximateError::NotFinite { node: node.loc.name().to_string() })?;
+        let seen =
+            distribution(inputs).ok_or_else(|| ApproximateError::NotFinite { node: node.loc.name().to_string() })?;
         let options = &self.options.approximate;
         let choice = options.choice(&self.options.choices, value);
         // The map of each channel to its interval goes into the layer before, where nothing else needs its result.

@@ -137,12 +137,8 @@ fn pointwise_and_depthwise_convolutions_are_their_definition() {
         let x = noise([2, channels, 5, 7], 3);
         let weights = noise([filters, channels / groups, k, k], 4);
         let bias = noise([filters], 5);
-        let op = NnOp::Conv {
-            strides: vec![1; 2],
-            pads: vec![p as i64; 4],
-            dilations: vec![1; 2],
-            groups: groups as i64,
-        };
+        let op =
+            NnOp::Conv { strides: vec![1; 2], pads: vec![p as i64; 4], dilations: vec![1; 2], groups: groups as i64 };
         close(&run(op, &[&x, &weights, &bias]), &naive_conv(&x, &weights, bias.data(), (1, p, 1, groups)), 1e-5);
     }
 }
