@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use fhec_frontend::ImportOptions;
@@ -16,6 +17,7 @@ use serde::Serialize;
 pub use fhec_passes::pipeline::Snapshot;
 
 use crate::error::Error;
+use crate::target::Engine;
 
 /// How a model is compiled.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +36,7 @@ pub struct CompileOptions {
 pub struct Compiler {
     options: CompileOptions,
     calibration: Option<Vec<Vec<Tensor>>>,
+    engine: Arc<Engine>,
 }
 
 /// A model read from a file.
@@ -115,7 +118,7 @@ impl Compiler {
 
     /// A compiler with these options.
     pub fn with_options(options: CompileOptions) -> Self {
-        Self { options, calibration: None }
+        Self { options, ..Self::default() }
     }
 
     /// Sets the degree of every polynomial.
@@ -168,7 +171,8 @@ impl Compiler {
         if plan_options.params.samples.is_empty() {
             plan_options.params.samples = samples.iter().take(MAGNITUDE_SAMPLES).cloned().collect();
         }
-        let planned = pipeline::plan(&polynomial, &plan_options, |name, snapshot| observe(name, snapshot))?;
+        let planned =
+            pipeline::plan(&polynomial, &plan_options, Some(&*self.engine), |name, snapshot| observe(name, snapshot))?;
         lap("plan");
         let report = Report { activations: &activations, notes: &planned.notes, warnings: &warnings };
         let provenance = Provenance {

@@ -41,6 +41,8 @@ mod compile;
 pub mod data;
 mod error;
 mod server;
+#[cfg(feature = "compiler")]
+mod target;
 
 pub use ciphertexts::{Content, Encrypted};
 #[cfg(feature = "client")]
@@ -56,6 +58,8 @@ pub use fhec_runtime::{
     ExecutorOptions, MemoryPrediction, NoiseReport, Plan, RunReport, Simulated, Simulation, Simulator, run_clear,
 };
 pub use server::{BatchProgress, Server};
+#[cfg(feature = "compiler")]
+pub use target::Engine;
 
 /// The IR, for programs that look into plans.
 pub use fhec_ir as ir;

@@ -19,6 +19,7 @@ pub static CONTEXT: LazyLock<Arc<Context>> = LazyLock::new(|| {
         stc_bits: 42,
         mod_bits: 50,
         mod_scale_bits: 45,
+        sum_scale_bits: 45,
         k: 13,
         degree: 6,
         double_angle: 0,
@@ -86,6 +87,7 @@ pub fn plan() -> Plan {
         levels: 3,
         special_bits: 49,
         special: 2,
+        bootstrap: None,
         insecure: true,
     });
     let x = m.func.add_param(CtTy::at(3), Loc::onnx("image"));

@@ -53,8 +53,12 @@ pub struct LatencyTable {
     pub name: String,
     /// log2 of the ring degree.
     pub log_n: u32,
-    /// Microseconds per op, index = level.
+    /// Microseconds per op, index = level. Ops that switch keys use keys made for that level.
     pub micros: BTreeMap<Timed, Vec<f64>>,
+    /// Microseconds of ops whose keys were made for a higher level than that of use; indices = level of the key, level of
+    /// use. Where a time is missing, `micros` holds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub with_key: BTreeMap<Timed, Vec<Vec<f64>>>,
     /// Microseconds of a bootstrap per number of slots, index = level restored.
     #[serde(default)]
     pub bootstrap: BTreeMap<usize, Vec<f64>>,
@@ -93,7 +97,8 @@ impl LatencyTable {
     /// When the text is no table, or a time is negative or not a number.
     pub fn from_json(text: &str) -> Result<Self, CostError> {
         let table: Self = serde_json::from_str(text).map_err(|e| CostError::Json(e.to_string()))?;
-        let times = table.micros.values().chain(table.bootstrap.values()).flatten();
+        let keyed = table.with_key.values().flatten();
+        let times = table.micros.values().chain(table.bootstrap.values()).chain(keyed).flatten();
         match times.clone().find(|t| !(t.is_finite() && **t >= 0.0)) {
             Some(t) => Err(CostError::Json(format!("{t} is not a time"))),
             None => Ok(table),
@@ -110,6 +115,17 @@ impl LatencyTable {
     pub fn time(&self, op: Timed, level: u32) -> Result<f64, CostError> {
         let times = self.micros.get(&op).map_or(&[][..], Vec::as_slice);
         at_level(times, level).ok_or_else(|| self.missing(format!("{op:?}")))
+    }
+    /// Microseconds of one `op` at `level` with a key made for `key_level`.
+    ///
+    /// # Errors
+    /// When the table has no time for `op`.
+    pub fn time_with_key(&self, op: Timed, level: u32, key_level: u32) -> Result<f64, CostError> {
+        let rows = self.with_key.get(&op).map_or(&[][..], Vec::as_slice);
+        match rows.get(key_level as usize).and_then(|row| row.get(level as usize)) {
+            Some(&t) if key_level > level => Ok(t),
+            _ => self.time(op, level),
+        }
     }
     /// Microseconds of a bootstrap of `slots` slots to `level`; a number of slots that was not measured costs what the
     /// next larger one does.
@@ -146,26 +162,51 @@ pub struct Prediction {
     pub bootstraps: (u64, f64),
 }
 
-/// The time `module` takes by `table`.
+/// A switching key that a step uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// For relinearisation.
+    Relinearization,
+    /// For conjugation.
+    Conjugation,
+    /// For a rotation by so many slots to the left.
+    Rotation(usize),
+}
+
+/// The time `module` takes by `table`, every key made for the level of its use.
 ///
 /// # Errors
 /// When the table is of another ring degree or lacks an op of the program.
 pub fn predict(module: &Module<Ckks>, table: &LatencyTable) -> Result<Prediction, CostError> {
+    predict_with_keys(module, table, |_, _| None)
+}
+
+/// The time `module` takes by `table`. A key is made for one level and serves all below it, but not as fast as one made
+/// for them; `key_level` tells, for a key and the level of its use, which level that is, where it is known.
+///
+/// # Errors
+/// As [`predict`].
+pub fn predict_with_keys(
+    module: &Module<Ckks>,
+    table: &LatencyTable,
+    key_level: impl Fn(Key, u32) -> Option<u32>,
+) -> Result<Prediction, CostError> {
     if let Some(params) = module.params.as_ref().filter(|p| p.log_n != table.log_n) {
         let (name, table, program) = (table.name.clone(), table.log_n, params.log_n);
         return Err(CostError::RingDegree { name, table, program });
     }
-    let slots = slots(module);
+    let slots = slots(module).unwrap_or(1).max(1);
     let mut out = Prediction::default();
     for (_, node) in module.func.iter() {
-        for (op, level, times) in steps(node, &module.func, &module.consts) {
-            let micros = table.time(op, level)? * times as f64;
+        for Step { op, level, times, keys } in steps(node, &module.func, &module.consts, slots) {
+            let key_level = keys.into_iter().filter_map(|key| key_level(key, level)).max().unwrap_or(level);
+            let micros = table.time_with_key(op, level, key_level)? * times as f64;
             let sum = out.by_op.entry(op).or_default();
             *sum = (sum.0 + times, sum.1 + micros);
             out.micros += micros;
         }
         if let CkksOp::Bootstrap { to } = node.op {
-            let micros = table.bootstrap_time(slots.unwrap_or(1), to)?;
+            let micros = table.bootstrap_time(slots, to)?;
             out.bootstraps = (out.bootstraps.0 + 1, out.bootstraps.1 + micros);
             out.micros += micros;
         }
@@ -183,45 +224,66 @@ fn slots(module: &Module<Ckks>) -> Option<usize> {
     layout().or_else(vector).or_else(|| module.params.as_ref().map(|p| p.slots()))
 }
 
-/// What a node runs: op, level, times.
-fn steps(node: &Node<Ckks>, func: &Func<Ckks>, consts: &ConstPool) -> Vec<(Timed, u32, u64)> {
+/// Something a node runs `times` times at `level`. The widest of its keys decides how long it takes.
+pub struct Step {
+    /// What.
+    pub op: Timed,
+    /// The level it runs at.
+    pub level: u32,
+    /// How often.
+    pub times: u64,
+    /// The keys it switches with.
+    pub keys: Vec<Key>,
+}
+
+/// What a node runs on vectors of `slots` slots. A bootstrap is priced as a whole.
+pub fn steps(node: &Node<Ckks>, func: &Func<Ckks>, consts: &ConstPool, slots: usize) -> Vec<Step> {
     let level = node.operands.first().map_or(0, |&x| func.ty(x).level);
-    let one = |op| vec![(op, level, 1)];
+    let at = |op, level| vec![Step { op, level, times: 1, keys: Vec::new() }];
+    let keyed = |op, key| vec![Step { op, level, times: 1, keys: vec![key] }];
+    let one = |op| at(op, level);
     match &node.op {
         CkksOp::Input { .. } | CkksOp::Bootstrap { .. } => Vec::new(),
         CkksOp::Add {} | CkksOp::Sub {} | CkksOp::Neg {} | CkksOp::MulInt { .. } => one(Timed::Add),
         CkksOp::AddPlain { .. } => one(Timed::AddPlain),
         CkksOp::AddScalar { .. } => one(Timed::AddScalar),
-        CkksOp::MulPlain { at, .. } => vec![(Timed::MulPlain, *at, 1)],
-        CkksOp::MulScalar { at, .. } => vec![(Timed::MulScalar, *at, 1)],
+        CkksOp::MulPlain { at: level, .. } => at(Timed::MulPlain, *level),
+        CkksOp::MulScalar { at: level, .. } => at(Timed::MulScalar, *level),
         CkksOp::Mul {} => one(Timed::Mul),
-        CkksOp::Relinearize {} => one(Timed::Relinearize),
+        CkksOp::Relinearize {} => keyed(Timed::Relinearize, Key::Relinearization),
         CkksOp::Rescale {} => one(Timed::Rescale),
-        CkksOp::LevelDrop { to } => vec![(Timed::LevelDrop, *to, 1)],
-        CkksOp::Rotate { .. } | CkksOp::Conjugate {} => one(Timed::Rotate),
-        CkksOp::Linear { rotations, giants, diagonals, at } => {
+        CkksOp::LevelDrop { to } => at(Timed::LevelDrop, *to),
+        CkksOp::Rotate { by } => keyed(Timed::Rotate, Key::Rotation(by.rem_euclid(slots as i64) as usize)),
+        CkksOp::Conjugate {} => keyed(Timed::Rotate, Key::Conjugation),
+        CkksOp::Linear { rotations, giants, diagonals, at: level } => {
             let n = consts.tensor(*diagonals).shape().0.last().copied().unwrap_or(1);
-            let (babies, giants) = baby_and_giant_steps(rotations, giants, n);
-            let hoists = u64::from(babies > 0);
-            let diagonals = rotations.len() as u64;
-            vec![
-                (Timed::Hoist, *at, hoists),
-                (Timed::BabyStep, *at, babies),
-                (Timed::GiantStep, *at, giants),
-                (Timed::Diagonal, *at, diagonals),
-            ]
+            let (babies, giants) = step_sets(rotations, giants, n);
+            let key = |&by: &i64| Key::Rotation(by as usize);
+            let all: Vec<Key> = babies.iter().chain(&giants).map(key).collect();
+            let step = |op, times, keys| Step { op, level: *level, times, keys };
+            let mut out = vec![
+                step(Timed::Hoist, u64::from(!babies.is_empty()), all.clone()),
+                step(Timed::Diagonal, rotations.len() as u64, all),
+            ];
+            out.extend(babies.iter().map(|by| step(Timed::BabyStep, 1, vec![key(by)])));
+            out.extend(giants.iter().map(|by| step(Timed::GiantStep, 1, vec![key(by)])));
+            out
         }
     }
 }
 
 /// How many rotations other than by zero the baby steps and the giant steps of a linear transform need.
 pub fn baby_and_giant_steps(rotations: &[i64], giants: &[i64], slots: usize) -> (u64, u64) {
+    let (babies, giants) = step_sets(rotations, giants, slots);
+    (babies.len() as u64, giants.len() as u64)
+}
+
+/// Rotations other than by zero, in 1..n: of the baby steps, of the giant steps.
+fn step_sets(rotations: &[i64], giants: &[i64], slots: usize) -> (BTreeSet<i64>, BTreeSet<i64>) {
     let n = slots.max(1) as i64;
     let reduce = |r: i64| r.rem_euclid(n);
-    let distinct = |steps: BTreeSet<i64>| steps.into_iter().filter(|&r| r != 0).count() as u64;
-    let babies = rotations.iter().zip(giants).map(|(&r, &g)| reduce(reduce(r) - reduce(g))).collect();
-    let giants = giants.iter().map(|&g| reduce(g)).collect();
-    (distinct(babies), distinct(giants))
+    let babies = rotations.iter().zip(giants).map(|(&r, &g)| reduce(reduce(r) - reduce(g)));
+    (babies.filter(|&r| r != 0).collect(), giants.iter().map(|&g| reduce(g)).filter(|&g| g != 0).collect())
 }
 
 /// What the running time of a program comes from.
@@ -244,9 +306,10 @@ pub struct OpCounts {
 /// The op counts of a program.
 pub fn op_counts(module: &Module<Ckks>) -> OpCounts {
     let mut out = OpCounts::default();
+    let slots = slots(module).unwrap_or(1).max(1);
     for (_, node) in module.func.iter().filter(|(_, n)| !matches!(n.op, CkksOp::Input { .. })) {
         *out.nodes.entry(crate::dialect::OpInfo::mnemonic(&node.op)).or_default() += 1;
-        for (op, _, times) in steps(node, &module.func, &module.consts) {
+        for Step { op, times, .. } in steps(node, &module.func, &module.consts, slots) {
             match op {
                 Timed::BabyStep | Timed::GiantStep => out.rotations += times,
                 Timed::Rotate if matches!(node.op, CkksOp::Rotate { .. }) => out.rotations += times,

@@ -32,7 +32,7 @@ pub use io::{Digit, Layout, LayoutError, Port};
 pub use issue::Issue;
 pub use loc::Loc;
 pub use nn::Nn;
-pub use params::ParamSpec;
+pub use params::{BootstrapSpec, ParamSpec};
 pub use slot::Slot;
 pub use tensor::{Shape, Tensor};
 pub use verify::{Verify, VerifyError, verify};

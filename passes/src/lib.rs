@@ -8,7 +8,9 @@ pub mod pack;
 pub mod params;
 mod pass;
 pub mod pipeline;
+pub mod place;
 pub mod placement;
+pub mod target;
 
 pub use fhec_ir::Issue;
 pub use pass::{Lower, Pass, PassError};

@@ -92,7 +92,7 @@ const PASSES: &[Named] = &[
         to: "ckks",
         summary: "pack, lower and choose parameters",
         run: |m, _| {
-            let planned = pipeline::plan(&nn(m, "plan")?, &Default::default(), |_, _| ())?;
+            let planned = pipeline::plan(&nn(m, "plan")?, &Default::default(), None, |_, _| ())?;
             Ok(AnyModule::Ckks(planned.module))
         },
     },

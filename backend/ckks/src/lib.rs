@@ -31,7 +31,7 @@ mod params;
 mod sample;
 mod security;
 
-pub use bootstrap::Bootstrapper;
+pub use bootstrap::{Bootstrapper, KeyShape, Step, Work};
 pub use ciphertext::{Ciphertext, ciphertexts_from_bytes, ciphertexts_to_bytes, read_ciphertexts, write_ciphertexts};
 pub use context::Context;
 pub use encode::{Plaintext, Role};

@@ -125,24 +125,20 @@ impl<'a> KeyGenerator<'a> {
         writer.finish()
     }
 
-    /// Makes every key named, once, at the highest level it is asked for.
+    /// Makes every key once for every level it is asked for.
     fn each(
         &mut self,
         requests: &[KeyRequest],
         progress: &mut dyn FnMut(Progress),
         mut sink: impl FnMut(SwitchingKey) -> Result<()>,
     ) -> Result<()> {
-        let mut levels = std::collections::BTreeMap::new();
-        for r in requests {
-            let level = levels.entry(r.name).or_insert(r.level);
-            *level = r.level.max(*level);
-        }
-        let (total, mut bytes) = (levels.len(), 0);
-        for (i, (name, level)) in levels.into_iter().enumerate() {
-            let key = self.key(KeyRequest { name, level })?;
+        let distinct: std::collections::BTreeSet<KeyRequest> = requests.iter().copied().collect();
+        let (total, mut bytes) = (distinct.len(), 0);
+        for (i, request) in distinct.into_iter().enumerate() {
+            let key = self.key(request)?;
             bytes += key.stored_half().len() * 8;
             sink(key)?;
-            progress(Progress { done: i + 1, total, key: name, bytes });
+            progress(Progress { done: i + 1, total, key: request.name, bytes });
         }
         Ok(())
     }

@@ -59,13 +59,16 @@ impl Program {
         let t8 = self.chebyshev(t4, t4, None);
         let level = self.0.func.ty(t3).level;
         let part = |p: &mut Self, i: usize| {
-            let mut sum: Option<Value> = None;
-            for (j, t) in [t1, t2, t3].into_iter().enumerate() {
+            let term = |p: &mut Self, j: usize, t: Value| {
                 let value = F64(0.2 / (1 + i + j) as f64);
-                let term = p.push(CkksOp::MulScalar { value, at: level }, [t]);
-                sum = Some(sum.map_or(term, |sum| p.push(CkksOp::Add {}, [sum, term])));
+                p.push(CkksOp::MulScalar { value, at: level }, [t])
+            };
+            let mut sum = term(p, 0, t1);
+            for (j, t) in [(1, t2), (2, t3)] {
+                let term = term(p, j, t);
+                sum = p.push(CkksOp::Add {}, [sum, term]);
             }
-            let sum = p.push(CkksOp::Rescale {}, sum.as_slice().try_into().expect("three terms"));
+            let sum = p.push(CkksOp::Rescale {}, [sum]);
             p.push(CkksOp::AddScalar { value: F64(0.01) }, [sum])
         };
         let join = |p: &mut Self, high: Value, t: Value, low: Value| {
@@ -98,6 +101,7 @@ fn plan() -> Plan {
         levels: TOP,
         special_bits: 49,
         special: 2,
+        bootstrap: None,
         insecure: false,
     });
     let mut x = p.0.func.add_param(CtTy::at(1), Loc::onnx("image"));

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fhec_ckks::{Ciphertext, CkksError, Context, Diagonal, Evaluator, KeySet, LinearTransform, Role};
+use fhec_ckks::{
+    Bootstrapper, Ciphertext, CkksError, Context, Counts, Diagonal, Evaluator, KeySet, LinearTransform, Role,
+};
 use fhec_ir::OpInfo;
 use fhec_ir::ckks::CtTy;
 use fhec_ir::ckks::exec::{Backend, Constant, LinearMap, Observer, Step, execute};
@@ -25,6 +27,9 @@ pub struct CkksBackend {
     evaluator: Evaluator,
     slots: usize,
     encodings: EncodingCache,
+    bootstrappers: BTreeMap<u32, Bootstrapper>,
+    /// What the engine counted inside bootstraps: a plan states them as one op.
+    inside: Counts,
     trace: Vec<TraceEntry>,
 }
 
@@ -39,7 +44,27 @@ fn ty(ct: &Ciphertext) -> CtTy {
 impl CkksBackend {
     /// A backend for programs of `slots` slots; encodings are kept up to `encoding_bytes`.
     pub fn new(evaluator: Evaluator, slots: usize, encoding_bytes: usize) -> Self {
-        Self { evaluator, slots, encodings: EncodingCache::new(encoding_bytes), trace: Vec::new() }
+        let (encodings, bootstrappers) = (EncodingCache::new(encoding_bytes), BTreeMap::new());
+        Self { evaluator, slots, encodings, bootstrappers, inside: Counts::default(), trace: Vec::new() }
+    }
+
+    /// Prepares the bootstraps to these levels.
+    ///
+    /// # Errors
+    /// Parameters without bootstrapping, or a level above their highest.
+    pub fn prepare_bootstraps(&mut self, levels: impl IntoIterator<Item = u32>) -> Result<(), CkksError> {
+        for to in levels {
+            if !self.bootstrappers.contains_key(&to) {
+                let prepared = Bootstrapper::new(self.evaluator.context(), self.slots, level(to))?;
+                self.bootstrappers.insert(to, prepared);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the engine has counted outside of bootstraps.
+    fn counts(&self) -> Counts {
+        self.evaluator.counts() - self.inside
     }
 
     /// The ops computed since the last call, as the ciphertexts they gave tell.
@@ -159,10 +184,13 @@ impl Backend for CkksBackend {
         let result = encoded.and_then(|t| self.evaluator.linear(x, t.linear()?));
         self.record("linear", result)
     }
-    fn bootstrap(&mut self, _: &Ciphertext, to: u32) -> Result<Ciphertext, CkksError> {
-        Err(CkksError::Params(format!(
-            "the plan bootstraps to level {to}, but its parameters have no bootstrapping levels"
-        )))
+    fn bootstrap(&mut self, x: &Ciphertext, to: u32) -> Result<Ciphertext, CkksError> {
+        self.prepare_bootstraps([to])?;
+        let before = self.evaluator.counts();
+        let result = self.bootstrappers[&to].apply(&self.evaluator, x);
+        let spent = self.evaluator.counts() - before;
+        self.inside = self.inside + Counts { bootstraps: 0, ..spent };
+        self.record("bootstrap", result)
     }
 }
 
@@ -259,11 +287,10 @@ impl<'a> Executor<'a> {
     ) -> Result<Self, RuntimeError> {
         let infos = keys.infos();
         for wanted in plan.keys().requests() {
-            let found = infos.iter().find(|info| info.name == wanted.name);
-            let found = found.ok_or(CkksError::MissingKey(wanted.name))?;
-            if found.level < wanted.level {
-                let (name, have, need) = (wanted.name, found.level, wanted.level);
-                return Err(CkksError::KeyLevel { name, have, need }.into());
+            let levels = infos.iter().filter(|info| info.name == wanted.name).map(|info| info.level);
+            let have = levels.max().ok_or(CkksError::MissingKey(wanted.name))?;
+            if have < wanted.level {
+                return Err(CkksError::KeyLevel { name: wanted.name, have, need: wanted.level }.into());
             }
         }
         let pool = rayon::ThreadPoolBuilder::new()
@@ -281,7 +308,8 @@ impl<'a> Executor<'a> {
             }
         };
         let evaluator = Evaluator::new(context, keys)?;
-        let backend = CkksBackend::new(evaluator, plan.slots(), encoding_bytes);
+        let mut backend = CkksBackend::new(evaluator, plan.slots(), encoding_bytes);
+        pool.install(|| backend.prepare_bootstraps(plan.bootstrap_levels()))?;
         Ok(Self { plan, pool, backend, expected: expected_trace(plan.module()), prediction })
     }
 
@@ -304,7 +332,7 @@ impl<'a> Executor<'a> {
         inputs: Vec<Ciphertext>,
         progress: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<(Vec<Ciphertext>, RunReport), RuntimeError> {
-        let before = self.backend.evaluator.counts();
+        let before = self.backend.counts();
         self.backend.take_trace();
         let started = Instant::now();
         let mut watch = Watch { progress, started, report: RunReport::default() };
@@ -312,7 +340,7 @@ impl<'a> Executor<'a> {
         let outputs = self.pool.install(|| execute(plan.module(), backend, inputs, &mut watch))?;
         let mut report = watch.report;
         report.seconds = started.elapsed().as_secs_f64();
-        let done = self.backend.evaluator.counts() - before;
+        let done = self.backend.counts() - before;
         let trace = self.backend.take_trace();
         self.check_trace(&trace)?;
         // The engine counts conjugations among rotations.
@@ -322,6 +350,7 @@ impl<'a> Executor<'a> {
             ("rotations", done.rotations, planned.rotations + conjugations),
             ("key switches", done.key_switches, planned.key_switches),
             ("products", done.products, planned.products),
+            ("bootstraps", done.bootstraps, planned.bootstraps),
         ] {
             if executed != planned {
                 return Err(RuntimeError::Trace(format!("{executed} {what} were executed, the plan has {planned}")));

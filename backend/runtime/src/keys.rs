@@ -2,21 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fhec_ckks::{KeyName, KeyRequest};
+use fhec_ckks::{Bootstrapper, CkksError, KeyName, KeyRequest, Params};
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::{Ckks, Module};
 use serde::{Deserialize, Serialize};
 
-/// The evaluation keys of a program. A key is made for the highest level it is used at: a lower one is smaller.
+/// The evaluation keys of a program. A key made for a high level is large and, used at a low one, slow; a rotation that is
+/// used at several levels gets a further key for those at most half as high.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyList {
-    /// Level of the relinearisation key.
-    pub relinearization: Option<u32>,
-    /// Level of the conjugation key.
-    pub conjugation: Option<u32>,
-    /// Level of the key of every rotation, by slots to the left in 1..n.
-    pub rotations: BTreeMap<u32, u32>,
+    /// Levels of the relinearisation keys, the highest first.
+    pub relinearization: Vec<u32>,
+    /// Levels of the conjugation keys.
+    pub conjugation: Vec<u32>,
+    /// Levels of the keys of every rotation, by slots to the left.
+    pub rotations: BTreeMap<u32, Vec<u32>>,
+    /// Level of the key from the ephemeral sparse secret of bootstrapping; the one to it is at level 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_sparse: Option<u32>,
 }
 
 /// The work of a linear transform: every `rotations[k]` is a baby step after a giant step. Diagonals of zeros cost
@@ -59,50 +63,114 @@ impl Steps {
     }
 }
 
+/// Levels at which each key is used.
+type Uses = BTreeMap<KeyName, BTreeSet<u32>>;
+
+/// The levels to make keys for, the highest first: that of the highest use, and again below half of the limbs of the last.
+fn key_levels(uses: &BTreeSet<u32>) -> Vec<u32> {
+    let mut levels: Vec<u32> = Vec::new();
+    for &level in uses.iter().rev() {
+        if levels.last().is_none_or(|last| 2 * (level + 1) <= last + 1) {
+            levels.push(level);
+        }
+    }
+    levels
+}
+
 impl KeyList {
-    /// The keys that the ops of `module` use.
-    pub fn of(module: &Module<Ckks>, slots: usize) -> Self {
-        let mut keys = Self::default();
+    /// The keys that the ops of `module` use, whose vectors have `slots` slots.
+    ///
+    /// # Errors
+    /// A bootstrap that the parameters do not allow.
+    pub fn of(module: &Module<Ckks>, params: &Params, slots: usize) -> Result<Self, CkksError> {
+        let mut uses = Uses::new();
+        let mut note = |name: KeyName, level: u32| {
+            uses.entry(name).or_default().insert(level);
+        };
         let live = module.func.live();
-        let raise = |slot: &mut Option<u32>, level: u32| *slot = Some(slot.map_or(level, |l| l.max(level)));
         for ((_, node), _) in module.func.iter().zip(&live).filter(|(_, live)| **live) {
             match &node.op {
-                CkksOp::Relinearize {} => raise(&mut keys.relinearization, node.ty.level),
-                CkksOp::Conjugate {} => raise(&mut keys.conjugation, node.ty.level),
-                CkksOp::Rotate { by } => keys.rotation(rotation_in(*by, slots), node.ty.level),
+                CkksOp::Relinearize {} => note(KeyName::Relin, node.ty.level),
+                CkksOp::Conjugate {} => note(KeyName::Conj, node.ty.level),
+                CkksOp::Rotate { by } => {
+                    KeyName::rotation(*by, slots).into_iter().for_each(|name| note(name, node.ty.level));
+                }
                 CkksOp::Linear { rotations, giants, at, diagonals } => {
                     let steps = Steps::of(rotations, giants, module.consts.tensor(*diagonals).data(), slots);
-                    steps.babies.iter().chain(&steps.giants).for_each(|&by| keys.rotation(by, *at));
+                    steps.babies.iter().chain(&steps.giants).for_each(|&by| note(KeyName::Rotation(by), *at));
+                }
+                CkksOp::Bootstrap { to } => {
+                    for request in Bootstrapper::keys(params, slots, *to as usize)? {
+                        note(request.name, request.level as u32);
+                    }
                 }
                 _ => {}
             }
         }
-        keys
+        let mut keys = Self::default();
+        for (name, uses) in &uses {
+            let levels = key_levels(uses);
+            match name {
+                KeyName::Relin => keys.relinearization = levels,
+                KeyName::Conj => keys.conjugation = levels,
+                KeyName::Rotation(by) => drop(keys.rotations.insert(*by, levels)),
+                KeyName::FromSparse => keys.from_sparse = levels.first().copied(),
+                KeyName::ToSparse => {}
+            }
+        }
+        Ok(keys)
     }
-    fn rotation(&mut self, by: u32, level: u32) {
-        if by != 0 {
-            let entry = self.rotations.entry(by).or_insert(level);
-            *entry = level.max(*entry);
+    /// The levels that keys of this name are made for, the highest first.
+    pub fn levels_of(&self, name: KeyName) -> &[u32] {
+        match name {
+            KeyName::Relin => &self.relinearization,
+            KeyName::Conj => &self.conjugation,
+            KeyName::Rotation(by) => self.rotations.get(&by).map_or(&[], Vec::as_slice),
+            KeyName::FromSparse => self.from_sparse.as_slice(),
+            KeyName::ToSparse => {
+                if self.from_sparse.is_some() {
+                    &[0]
+                } else {
+                    &[]
+                }
+            }
         }
     }
     /// Levels of all keys.
     pub fn levels(&self) -> impl Iterator<Item = u32> {
-        self.relinearization.into_iter().chain(self.conjugation).chain(self.rotations.values().copied())
+        self.requests().into_iter().map(|r| r.level as u32)
     }
     /// What the client has to generate.
     pub fn requests(&self) -> Vec<KeyRequest> {
         let request = |name: KeyName, level: u32| KeyRequest { name, level: level as usize };
-        let relin = self.relinearization.map(|l| request(KeyName::Relin, l));
-        let conj = self.conjugation.map(|l| request(KeyName::Conj, l));
-        let rotations = self.rotations.iter().map(|(&by, &l)| request(KeyName::Rotation(by), l));
-        relin.into_iter().chain(conj).chain(rotations).collect()
+        let relin = self.relinearization.iter().map(|&l| request(KeyName::Relin, l));
+        let conj = self.conjugation.iter().map(|&l| request(KeyName::Conj, l));
+        let sparse = self.from_sparse.into_iter();
+        let sparse = sparse.flat_map(|l| [request(KeyName::ToSparse, 0), request(KeyName::FromSparse, l)]);
+        let rotations = self.rotations.iter();
+        let rotations =
+            rotations.flat_map(|(&by, levels)| levels.iter().map(move |&l| request(KeyName::Rotation(by), l)));
+        relin.chain(conj).chain(sparse).chain(rotations).collect()
     }
     /// Number of keys.
     pub fn len(&self) -> usize {
-        self.levels().count()
+        self.requests().len()
     }
     /// Whether no key is needed.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_key_is_made_where_the_first_has_twice_the_limbs() {
+        let levels = |uses: &[u32]| key_levels(&uses.iter().copied().collect());
+        assert_eq!(levels(&[24, 23, 12, 11, 6, 5, 1, 0]), [24, 11, 5, 1, 0]);
+        assert_eq!(levels(&[7]), [7]);
+        assert_eq!(levels(&[7, 6, 5, 4]), [7]);
     }
 }

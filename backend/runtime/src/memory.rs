@@ -31,6 +31,13 @@ pub struct MemoryPrediction {
     largest: (u64, u64),
 }
 
+/// Diagonals of the transform between slots and coefficients in `factors` factors: a product of k layers of butterflies has
+/// 2^(k+1) - 1.
+fn diagonals_of_factors(slots: usize, factors: u32) -> u64 {
+    let (layers, factors) = (u64::from(slots.trailing_zeros()), u64::from(factors.max(1)));
+    (0..factors).map(|i| (2u64 << (layers * (i + 1) / factors - layers * i / factors)) - 1).sum()
+}
+
 impl MemoryPrediction {
     /// The prediction for a run of `plan` on `threads` threads.
     pub fn of(plan: &Plan, threads: usize) -> Self {
@@ -42,6 +49,16 @@ impl MemoryPrediction {
         let keys: u64 = plan.keys().levels().map(key_half).sum();
         let largest_key = plan.keys().levels().map(key_half).max().unwrap_or(0);
         let (mut scratch, mut encodings, mut largest_encoding) = (0, 0, 0);
+        if let Some(spec) = params.spec().bootstrap.as_ref().filter(|_| !plan.bootstrap_levels().is_empty()) {
+            // CoeffsToSlots at the top: the digits, and the sums of its giant steps.
+            let limbs = params.top_level() as u64 + 1;
+            let alpha = params.key_alpha(params.top_level()) as u64;
+            let sums = 2 * diagonals_of_factors(plan.slots(), spec.cts_levels).isqrt() + 2;
+            scratch = (limbs.div_ceil(alpha) + 2 * sums) * (limbs + alpha) * limb;
+            let diagonals = diagonals_of_factors(plan.slots(), spec.cts_levels)
+                + diagonals_of_factors(plan.slots(), spec.stc_levels);
+            encodings = plan.bootstrap_levels().len() as u64 * diagonals * plan.slots() as u64 * 16;
+        }
         for (_, node) in module.func.iter().filter(|(v, n)| live[v.index()] && n.op.as_input().is_none()) {
             let limbs = u64::from(node.ty.level + 1);
             let alpha = params.key_alpha(node.ty.level as usize) as u64;

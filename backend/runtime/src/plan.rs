@@ -1,14 +1,15 @@
 //! Plans: a `ckks` program with everything a server or a client needs to run it, and their file format.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use fhec_ckks::Params;
+use fhec_ckks::{CkksError, Params};
 use fhec_container::{Codec, Dtype, Reader, Writer};
+use fhec_ir::ckks::CkksOp;
 use fhec_ir::text::{Blobs, parse_module, print_with_blobs};
 use fhec_ir::verify::verify;
-use fhec_ir::{Ckks, Digest, Module, ParamSpec, Port, Shape, Tensor};
+use fhec_ir::{BootstrapSpec, Ckks, Digest, Module, Node, ParamSpec, Port, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RuntimeError;
@@ -18,7 +19,7 @@ use crate::stats::OpCounts;
 /// Kind of a plan file.
 pub const PLAN_KIND: &str = "plan";
 /// Version of the plan format. Raise it whenever a plan written before would be read differently.
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
 const PROGRAM: &str = "program";
 
 /// Where a plan comes from.
@@ -102,7 +103,7 @@ impl Plan {
         }
         let layouts = module.inputs.iter().chain(&module.outputs).filter_map(|port| port.layout.as_ref());
         let slots = layouts.map(|l| l.slots).next().ok_or_else(|| not_a_plan("the ports have no layouts"))?;
-        let keys = KeyList::of(&module, slots);
+        let keys = KeyList::of(&module, &params, slots)?;
         let counts = OpCounts::of(&module, slots);
         Ok(Self { module, provenance, params, slots, keys, counts, digest: OnceLock::new() })
     }
@@ -150,6 +151,14 @@ impl Plan {
             log_qp: self.params.log_qp(),
             max_log_qp: self.spec().max_log_qp(),
         }
+    }
+    /// The levels that its bootstraps restore, each once.
+    pub fn bootstrap_levels(&self) -> BTreeSet<u32> {
+        let restored = |node: &Node<Ckks>| match node.op {
+            CkksOp::Bootstrap { to } => Some(to),
+            _ => None,
+        };
+        self.module.func.iter().filter_map(|(_, node)| restored(node)).collect()
     }
     /// Levels between the highest and the lowest ciphertext.
     pub fn depth(&self) -> u32 {
@@ -291,7 +300,48 @@ fn engine_spec(spec: &ParamSpec) -> fhec_ckks::ParamSpec {
         levels: spec.levels,
         alpha: spec.special,
         special_bits: spec.special_bits,
-        bootstrap: None,
+        bootstrap: spec.bootstrap.as_ref().map(|b| fhec_ckks::BootstrapSpec {
+            cts_levels: b.cts_levels,
+            stc_levels: b.stc_levels,
+            stc_bits: b.stc_bits,
+            mod_bits: b.mod_bits,
+            mod_scale_bits: b.mod_scale_bits,
+            sum_scale_bits: b.sum_scale_bits,
+            k: b.k,
+            degree: b.degree,
+            double_angle: b.double_angle,
+            arcsine_degree: b.arcsine_degree,
+            ratio_bits: b.ratio_bits,
+            sparse_weight: b.sparse_weight,
+        }),
+        insecure: spec.insecure,
+    }
+}
+
+/// The compiler's form of the engine's parameters.
+pub fn compiler_spec(spec: &fhec_ckks::ParamSpec) -> ParamSpec {
+    ParamSpec {
+        log_n: spec.log_n,
+        first_bits: spec.first_bits,
+        scale_bits: spec.scale_bits,
+        levels: spec.levels,
+        special_bits: spec.special_bits,
+        special: spec.alpha,
+        bootstrap: spec.bootstrap.as_ref().map(|b| BootstrapSpec {
+            levels: b.levels(),
+            cts_levels: b.cts_levels,
+            stc_levels: b.stc_levels,
+            stc_bits: b.stc_bits,
+            mod_bits: b.mod_bits,
+            mod_scale_bits: b.mod_scale_bits,
+            sum_scale_bits: b.sum_scale_bits,
+            k: b.k,
+            degree: b.degree,
+            double_angle: b.double_angle,
+            arcsine_degree: b.arcsine_degree,
+            ratio_bits: b.ratio_bits,
+            sparse_weight: b.sparse_weight,
+        }),
         insecure: spec.insecure,
     }
 }
@@ -301,5 +351,12 @@ fn engine_spec(spec: &ParamSpec) -> fhec_ckks::ParamSpec {
 /// # Errors
 /// When they are out of range, or insecure without saying so.
 pub fn engine_params(spec: &ParamSpec) -> Result<Params, RuntimeError> {
-    Ok(Params::new(engine_spec(spec))?)
+    let engine = engine_spec(spec);
+    if let (Some(stated), Some(b)) = (&spec.bootstrap, &engine.bootstrap)
+        && stated.levels != b.levels()
+    {
+        let (stated, consumed) = (stated.levels, b.levels());
+        return Err(CkksError::Params(format!("a bootstrap consumes {consumed} levels, {stated} are stated")).into());
+    }
+    Ok(Params::new(engine)?)
 }

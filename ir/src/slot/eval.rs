@@ -143,6 +143,7 @@ fn compute(node: &Node<Slot>, operands: &[Rc<[f64]>], consts: &ConstPool) -> Vec
         SlotOp::Sub {} => binary(|a, b| a - b),
         SlotOp::Mul {} => binary(|a, b| a * b),
         SlotOp::Neg {} => x.iter().map(|x| -x).collect(),
+        SlotOp::Refresh {} => x.to_vec(),
         SlotOp::AddPlain { value } => x.iter().zip(vector(*value)).map(|(x, v)| x + v).collect(),
         SlotOp::MulPlain { value } => x.iter().zip(vector(*value)).map(|(x, v)| x * v).collect(),
         SlotOp::AddScalar { value } => x.iter().map(|x| x + value.0).collect(),

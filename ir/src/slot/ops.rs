@@ -30,5 +30,7 @@ define_ops! {
         Linear = "linear" (1..=1) { rotations: Vec<i64>, giants: Vec<i64>, diagonals: ConstId },
         /// A polynomial per slot, lowest coefficient first: shared `coeffs`, or one per slot from `vectors` `[degree+1, n]`.
         Polynomial = "polynomial" (1..=1) { basis: Basis, lo: F64, hi: F64, coeffs: Vec<F64>, vectors: Option<ConstId> },
+        /// The same vector; where levels are counted, they start anew here. Slots must lie in [-1, 1].
+        Refresh = "refresh" (1..=1) {},
     }
 }

@@ -1,7 +1,7 @@
 //! Invariants of the `ckks` level.
 
 use super::{MAX_SLOTS, Part, Report, Verify, finite_constants, ports};
-use crate::ckks::Ckks;
+use crate::ckks::{Ckks, CkksOp};
 use crate::dialect::OpInfo;
 use crate::func::Module;
 use crate::params::ParamSpec;
@@ -13,6 +13,11 @@ impl Verify for Ckks {
             if let Err(problem) = params(spec) {
                 report.module(problem);
                 return;
+            }
+            if spec.bootstrap.is_none() {
+                for (value, _) in func.iter().filter(|(_, node)| matches!(node.op, CkksOp::Bootstrap { .. })) {
+                    report.at(value, Part::Op, "a bootstrap under parameters without levels for bootstrapping");
+                }
             }
             for (value, node) in func.iter().filter(|(_, node)| node.ty.level > spec.levels) {
                 let message = format!("level {} is above the top level {}", node.ty.level, spec.levels);
@@ -33,12 +38,15 @@ impl Verify for Ckks {
 }
 
 fn params(spec: &ParamSpec) -> Result<(), String> {
-    let ParamSpec { log_n, first_bits, scale_bits, levels, special_bits, special, insecure, .. } = *spec;
+    let ParamSpec { log_n, first_bits, scale_bits, levels, special_bits, special, insecure, ref bootstrap, .. } = *spec;
     let in_range = (3..=17).contains(&log_n)
         && [first_bits, scale_bits].iter().all(|b| (1..=60).contains(b))
         && special_bits <= 60
         && levels <= 1000
-        && special <= 1000;
+        && special <= 1000
+        && bootstrap
+            .as_ref()
+            .is_none_or(|b| b.levels <= 1000 && b.stc_levels <= 1000 && b.stc_bits.max(b.mod_bits) <= 60);
     if !in_range {
         return Err(
             "parameters are out of range: log_n 3 to 17, primes of at most 60 bits, at most 1000 of them".into()

@@ -1,6 +1,6 @@
 //! Latency tables, predicted times, op counts.
 
-use fhec_ir::cost::{CostError, LatencyTable, Timed, op_counts, predict};
+use fhec_ir::cost::{CostError, Key, LatencyTable, Timed, op_counts, predict, predict_with_keys};
 use fhec_ir::text::{Blobs, parse_module};
 use fhec_ir::{Ckks, Module};
 
@@ -43,6 +43,25 @@ fn times_add_up() {
     assert_eq!(p.bootstraps, (1, 6e6));
     assert_eq!(p.micros, linear + rest + 6e6);
     assert_eq!(p.by_op[&Timed::Diagonal], (4, 2.0));
+}
+
+#[test]
+fn keys_of_higher_levels_have_their_own_times() {
+    let mut table = LatencyTable::from_json(TABLE).expect("the table is right");
+    table.with_key.insert(Timed::BabyStep, vec![Vec::new(), Vec::new(), Vec::new(), vec![0.0, 0.0, 31.0]]);
+    table.with_key.insert(Timed::GiantStep, vec![vec![1.0, 2.0, 3.0]]);
+    table.with_key.insert(Timed::Rotate, vec![Vec::new(), Vec::new(), vec![14.0]]);
+    let plain = predict(&program(), &table).expect("every op has a time").micros;
+    let keys = |key| match key {
+        // The baby step at level 2; the rotation at level 0.
+        Key::Rotation(1) => Some(3),
+        Key::Rotation(3) => Some(2),
+        // Below the level of use nothing is faster.
+        Key::Rotation(4) => Some(0),
+        _ => None,
+    };
+    let keyed = predict_with_keys(&program(), &table, keys).expect("every op has a time").micros;
+    assert_eq!(keyed - plain, 1.0 + 1.0);
 }
 
 #[test]

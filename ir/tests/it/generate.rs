@@ -4,7 +4,8 @@ use fhec_ir::ckks::{CkksOp, CtTy};
 use fhec_ir::nn::{Activation, Basis, NnOp, PadMode, TensorTy};
 use fhec_ir::slot::{SlotOp, SlotTy};
 use fhec_ir::{
-    Ckks, ConstId, Dialect, Digit, F64, Layout, Loc, Module, Nn, ParamSpec, Port, Shape, Slot, Tensor, Value,
+    BootstrapSpec, Ckks, ConstId, Dialect, Digit, F64, Layout, Loc, Module, Nn, ParamSpec, Port, Shape, Slot, Tensor,
+    Value,
 };
 use proptest::prelude::*;
 
@@ -189,7 +190,7 @@ pub fn slot(choices: &[u32]) -> Module<Slot> {
     let n = 1 << c.below(6);
     m.func.add_param(SlotTy(n), c.loc());
     while !c.0.is_empty() {
-        let (op, arity) = match c.below(12) {
+        let (op, arity) = match c.below(13) {
             0 => {
                 let loc = c.loc();
                 m.func.add_param(SlotTy(n), loc);
@@ -204,6 +205,7 @@ pub fn slot(choices: &[u32]) -> Module<Slot> {
             7 => (SlotOp::AddScalar { value: c.float() }, 1),
             8 => (SlotOp::MulScalar { value: c.float() }, 1),
             9 => (SlotOp::Rotate { by: c.int(-40, 40) }, 1),
+            11 => (SlotOp::Refresh {}, 1),
             10 => {
                 let diagonals = vectors(&mut m, c, Some(3), n);
                 (SlotOp::Linear { rotations: vec![0, 1, -3], giants: vec![0, 0, -2], diagonals }, 1)
@@ -232,8 +234,28 @@ pub fn ckks(choices: &[u32]) -> Module<Ckks> {
         levels: top,
         special_bits: 50,
         special: 2,
+        bootstrap: c.flag().then(|| BootstrapSpec {
+            levels: 9,
+            cts_levels: 2,
+            stc_levels: 2,
+            stc_bits: 40,
+            mod_bits: 50,
+            mod_scale_bits: 45,
+            sum_scale_bits: 45,
+            k: 12,
+            degree: 30,
+            double_angle: 3,
+            arcsine_degree: 1,
+            ratio_bits: 8,
+            sparse_weight: 32,
+        }),
+        // Levels for bootstrapping do not fit this ring.
         insecure: c.flag(),
     });
+    if let Some(spec) = &mut m.params {
+        spec.insecure |= spec.bootstrap.is_some();
+    }
+    let bootstraps = m.params.as_ref().is_none_or(|spec| spec.bootstrap.is_some());
     m.func.add_param(CtTy::at(top), c.loc());
     while !c.0.is_empty() {
         let (op, arity) = match c.below(18) {
@@ -259,7 +281,7 @@ pub fn ckks(choices: &[u32]) -> Module<Ckks> {
                 let (diagonals, at) = (vectors(&mut m, c, Some(2), 8), c.int(1, 6) as u32);
                 (CkksOp::Linear { rotations: vec![0, 3], giants: vec![0, 2], diagonals, at }, 1)
             }
-            15 => (CkksOp::Bootstrap { to: c.int(0, 6) as u32 }, 1),
+            15 if bootstraps => (CkksOp::Bootstrap { to: c.int(0, 6) as u32 }, 1),
             _ => {
                 let x = random_value(&m, c);
                 let loc = c.loc();

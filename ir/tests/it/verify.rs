@@ -139,6 +139,7 @@ fn ckks_levels() {
         levels: 2,
         special_bits: 50,
         special: 1,
+        bootstrap: None,
         insecure: false,
     };
     let mut m = Module::<Ckks>::new("main");

@@ -8,14 +8,15 @@ use fhec_ir::{Ckks, ConstId, ConstPool, Issue, Loc, Module, OpInfo, Slot, Value}
 use super::expr::{Addend, Expr, Id, Plain, Program, Sum};
 
 /// The level each live expression must have: the least at which everything that reads it still reaches `lowest` at the
-/// results. Everything is computed at exactly that level, since every op is cheaper the lower it is.
+/// results. Everything is computed at exactly that level, since every op is cheaper the lower it is. What is bootstrapped
+/// comes from level 0, where that costs least.
 pub(super) fn levels(program: &Program, lowest: u32) -> Vec<Option<u32>> {
     let mut levels: Vec<Option<u32>> = vec![None; program.exprs.len()];
     program.results.iter().for_each(|&r| levels[r] = Some(lowest));
     for id in (0..program.exprs.len()).rev() {
         let Some(level) = levels[id] else { continue };
         for (operand, below) in program.exprs[id].0.operands() {
-            levels[operand] = levels[operand].max(Some(level + below));
+            levels[operand] = levels[operand].max(Some(below.map_or(0, |below| level + below)));
         }
     }
     levels
@@ -106,6 +107,10 @@ pub(super) fn emit(
             Expr::Rotate(x, by) => {
                 let x = e.at(*x, level, loc)?;
                 e.push(CkksOp::Rotate { by: *by }, &[x], loc)?
+            }
+            Expr::Refresh(x) => {
+                let x = e.at(*x, 0, loc)?;
+                e.push(CkksOp::Bootstrap { to: level }, &[x], loc)?
             }
         };
         e.values[id] = Some((value, level));

@@ -44,19 +44,22 @@ pub(super) enum Expr {
     MulInt(Id, i64),
     AddPlain(Id, Addend),
     Rotate(Id, i64),
+    /// A bootstrap: its operand may be at any level.
+    Refresh(Id),
 }
 
 impl Expr {
-    /// The values it reads, each with the levels the result lies below it.
-    pub(super) fn operands(&self) -> Vec<(Id, u32)> {
+    /// The values it reads, each with the levels the result lies below it; a refreshed one may lie anywhere.
+    pub(super) fn operands(&self) -> Vec<(Id, Option<u32>)> {
         match self {
             Self::Input(_) => Vec::new(),
+            Self::Refresh(x) => vec![(*x, None)],
             Self::Sum(s) => {
                 let products = s.products.iter().flat_map(|&(a, b, _)| [a, b]);
-                products.chain(s.plains.iter().map(|p| p.1)).map(|id| (id, 1)).collect()
+                products.chain(s.plains.iter().map(|p| p.1)).map(|id| (id, Some(1))).collect()
             }
-            Self::Add(a, b) | Self::Sub(a, b) => vec![(*a, 0), (*b, 0)],
-            Self::MulInt(x, _) | Self::AddPlain(x, _) | Self::Rotate(x, _) => vec![(*x, 0)],
+            Self::Add(a, b) | Self::Sub(a, b) => vec![(*a, Some(0)), (*b, Some(0))],
+            Self::MulInt(x, _) | Self::AddPlain(x, _) | Self::Rotate(x, _) => vec![(*x, Some(0))],
         }
     }
 }
@@ -135,6 +138,7 @@ impl Program {
                 },
                 SlotOp::Sub {} => p.push(Expr::Sub(id(x), id(y)), loc),
                 SlotOp::Neg {} => p.push(Expr::MulInt(id(x), -1), loc),
+                SlotOp::Refresh {} => p.push(Expr::Refresh(id(x)), loc),
                 SlotOp::Mul {} => p.push(Expr::Sum(Sum { products: vec![(id(x), id(y), 1)], ..Sum::default() }), loc),
                 SlotOp::AddPlain { value } => p.add_plain(id(x), uses(x), Addend::Vector(*value), loc),
                 SlotOp::AddScalar { value } => p.add_plain(id(x), uses(x), Addend::Scalar(*value), loc),

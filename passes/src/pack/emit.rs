@@ -13,6 +13,7 @@ use super::graph::{Graph, Kind, Rows};
 use super::layout::Placement;
 use super::sparse::Sparse;
 use super::transform;
+use super::{PackedTensor, TensorKind};
 use crate::approx::{Interval, Polynomial};
 
 type Result<T> = std::result::Result<T, Issue>;
@@ -43,18 +44,20 @@ struct Emitter<'a> {
     emitted: Vec<Emitted>,
 }
 
-/// The slot module of `graph`, whose sources lie as `placements` say, for the ports of `nn`.
+/// The slot module of `graph`, whose sources lie as `placements` say, for the ports of `nn`; and its tensors.
 pub(super) fn emit(
     nn: &Module<Nn>,
     graph: &Graph,
     placements: &[Placement],
     slots: usize,
     cost: &LinearCost,
-) -> Result<Module<Slot>> {
+) -> Result<(Module<Slot>, Vec<PackedTensor>)> {
     let out = Module::new(nn.func.name.clone());
     let mut e = Emitter { placements, slots, cost, out, emitted: Vec::new() };
+    let mut tensors = Vec::with_capacity(graph.sources.len());
     for (number, source) in graph.sources.iter().enumerate() {
         let loc = &source.loc;
+        let start = e.out.func.len();
         let emitted = match &source.kind {
             Kind::Input(index) => {
                 let placement = &placements[number];
@@ -74,6 +77,14 @@ pub(super) fn emit(
                 Emitted { values, fill: a.fill * b.fill }
             }
         };
+        let kind = match &source.kind {
+            Kind::Input(_) => TensorKind::Input,
+            Kind::Linear { .. } | Kind::Product(..) => TensorKind::Fixed,
+            Kind::Polynomial { .. } => TensorKind::Activation,
+        };
+        let values = emitted.values.clone();
+        let (operands, nodes) = (source.kind.operands(), start..e.out.func.len());
+        tensors.push(PackedTensor { kind, operands, values, nodes, loc: loc.clone() });
         e.emitted.push(emitted);
     }
     let mut results = Vec::new();
@@ -84,7 +95,7 @@ pub(super) fn emit(
         results.extend(e.emitted[*at].values.iter().copied());
     }
     e.out.func.set_results(results);
-    Ok(e.out)
+    Ok((e.out, tensors))
 }
 
 /// A constant's name: where it belongs and what it is.

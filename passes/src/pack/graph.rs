@@ -28,6 +28,19 @@ pub(super) enum Kind {
     Product(usize, usize),
 }
 
+impl Kind {
+    /// The sources it is made of, each once.
+    pub(super) fn operands(&self) -> Vec<usize> {
+        match self {
+            Self::Input(_) => Vec::new(),
+            Self::Linear { value, .. } => value.terms.iter().map(|t| t.0).collect(),
+            Self::Polynomial { of, .. } => vec![*of],
+            Self::Product(a, b) if a == b => vec![*a],
+            Self::Product(a, b) => vec![*a, *b],
+        }
+    }
+}
+
 /// Which polynomial an element takes: number `element / inner mod channels`.
 #[derive(Clone, Copy)]
 pub(super) struct Rows {

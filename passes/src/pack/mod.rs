@@ -29,7 +29,7 @@ mod sparse;
 mod transform;
 
 use fhec_ir::nn::NnOp;
-use fhec_ir::{Entity, Issue, Module, Nn, Slot, Value};
+use fhec_ir::{Entity, Issue, Loc, Module, Nn, Slot, Value};
 
 pub use cost::LinearCost;
 
@@ -44,11 +44,39 @@ pub struct Pack {
     pub cost: LinearCost,
 }
 
+/// How the ops of a [`PackedTensor`] came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TensorKind {
+    /// An input of the program.
+    Input,
+    /// Linear maps, or a product of tensors.
+    Fixed,
+    /// A polynomial in place of an activation, of an operand in [-1, 1].
+    Activation,
+}
+
+/// A tensor in slots: one or more ciphertexts, and the ops that compute them.
+#[derive(Clone, Debug)]
+pub struct PackedTensor {
+    /// How it came about.
+    pub kind: TensorKind,
+    /// The tensors it is made of, by their place in the list.
+    pub operands: Vec<usize>,
+    /// One value per ciphertext. A tensor that only renames its operand has the operand's.
+    pub values: Vec<Value>,
+    /// The ops that compute it, as a range of places in the function.
+    pub nodes: std::ops::Range<usize>,
+    /// The ONNX node.
+    pub loc: Loc,
+}
+
 /// A packed module and what was decided on the way that a user should know.
 #[derive(Clone, Debug)]
 pub struct Packed {
     /// The module.
     pub module: Module<Slot>,
+    /// Its tensors in order of definition.
+    pub tensors: Vec<PackedTensor>,
     /// Remarks, one sentence each.
     pub notes: Vec<String>,
 }
@@ -81,7 +109,8 @@ impl Pack {
             let reason = "a tensor has no layout in slots";
             error(vec![Issue::new(&Default::default(), "module", reason, "report this as a bug")])
         })?;
-        let module_out = emit::emit(module, &graph, &placements, slots, &self.cost).map_err(|i| error(vec![i]))?;
+        let (module_out, tensors) =
+            emit::emit(module, &graph, &placements, slots, &self.cost).map_err(|i| error(vec![i]))?;
         let notes = softmax
             .iter()
             .map(|&v| {
@@ -89,7 +118,7 @@ impl Pack {
                 format!("softmax `{name}` at the end is left to the client: the encrypted result is its logits")
             })
             .collect();
-        Ok(Packed { module: module_out, notes })
+        Ok(Packed { module: module_out, tensors, notes })
     }
 }
 

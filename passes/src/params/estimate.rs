@@ -90,6 +90,8 @@ pub fn estimate(module: &Module<Slot>, input_bound: f64, samples: &[Vec<Tensor>]
                 Known { bound, deviation, ..x }
             }
             SlotOp::Neg {} => x,
+            // Errors of the bootstrap itself do not fall with the scale; its parameters answer for them.
+            SlotOp::Refresh {} => x,
             SlotOp::Mul {} => Known {
                 bound: x.bound * y.bound,
                 deviation: rescaled(x.typical * y.deviation + y.typical * x.deviation),

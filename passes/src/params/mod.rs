@@ -14,6 +14,7 @@ pub use estimate::{Estimate, estimate};
 
 use crate::lower::depth;
 use crate::pass::PassError;
+use crate::target::Target;
 
 /// What parameters must achieve.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +60,8 @@ const LEAST_SCALE_BITS: u32 = 27;
 const MARGIN_BITS: u32 = 2;
 /// More special primes than this never pay.
 const MOST_SPECIAL: u32 = 8;
+/// Numbers of levels for which a target is asked what its first prime and its scale are.
+const LEVELS_TRIED: u32 = 24;
 /// The engine's primes differ from their nominal size by a fraction of a bit, in sum by less than this.
 const SLACK_BITS: u32 = 1;
 
@@ -136,6 +139,13 @@ pub(crate) fn fits_level_zero(estimate: &Estimate, options: &ParamOptions, slots
     first_bits(scale_bits(estimate, options, slots, log_n), bound) <= MOST_BITS
 }
 
+/// Whether the results fit the first prime of the parameters that `target` bootstraps under.
+pub(crate) fn bootstrapped_fits_level_zero(estimate: &Estimate, options: &ParamOptions, target: &dyn Target) -> bool {
+    let bound = options.result_bound.unwrap_or(estimate.result_bound);
+    let spec = (1..=LEVELS_TRIED).find_map(|levels| target.bootstrapping(levels));
+    spec.is_some_and(|spec| first_bits(spec.scale_bits, bound) <= spec.first_bits)
+}
+
 /// The parameters for `module`, with `estimate` made from the slot module it was lowered from.
 ///
 /// # Errors
@@ -179,6 +189,7 @@ pub fn choose(
             levels,
             special_bits: first_bits,
             special,
+            bootstrap: None,
             insecure: false,
         };
         let secure = |special: &u32| spec(*special).log_qp() + SLACK_BITS <= limit;

@@ -113,7 +113,7 @@ fn layer(fft: &Fft, slots: usize, half: usize, to_coefficients: bool) -> Diagona
 }
 
 /// The layers of every factor, by half their block length; layers and factors in the order they are applied.
-fn layers(slots: usize, count: usize, to_coefficients: bool) -> Vec<Vec<usize>> {
+pub(super) fn factor_layers(slots: usize, count: usize, to_coefficients: bool) -> Vec<Vec<usize>> {
     let layers = slots.trailing_zeros() as usize;
     let halves: Vec<usize> = (0..layers).map(|l| 1 << if to_coefficients { layers - 1 - l } else { l }).collect();
     let count = factor_count(slots, count);
@@ -128,7 +128,7 @@ pub(super) fn factors(fft: &Fft, slots: usize, count: usize, to_coefficients: bo
             .into_iter()
             .fold(Diagonals::identity(slots), |acc, half| layer(fft, slots, half, to_coefficients).after(&acc))
     };
-    layers(slots, count, to_coefficients).into_iter().map(product).collect()
+    factor_layers(slots, count, to_coefficients).into_iter().map(product).collect()
 }
 
 /// The steps of all [`factors`], without the matrices.
@@ -138,7 +138,7 @@ pub(super) fn factor_steps(slots: usize, count: usize, to_coefficients: bool) ->
             acc.into_iter().flat_map(|r| [r, (r + half) % slots, (r + slots - half) % slots]).collect()
         })
     };
-    layers(slots, count, to_coefficients).into_iter().map(|halves| steps(slots, &rotations(halves))).collect()
+    factor_layers(slots, count, to_coefficients).into_iter().map(|halves| steps(slots, &rotations(halves))).collect()
 }
 
 /// Number of factors that [`factors`] gives.

@@ -13,6 +13,7 @@
 mod evalmod;
 mod factors;
 mod scaled;
+mod work;
 
 use crate::ciphertext::Ciphertext;
 use crate::context::Context;
@@ -26,6 +27,7 @@ use fhec_ring::RnsPoly;
 use rayon::prelude::*;
 use scaled::{Machine, Scaled};
 use std::sync::Arc;
+pub use work::{KeyShape, Step, Work};
 
 /// A bootstrap prepared for one number of slots and one output level.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ pub(super) struct Machine<'a> {
 }
 
 /// Integers that stand for factors are at least this large where it can be arranged: 50 bits exact.
-const EXACT: f64 = (1u64 << 50) as f64;
+pub(super) const EXACT: f64 = (1u64 << 50) as f64;
 
 impl Machine<'_> {
     /// `a * b`, not rescaled, at the lower of the two levels.

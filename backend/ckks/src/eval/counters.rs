@@ -22,6 +22,13 @@ macro_rules! counters {
             }
         }
 
+        impl std::ops::Add for Counts {
+            type Output = Self;
+            fn add(self, other: Self) -> Self {
+                Self { $($name: self.$name + other.$name,)* }
+            }
+        }
+
         impl std::ops::Sub for Counts {
             type Output = Self;
             fn sub(self, earlier: Self) -> Self {

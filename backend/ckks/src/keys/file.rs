@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 const KIND: &str = "evaluation-keys";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,9 +54,9 @@ impl KeySetWriter {
     /// Appends a key.
     ///
     /// # Errors
-    /// A second key of the same name, or a failed write.
+    /// A second key of the same name and level, or a failed write.
     pub fn push(&mut self, key: &SwitchingKey) -> Result<()> {
-        let section = section_name(key.name());
+        let section = section_name(key.name(), key.level());
         self.writer.section(&section, Dtype::U64, key.stored_half(), Codec::Raw).map_err(format)?;
         let seed = key.seed().iter().map(|b| format!("{b:02x}")).collect();
         let listed = Listed { name: key.name(), level: key.level(), alpha: key.alpha(), seed };
@@ -105,13 +105,13 @@ impl KeySet {
             }
             let seed =
                 parse_seed(&listed.seed).ok_or_else(|| format(format_args!("the seed for {name} is damaged")))?;
-            let section = section_name(name);
+            let section = section_name(name, listed.level);
             let stored = reader.sections().iter().find(|s| s.name == section);
             if stored.is_none_or(|s| s.len != shape.len(n) as u64 * 8 || s.codec != Codec::Raw) {
                 return Err(format(format_args!("the key for {name} is absent or of the wrong size")));
             }
             let store = Store::File { reader: reader.clone(), section };
-            if set.entries.insert(name, Entry { shape, seed, store }).is_some() {
+            if set.entries.insert((name, listed.level), Entry { shape, seed, store }).is_some() {
                 return Err(format(format_args!("the key for {name} is listed twice")));
             }
         }
@@ -137,13 +137,13 @@ pub(super) fn load(ctx: &Context, reader: &Reader, section: &str, shape: Shape) 
     Ok(section)
 }
 
-fn section_name(name: KeyName) -> String {
+fn section_name(name: KeyName, level: usize) -> String {
     match name {
-        KeyName::Relin => "relin".into(),
-        KeyName::Conj => "conj".into(),
-        KeyName::Rotation(r) => format!("rotation/{r}"),
-        KeyName::ToSparse => "to-sparse".into(),
-        KeyName::FromSparse => "from-sparse".into(),
+        KeyName::Relin => format!("relin/{level}"),
+        KeyName::Conj => format!("conj/{level}"),
+        KeyName::Rotation(r) => format!("rotation/{r}/{level}"),
+        KeyName::ToSparse => format!("to-sparse/{level}"),
+        KeyName::FromSparse => format!("from-sparse/{level}"),
     }
 }
 

@@ -35,13 +35,15 @@ pub struct KeyInfo {
     pub stored_bytes: usize,
 }
 
-/// Evaluation keys by name. The uniform halves are expanded from their seeds at first use and kept within a memory
+/// Evaluation keys by name, of one name for as many levels as there are keys: the smallest that serves is used, since a key
+/// made for a high level is slow at a low one. The uniform halves are expanded from their seeds at first use and kept within a memory
 /// bound; the stored halves lie in memory or in a mapped file.
 pub struct KeySet {
     params: Digest,
     key: Digest,
     n: usize,
-    pub(super) entries: BTreeMap<KeyName, Entry>,
+    /// By name, then by level.
+    pub(super) entries: BTreeMap<(KeyName, usize), Entry>,
     cache: Mutex<Cache>,
 }
 
@@ -50,7 +52,7 @@ struct Cache {
     budget: usize,
     held: usize,
     clock: u64,
-    keys: BTreeMap<KeyName, (Arc<PreparedKey>, u64)>,
+    keys: BTreeMap<(KeyName, usize), (Arc<PreparedKey>, u64)>,
 }
 
 impl std::fmt::Debug for KeySet {
@@ -103,12 +105,13 @@ impl KeySet {
         Self { params, key, n, entries: BTreeMap::new(), cache: Mutex::new(cache) }
     }
 
-    /// Adds a key, replacing one of the same name.
+    /// Adds a key, replacing one of the same name and level.
     pub fn insert(&mut self, key: SwitchingKey) {
         let entry = Entry { shape: key.shape, seed: key.seed, store: Store::Memory(key.b.clone()) };
-        self.entries.insert(key.name(), entry);
+        let place = (key.name(), key.level());
+        self.entries.insert(place, entry);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((old, _)) = cache.keys.remove(&key.name()) {
+        if let Some((old, _)) = cache.keys.remove(&place) {
             cache.held -= old.a.len() * 8;
         }
     }
@@ -130,9 +133,9 @@ impl KeySet {
         self.params
     }
 
-    /// All keys in order of their names.
+    /// All keys in order of their names, then of their levels.
     pub fn infos(&self) -> Vec<KeyInfo> {
-        let info = |(&name, e): (&KeyName, &Entry)| KeyInfo {
+        let info = |(&(name, _), e): (&(KeyName, usize), &Entry)| KeyInfo {
             name,
             level: e.shape.level,
             alpha: e.shape.alpha,
@@ -147,15 +150,18 @@ impl KeySet {
     /// A missing key, a key made for a lower level, a damaged file.
     pub fn get(&self, ctx: &Context, name: KeyName, level: usize) -> Result<Arc<PreparedKey>> {
         ctx.params().check_digest("the evaluation key set", self.params)?;
-        let entry = self.entries.get(&name).ok_or(CkksError::MissingKey(name))?;
-        if entry.shape.level < level {
-            return Err(CkksError::KeyLevel { name, have: entry.shape.level, need: level });
-        }
+        let Some((&place, entry)) = self.entries.range((name, level)..=(name, usize::MAX)).next() else {
+            let highest = self.entries.range((name, 0)..(name, level)).next_back();
+            return Err(match highest {
+                Some((&(_, have), _)) => CkksError::KeyLevel { name, have, need: level },
+                None => CkksError::MissingKey(name),
+            });
+        };
         {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             cache.clock += 1;
             let now = cache.clock;
-            if let Some((found, used)) = cache.keys.get_mut(&name) {
+            if let Some((found, used)) = cache.keys.get_mut(&place) {
                 *used = now;
                 return Ok(found.clone());
             }
@@ -170,7 +176,7 @@ impl KeySet {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let now = cache.clock;
         cache.held += prepared.a.len() * 8;
-        if let Some((old, _)) = cache.keys.insert(name, (prepared.clone(), now)) {
+        if let Some((old, _)) = cache.keys.insert(place, (prepared.clone(), now)) {
             cache.held -= old.a.len() * 8;
         }
         cache.shrink();
@@ -182,7 +188,7 @@ impl Cache {
     /// Forgets the keys not used for longest until the rest fits.
     fn shrink(&mut self) {
         while self.held > self.budget {
-            let Some(oldest) = self.keys.iter().min_by_key(|(_, (_, used))| *used).map(|(name, _)| *name) else {
+            let Some(oldest) = self.keys.iter().min_by_key(|(_, (_, used))| *used).map(|(place, _)| *place) else {
                 return;
             };
             if let Some((key, _)) = self.keys.remove(&oldest) {

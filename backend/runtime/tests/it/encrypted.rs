@@ -6,11 +6,11 @@ use fhec_ckks::{CkksError, Context, KeySet};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use fhec_ir::Tensor;
 use fhec_runtime::{
-    Executor, ExecutorOptions, MemoryPrediction, Plan, RuntimeError, Simulator, context, pack_inputs, run_clear,
+    Executor, ExecutorOptions, MemoryPrediction, Plan, Range, RuntimeError, Simulator, context, pack_inputs, run_clear,
     unpack_outputs,
 };
 
-use crate::programs::{Program, every_op, image};
+use crate::programs::{Program, bootstrapped, every_op, image};
 
 struct Client {
     ctx: Arc<Context>,
@@ -133,4 +133,44 @@ fn a_program_without_key_switches_needs_no_keys() {
     let mut executor = Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
     let out = client.run(&plan, &mut executor, &image(1)).unwrap();
     assert!(largest_difference(&out, &run_clear(&plan, &[image(1)]).unwrap()) < 1e-6);
+}
+
+#[test]
+fn bootstraps_restore_the_levels_that_the_plan_states() {
+    let plan = bootstrapped();
+    assert_eq!(plan.counts().bootstraps, 2);
+    let reread = Plan::from_bytes("plan", &plan.to_bytes().unwrap()).unwrap();
+    assert_eq!((reread.spec(), reread.keys()), (plan.spec(), plan.keys()));
+    let mut client = Client::new(&plan);
+    let keys = client.keys(&plan);
+    let mut executor = Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
+    for i in 0..2 {
+        let exact = run_clear(&plan, &[image(i)]).unwrap();
+        // The executor compares levels, op trace and engine counters with the plan.
+        let encrypted = client.run(&plan, &mut executor, &image(i)).unwrap();
+        let error = largest_difference(&encrypted, &exact);
+        assert!(error > 0.0 && error < 1e-4, "{error}");
+    }
+}
+
+#[test]
+fn a_bootstrap_without_its_keys_is_refused_before_the_run() {
+    let plan = bootstrapped();
+    let mut client = Client::new(&plan);
+    let mut requests = plan.keys().requests();
+    requests.retain(|r| r.name != fhec_ckks::KeyName::FromSparse);
+    let mut generator = KeyGenerator::new(&client.ctx, &client.secret, &mut client.random).unwrap();
+    let keys = Arc::new(generator.generate(&requests, |_| ()).unwrap());
+    let error = Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions::default()).unwrap_err();
+    assert!(matches!(error, RuntimeError::Engine(CkksError::MissingKey(fhec_ckks::KeyName::FromSparse))), "{error}");
+}
+
+#[test]
+fn a_bootstrap_of_values_beyond_its_interval_is_reported() {
+    let plan = bootstrapped();
+    let large = Tensor::new([1, 20], image(0).data().iter().map(|x| 40.0 * x).collect::<Vec<_>>());
+    let escapes = Simulator::new(&plan, 1).run(0, &[large]).unwrap().report.escapes;
+    assert!(escapes.iter().any(|e| e.range == Range::Bootstrap && e.node == "layer"), "{escapes:?}");
+    let inside = Simulator::new(&plan, 1).run(0, &[image(0)]).unwrap().report.escapes;
+    assert!(inside.iter().all(|e| e.range != Range::Bootstrap), "{inside:?}");
 }

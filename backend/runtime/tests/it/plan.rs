@@ -1,7 +1,5 @@
 //! Plan files.
 
-use std::collections::BTreeMap;
-
 use fhec_container::{Codec, Dtype, Reader, Writer};
 use fhec_ir::Tensor;
 use fhec_ir::text::print_module;
@@ -31,11 +29,14 @@ fn a_plan_comes_back_as_it_was() {
 }
 
 #[test]
-fn the_key_list_has_the_highest_level_of_every_use() {
+fn the_key_list_has_the_levels_of_every_use() {
     let plan = every_op();
     // Linear at 5: giants 8 and -8 = 56, babies 1, 9-8 = 1, -3+8 = 5; linear at 1: 5 and 6; rotation by -2 = 62 at 2.
-    let rotations = BTreeMap::from([(1, 5), (5, 5), (6, 1), (8, 5), (56, 5), (62, 2)]);
-    assert_eq!(plan.keys(), &KeyList { relinearization: Some(4), conjugation: None, rotations });
+    // The second use of 5, at a level with a third of the limbs, has a key of its own.
+    let rotations = [(1, &[5][..]), (5, &[5, 1]), (6, &[1]), (8, &[5]), (56, &[5]), (62, &[2])];
+    let rotations = rotations.map(|(by, levels)| (by, levels.to_vec())).into();
+    let relinearization = vec![4];
+    assert_eq!(plan.keys(), &KeyList { relinearization, rotations, ..KeyList::default() });
     let counts = plan.counts();
     assert_eq!((counts.rotations, counts.key_switches, counts.products, counts.plain_products), (7, 9, 2, 7));
     assert_eq!(counts.ops["rescale"], 4);
@@ -99,7 +100,8 @@ fn a_newer_plan_is_refused_with_its_version() {
     let writer = Writer::in_memory(PLAN_KIND, PLAN_VERSION + 1).unwrap();
     let newer = writer.into_bytes(&()).unwrap();
     let error = Plan::from_bytes("p.fhe", &newer).unwrap_err();
-    assert!(error.to_string().contains("format version 2, this program reads version 1"), "{error}");
+    let versions = format!("format version {}, this program reads version {PLAN_VERSION}", PLAN_VERSION + 1);
+    assert!(error.to_string().contains(&versions), "{error}");
 }
 
 proptest! {

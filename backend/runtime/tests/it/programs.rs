@@ -2,12 +2,49 @@
 
 use fhec_ir::ckks::{CkksOp, CtTy};
 use fhec_ir::{Ckks, Digit, F64, Layout, Loc, Module, ParamSpec, Port, Shape, Tensor, Value};
-use fhec_runtime::{Plan, Provenance};
+use fhec_runtime::{Plan, Provenance, compiler_spec};
 
 pub const SLOTS: usize = 64;
 
 pub fn spec() -> ParamSpec {
-    ParamSpec { log_n: 11, first_bits: 49, scale_bits: 40, levels: 5, special_bits: 49, special: 2, insecure: true }
+    ParamSpec {
+        log_n: 11,
+        first_bits: 49,
+        scale_bits: 40,
+        levels: 5,
+        special_bits: 49,
+        special: 2,
+        bootstrap: None,
+        insecure: true,
+    }
+}
+
+/// Parameters with bootstrapping at the least ring degree that holds its transforms.
+pub fn bootstrap_spec() -> ParamSpec {
+    let bootstrap = fhec_ckks::BootstrapSpec {
+        cts_levels: 3,
+        stc_levels: 2,
+        stc_bits: 42,
+        mod_bits: 50,
+        mod_scale_bits: 55,
+        sum_scale_bits: 55,
+        k: 13,
+        degree: 30,
+        double_angle: 3,
+        arcsine_degree: 7,
+        ratio_bits: 5,
+        sparse_weight: 32,
+    };
+    compiler_spec(&fhec_ckks::ParamSpec {
+        log_n: 10,
+        first_bits: 50,
+        scale_bits: 42,
+        levels: 4,
+        alpha: 5,
+        special_bits: 50,
+        bootstrap: Some(bootstrap),
+        insecure: true,
+    })
 }
 
 fn port(name: &str, len: usize, period: usize) -> Port {
@@ -21,8 +58,11 @@ pub struct Program(pub Module<Ckks>);
 
 impl Program {
     pub fn new(level: u32) -> (Self, Value) {
+        Self::with(spec(), level)
+    }
+    pub fn with(spec: ParamSpec, level: u32) -> (Self, Value) {
         let mut m = Module::new("main");
-        m.params = Some(spec());
+        m.params = Some(spec);
         let x = m.func.add_param(CtTy::at(level), Loc::onnx("image"));
         (Self(m), x)
     }
@@ -79,6 +119,18 @@ pub fn every_op() -> Plan {
     let r = p.push(CkksOp::Neg {}, [r]);
     let y = p.push(CkksOp::Add {}, [y, r]);
     let y = p.linear(y, &[5, 6], &[0, 0], 1);
+    p.plan(y)
+}
+
+/// Transforms and a square around bootstraps to two different levels.
+pub fn bootstrapped() -> Plan {
+    let (mut p, x) = Program::with(bootstrap_spec(), 1);
+    let y = p.linear(x, &[0, 1, 9, -3], &[0, 0, 8, -8], 1);
+    let y = p.push(CkksOp::Bootstrap { to: 3 }, [y]);
+    let y = p.chebyshev2(y);
+    let y = p.linear(y, &[0, 2], &[0, 0], 2);
+    let y = p.push(CkksOp::Bootstrap { to: 2 }, [y]);
+    let y = p.push(CkksOp::MulInt { by: 16 }, [y]);
     p.plan(y)
 }
 

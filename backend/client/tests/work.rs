@@ -1,0 +1,68 @@
+//! The work that is counted from the parameters against what an evaluator counts.
+
+use fhec_ckks::{BootstrapSpec, Bootstrapper, Context, Evaluator, ParamSpec, Params, Step};
+use fhec_client::{KeyGenerator, Randomness, SecretKey};
+use std::sync::Arc;
+
+fn spec(cts_levels: u32, stc_levels: u32, degree: u32, arcsine_degree: u32) -> ParamSpec {
+    let standard = BootstrapSpec::standard(42);
+    ParamSpec {
+        log_n: 10,
+        first_bits: 50,
+        scale_bits: 42,
+        levels: 3,
+        alpha: 5,
+        special_bits: 50,
+        bootstrap: Some(BootstrapSpec { cts_levels, stc_levels, degree, arcsine_degree, ..standard }),
+        insecure: true,
+    }
+}
+
+/// Transforms of the full degree, divisions by one prime, key switches.
+fn counted(steps: impl Iterator<Item = (Step, u64)>, n: usize) -> [u64; 3] {
+    let mut out = [0; 3];
+    for (step, times) in steps {
+        let [transforms, rescales, switches] = match step {
+            Step::Divide { limbs } => [limbs, 1, 0],
+            Step::Switch(s) => [(s.digits() + 2) * s.qp_limbs(), 0, 1],
+            Step::Decompose(s) => [s.digits() * s.qp_limbs(), 0, 0],
+            Step::ModDown(s) => [s.qp_limbs(), 0, 0],
+            Step::InnerProduct(_) => [0, 0, 1],
+            Step::Diagonal { limbs, coefficients } if coefficients == n => [limbs, 0, 0],
+            // The evaluator does not count the transforms of constants and of the raised modulus.
+            _ => [0; 3],
+        };
+        for (sum, by) in out.iter_mut().zip([transforms, rescales, switches]) {
+            *sum += times * by as u64;
+        }
+    }
+    out
+}
+
+#[test]
+fn the_work_of_a_bootstrap_is_known_beforehand() {
+    for (spec, slots, target) in [
+        (spec(3, 3, 30, 7), 512, 3),
+        (spec(3, 3, 30, 7), 256, 0),
+        (spec(2, 2, 30, 3), 64, 2),
+        (spec(4, 3, 62, 1), 512, 1),
+        (spec(3, 2, 14, 7), 16, 3),
+    ] {
+        let ctx = Context::new(Params::new(spec).unwrap()).unwrap();
+        let mut random = Randomness::from_seed(&[9; 32]);
+        let secret = SecretKey::generate(&ctx, &mut random).unwrap();
+        let requests = Bootstrapper::keys(ctx.params(), slots, target).unwrap();
+        let keys = KeyGenerator::new(&ctx, &secret, &mut random).unwrap().generate(&requests, |_| ()).unwrap();
+        let eval = Evaluator::new(ctx.clone(), Arc::new(keys)).unwrap();
+        let x = secret.encrypt(&ctx, &vec![0.5; slots], 0, &mut random).unwrap();
+        eval.bootstrap(&x, target).unwrap();
+        let work = Bootstrapper::work(ctx.params(), slots, target).unwrap();
+        let done = eval.counts();
+        let products: u64 = work.steps.iter().filter(|(s, _)| matches!(s, Step::Diagonal { .. })).map(|(_, n)| n).sum();
+        assert_eq!(
+            (counted(work.steps.into_iter(), ctx.params().n()), products),
+            ([done.transforms, done.rescales, done.key_switches], done.plain_products),
+            "{slots} slots to level {target}"
+        );
+    }
+}

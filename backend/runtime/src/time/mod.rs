@@ -1,0 +1,41 @@
+//! How long a run will take.
+//!
+//! [`HostProfile`] holds what a unit of each kind of the engine's work costs on one machine. Every op of a program is some
+//! steps of the engine ([`steps`](steps::of)), every step some units ([`units`](units::units)), so that one profile prices
+//! every op at every level under any parameters, bootstraps included.
+
+mod fit;
+mod profile;
+mod steps;
+mod units;
+
+use fhec_ckks::KeyName;
+use fhec_ir::cost::{CostError, Key, LatencyTable, Prediction, predict_with_keys};
+
+pub use fit::{Measurement, fit};
+pub use profile::{Costs, HostProfile};
+pub use steps::of as engine_steps;
+pub use units::{Kind, Unit};
+
+use crate::plan::Plan;
+
+/// The time of a run: by a table of measured times, or by the built-in profile on one thread. The times of keys are those
+/// of the plan's key list.
+///
+/// # Errors
+/// A table of another ring degree, or an op without a time.
+pub fn predict_time(plan: &Plan, table: Option<&LatencyTable>) -> Result<Prediction, CostError> {
+    let level = |key: Key, level: u32| {
+        let levels = plan.keys().levels_of(match key {
+            Key::Relinearization => KeyName::Relin,
+            Key::Conjugation => KeyName::Conj,
+            Key::Rotation(by) => KeyName::Rotation(u32::try_from(by).ok()?),
+        });
+        // The engine takes the smallest key that serves.
+        levels.iter().copied().filter(|&made| made >= level).min()
+    };
+    match table {
+        Some(table) => predict_with_keys(plan.module(), table, level),
+        None => predict_with_keys(plan.module(), &HostProfile::builtin(1).table(plan.params(), plan.slots()), level),
+    }
+}

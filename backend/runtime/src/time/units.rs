@@ -1,0 +1,141 @@
+//! The work of the engine's steps in units that cost the same at every size.
+
+use fhec_ckks::{KeyShape, Step};
+use serde::{Deserialize, Serialize};
+
+/// What a step is priced by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// The step itself, whatever its size.
+    Call,
+    /// A residue of the result.
+    Residue,
+    /// A butterfly of a transform.
+    Butterfly,
+    /// A product of a base conversion.
+    Conversion,
+    /// A product with a residue of a switching key.
+    Key,
+}
+
+/// Kinds of [`Step`]s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the step of its name")]
+pub enum Kind {
+    Pointwise,
+    Copy,
+    Multiple,
+    Tensor,
+    Transform,
+    Divide,
+    Permute,
+    Encode,
+    Evaluate,
+    Switch,
+    Decompose,
+    InnerProduct,
+    ModDown,
+    Diagonal,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 14] = [
+        Self::Pointwise,
+        Self::Copy,
+        Self::Multiple,
+        Self::Tensor,
+        Self::Transform,
+        Self::Divide,
+        Self::Permute,
+        Self::Encode,
+        Self::Evaluate,
+        Self::Switch,
+        Self::Decompose,
+        Self::InnerProduct,
+        Self::ModDown,
+        Self::Diagonal,
+    ];
+}
+
+/// Butterflies of one transform of `n` coefficients.
+fn butterflies(n: usize) -> f64 {
+    n as f64 / 2.0 * f64::from(n.max(1).ilog2())
+}
+
+/// Products, per coefficient, that cut a polynomial into digits.
+fn digit_conversions(shape: KeyShape) -> f64 {
+    let KeyShape { limbs, alpha } = shape;
+    (0..limbs)
+        .step_by(alpha.max(1))
+        .map(|start| alpha.min(limbs - start))
+        .map(|d| d * (shape.qp_limbs() - d))
+        .sum::<usize>() as f64
+}
+
+/// The kind of `step` and its units in a ring of degree `n`.
+pub fn units(step: Step, n: usize) -> (Kind, Vec<(Unit, f64)>) {
+    use Unit::{Butterfly, Call, Conversion, Key, Residue};
+    let degree = n as f64;
+    let residues = |limbs: usize| vec![(Call, 1.0), (Residue, limbs as f64 * degree)];
+    let transforms = |limbs: usize| (Butterfly, limbs as f64 * butterflies(n));
+    let key = |s: KeyShape| (Key, 2.0 * (s.digits() * s.qp_limbs()) as f64 * degree);
+    match step {
+        Step::Pointwise { limbs } => (Kind::Pointwise, residues(limbs)),
+        Step::Copy { limbs } => (Kind::Copy, residues(limbs)),
+        Step::Multiple { limbs } => (Kind::Multiple, residues(limbs)),
+        Step::Tensor { limbs } => (Kind::Tensor, residues(limbs)),
+        Step::Permute { limbs } => (Kind::Permute, residues(limbs)),
+        Step::Transform { limbs } => (Kind::Transform, vec![transforms(limbs)]),
+        Step::Divide { limbs } => (Kind::Divide, vec![(Call, 1.0), transforms(limbs)]),
+        Step::Encode { slots } => {
+            (Kind::Encode, vec![(Call, 1.0), (Residue, 2.0 * slots as f64), (Butterfly, butterflies(2 * slots))])
+        }
+        Step::Evaluate { limbs, coefficients } => {
+            let small = (Butterfly, limbs as f64 * butterflies(coefficients));
+            (Kind::Evaluate, vec![small, (Residue, limbs as f64 * degree)])
+        }
+        Step::Switch(s) => {
+            let conversions = digit_conversions(s) + 2.0 * (s.alpha * s.limbs) as f64;
+            let transforms = transforms((s.digits() + 2) * s.qp_limbs());
+            (Kind::Switch, vec![(Call, 1.0), transforms, (Conversion, conversions * degree), key(s)])
+        }
+        Step::Decompose(s) => {
+            let transforms = transforms(s.digits() * s.qp_limbs());
+            (Kind::Decompose, vec![(Call, 1.0), transforms, (Conversion, digit_conversions(s) * degree)])
+        }
+        Step::InnerProduct(s) => {
+            (Kind::InnerProduct, vec![(Call, 1.0), key(s), (Residue, s.qp_limbs() as f64 * degree)])
+        }
+        Step::ModDown(s) => {
+            let conversions = (Conversion, (s.alpha * s.limbs) as f64 * degree);
+            (Kind::ModDown, vec![(Call, 1.0), transforms(s.qp_limbs()), conversions])
+        }
+        Step::Diagonal { limbs, coefficients } => {
+            let small = (Butterfly, limbs as f64 * butterflies(coefficients));
+            (Kind::Diagonal, vec![small, (Residue, limbs as f64 * degree)])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_has_the_work_of_its_parts() {
+        for (limbs, alpha) in [(26, 7), (14, 7), (8, 4), (5, 7), (1, 1)] {
+            let s = KeyShape { limbs, alpha };
+            let sum = |steps: &[Step], unit: Unit| -> f64 {
+                let all = steps.iter().flat_map(|&step| units(step, 1 << 10).1);
+                all.filter(|(u, _)| *u == unit).map(|(_, count)| count).sum()
+            };
+            let parts = [Step::Decompose(s), Step::InnerProduct(s), Step::ModDown(s), Step::ModDown(s)];
+            for unit in [Unit::Butterfly, Unit::Conversion, Unit::Key] {
+                assert_eq!(sum(&[Step::Switch(s)], unit), sum(&parts, unit), "{limbs} {alpha} {unit:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `place-bootstraps`: where a packed program is refreshed, and which polynomial every activation gets.
+//!
+//! The tensors of the program form a network of stages (`network`), each priced by lowering it alone (`fragment`). The exact
+//! planner of [`crate::placement`] then chooses, for every number of levels that the target offers, candidates, bootstraps
+//! and levels together; the cheapest outcome is taken. Bootstraps stand only before activations: there the slots lie in
+//! [-1, 1], since the map to the polynomial's interval is part of the linear layer before. Levels are not written into the
+//! program: the lowering gives every op the least level that suffices, which is what the planner assumes.
+
+mod fragment;
+mod network;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+
+use fhec_ir::slot::SlotOp;
+use fhec_ir::{Issue, Module, ParamSpec, Slot, Value};
+use serde::Serialize;
+
+use crate::pack::Packed;
+use crate::pass::PassError;
+use crate::placement::{Effort, Explanation, Frontier, Limits, Plan, Planner};
+use crate::target::Target;
+use network::Tensors;
+
+const NAME: &str = "place-bootstraps";
+
+/// One way of approximating an activation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Choice {
+    /// Degree of the polynomial.
+    pub degree: usize,
+    /// Whether every channel has its own.
+    pub per_channel: bool,
+    /// Sensitivity times mean square error: its share of the surrogate for lost accuracy (OLA).
+    pub error: f64,
+    /// Largest error on the interval.
+    pub max_error: f64,
+}
+
+impl Choice {
+    /// A polynomial that is not up for choice.
+    fn given((degree, per_channel): (usize, bool)) -> Self {
+        Self { degree, per_channel, error: 0.0, max_error: 0.0 }
+    }
+    /// For reports: the degree, and whether per channel.
+    pub fn id(&self) -> String {
+        format!("degree {}{}", self.degree, if self.per_channel { " per channel" } else { "" })
+    }
+}
+
+/// The ways of approximating each activation, by the name of its node.
+pub type Options = BTreeMap<String, Vec<Choice>>;
+
+/// The numbers of levels that are tried.
+const LEVELS: std::ops::RangeInclusive<u32> = 3..=24;
+
+/// A chosen placement.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// What was chosen, with levels and times.
+    pub plan: Plan,
+    /// The parameters it was planned for.
+    pub spec: ParamSpec,
+    /// Why, decision by decision.
+    pub explanation: Explanation,
+}
+
+/// Plans within limits for one packed program on one target.
+pub struct Placer<'a> {
+    tensors: Tensors<'a>,
+    target: &'a dyn Target,
+    output_level: u32,
+}
+
+impl<'a> Placer<'a> {
+    /// A placer of `packed`, whose activations may be computed as `options` say. The results keep `output_level`.
+    ///
+    /// # Errors
+    /// A program with several inputs or outputs.
+    pub fn new(
+        packed: &'a Packed,
+        options: &Options,
+        target: &'a dyn Target,
+        output_level: u32,
+    ) -> Result<Self, PassError> {
+        Ok(Self { tensors: Tensors::read(packed, options)?, target, output_level })
+    }
+
+    /// The networks for every number of levels on offer, with their parameters.
+    fn networks(&self) -> Result<Vec<(ParamSpec, crate::placement::Network)>, PassError> {
+        let slots = self.tensors.module().func.iter().next().map_or(1, |(_, node)| node.ty.0);
+        let mut out = Vec::new();
+        for top in LEVELS {
+            let Some(spec) = self.target.bootstrapping(top) else { continue };
+            let Some(table) = self.target.costs(&spec, slots) else { continue };
+            out.push((spec, self.tensors.network(&table, top, self.output_level)?));
+        }
+        Ok(out)
+    }
+
+    /// The best plan within `limits` over all numbers of levels.
+    ///
+    /// # Errors
+    /// When no plan is within them, or levels run out with every number on offer.
+    pub fn place(&self, limits: &Limits) -> Result<Placement, PassError> {
+        let mut best: Option<(Plan, ParamSpec, Explanation)> = None;
+        let mut failure = "the engine offers no parameters for bootstrapping".to_string();
+        for (spec, network) in self.networks()? {
+            let planned = Planner::new(&network, Effort::default()).and_then(|planner| {
+                let plan = planner.plan(limits)?;
+                let better = best.as_ref().is_none_or(|(b, ..)| plan.latency_us < b.latency_us);
+                let explanation = better.then(|| planner.explain(&plan));
+                Ok((plan, explanation))
+            });
+            match planned {
+                Ok((plan, Some(explanation))) => best = Some((plan, spec, explanation)),
+                Ok((_, None)) => {}
+                Err(e) => failure = e.to_string(),
+            }
+        }
+        let none = || {
+            let issue = Issue::new(&Default::default(), "module", failure, "lower the degrees or relax the limits");
+            PassError { pass: NAME, issues: vec![issue] }
+        };
+        best.map(|(plan, spec, explanation)| Placement { plan, spec, explanation }).ok_or_else(none)
+    }
+
+    /// All plans that no other one beats in time and error, over all numbers of levels.
+    ///
+    /// # Errors
+    /// As [`place`](Self::place).
+    pub fn front(&self, limits: &Limits) -> Result<Vec<(Plan, ParamSpec)>, PassError> {
+        let mut all: Vec<(Plan, ParamSpec)> = Vec::new();
+        for (spec, network) in self.networks()? {
+            let Ok(planner) = Planner::new(&network, Effort::default()) else { continue };
+            let Ok(Frontier { plans, .. }) = planner.front(limits) else { continue };
+            all.extend(plans.into_iter().map(|plan| (plan, spec.clone())));
+        }
+        all.sort_by(|(a, _), (b, _)| {
+            (a.latency_us, a.error).partial_cmp(&(b.latency_us, b.error)).expect("finite times")
+        });
+        let mut front: Vec<(Plan, ParamSpec)> = Vec::new();
+        for (plan, spec) in all {
+            if front.last().is_none_or(|(last, _)| plan.error < last.error) {
+                front.push((plan, spec));
+            }
+        }
+        Ok(front)
+    }
+
+    /// The program with a refresh at every bootstrap of `plan`.
+    pub fn apply(&self, plan: &Plan) -> Module<Slot> {
+        let mut refreshed: BTreeSet<Value> = BTreeSet::new();
+        for bootstrap in &plan.bootstraps {
+            if let crate::placement::Place::Before(stage) = &bootstrap.place
+                && let Some(tensor) = self.tensors.tensor(stage)
+            {
+                let nodes = self.tensors.module().func.iter().skip(tensor.nodes.start).take(tensor.nodes.len());
+                refreshed.extend(nodes.flat_map(|(_, node)| node.operands.iter().copied()));
+            }
+        }
+        refresh(self.tensors.module(), &refreshed)
+    }
+}
+
+/// The module with every value of `refreshed` refreshed for all that read it.
+fn refresh(module: &Module<Slot>, refreshed: &BTreeSet<Value>) -> Module<Slot> {
+    let built: Result<_, Infallible> = module.rebuild(|out, value, node, operands| {
+        let made = out.func.push_unchecked(node.op.clone(), operands, node.ty, node.loc.clone());
+        if !refreshed.contains(&value) {
+            return Ok(made);
+        }
+        let operands = [made].into_iter().collect();
+        Ok(out.func.push_unchecked(SlotOp::Refresh {}, operands, node.ty, node.loc.clone()))
+    });
+    match built {
+        Ok(module) => module,
+        Err(never) => match never {},
+    }
+}

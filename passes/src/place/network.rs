@@ -1,0 +1,282 @@
+//! The planner's network of a packed program: fork and join regions found in the graph of its tensors.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fhec_ir::cost::LatencyTable;
+use fhec_ir::{Issue, Module, Slot};
+use petgraph::Direction;
+use petgraph::algo::dominators::{Dominators, simple_fast};
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::Reversed;
+
+use super::fragment::{Fragment, polynomial_degree};
+use super::{NAME, Options};
+use crate::pack::{Packed, PackedTensor, TensorKind};
+use crate::pass::PassError;
+use crate::placement::{Activation, Align, Candidate, Chain, Micros, Network, Point, Residual, Stage, Step, Targets};
+
+/// Ways of computing an activation, priced.
+struct Choice {
+    id: String,
+    fragment: Fragment,
+    error: f64,
+    max_error: f64,
+}
+
+/// What a tensor costs.
+enum Work {
+    Input,
+    Fixed(Fragment),
+    Activation(Vec<Choice>),
+}
+
+/// A packed program as a graph of tensors with their work, from which networks for any parameters are made.
+pub(super) struct Tensors<'a> {
+    packed: &'a Packed,
+    graph: DiGraph<usize, ()>,
+    /// What every tensor on the way to the result costs.
+    work: BTreeMap<usize, Work>,
+    /// Closest tensor that every path to the result passes, by tensor.
+    after: Dominators<NodeIndex>,
+    input: usize,
+    /// Unique names of tensors, and back.
+    names: Vec<String>,
+}
+
+fn issue(tensor: &PackedTensor, reason: impl Into<String>, repair: &str) -> PassError {
+    PassError { pass: NAME, issues: vec![Issue::new(&tensor.loc, "tensor", reason, repair)] }
+}
+
+const ONE_IN_ONE_OUT: &str = "bootstraps are planned for networks with one input and one output: split the model";
+
+impl<'a> Tensors<'a> {
+    /// Reads a packed program; activations may be computed in the ways of `options`, or else only as they are.
+    ///
+    /// # Errors
+    /// Several inputs or outputs.
+    pub(super) fn read(packed: &'a Packed, options: &Options) -> Result<Self, PassError> {
+        let tensors = &packed.tensors;
+        let mut graph = DiGraph::new();
+        for i in 0..tensors.len() {
+            graph.add_node(i);
+        }
+        for (i, tensor) in tensors.iter().enumerate() {
+            for &operand in &tensor.operands {
+                graph.add_edge(NodeIndex::new(operand), NodeIndex::new(i), ());
+            }
+        }
+        let last = tensors.last().ok_or_else(|| PassError { pass: NAME, issues: Vec::new() })?;
+        let result = NodeIndex::new(tensors.len() - 1);
+        if last.values != packed.module.func.results() {
+            return Err(issue(last, "the program has several outputs", ONE_IN_ONE_OUT));
+        }
+        let after = simple_fast(Reversed(&graph), result);
+        let live: BTreeSet<usize> = (0..tensors.len())
+            .filter(|&i| NodeIndex::new(i) == result || after.immediate_dominator(NodeIndex::new(i)).is_some())
+            .collect();
+        let mut inputs = live.iter().copied().filter(|&i| tensors[i].kind == TensorKind::Input);
+        let input = inputs.next().ok_or_else(|| issue(last, "the program reads no input", ONE_IN_ONE_OUT))?;
+        if let Some(second) = inputs.next() {
+            return Err(issue(&tensors[second], "the program has several inputs", ONE_IN_ONE_OUT));
+        }
+        let mut used = BTreeSet::new();
+        let mut names = Vec::with_capacity(tensors.len());
+        for (i, tensor) in tensors.iter().enumerate() {
+            let name = tensor.loc.name().to_string();
+            let name = if used.contains(&name) { format!("{name} #{i}") } else { name };
+            used.insert(name.clone());
+            names.push(name);
+        }
+        let mut polynomials: BTreeMap<(usize, bool), Fragment> = BTreeMap::new();
+        let mut work = BTreeMap::new();
+        for &i in &live {
+            let tensor = &tensors[i];
+            let made = match tensor.kind {
+                TensorKind::Input => Work::Input,
+                TensorKind::Fixed => Work::Fixed(Fragment::of_tensor(&packed.module, tensor)?),
+                TensorKind::Activation => {
+                    let own = || vec![super::Choice::given(polynomial_degree(&packed.module, tensor))];
+                    let offered = options.get(tensor.loc.name()).cloned().unwrap_or_else(own);
+                    let mut choices = Vec::with_capacity(offered.len());
+                    for c in offered {
+                        let key = (c.degree, c.per_channel);
+                        if !polynomials.contains_key(&key) {
+                            let slots = packed.module.func.ty(tensor.values[0]).0;
+                            polynomials.insert(key, Fragment::of_polynomial(c.degree, c.per_channel, slots)?);
+                        }
+                        let (fragment, id) = (polynomials[&key].clone(), c.id());
+                        choices.push(Choice { id, fragment, error: c.error, max_error: c.max_error });
+                    }
+                    Work::Activation(choices)
+                }
+            };
+            work.insert(i, made);
+        }
+        Ok(Self { packed, graph, work, after, input, names })
+    }
+
+    /// The tensor of a name the network uses.
+    pub(super) fn tensor(&self, name: &str) -> Option<&'a PackedTensor> {
+        self.names.iter().position(|n| n == name).map(|i| &self.packed.tensors[i])
+    }
+
+    /// The module.
+    pub(super) fn module(&self) -> &'a Module<Slot> {
+        &self.packed.module
+    }
+
+    /// The network for programs of `top` levels with the times of `table`.
+    ///
+    /// # Errors
+    /// A graph that does not consist of forks and joins, or an op without a time.
+    pub(super) fn network(&self, table: &LatencyTable, top: u32, output_level: u32) -> Result<Network, PassError> {
+        let tensors = &self.packed.tensors;
+        let slots = self.packed.module.func.ty(tensors[self.input].values[0]).0;
+        let priced = Priced { tensors: self, table, top, free: vec![0.0; top as usize + 1].into() };
+        let bootstraps = (0..=top).map(|to| table.bootstrap_time(slots, to)).collect::<Result<Vec<f64>, _>>();
+        let bootstraps =
+            bootstraps.map_err(|e| issue(&tensors[self.input], e.to_string(), "measure the table again"))?;
+        let mut visited = BTreeSet::from([self.input]);
+        let start = Chain::new(Point::closed(self.width(self.input)));
+        let chain = priced.chain(start, self.input, None, &mut visited)?;
+        if let Some(&missed) = self.work.keys().find(|i| !visited.contains(i)) {
+            return Err(irregular(&tensors[missed]));
+        }
+        Ok(Network {
+            name: self.packed.module.func.name.clone(),
+            max_level: top,
+            input_level: top,
+            output_level,
+            bootstrap_from: 0,
+            targets: Targets::Any,
+            bootstraps: vec![bootstraps.into()],
+            drop: priced.free.clone(),
+            chain,
+        })
+    }
+
+    fn width(&self, tensor: usize) -> u32 {
+        self.packed.tensors[tensor].values.len() as u32
+    }
+
+    fn consumers(&self, tensor: usize) -> Vec<usize> {
+        let consumers = self.graph.neighbors_directed(NodeIndex::new(tensor), Direction::Outgoing);
+        let live: BTreeSet<usize> = consumers.map(|n| self.graph[n]).filter(|i| self.work.contains_key(i)).collect();
+        live.into_iter().collect()
+    }
+}
+
+fn irregular(tensor: &PackedTensor) -> PassError {
+    let reason = "its branches do not form forks and joins one inside the other";
+    issue(tensor, reason, "bootstraps are planned for residual networks: restructure the branches around this node")
+}
+
+/// A network under construction.
+struct Priced<'a> {
+    tensors: &'a Tensors<'a>,
+    table: &'a LatencyTable,
+    top: u32,
+    free: Micros,
+}
+
+impl Priced<'_> {
+    fn times(&self, fragment: &Fragment, tensor: usize) -> Result<Micros, PassError> {
+        let times = fragment.times(self.table, self.top);
+        let missing = |e: fhec_ir::cost::CostError| {
+            issue(&self.tensors.packed.tensors[tensor], e.to_string(), "measure the table again")
+        };
+        Ok(times.map_err(missing)?.into())
+    }
+
+    /// The stages after tensor `from` up to tensor `to`, which stays outside, or to the result.
+    fn chain(
+        &self,
+        mut chain: Chain,
+        mut from: usize,
+        to: Option<usize>,
+        visited: &mut BTreeSet<usize>,
+    ) -> Result<Chain, PassError> {
+        let t = self.tensors;
+        loop {
+            let next = match t.consumers(from).as_slice() {
+                [] => return Ok(chain),
+                [one] => *one,
+                branches => {
+                    let join = t.after.immediate_dominator(NodeIndex::new(from)).map(|n| t.graph[n]);
+                    let join = join.ok_or_else(|| irregular(&t.packed.tensors[from]))?;
+                    let residual = self.residual(from, join, branches, visited)?;
+                    chain = chain.then(residual, Point::closed(t.width(from)));
+                    join
+                }
+            };
+            if Some(next) == to {
+                return Ok(chain);
+            }
+            if !visited.insert(next) {
+                return Err(irregular(&t.packed.tensors[next]));
+            }
+            chain = self.stage(chain, next)?;
+            from = next;
+        }
+    }
+
+    /// The stage that computes `tensor`, after the stages of `chain`.
+    fn stage(&self, mut chain: Chain, tensor: usize) -> Result<Chain, PassError> {
+        let t = self.tensors;
+        let (name, width) = (t.names[tensor].clone(), t.width(tensor));
+        let stage = match &t.work[&tensor] {
+            Work::Input => return Err(irregular(&t.packed.tensors[tensor])),
+            Work::Fixed(fragment) => Stage::Step(Step::linear(name, fragment.levels, self.times(fragment, tensor)?)),
+            Work::Activation(choices) => {
+                // Its operand lies in [-1, 1]: here, and only here, it can be bootstrapped.
+                let operand = t.packed.tensors[tensor].operands[0];
+                if let Some(before) = chain.points.last_mut() {
+                    *before = Point::open(t.width(operand), 0);
+                }
+                let mut candidates = Vec::with_capacity(choices.len());
+                for c in choices {
+                    let each = self.times(&c.fragment, tensor)?;
+                    let us: Micros = each.iter().map(|us| us * f64::from(width)).collect();
+                    candidates.push(Candidate::polynomial(&c.id, c.fragment.levels, us, c.error, c.max_error));
+                }
+                Stage::Activation(Activation { name, candidates })
+            }
+        };
+        Ok(chain.then(stage, Point::closed(width)))
+    }
+
+    /// The branches between a fork and the join; more than two are joined one after the other.
+    fn residual(
+        &self,
+        fork: usize,
+        join: usize,
+        branches: &[usize],
+        visited: &mut BTreeSet<usize>,
+    ) -> Result<Stage, PassError> {
+        let t = self.tensors;
+        let start = || Chain::new(Point::closed(t.width(fork)));
+        let mut chains = Vec::with_capacity(branches.len());
+        for &first in branches {
+            if first == join {
+                chains.push(start());
+            } else if visited.insert(first) {
+                let chain = self.stage(start(), first)?;
+                chains.push(self.chain(chain, first, Some(join), visited)?);
+            } else {
+                return Err(irregular(&t.packed.tensors[first]));
+            }
+        }
+        // The longest branch first, as reports call it the main one.
+        chains.sort_by_key(|c| std::cmp::Reverse(c.stages.len()));
+        let align = || Align { levels: 0, us: self.free.clone() };
+        let joined = |main: Chain, skip: Chain| {
+            let name = t.names[join].clone();
+            let us = self.free.clone();
+            Stage::Residual(Residual { name, main, skip, main_align: align(), skip_align: align(), us })
+        };
+        let mut chains = chains.into_iter();
+        let first = chains.next().unwrap_or_else(start);
+        let rest = chains.reduce(|a, b| start().then(joined(a, b), Point::closed(t.width(fork)))).unwrap_or_else(start);
+        Ok(joined(first, rest))
+    }
+}
