@@ -57,7 +57,7 @@ pub use error::Error;
 pub use fhec_client::Progress as KeyProgress;
 pub use fhec_ir::Tensor;
 pub use fhec_runtime::{
-    ExecutorOptions, MemoryPrediction, NoiseReport, Plan, RunReport, Simulated, Simulator, run_clear,
+    ExecutorOptions, MemoryPrediction, NoiseReport, Plan, RunReport, Simulated, Simulation, Simulator, run_clear,
 };
 pub use server::{BatchProgress, Server};
 #[cfg(feature = "compiler")]

@@ -1,14 +1,14 @@
 //! `fhec simulate`
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use clap::Args;
-use fhec::runtime::{Plan, Range};
-use fhec::{Error, NoiseReport, Simulator, Tensor, data};
+use fhec::runtime::{LayerEscape, OpError, Plan, Range, RangeEscape, Simulation};
+use fhec::{Error, Simulator, data};
 use serde::Serialize;
 
+use super::comparison::Comparison;
 use super::{output, progress};
 
 /// Run a plan in the clear with modelled noise
@@ -22,12 +22,15 @@ pub struct Simulate {
     /// Where the results go: .npy, or .npz for several outputs
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Class numbers of the images (.npy): reports how many are right
+    /// Class numbers of the images (.npy): reports how many are right, with noise and without
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// Simulate only the first so many images
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Without noise: only what the program computes, and its range escapes
+    #[arg(long, conflicts_with_all = ["per_op", "seed"])]
+    exact: bool,
     /// Print the error of every operation
     #[arg(long)]
     per_op: bool,
@@ -46,23 +49,40 @@ pub struct Simulate {
 struct Report<'a> {
     images: usize,
     seconds: f64,
+    images_per_second: f64,
+    /// Absent in a run without noise.
+    #[serde(flatten)]
+    noise: Option<Noise>,
+    /// Absent without labels.
+    #[serde(flatten)]
+    labels: Option<Right>,
+    /// Range escapes by the model's node.
+    layers: &'a [LayerEscape],
+    /// Range escapes by value.
+    escapes: &'a [RangeEscape],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ops: Option<&'a [OpError]>,
+    security_bits: u32,
+}
+
+/// How the results with noise compare with those without.
+#[derive(Serialize)]
+struct Noise {
     /// Largest difference of a result from the program without noise.
     max_error: f64,
     /// Images whose largest result is the same with and without noise.
     same_argmax: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    right: Option<usize>,
-    escapes: &'a [fhec::runtime::RangeEscape],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ops: Option<&'a [fhec::runtime::OpError]>,
-    security_bits: u32,
 }
 
-/// Results of all images.
-struct Batch {
-    outputs: Vec<Vec<Tensor>>,
-    exact: Vec<Vec<Tensor>>,
-    report: NoiseReport,
+/// Images whose class is the label's.
+#[derive(Serialize)]
+struct Right {
+    /// Images that have a label.
+    labelled: usize,
+    /// With noise; the same as without in a run without noise.
+    right: usize,
+    /// Without noise.
+    right_exact: usize,
 }
 
 pub fn run(c: &Simulate) -> Result<(), Error> {
@@ -71,63 +91,43 @@ pub fn run(c: &Simulate) -> Result<(), Error> {
     let mut images = data::read_samples(&c.input, plan.inputs())?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
     let labels = c.labels.as_ref().map(|path| data::read_labels(path)).transpose()?;
-    let threads = c.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+    let threads = c.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let simulator = if c.exact { Simulator::exact(&plan) } else { Simulator::new(&plan, c.seed) };
+    let bar = progress::bar("simulate", images.len() as u64);
     let started = Instant::now();
-    let batch = simulate(&plan, &images, c.seed, threads)?;
+    let done = simulator.run_many(&images, threads, &|images| bar.inc(images as u64))?;
     let seconds = started.elapsed().as_secs_f64();
+    bar.finish_and_clear();
     if let Some(path) = &c.output {
-        data::write_samples(path, plan.outputs(), &batch.outputs)?;
+        data::write_samples(path, plan.outputs(), &done.outputs)?;
     }
-    let comparison = super::comparison::Comparison::of(&batch.outputs, &batch.exact);
+    let noise = (!c.exact).then(|| {
+        let Comparison { max_error, same_argmax } = Comparison::of(&done.outputs, &done.exact);
+        Noise { max_error, same_argmax }
+    });
+    let right = labels.map(|labels| Right {
+        labelled: labels.len().min(images.len()),
+        right: data::count_right(&done.outputs, &labels),
+        right_exact: data::count_right(&done.exact, &labels),
+    });
     let report = Report {
         images: images.len(),
         seconds,
-        max_error: comparison.max_error,
-        same_argmax: comparison.same_argmax,
-        right: labels.map(|labels| data::count_right(&batch.outputs, &labels)),
-        escapes: &batch.report.escapes,
-        ops: c.per_op.then_some(&batch.report.ops),
+        images_per_second: images.len() as f64 / seconds.max(f64::MIN_POSITIVE),
+        noise,
+        labels: right,
+        layers: &done.report.layers,
+        escapes: &done.report.escapes,
+        ops: c.per_op.then_some(&done.report.ops),
         security_bits: plan.security().bits,
     };
-    if c.json { output::json(&report) } else { print(&report, &batch.report) }
+    if c.json { output::json(&report) } else { print(&report, &done) }
 }
 
-/// Images are dealt to threads one by one; each has noise of its own number, so the result does not depend on threads.
-fn simulate(plan: &Plan, images: &[Vec<Tensor>], seed: u64, threads: usize) -> Result<Batch, Error> {
-    let simulator = Simulator::new(plan, seed);
-    let bar = progress::bar("simulate", images.len() as u64);
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some(image) = images.get(i) else { return Ok(done) };
-            done.push((i, simulator.run(i as u64, image)?));
-            bar.inc(1);
-        }
-    };
-    let parts: Vec<Result<Vec<_>, Error>> = std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        handles.into_iter().map(|h| h.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    });
-    let mut all = Vec::with_capacity(images.len());
-    for part in parts {
-        all.extend(part?);
-    }
-    bar.finish_and_clear();
-    all.sort_by_key(|(i, _)| *i);
-    let mut batch = Batch { outputs: Vec::new(), exact: Vec::new(), report: NoiseReport::default() };
-    for (_, one) in all {
-        batch.outputs.push(one.outputs);
-        batch.exact.push(one.exact);
-        batch.report.merge(one.report);
-    }
-    Ok(batch)
-}
-
-fn print(report: &Report<'_>, noise: &NoiseReport) -> Result<(), Error> {
+fn print(report: &Report<'_>, done: &Simulation) -> Result<(), Error> {
     if report.ops.is_some() {
-        let rows: Vec<Vec<String>> = noise
+        let rows: Vec<Vec<String>> = done
+            .report
             .ops
             .iter()
             .map(|op| {
@@ -144,27 +144,31 @@ fn print(report: &Report<'_>, noise: &NoiseReport) -> Result<(), Error> {
         output::table(&["op", "node", "level", "magnitude", "rms error", "max error"], &rows);
         say!();
     }
-    for e in report.escapes {
+    for e in report.layers {
         let what = match e.range {
-            Range::Modulus => "the ciphertext's modulus",
-            Range::Interval => "the polynomial's interval",
-            Range::Bootstrap => "the interval of bootstrapping",
+            Range::Modulus => "a value leaves the ciphertext's modulus",
+            Range::Interval => "the argument of the polynomial leaves its interval",
+            Range::Bootstrap => "the bootstrap input leaves [-1, 1]",
         };
         eprintln!(
-            "warning: {} (`{}`) leaves {what}: {:.3} where {:.3} is allowed, in {} slots of {} images",
-            e.value, e.node, e.magnitude, e.limit, e.slots, e.images
+            "warning: `{}`: {what}: {} values in {} of {} images, at worst {:.3} times the limit",
+            e.node, e.slots, e.images, report.images, e.multiple
         );
     }
-    say!("{} images in {}", report.images, output::seconds(report.seconds));
-    say!(
-        "against the program without noise: largest error {:.1e}, same class for {} of {}",
-        report.max_error,
-        report.same_argmax,
-        report.images
-    );
-    say!("range escapes: {}", report.escapes.len());
-    if let Some(right) = report.right {
-        say!("right: {right} of {} ({:.2} %)", report.images, 100.0 * right as f64 / report.images.max(1) as f64);
+    let images = report.images;
+    say!("{images} images in {}, {:.1} per second", output::seconds(report.seconds), report.images_per_second);
+    if let Some(Noise { max_error, same_argmax }) = report.noise {
+        say!(
+            "against the program without noise: largest error {max_error:.1e}, same class for {same_argmax} of {images}"
+        );
+    }
+    say!("layers with range escapes: {}", report.layers.len());
+    if let Some(Right { labelled, right, right_exact }) = report.labels {
+        let of = |right: usize| format!("{right} of {labelled} ({:.2} %)", 100.0 * right as f64 / labelled.max(1) as f64);
+        say!("right: {}", of(right));
+        if report.noise.is_some() {
+            say!("right without noise: {}", of(right_exact));
+        }
     }
     Ok(())
 }

@@ -20,10 +20,11 @@ pub use error::RuntimeError;
 pub use keys::{KeyList, Steps, rotation_in};
 pub use memory::MemoryPrediction;
 pub use noise::{
-    NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, OpError, Range, RangeEscape, chebyshev_arguments,
+    Exact, LANES, Lanes, LayerEscape, NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, OpError, Range,
+    RangeEscape, chebyshev_arguments,
 };
 pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Security, compiler_spec, engine_params};
-pub use simulate::{Simulated, Simulator, run_clear};
+pub use simulate::{Simulated, Simulation, Simulator, run_clear};
 pub use stats::{OpCounts, TraceEntry, expected_trace, peak_ciphertext_bytes};
 pub use tensors::{pack_inputs, unpack_outputs};
 pub use time::{Costs, HostProfile, Kind, Measurement, Unit, engine_steps, fit, predict_time};

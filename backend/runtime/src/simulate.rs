@@ -1,13 +1,14 @@
 //! Runs a plan in the clear: exactly, or with the noise model.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fhec_ir::Tensor;
 use fhec_ir::ckks::CtTy;
 use fhec_ir::ckks::exec::{ClearBackend, ClearCt, execute};
 
 use crate::error::RuntimeError;
-use crate::noise::{NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, chebyshev_arguments};
+use crate::noise::{LANES, NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, chebyshev_arguments};
 use crate::plan::Plan;
 use crate::tensors::{pack_inputs, unpack_outputs};
 
@@ -29,11 +30,12 @@ pub(crate) fn levels(plan: &Plan) -> Vec<u32> {
     func.params().iter().map(|&p| func.ty(p).level).collect()
 }
 
-/// Runs a plan with the noise model, image by image.
+/// Runs a plan over images in the clear, several per pass over its constants, with the noise model or without.
 #[derive(Debug)]
 pub struct Simulator<'a> {
     plan: &'a Plan,
     model: NoiseModel,
+    noisy: bool,
     arguments: BTreeSet<usize>,
     seed: u64,
 }
@@ -49,29 +51,120 @@ pub struct Simulated {
     pub report: NoiseReport,
 }
 
+/// The results of many simulated images.
+#[derive(Debug, Default)]
+pub struct Simulation {
+    /// What decryption would give, per image.
+    pub outputs: Vec<Vec<Tensor>>,
+    /// What the program computes without noise, per image.
+    pub exact: Vec<Vec<Tensor>>,
+    /// Errors per op and range escapes over all images.
+    pub report: NoiseReport,
+}
+
 impl<'a> Simulator<'a> {
     /// A simulator; the same seed gives the same noise.
     pub fn new(plan: &'a Plan, seed: u64) -> Self {
         let arguments = chebyshev_arguments(plan.module());
-        Self { plan, model: NoiseModel::new(plan.spec()), arguments, seed }
+        Self { plan, model: NoiseModel::new(plan.spec()), noisy: true, arguments, seed }
     }
 
-    /// Runs image number `image`, which selects its noise. May be called from several threads at once.
+    /// A simulator that adds no noise and only watches ranges.
+    pub fn exact(plan: &'a Plan) -> Self {
+        Self { noisy: false, ..Self::new(plan, 0) }
+    }
+
+    /// Sets the standard deviation of a bootstrap's error in the slots, for values in [-1, 1].
+    pub fn with_bootstrap_error(self, deviation: f64) -> Self {
+        Self { model: self.model.with_bootstrap(deviation), ..self }
+    }
+
+    /// Runs image number `image`, which selects its noise. May be called from several threads at once; for many images
+    /// [`Simulator::run_many`] takes a fraction of the time.
     ///
     /// # Errors
     /// When the inputs do not fit the plan.
     pub fn run(&self, image: u64, inputs: &[Tensor]) -> Result<Simulated, RuntimeError> {
-        let mut backend = NoiseBackend::new(&self.model, self.seed, image);
-        let slots = pack_inputs(self.plan, inputs)?.into_iter().zip(levels(self.plan));
-        let cts: Vec<_> = slots.map(|(slots, level)| backend.encrypt(slots, level)).collect();
-        let mut observer = NoiseObserver::new(&self.model, &self.arguments);
-        observer.inputs(self.plan.module(), &cts);
-        let out = execute(self.plan.module(), &mut backend, cts, &mut observer)?;
-        let (exact, noisy): (Vec<_>, Vec<_>) = out.into_iter().map(|ct| (ct.exact.slots, ct.noisy.slots)).unzip();
+        let Simulation { mut outputs, mut exact, report } = self.batch(image, &[inputs])?;
         Ok(Simulated {
-            outputs: unpack_outputs(self.plan, &noisy)?,
-            exact: unpack_outputs(self.plan, &exact)?,
-            report: observer.finish(),
+            outputs: outputs.pop().unwrap_or_default(),
+            exact: exact.pop().unwrap_or_default(),
+            report,
         })
     }
+
+    /// Runs images, numbered from 0, on `threads` threads. The result does not depend on the number of threads. `progress`
+    /// is told how many more images are done.
+    ///
+    /// # Errors
+    /// When the inputs of an image do not fit the plan.
+    pub fn run_many(
+        &self,
+        images: &[Vec<Tensor>],
+        threads: usize,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Result<Simulation, RuntimeError> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let first = next.fetch_add(LANES, Ordering::Relaxed);
+                let Some(batch) = images.get(first..).filter(|rest| !rest.is_empty()) else { return Ok(done) };
+                let batch: Vec<&[Tensor]> = batch.iter().take(LANES).map(Vec::as_slice).collect();
+                done.push((first, self.batch(first as u64, &batch)?));
+                progress(batch.len());
+            }
+        };
+        let parts: Vec<Result<Vec<_>, RuntimeError>> = std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+            handles.into_iter().map(|h| h.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        let mut batches = Vec::new();
+        for part in parts {
+            batches.extend(part?);
+        }
+        batches.sort_by_key(|(first, _)| *first);
+        let mut all = Simulation::default();
+        for (_, batch) in batches {
+            all.outputs.extend(batch.outputs);
+            all.exact.extend(batch.exact);
+            all.report.merge(batch.report);
+        }
+        Ok(all)
+    }
+
+    /// Runs at most [`LANES`] images, numbered from `first`, at once.
+    fn batch(&self, first: u64, images: &[&[Tensor]]) -> Result<Simulation, RuntimeError> {
+        let mut backend = NoiseBackend::new(self.noisy.then_some(&self.model), self.seed, first);
+        let levels = levels(self.plan);
+        // Lanes without an image run on zeros.
+        let mut lanes = vec![vec![[0.0; LANES]; self.plan.slots()]; levels.len()];
+        for (lane, inputs) in images.iter().enumerate() {
+            for (ct, slots) in lanes.iter_mut().zip(pack_inputs(self.plan, inputs)?) {
+                ct.iter_mut().zip(slots).for_each(|(lanes, x)| lanes[lane] = x);
+            }
+        }
+        let cts: Vec<_> = lanes.iter().zip(levels).map(|(slots, level)| backend.encrypt(slots, level)).collect();
+        let mut observer = NoiseObserver::new(&self.model, &self.arguments, images.len());
+        observer.inputs(self.plan.module(), &cts);
+        let results = execute(self.plan.module(), &mut backend, cts, &mut observer)?;
+        let mut out = Simulation { report: observer.finish(), ..Simulation::default() };
+        for lane in 0..images.len() {
+            let exact: Vec<Vec<f64>> = results.iter().map(|ct| exact(ct, lane)).collect();
+            let noisy: Vec<Vec<f64>> = results.iter().map(|ct| noisy(ct, lane)).collect();
+            out.exact.push(unpack_outputs(self.plan, &exact)?);
+            out.outputs.push(unpack_outputs(self.plan, &noisy)?);
+        }
+        Ok(out)
+    }
+}
+
+fn exact(ct: &NoisyCt, lane: usize) -> Vec<f64> {
+    ct.exact.slots.iter().map(|x| x[lane]).collect()
+}
+
+fn noisy(ct: &NoisyCt, lane: usize) -> Vec<f64> {
+    let mut slots = exact(ct, lane);
+    slots.iter_mut().zip(ct.error.iter()).for_each(|(x, e)| *x += f64::from(e[lane]));
+    slots
 }

@@ -5,8 +5,10 @@
 //! stopped at the op where it does.
 
 mod clear;
+pub mod rules;
 
-pub use clear::{ClearBackend, ClearCt, ClearError};
+pub use clear::{ClearBackend, ClearCt};
+pub use rules::ClearError;
 
 use std::error::Error as StdError;
 

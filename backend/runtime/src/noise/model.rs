@@ -13,9 +13,9 @@ const SIGMA: f64 = 3.2;
 const SECRET: f64 = 2.0 / 3.0;
 /// Variance of a rounding error.
 const ROUNDING: f64 = 1.0 / 12.0;
-/// Standard deviation of the error of a bootstrap of values in [-1, 1]: the engine is held to 20 bits in the worst slot,
-/// which is about five standard deviations.
-const BOOTSTRAP: f64 = 1.0 / (1u64 << 22) as f64;
+/// Standard deviation of the error of a bootstrap of values in [-1, 1], in slots, where nothing better is known: the worst
+/// slot, at about five deviations, then has 14 bits. An engine's parameters usually do better.
+const BOOTSTRAP: f64 = 1.0 / (1u64 << 17) as f64;
 
 /// Standard deviations of the errors in the real part of a slot.
 #[derive(Clone, Debug)]
@@ -25,12 +25,20 @@ pub struct NoiseModel {
     n: f64,
     /// log2 of the scale.
     scale: f64,
+    /// Deviation of a bootstrap's error.
+    bootstrap: f64,
 }
 
 impl NoiseModel {
-    /// The model of these parameters.
+    /// The model of these parameters, with bootstraps of deviation 2^-17.
     pub fn new(spec: &ParamSpec) -> Self {
-        Self { spec: spec.clone(), n: f64::from(spec.log_n).exp2(), scale: f64::from(spec.scale_bits) }
+        let (n, scale) = (f64::from(spec.log_n).exp2(), f64::from(spec.scale_bits));
+        Self { spec: spec.clone(), n, scale, bootstrap: BOOTSTRAP }
+    }
+
+    /// The model with bootstraps whose error has this standard deviation in the slots, for values in [-1, 1].
+    pub fn with_bootstrap(self, deviation: f64) -> Self {
+        Self { bootstrap: deviation, ..self }
     }
 
     /// The numeric scale of a ciphertext. All canonical scales are within 2^-20 of 2^scale_bits.
@@ -91,7 +99,13 @@ impl NoiseModel {
 
     /// A bootstrap.
     pub fn bootstrap(&self) -> f64 {
-        BOOTSTRAP
+        self.bootstrap
+    }
+
+    /// Deviations below this do not show in single precision beside the error of a rescale. Products are at the square of
+    /// the scale until a rescale, and so are errors beside them, which is why most key switches leave nothing.
+    pub fn visible(&self) -> f64 {
+        self.rescale(2) * f64::from(f32::EPSILON) / 2.0
     }
 
     /// The largest magnitude that a ciphertext of this type can hold. Coefficients are no larger than the largest slot.

@@ -1,8 +1,8 @@
-//! The noise model and what it reports.
+//! The noise model, batches of images, and what simulations report.
 
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::{F64, Tensor};
-use fhec_runtime::{NoiseReport, Range, Simulator, chebyshev_arguments, run_clear};
+use fhec_runtime::{LANES, NoiseReport, Range, Simulator, chebyshev_arguments, run_clear};
 
 use crate::programs::{Program, every_op, image};
 
@@ -67,4 +67,104 @@ fn a_value_too_large_for_its_modulus_is_reported() {
     let report = simulator.run(0, &[Tensor::full([1, 20], 2.6)]).unwrap().report;
     assert_eq!((report.escapes.len(), report.escapes[0].range), (1, Range::Modulus));
     assert_eq!(report.escapes[0].limit, 256.0);
+}
+
+#[test]
+fn a_batch_gives_each_image_what_it_gets_alone() {
+    let plan = every_op();
+    let images: Vec<Vec<Tensor>> = (0..2 * LANES + 3).map(|i| vec![image(i)]).collect();
+    let simulator = Simulator::new(&plan, 7);
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    let progress = |n| {
+        done.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+    };
+    let many = simulator.run_many(&images, 2, &progress).unwrap();
+    assert_eq!((done.into_inner(), many.report.images as usize), (images.len(), images.len()));
+    for (i, x) in images.iter().enumerate() {
+        let one = simulator.run(i as u64, x).unwrap();
+        assert_eq!((&many.outputs[i], &many.exact[i]), (&one.outputs, &one.exact), "image {i}");
+        assert_eq!(many.exact[i], run_clear(&plan, x).unwrap(), "the bits of the reference interpreter");
+    }
+    let again = simulator.run_many(&images, 1, &|_| ()).unwrap();
+    assert_eq!((again.outputs, again.report.ops), (many.outputs, many.report.ops), "threads change nothing");
+    let exact = Simulator::exact(&plan).run_many(&images, 2, &|_| ()).unwrap();
+    assert_eq!((&exact.outputs, &exact.exact), (&many.exact, &many.exact));
+    assert!(exact.report.ops.is_empty());
+}
+
+#[test]
+fn a_transform_disturbs_its_operand_and_its_diagonals() {
+    // Nothing but a transform of many terms: its error must be what the model says of the terms by themselves.
+    let (mut p, x) = Program::new(1);
+    let rotations: Vec<i64> = (0..32).collect();
+    let giants: Vec<i64> = rotations.iter().map(|r| r / 8 * 8).collect();
+    let y = p.linear(x, &rotations, &giants, 1);
+    let plan = p.plan(y);
+    let images: Vec<Vec<Tensor>> = (0..64).map(|i| vec![image(i)]).collect();
+    let simulated = Simulator::new(&plan, 1).run_many(&images, 2, &|_| ()).unwrap();
+    let measured = simulated.report.ops[0].rms_error;
+    let model = fhec_runtime::NoiseModel::new(plan.spec());
+    let module = plan.module();
+    let (_, diagonals) = module.consts.iter().next().unwrap();
+    let squares = |chunk: &[f32]| chunk.iter().map(|&d| f64::from(d).powi(2)).sum::<f64>() / chunk.len() as f64;
+    let chunks = || diagonals.tensor.data().chunks(crate::programs::SLOTS);
+    let all: f64 = chunks().map(squares).sum();
+    let switched: f64 = chunks().enumerate().filter(|(i, _)| i % 8 != 0).map(|(_, c)| squares(c)).sum();
+    // Half of the 64 slots repeat, so the mean square of the operand is that of its 20 elements over 32 slots.
+    let energy = |x: &Tensor| x.data().iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+    let operand: f64 = images.iter().map(|x| energy(&x[0])).sum::<f64>() / (32 * images.len()) as f64;
+    let switch = model.key_switch(fhec_ir::ckks::CtTy::at(1));
+    let variance = model.fresh().powi(2) * all
+        + switch.powi(2) * switched
+        + model.encode(crate::programs::SLOTS, 1).powi(2) * operand * rotations.len() as f64;
+    let expected = variance.sqrt();
+    assert!((measured / expected - 1.0).abs() < 0.1, "measured {measured:e}, expected {expected:e}");
+}
+
+#[test]
+fn a_bootstrap_adds_its_error_and_names_inputs_beyond_its_interval() {
+    let (mut p, x) = Program::new(1);
+    let half = p.push(CkksOp::MulScalar { value: F64(0.5), at: 1 }, [x]);
+    let half = p.rescale(half);
+    let fresh = p.0.push(CkksOp::Bootstrap { to: 4 }, [half], fhec_ir::Loc::onnx("relu_3")).unwrap();
+    let y = p.push(CkksOp::Neg {}, [fresh]);
+    let plan = p.plan(y);
+    let images = |x: &[f32]| x.iter().map(|&x| vec![Tensor::full([1, 20], x)]).collect::<Vec<_>>();
+    let simulate = |deviation: f64, x: &[f32]| {
+        let simulator = Simulator::new(&plan, 5).with_bootstrap_error(deviation);
+        simulator.run_many(&images(x), 1, &|_| ()).unwrap().report
+    };
+    for deviation in [1.0 / 131_072.0, 1.0 / 1024.0] {
+        let report = simulate(deviation, &[1.0; 64]);
+        assert!(report.escapes.is_empty() && report.layers.is_empty());
+        let before = &report.ops[1];
+        let after = &report.ops[2];
+        assert!(before.rms_error < 1e-7, "{before:?}");
+        assert!((after.rms_error / deviation - 1.0).abs() < 0.05, "{after:?}");
+    }
+    let report = simulate(0.0, &[1.0, 2.5, -1.9, -3.0]);
+    let [escape] = &report.escapes[..] else { panic!("{:?}", report.escapes) };
+    assert_eq!((escape.value.as_str(), escape.node.as_str(), escape.range), ("%2", "relu_3", Range::Bootstrap));
+    let [layer] = &report.layers[..] else { panic!("{:?}", report.layers) };
+    assert_eq!((layer.node.as_str(), layer.range, layer.images, layer.slots), ("relu_3", Range::Bootstrap, 2, 80));
+    assert_eq!(layer.multiple, 1.5);
+}
+
+#[test]
+fn a_layer_counts_each_of_its_images_once() {
+    // Two polynomials of one node leave their intervals on different images, in different batches.
+    let (mut p, x) = Program::new(3);
+    let scaled = p.push(CkksOp::MulScalar { value: F64(2.0), at: 3 }, [x]);
+    let scaled = p.rescale(scaled);
+    let low = p.push(CkksOp::LevelDrop { to: 2 }, [x]);
+    let (a, b) = (p.chebyshev2(scaled), p.chebyshev2(low));
+    let y = p.push(CkksOp::Add {}, [a, b]);
+    let plan = p.plan(y);
+    let images: Vec<Vec<Tensor>> = (0..20).map(|i| vec![Tensor::full([1, 20], i as f32 / 16.0)]).collect();
+    let report = Simulator::exact(&plan).run_many(&images, 2, &|_| ()).unwrap().report;
+    // Beyond 1/2 for the doubled argument: 9 to 19; beyond 1 for the other, which is the input: 17 to 19.
+    let of = |node: &str| report.layers.iter().find(|l| l.node == node).map(|l| (l.images, l.slots));
+    assert_eq!(of("layer"), Some((11, 11 * 40)), "{:?}", report.layers);
+    assert_eq!(of("image"), Some((3, 3 * 40)), "{:?}", report.layers);
+    assert_eq!(report.escapes.iter().map(|e| e.images).sum::<u64>(), 14);
 }

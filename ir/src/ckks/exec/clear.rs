@@ -1,8 +1,6 @@
 //! The reference interpreter of the `ckks` level: `f64` slots that carry level, scale degree and parts.
 
-use thiserror::Error;
-
-use super::{Backend, Constant, LinearMap};
+use super::{Backend, ClearError, Constant, LinearMap, rules};
 use crate::ckks::CtTy;
 
 /// Slots in the clear with the type of the ciphertext they stand for.
@@ -14,45 +12,18 @@ pub struct ClearCt {
     pub ty: CtTy,
 }
 
-/// What the rules of levels and scales forbid.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("{0}")]
-pub struct ClearError(String);
-
 /// Computes on [`ClearCt`] and fails where an engine would have to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ClearBackend;
 
-fn check(ok: bool, message: impl FnOnce() -> String) -> Result<(), ClearError> {
-    if ok { Ok(()) } else { Err(ClearError(message())) }
-}
-
 fn zip(a: &ClearCt, b: &ClearCt, f: impl Fn(f64, f64) -> f64) -> Result<Vec<f64>, ClearError> {
-    let (n, m) = (a.slots.len(), b.slots.len());
-    check(n == m, || format!("operands of {n} and {m} slots"))?;
+    rules::same_slots(a.slots.len(), b.slots.len())?;
     Ok(a.slots.iter().zip(&b.slots).map(|(&a, &b)| f(a, b)).collect())
 }
 
 fn zip_plain(x: &ClearCt, value: Constant<'_>, f: impl Fn(f64, f64) -> f64) -> Result<Vec<f64>, ClearError> {
-    let (n, m) = (x.slots.len(), value.data().len());
-    check(n == m, || format!("constant `{}` has {m} elements for {n} slots", value.entry.name))?;
+    rules::constant_slots(&value.entry.name, x.slots.len(), value.data().len())?;
     Ok(x.slots.iter().zip(value.data()).map(|(&x, &v)| f(x, f64::from(v))).collect())
-}
-
-fn sum(a: &ClearCt, b: &ClearCt, f: impl Fn(f64, f64) -> f64) -> Result<ClearCt, ClearError> {
-    let same = a.ty.level == b.ty.level && a.ty.sd == b.ty.sd;
-    check(same, || format!("sum of {} and {}", a.ty, b.ty))?;
-    Ok(ClearCt { slots: zip(a, b, f)?, ty: CtTy { parts: a.ty.parts.max(b.ty.parts), ..a.ty } })
-}
-
-fn canonical(x: &ClearCt, what: &str) -> Result<(), ClearError> {
-    check(x.ty.sd == 1 && x.ty.parts == 2, || format!("{what} of {}", x.ty))
-}
-
-fn product_level(x: &ClearCt, at: u32) -> Result<CtTy, ClearError> {
-    canonical(x, "plain product")?;
-    check(0 < at && at <= x.ty.level, || format!("plain product at level {at} of {}", x.ty))?;
-    Ok(CtTy { level: at, sd: 2, parts: 2 })
 }
 
 fn map(x: &ClearCt, ty: CtTy, f: impl Fn(f64) -> f64) -> ClearCt {
@@ -67,10 +38,12 @@ impl Backend for ClearBackend {
         ct.ty
     }
     fn add(&mut self, a: &ClearCt, b: &ClearCt) -> Result<ClearCt, ClearError> {
-        sum(a, b, |a, b| a + b)
+        let ty = rules::sum(a.ty, b.ty)?;
+        Ok(ClearCt { slots: zip(a, b, |a, b| a + b)?, ty })
     }
     fn sub(&mut self, a: &ClearCt, b: &ClearCt) -> Result<ClearCt, ClearError> {
-        sum(a, b, |a, b| a - b)
+        let ty = rules::sum(a.ty, b.ty)?;
+        Ok(ClearCt { slots: zip(a, b, |a, b| a - b)?, ty })
     }
     fn neg(&mut self, x: &ClearCt) -> Result<ClearCt, ClearError> {
         Ok(map(x, x.ty, |x| -x))
@@ -82,50 +55,43 @@ impl Backend for ClearBackend {
         Ok(map(x, x.ty, |x| x + value))
     }
     fn mul_plain(&mut self, x: &ClearCt, value: Constant<'_>, at: u32) -> Result<ClearCt, ClearError> {
-        let ty = product_level(x, at)?;
+        let ty = rules::plain_product(x.ty, at)?;
         Ok(ClearCt { slots: zip_plain(x, value, |x, v| x * v)?, ty })
     }
     fn mul_scalar(&mut self, x: &ClearCt, value: f64, at: u32) -> Result<ClearCt, ClearError> {
-        let ty = product_level(x, at)?;
-        Ok(map(x, ty, |x| x * value))
+        Ok(map(x, rules::plain_product(x.ty, at)?, |x| x * value))
     }
     fn mul_int(&mut self, x: &ClearCt, by: i64) -> Result<ClearCt, ClearError> {
         Ok(map(x, x.ty, |x| x * by as f64))
     }
     fn mul(&mut self, a: &ClearCt, b: &ClearCt) -> Result<ClearCt, ClearError> {
-        canonical(a, "product")?;
-        check(a.ty == b.ty && a.ty.level > 0, || format!("product of {} and {}", a.ty, b.ty))?;
-        Ok(ClearCt { slots: zip(a, b, |a, b| a * b)?, ty: CtTy { level: a.ty.level, sd: 2, parts: 3 } })
+        let ty = rules::product(a.ty, b.ty)?;
+        Ok(ClearCt { slots: zip(a, b, |a, b| a * b)?, ty })
     }
     fn relinearize(&mut self, x: &ClearCt) -> Result<ClearCt, ClearError> {
-        check(x.ty.parts == 3, || format!("relinearisation of {}", x.ty))?;
-        Ok(ClearCt { slots: x.slots.clone(), ty: CtTy { parts: 2, ..x.ty } })
+        Ok(ClearCt { slots: x.slots.clone(), ty: rules::relinearize(x.ty)? })
     }
     fn rescale(&mut self, x: &ClearCt) -> Result<ClearCt, ClearError> {
-        check(x.ty.sd == 2 && x.ty.level > 0, || format!("rescale of {}", x.ty))?;
-        Ok(ClearCt { slots: x.slots.clone(), ty: CtTy { level: x.ty.level - 1, sd: 1, parts: x.ty.parts } })
+        Ok(ClearCt { slots: x.slots.clone(), ty: rules::rescale(x.ty)? })
     }
     fn level_drop(&mut self, x: &ClearCt, to: u32) -> Result<ClearCt, ClearError> {
-        canonical(x, "level drop")?;
-        check(to < x.ty.level, || format!("level drop of {} to {to}", x.ty))?;
-        Ok(ClearCt { slots: x.slots.clone(), ty: CtTy::at(to) })
+        Ok(ClearCt { slots: x.slots.clone(), ty: rules::level_drop(x.ty, to)? })
     }
     fn rotate(&mut self, x: &ClearCt, by: i64) -> Result<ClearCt, ClearError> {
-        check(x.ty.parts == 2, || format!("rotation of {}", x.ty))?;
+        let ty = rules::automorphism(x.ty, "rotation")?;
         let mut slots = x.slots.clone();
         if !slots.is_empty() {
             slots.rotate_left(by.rem_euclid(x.slots.len() as i64) as usize);
         }
-        Ok(ClearCt { slots, ty: x.ty })
+        Ok(ClearCt { slots, ty })
     }
     fn conjugate(&mut self, x: &ClearCt) -> Result<ClearCt, ClearError> {
-        check(x.ty.parts == 2, || format!("conjugation of {}", x.ty))?;
-        Ok(x.clone())
+        Ok(ClearCt { slots: x.slots.clone(), ty: rules::automorphism(x.ty, "conjugation")? })
     }
     fn linear(&mut self, x: &ClearCt, linear: LinearMap<'_>) -> Result<ClearCt, ClearError> {
-        let ty = product_level(x, linear.at)?;
+        let ty = rules::plain_product(x.ty, linear.at)?;
         let n = x.slots.len();
-        check(n == linear.slots(), || format!("diagonals of {} slots over {n} slots", linear.slots()))?;
+        rules::diagonal_slots(n, linear.slots())?;
         let mut slots = vec![0.0; n];
         for (rotation, _, diagonal) in linear.terms() {
             let shift = rotation.rem_euclid(n.max(1) as i64) as usize;
@@ -137,8 +103,7 @@ impl Backend for ClearBackend {
         Ok(ClearCt { slots, ty })
     }
     fn bootstrap(&mut self, x: &ClearCt, to: u32) -> Result<ClearCt, ClearError> {
-        canonical(x, "bootstrap")?;
-        Ok(ClearCt { slots: x.slots.clone(), ty: CtTy::at(to) })
+        Ok(ClearCt { slots: x.slots.clone(), ty: rules::bootstrap(x.ty, to)? })
     }
 }
 
