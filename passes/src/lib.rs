@@ -10,6 +10,7 @@ mod pass;
 pub mod pipeline;
 pub mod placement;
 pub mod reconstruct;
+pub mod sensitivity;
 
 pub use fhec_ir::Issue;
 pub use pass::{Lower, Pass, PassError};
