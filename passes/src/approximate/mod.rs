@@ -14,7 +14,7 @@ use thiserror::Error;
 
 pub use calibrate::Calibration;
 pub(crate) use calibrate::{channels, gather};
-pub use candidates::candidates;
+pub use candidates::{CandidateRow, DEGREES, candidates};
 use fit::Fitted;
 pub(crate) use fit::{Target, fit};
 
