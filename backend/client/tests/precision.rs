@@ -2,8 +2,7 @@
 //! `cargo test --release -p fhec-client --test precision -- --ignored --nocapture`.
 //!
 //! A seed varies the slots, the level they come from and the errors of their encryption. The secret and its keys are
-//! drawn once per number of slots: generating them takes longer than ten bootstraps, and the error of a key switch
-//! depends on them no more than on what is switched.
+//! drawn once per number of slots: generating them takes as long as several bootstraps.
 
 use fhec_ckks::{Bootstrapper, Context, Evaluator, ParamSpec, Params};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
