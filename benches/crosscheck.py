@@ -96,7 +96,8 @@ def run(program):
     return cc, [decrypt(ct) for ct in values[-program["outputs"]:]]
 
 def bootstrap(job):
-    slots, budget, left = len(job["input"]), [2, 2], 3
+    slots, left = len(job["input"]), 3
+    budget = [3, 3] if slots > 1 << 12 else [2, 2]
     secret = o.SecretKeyDist.SPARSE_ENCAPSULATED
     depth = left + o.CryptoContext.GetBootstrapDepth(budget, secret)
     security = "HEStd_128_classic" if job["log_n"] >= 16 else "HEStd_NotSet"
