@@ -80,8 +80,11 @@ impl Calibration {
     }
 }
 
-/// Chains whose levels have one to seven digits: limbs, special primes, and for each key level the levels of use.
-const CHAINS: [(u32, u32, &[(usize, &[usize])]); 2] = [
+/// Levels of keys, each with the levels the keys are used at.
+type KeyUses = &'static [(usize, &'static [usize])];
+
+/// Chains whose levels have one to seven digits: limbs, special primes, uses of keys.
+const CHAINS: [(u32, u32, KeyUses); 2] = [
     (26, 9, &[(25, &[25, 16, 7]), (13, &[13, 5]), (4, &[4, 2])]),
     (32, 5, &[(31, &[31, 20, 11]), (17, &[17, 9]), (8, &[8]), (3, &[3, 1])]),
 ];
