@@ -19,6 +19,7 @@ pub static CONTEXT: LazyLock<Arc<Context>> = LazyLock::new(|| {
         stc_bits: 42,
         mod_bits: 50,
         mod_scale_bits: 45,
+        sum_scale_bits: 45,
         k: 13,
         degree: 6,
         double_angle: 0,

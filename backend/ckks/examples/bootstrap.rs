@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         stc_bits: field("stc_bits", 42),
         mod_bits: field("mod_bits", 50),
         mod_scale_bits: field("mod_scale_bits", 55),
+        sum_scale_bits: field("sum_scale_bits", 55),
         k: field("k", 14),
         degree: field("degree", 30),
         double_angle: field("double_angle", 3),

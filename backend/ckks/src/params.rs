@@ -42,8 +42,11 @@ pub struct BootstrapSpec {
     pub stc_bits: u32,
     /// Bits of the primes of EvalMod and CoeffsToSlots.
     pub mod_bits: u32,
-    /// Least bits of the scale inside EvalMod. Where one prime per product would let the scale fall below, two are used.
+    /// Least bits of the scale of EvalMod's input and of the Chebyshev polynomials in it. Where one prime per product
+    /// would let the scale fall below, two are used.
     pub mod_scale_bits: u32,
+    /// The same for the sums of Chebyshev polynomials and the double angles, whose errors are amplified less.
+    pub sum_scale_bits: u32,
     /// EvalMod is right for `|I| <= k`, where the raised ciphertext decrypts to `m + q_0 I`.
     pub k: u32,
     /// Degree of the Chebyshev interpolant of the cosine before double angles; even.
@@ -60,7 +63,7 @@ pub struct BootstrapSpec {
 
 impl ParamSpec {
     /// The preset for programs with bootstrapping, `N = 2^16`, 128-bit security: `levels` levels of `scale_bits` (at most 45),
-    /// and as few key-switching digits as the security bound then leaves room for.
+    /// [`BootstrapSpec::standard`], and as few key-switching digits as the security bound then leaves room for.
     ///
     /// ```
     /// let spec = fhec_ckks::ParamSpec::bootstrapping(10, 42)?;
@@ -71,7 +74,21 @@ impl ParamSpec {
     /// # Errors
     /// [`CkksError::Security`] where so many levels do not fit.
     pub fn bootstrapping(levels: u32, scale_bits: u32) -> Result<Self> {
-        let bootstrap = BootstrapSpec::standard(scale_bits);
+        Self::with_bootstrap(levels, scale_bits, BootstrapSpec::standard(scale_bits))
+    }
+
+    /// [`bootstrapping`](Self::bootstrapping) with another circuit:
+    ///
+    /// ```
+    /// use fhec_ckks::{BootstrapSpec, ParamSpec};
+    /// let spec = ParamSpec::with_bootstrap(10, 42, BootstrapSpec::compact(42))?;
+    /// assert_eq!((spec.alpha, spec.bootstrap.as_ref().map(|b| b.levels())), (9, Some(15)));
+    /// # Ok::<(), fhec_ckks::CkksError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`bootstrapping`](Self::bootstrapping).
+    pub fn with_bootstrap(levels: u32, scale_bits: u32, bootstrap: BootstrapSpec) -> Result<Self> {
         let limbs = levels + 1 + bootstrap.levels();
         let spec = |alpha: u32| Self {
             log_n: 16,
@@ -109,12 +126,31 @@ impl BootstrapSpec {
             stc_bits: scale_bits.max(42),
             mod_bits: Modulus::MAX_BITS,
             mod_scale_bits: 55,
+            sum_scale_bits: 55,
             k: 14,
             degree: 30,
             double_angle: 3,
             arcsine_degree: 7,
             ratio_bits: 5,
             sparse_weight: 32,
+        }
+    }
+
+    /// A circuit of 15 levels where [`standard`](Self::standard) needs 20, for results that need no more than 13 bits:
+    /// one prime for all products of EvalMod but one, and no arcsine for scales up to 2^42, where messages are at most
+    /// `2^-8 q_0`.
+    ///
+    /// Errors of vectors without large coefficients are below 2^-15.5 for 2^14 slots at N = 2^16 (rms 2^-18).
+    /// A coefficient `c` of the message, for example the mean of its slots, adds `(2 pi 2^-8 c)^2 / 6` of itself: 2^-13.3 for
+    /// a constant vector of ones.
+    pub fn compact(scale_bits: u32) -> Self {
+        let ratio_bits = Modulus::MAX_BITS.saturating_sub(scale_bits).min(8);
+        Self {
+            mod_scale_bits: 52,
+            sum_scale_bits: 49,
+            arcsine_degree: if ratio_bits < 8 { 3 } else { 1 },
+            ratio_bits,
+            ..Self::standard(scale_bits)
         }
     }
 
@@ -136,8 +172,14 @@ impl BootstrapSpec {
         let [interpolant, double_angle, arcsine] = self.steps();
         let (mut scale, mut level, mut drops) = (end, lowest, Vec::new());
         for step in 0..interpolant + double_angle + arcsine {
-            // Errors before the arcsine are amplified by what follows; those in it hardly.
-            let least = if step < arcsine { self.mod_scale_bits.min(46) } else { self.mod_scale_bits };
+            // Errors before the arcsine are amplified by what follows, each double angle by four; those in it hardly.
+            let least = if step < arcsine {
+                self.sum_scale_bits.min(46)
+            } else if step <= arcsine + double_angle {
+                self.sum_scale_bits
+            } else {
+                self.mod_scale_bits
+            };
             let mut dropped = 0.0;
             let mut count = 0;
             while count == 0 || (scale + dropped) / 2.0 < f64::from(least) {
@@ -382,6 +424,7 @@ fn validate(spec: &ParamSpec) -> Result<()> {
         within("stc_bits", b.stc_bits, 30, spec.special_bits)?;
         within("mod_bits", b.mod_bits, 30, spec.special_bits)?;
         within("mod_scale_bits", b.mod_scale_bits, 30, 80)?;
+        within("sum_scale_bits", b.sum_scale_bits, 30, 80)?;
         within("k", b.k, 2, 1024)?;
         within("degree", b.degree, 6, 254)?;
         within("ratio_bits", b.ratio_bits, 2, spec.first_bits - spec.scale_bits)?;

@@ -12,6 +12,7 @@ fn spec(log_n: u32) -> ParamSpec {
         stc_bits: 42,
         mod_bits: 50,
         mod_scale_bits: 55,
+        sum_scale_bits: 55,
         k: 13,
         degree: 30,
         double_angle: 3,
@@ -39,7 +40,11 @@ struct Party {
 
 impl Party {
     fn new(log_n: u32, isa: Isa) -> Self {
-        let ctx = Context::with_isa(Params::new(spec(log_n)).unwrap(), isa).unwrap();
+        Self::with_spec(spec(log_n), isa)
+    }
+
+    fn with_spec(spec: ParamSpec, isa: Isa) -> Self {
+        let ctx = Context::with_isa(Params::new(spec).unwrap(), isa).unwrap();
         let mut random = Randomness::from_seed(&[3; 32]);
         let secret = SecretKey::generate(&ctx, &mut random).unwrap();
         Self { ctx, secret, random }
@@ -86,6 +91,25 @@ fn precision_at_every_slot_count_and_target() {
             assert!(bits > 20.0, "{slots} slots to level {target}: {bits:.1} bits");
         }
         assert_eq!(eval.counts().bootstraps, 4);
+    }
+}
+
+#[test]
+fn the_compact_circuit_keeps_thirteen_bits() {
+    let bootstrap = BootstrapSpec { stc_levels: 2, ..BootstrapSpec::compact(42) };
+    let mut p = Party::with_spec(ParamSpec { bootstrap: Some(bootstrap), ..spec(10) }, Isa::detect());
+    assert_eq!([BootstrapSpec::compact(42), BootstrapSpec::standard(42)].map(|b| b.levels()), [15, 20]);
+    for (slots, target) in [(512, 4), (256, 1), (16, 2)] {
+        let boot = Bootstrapper::new(&p.ctx, slots, target).unwrap();
+        let eval = p.evaluator(&Bootstrapper::keys(p.ctx.params(), slots, target).unwrap());
+        // A constant is one large coefficient, whose sine is furthest from it.
+        for (values, least) in [(vector(slots, 5), 16.0), (vec![1.0; slots], 13.0), (vec![0.5; slots], 15.0)] {
+            let x = p.secret.encrypt(&p.ctx, &values, 0, &mut p.random).unwrap();
+            let y = boot.apply(&eval, &x).unwrap();
+            assert_eq!((y.level(), y.scale_degree()), (target, 1));
+            let bits = worst_bits(&p.secret.decrypt(&p.ctx, &y).unwrap().re, &values);
+            assert!(bits > least, "{slots} slots to level {target}: {bits:.1} bits");
+        }
     }
 }
 
