@@ -7,10 +7,16 @@ use std::time::Instant;
 
 use fhec_frontend::ImportOptions;
 use fhec_ir::nn::{NnOp, eval};
-use fhec_ir::{Module, Nn, Tensor};
-use fhec_passes::approximate::{ApproximateActivations, ApproximateOptions, Replacement};
+use fhec_ir::{Module, Nn, Tensor, Value};
+use fhec_passes::approximate::{
+    ApproximateActivations, ApproximateOptions, Calibration, CandidateRow, Choice, Choices, Replacement, candidates,
+};
 use fhec_passes::fold::Fold;
 use fhec_passes::pipeline::{self, PlanOptions};
+use fhec_passes::place::{Candidate, Candidates, Placement};
+use fhec_passes::placement::Limits;
+use fhec_passes::reconstruct::{LayerGain, ReconstructOptions, Reconstructed, reconstruct};
+use fhec_passes::sensitivity::Sensitivities;
 use fhec_runtime::{Plan, Provenance};
 use serde::Serialize;
 
@@ -26,6 +32,15 @@ pub struct CompileOptions {
     pub approximate: ApproximateOptions,
     /// How the network is packed, and what its parameters must achieve.
     pub plan: PlanOptions,
+    /// What the polynomials of a network that bootstraps are chosen for; without calibration data, and where `uniform` is
+    /// set, none are chosen.
+    pub limits: Limits,
+    /// All activations get the degree of `approximate`.
+    pub uniform: bool,
+    /// The weights stay as they are trained.
+    pub keep_weights: bool,
+    /// Report all plans that no other one beats in time and error.
+    pub front: bool,
 }
 
 /// Compiles models to plans.
@@ -57,6 +72,12 @@ pub struct Compiled {
     pub polynomial: Module<Nn>,
     /// What became of each activation.
     pub activations: Vec<Replacement>,
+    /// What rebuilding its weights gained for each layer.
+    pub layers: Vec<LayerGain>,
+    /// Where and why the program is bootstrapped, if it is.
+    pub placement: Option<Placement>,
+    /// Plans none of which is better in both time and error, when asked for.
+    pub front: Vec<FrontPoint>,
     /// Remarks of the passes, one sentence each.
     pub notes: Vec<String>,
     /// What the user should change.
@@ -67,6 +88,21 @@ pub struct Compiled {
     pub seconds: Vec<(String, f64)>,
 }
 
+/// One plan of a front.
+#[derive(Clone, Debug, Serialize)]
+pub struct FrontPoint {
+    /// Predicted time of one run, microseconds.
+    pub latency_us: f64,
+    /// The surrogate of the lost accuracy, Σ A_i·E_i.
+    pub error: f64,
+    /// Bootstraps.
+    pub bootstraps: usize,
+    /// The highest level of the program.
+    pub levels: u32,
+    /// The polynomial of every activation, by the name of its node.
+    pub choices: BTreeMap<String, Choice>,
+}
+
 /// A network with polynomials, what became of each activation, and the samples they were fitted on.
 pub type Approximated = (Module<Nn>, Vec<Replacement>, Vec<Vec<Tensor>>);
 
@@ -74,6 +110,14 @@ pub type Approximated = (Module<Nn>, Vec<Replacement>, Vec<Vec<Tensor>>);
 #[derive(Serialize)]
 struct Report<'a> {
     activations: &'a [Replacement],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    layers: &'a [LayerGain],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bootstraps: Vec<serde_json::Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    joins: Vec<serde_json::Value>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", rename = "pareto")]
+    front: &'a [FrontPoint],
     notes: &'a [String],
     warnings: &'a [String],
 }
@@ -84,6 +128,10 @@ const SYNTHETIC_SAMPLES: usize = 64;
 const SYNTHETIC_MARGIN: f64 = 2.0;
 /// Results and inputs beyond what calibration saw, as a factor.
 const RESULT_ROOM: f64 = 1.5;
+/// Least number of calibration inputs for rebuilding weights: fewer fit the inputs rather than the network.
+const RECONSTRUCTION_SAMPLES: usize = 512;
+/// Calibration inputs on which the sensitivity of the loss to each activation is measured.
+const SENSITIVITY_SAMPLES: usize = 64;
 /// Inputs on which the magnitudes that decide the parameters are measured.
 const MAGNITUDE_SAMPLES: usize = 8;
 
@@ -124,6 +172,13 @@ impl Compiler {
     /// Sets the degree of every polynomial.
     pub fn degree(mut self, degree: usize) -> Self {
         self.options.approximate.degree = degree;
+        self.options.uniform = true;
+        self
+    }
+
+    /// Plans for a host of these times.
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = Arc::new(engine);
         self
     }
 
@@ -161,20 +216,46 @@ impl Compiler {
         let (folded, explanation) = Fold::default().explain(&model.module)?;
         observe("fold", Snapshot::Nn(&folded));
         lap("fold");
-        let (polynomial, activations, samples) = self.approximate(&folded, &mut warnings)?;
-        observe("approximate-activations", Snapshot::Nn(&polynomial));
+        let (first, first_activations, samples) = self.approximate(&folded, &mut warnings)?;
         lap("approximate-activations");
-        let mut plan_options = self.options.plan.clone();
-        let bounds = bounds(&polynomial, &samples)?;
-        plan_options.params.input_bound = plan_options.params.input_bound.max(bounds.0);
-        plan_options.params.result_bound.get_or_insert(bounds.1 * RESULT_ROOM);
-        if plan_options.params.samples.is_empty() {
-            plan_options.params.samples = samples.iter().take(MAGNITUDE_SAMPLES).cloned().collect();
-        }
+        let chosen = self.choose(&folded, &first, &samples)?;
+        lap("choose-polynomials");
+        let (polynomial, activations, layers) = match self.rebuild(&folded, &samples, &chosen)? {
+            Some(r) => (r.module, r.activations, r.layers),
+            None if chosen.choices.is_empty() => (first, first_activations, Vec::new()),
+            None => {
+                let (options, choices) = (self.options.approximate, &chosen.choices);
+                let (module, activations) =
+                    ApproximateActivations::calibrated_with(&folded, &samples, options, choices)?;
+                (module, activations, Vec::new())
+            }
+        };
+        observe("approximate-activations", Snapshot::Nn(&polynomial));
+        lap("reconstruct");
+        let plan_options = self.plan_options(&polynomial, &samples)?;
         let planned =
             pipeline::plan(&polynomial, &plan_options, Some(&*self.engine), |name, snapshot| observe(name, snapshot))?;
         lap("plan");
-        let report = Report { activations: &activations, notes: &planned.notes, warnings: &warnings };
+        let placed = planned.placement.as_ref().map(|p| &p.plan);
+        let bootstraps = placed.iter().flat_map(|p| &p.bootstraps);
+        let joins = placed.iter().flat_map(|p| &p.joins);
+        let report = Report {
+            activations: &activations,
+            layers: &layers,
+            bootstraps: bootstraps
+                .map(|b| serde_json::json!({"node": b.place.to_string(), "from": b.from, "to": b.to, "us": b.us}))
+                .collect(),
+            joins: joins
+                .map(|j| {
+                    let (main, skip) = (j.main.arrives, j.skip.arrives);
+                    let (node, level, paid) = (&j.residual, j.level, j.paid());
+                    serde_json::json!({"node": node, "main": main, "skip": skip, "level": level, "paid": paid})
+                })
+                .collect(),
+            front: &chosen.front,
+            notes: &planned.notes,
+            warnings: &warnings,
+        };
         let provenance = Provenance {
             fhec: env!("CARGO_PKG_VERSION").into(),
             model: model.module.func.name.clone(),
@@ -185,8 +266,12 @@ impl Compiler {
         let notes = planned.notes.clone();
         let plan = Plan::new(planned.module, provenance)?;
         lap("verify");
-        let explanation = explanation.to_string();
-        Ok(Compiled { plan, polynomial, activations, notes, warnings, explanation, seconds })
+        let mut explanation = explanation.to_string();
+        for placement in planned.placement.iter().chain(&chosen.placement) {
+            explanation.push_str(&placement.explanation.to_string());
+        }
+        let (placement, front) = (planned.placement, chosen.front);
+        Ok(Compiled { plan, polynomial, activations, layers, placement, front, notes, warnings, explanation, seconds })
     }
 
     /// The network with polynomials in place of its activations, what became of each, and the samples they were fitted on:
@@ -198,6 +283,85 @@ impl Compiler {
         let (samples, options) = self.samples(module, warnings);
         let (polynomial, activations) = ApproximateActivations::calibrated(module, &samples, options)?;
         Ok((polynomial, activations, samples))
+    }
+
+    /// The options of packing and parameters, completed by the magnitudes that `module` has on `samples`.
+    fn plan_options(&self, module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<PlanOptions, Error> {
+        let mut options = self.options.plan.clone();
+        let bounds = bounds(module, samples)?;
+        options.params.input_bound = options.params.input_bound.max(bounds.0);
+        options.params.result_bound.get_or_insert(bounds.1 * RESULT_ROOM);
+        if options.params.samples.is_empty() {
+            options.params.samples = samples.iter().take(MAGNITUDE_SAMPLES).cloned().collect();
+        }
+        Ok(options)
+    }
+
+    /// The polynomials of a network that needs bootstraps, chosen together with them; nothing for one that does not.
+    /// `first` is the network with any polynomials.
+    fn choose(&self, folded: &Module<Nn>, first: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<Chosen, Error> {
+        let has_activation = folded.func.iter().any(|(_, n)| matches!(n.op, NnOp::Activation { .. }));
+        if self.calibration.is_none() || self.options.uniform || !has_activation {
+            return Ok(Chosen::default());
+        }
+        let options = self.plan_options(first, samples)?;
+        if !pipeline::needs_bootstraps(first, &options) {
+            return Ok(Chosen::default());
+        }
+        let approximate = &self.options.approximate;
+        let calibration = Calibration::measure(folded, samples)?;
+        let table = candidates(folded, &calibration, approximate)?;
+        let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
+        // A network without a loss has no sensitivities: then all activations count alike.
+        let weights = Sensitivities::measure(folded, few, None).unwrap_or_default();
+        let names: BTreeMap<Value, String> =
+            table.keys().map(|&v| (v, folded.func.node(v).loc.name().to_string())).collect();
+        let candidates: Candidates = table
+            .iter()
+            .map(|(v, rows)| {
+                let weight = weights.of(*v).unwrap_or(1.0);
+                let candidate = |row: &CandidateRow| Candidate {
+                    choice: row.choice,
+                    error: weight * row.mean_square,
+                    max_error: row.max_error,
+                };
+                (names[v].clone(), rows.iter().filter(|row| offered(row)).map(candidate).collect())
+            })
+            .collect();
+        let mut limits = self.options.limits;
+        if limits == Limits::default() {
+            // As accurate as the default degree everywhere.
+            let default = Choice { degree: approximate.degree, per_channel: approximate.per_channel };
+            let error = |list: &Vec<Candidate>| list.iter().find(|c| c.choice == default).map_or(0.0, |c| c.error);
+            limits.max_error = Some(candidates.values().map(error).sum::<f64>() * (1.0 + 1e-9));
+        }
+        let found = pipeline::choose(first, &options, &*self.engine, &candidates, &limits, self.options.front)?;
+        let choices = names.into_iter().filter_map(|(v, name)| Some((v, *found.choices.get(&name)?))).collect();
+        let front = found.front.iter().map(|(plan, spec)| FrontPoint {
+            latency_us: plan.latency_us,
+            error: plan.error,
+            bootstraps: plan.bootstraps.len(),
+            levels: spec.levels,
+            choices: pipeline::Chosen::choices(plan, &candidates),
+        });
+        Ok(Chosen { choices, front: front.collect(), placement: Some(found.placement) })
+    }
+
+    /// The network with rebuilt weights, where there is enough calibration data for it.
+    fn rebuild(
+        &self,
+        folded: &Module<Nn>,
+        samples: &[Vec<Tensor>],
+        chosen: &Chosen,
+    ) -> Result<Option<Reconstructed>, Error> {
+        let enough = self.calibration.is_some() && samples.len() >= RECONSTRUCTION_SAMPLES;
+        let has_activation = folded.func.iter().any(|(_, n)| matches!(n.op, NnOp::Activation { .. }));
+        if self.options.keep_weights || !enough || !has_activation {
+            return Ok(None);
+        }
+        let approximate = self.options.approximate;
+        let options = ReconstructOptions { approximate, choices: chosen.choices.clone(), ..Default::default() };
+        Ok(Some(reconstruct(folded, samples, &options, &mut |_, _, _| ())?))
     }
 
     /// The calibration data, or stand-ins for it.
@@ -226,6 +390,21 @@ impl Compiler {
             ("precision_bits".to_string(), self.options.plan.params.precision_bits.to_string()),
         ])
     }
+}
+
+/// What the planner chose for the activations.
+#[derive(Default)]
+struct Chosen {
+    choices: Choices,
+    front: Vec<FrontPoint>,
+    placement: Option<Placement>,
+}
+
+/// Whether the planner is offered a row of the table: a bootstrap needs its operand in [-1, 1], which completed squares do
+/// not keep; polynomials per channel pay where they are of low degree.
+fn offered(row: &CandidateRow) -> bool {
+    const PER_CHANNEL: usize = 7;
+    (3..=31).contains(&row.choice.degree) && (!row.choice.per_channel || row.choice.degree <= PER_CHANNEL)
 }
 
 /// Deterministic inputs without knowledge of the data.

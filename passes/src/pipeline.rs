@@ -90,6 +90,12 @@ pub fn plan(
 /// The least log2 N at which bootstrapping is worth a try.
 const BOOTSTRAPPING_RING: u32 = 16;
 
+/// Whether a network has no leveled program in a ring smaller than those that bootstrap.
+pub fn needs_bootstraps(module: &Module<Nn>, options: &PlanOptions) -> bool {
+    let log_n = |planned: Planned| planned.module.params.map_or(BOOTSTRAPPING_RING, |s| s.log_n);
+    leveled(module, options).map_or(true, |planned| log_n(planned) >= BOOTSTRAPPING_RING)
+}
+
 /// The faster of the leveled program, if there is one, and the bootstrapped one.
 fn with_bootstraps(
     module: &Module<Nn>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::{CompileOptions, Compiled, Compiler, Error, Model, Snapshot, data};
+use fhec::{CompileOptions, Compiled, Compiler, Engine, Error, Model, Snapshot, data};
 use serde::Serialize;
 
 use super::{inspect, output, progress};
@@ -29,9 +29,24 @@ pub struct Compile {
     /// Bits of security; only 128 is supported
     #[arg(long, default_value_t = 128, value_parser = security)]
     security: u32,
-    /// Degree of the polynomials that replace activations
+    /// Degree of all polynomials; without it, those of a network that bootstraps are chosen one by one
     #[arg(long)]
     degree: Option<usize>,
+    /// Keep the trained weights instead of rebuilding each layer against the original network
+    #[arg(long)]
+    no_reconstruct: bool,
+    /// Of the plans of a network that bootstraps, take the most accurate that runs in so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    max_latency: Option<f64>,
+    /// Take the fastest whose error (sensitivity times mean square error, summed over activations) is at most this
+    #[arg(long, value_name = "ERROR")]
+    max_error: Option<f64>,
+    /// Write all plans that no other one beats in time and error as JSON
+    #[arg(long, value_name = "FILE")]
+    pareto: Option<PathBuf>,
+    /// Times of this machine, as `fhec calibrate` writes them
+    #[arg(long, value_name = "FILE")]
+    latency: Option<PathBuf>,
     /// Length of a polynomial's interval over the largest input seen in calibration
     #[arg(long)]
     margin: Option<f64>,
@@ -103,7 +118,12 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     let mut options = CompileOptions::default();
     if let Some(degree) = c.degree {
         options.approximate.degree = degree;
+        options.uniform = true;
     }
+    options.limits.max_latency_us = c.max_latency.map(|s| s * 1e6);
+    options.limits.max_error = c.max_error;
+    options.keep_weights = c.no_reconstruct;
+    options.front = c.pareto.is_some();
     if let Some(margin) = c.margin {
         options.approximate.margin = margin;
     }
@@ -111,6 +131,9 @@ pub fn run(c: &Compile) -> Result<(), Error> {
         options.plan.params.precision_bits = bits;
     }
     let mut compiler = Compiler::with_options(options);
+    if let Some(path) = &c.latency {
+        compiler = compiler.engine(Engine::new(inspect::profile(path)?));
+    }
     if let Some(path) = &c.calibration {
         spinner.set_message("reading calibration data");
         compiler = compiler.calibration(data::read_samples(path, &model.module.inputs)?);
@@ -124,6 +147,10 @@ pub fn run(c: &Compile) -> Result<(), Error> {
         return Err(failure);
     }
     let digest = compiled.plan.save(&c.output)?;
+    if let Some(path) = &c.pareto {
+        let text = serde_json::to_string_pretty(&compiled.front).unwrap_or_default();
+        std::fs::write(path, text).map_err(|source| Error::File { file: path.display().to_string(), source })?;
+    }
     spinner.finish_and_clear();
     report(c, &compiled, &digest, started.elapsed().as_secs_f64())
 }

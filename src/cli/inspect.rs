@@ -181,11 +181,22 @@ fn table(path: &Path, plan: &Plan) -> Result<ir::cost::LatencyTable, Error> {
     if let Ok(table) = ir::cost::LatencyTable::from_json(&text) {
         return Ok(table);
     }
-    let profile = HostProfile::from_json(&text).map_err(|e| Error::Usage {
+    Ok(profile_in(path, &text)?.table(plan.params(), plan.slots()))
+}
+
+fn profile_in(path: &Path, text: &str) -> Result<HostProfile, Error> {
+    HostProfile::from_json(text).map_err(|e| Error::Usage {
         reason: format!("{}: {e}", path.display()),
         repair: "give what `fhec calibrate -o FILE` wrote, or a table of measured times".into(),
-    })?;
-    Ok(profile.table(plan.params(), plan.slots()))
+    })
+}
+
+/// The times of a host in a file.
+#[cfg(feature = "compiler")]
+pub fn profile(path: &Path) -> Result<HostProfile, Error> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| Error::File { file: path.display().to_string(), source })?;
+    profile_in(path, &text)
 }
 
 pub fn run(c: &Inspect) -> Result<(), Error> {
