@@ -102,7 +102,7 @@ const TRANSFORMS: [(&[i64], &[i64], u32); 5] = [
 const ROUNDS: usize = 2;
 /// In one round an operation is repeated at least so often and, up to a limit, for so long.
 const REPETITIONS: usize = 2;
-const MAX_REPETITIONS: usize = 15;
+const MAX_REPETITIONS: usize = 40;
 const PATIENCE: Duration = Duration::from_millis(120);
 /// An operation must keep at least so many bits, or its time is not a time.
 const MIN_PRECISION_BITS: f64 = 15.0;
@@ -144,6 +144,8 @@ pub fn calibrate(
 
 /// Seconds between the system's updates of [`thread_seconds`].
 const TICK: f64 = 4e-3;
+/// So many of them make a time.
+const TICKS: f64 = 20.0;
 
 /// Seconds this thread has run, where the system tells.
 pub(crate) fn thread_seconds() -> Option<f64> {
@@ -156,7 +158,7 @@ pub(crate) fn thread_seconds() -> Option<f64> {
 /// the system counts it in ticks.
 pub(crate) fn processor_seconds(before: Option<f64>, repetitions: usize) -> Option<f64> {
     let seconds = thread_seconds()? - before?;
-    (rayon::current_num_threads() == 1 && seconds > 25.0 * TICK).then(|| seconds / repetitions as f64)
+    (rayon::current_num_threads() == 1 && seconds >= TICKS * TICK).then(|| seconds / repetitions as f64)
 }
 
 /// The processor's name.
@@ -359,7 +361,14 @@ impl Bench<'_> {
         let started = Instant::now();
         let (cpu, mut repetitions) = (thread_seconds(), 0);
         let mut micros = f64::INFINITY;
-        while repetitions < REPETITIONS || (repetitions < MAX_REPETITIONS && started.elapsed() < PATIENCE) {
+        let ran = |since: Option<f64>| since.zip(thread_seconds()).map(|(before, after)| after - before);
+        let alone = rayon::current_num_threads() == 1;
+        // Long enough for the system's count, where that is used.
+        let enough = |repetitions: usize| match ran(cpu).filter(|_| alone) {
+            Some(seconds) => seconds >= TICKS * TICK || repetitions >= MAX_REPETITIONS,
+            None => started.elapsed() >= PATIENCE || repetitions >= MAX_REPETITIONS,
+        };
+        while repetitions < REPETITIONS || !enough(repetitions) {
             let start = Instant::now();
             let result = std::hint::black_box(f()?);
             micros = micros.min(start.elapsed().as_secs_f64() * 1e6);
