@@ -8,9 +8,14 @@ const LIMITS: [(u32, u32); 8] =
     [(10, 26), (11, 53), (12, 106), (13, 214), (14, 430), (15, 868), (16, 1747), (17, 3523)];
 
 /// Largest log2 of the modulus under which the ephemeral secret of bootstrapping (32 non-zero coefficients) may
-/// have key-switching keys: the size that parameter sets with sparse-secret encapsulation use at these degrees (Bossuat,
+/// have key-switching keys. Sparse-secret encapsulation gives it keys over one ciphertext and one special prime only.
+///
+/// At N = 2^16 the 60 + 61 bits of these two primes in the parameter sets that the authors of the technique publish
+/// (`N16QP1767H32768H32` and others, `circuits/ckks/bootstrapping/default_parameters.go` of Lattigo v6, for Bossuat,
 /// Troncoso-Pastoriza and Hubaux, Bootstrapping for Approximate Homomorphic Encryption with Negligible
-/// Failure-Probability by Using Sparse-Secret Encapsulation, 2022). Other degrees are refused.
+/// Failure-Probability by Using Sparse-Secret Encapsulation, 2022, eprint 2022/024). At N = 2^17 twice that, for the same
+/// ratio of modulus bits to N; no set is published. Other degrees are refused: at N = 2^15 the same source has 40 + 56 bits
+/// (`N15QP880H16384H32`), which leaves no useful preset (`docs/bootstrapping.md`).
 const SPARSE_LIMITS: [(u32, u32); 2] = [(16, 121), (17, 242)];
 
 /// The admitted bits of QP at ring degree `2^log_n`, or `None` where no bound is known.
