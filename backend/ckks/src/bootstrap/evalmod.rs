@@ -127,11 +127,15 @@ impl EvalMod {
         }
         if k >= 3 {
             // T_3 = 2 T_1 T_2 - T_1.
-            let (t1, t2) = (&powers[&1], &powers[&2]);
-            let mut t3 = m.mul(t1, t2)?;
+            let (mut t1, t2) = (powers[&1].clone(), &powers[&2]);
+            // The scale of T_4 at the same depth: sums with both then have large integer factors. After two primes
+            // for T_2 that of T_1 is far too large for it.
+            if t1.scale > 2.0 * t2.scale {
+                m.rescale(&mut t1, t2.level, t2.scale.log2())?;
+            }
+            let mut t3 = m.mul(&t1, t2)?;
             m.double_minus(&mut t3, 0.0);
-            m.add_multiple(&mut t3, t1, -1.0)?;
-            // The scale of T_4 at the same depth: sums with both then have large integer factors.
+            m.add_multiple(&mut t3, &t1, -1.0)?;
             m.rescale(&mut t3, self.levels[3], powers[&4].scale.log2())?;
             powers.insert(3, t3);
         }
