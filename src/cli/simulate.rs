@@ -164,7 +164,8 @@ fn print(report: &Report<'_>, done: &Simulation) -> Result<(), Error> {
     }
     say!("layers with range escapes: {}", report.layers.len());
     if let Some(Right { labelled, right, right_exact }) = report.labels {
-        let of = |right: usize| format!("{right} of {labelled} ({:.2} %)", 100.0 * right as f64 / labelled.max(1) as f64);
+        let of =
+            |right: usize| format!("{right} of {labelled} ({:.2} %)", 100.0 * right as f64 / labelled.max(1) as f64);
         say!("right: {}", of(right));
         if report.noise.is_some() {
             say!("right without noise: {}", of(right_exact));

@@ -86,11 +86,7 @@ impl<'a> Simulator<'a> {
     /// When the inputs do not fit the plan.
     pub fn run(&self, image: u64, inputs: &[Tensor]) -> Result<Simulated, RuntimeError> {
         let Simulation { mut outputs, mut exact, report } = self.batch(image, &[inputs])?;
-        Ok(Simulated {
-            outputs: outputs.pop().unwrap_or_default(),
-            exact: exact.pop().unwrap_or_default(),
-            report,
-        })
+        Ok(Simulated { outputs: outputs.pop().unwrap_or_default(), exact: exact.pop().unwrap_or_default(), report })
     }
 
     /// Runs images, numbered from 0, on `threads` threads. The result does not depend on the number of threads. `progress`

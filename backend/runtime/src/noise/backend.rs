@@ -195,9 +195,12 @@ impl Backend for NoiseBackend<'_> {
         rules::same_slots(a.exact.slots.len(), b.exact.slots.len())?;
         // (a + e)(b + f) - ab
         let operands = a.exact.slots.iter().zip(b.exact.slots.iter());
-        let error = a.error.iter().zip(b.error.iter()).zip(operands).map(|((e, f), (a, b))| {
-            std::array::from_fn(|i| a[i] as f32 * f[i] + b[i] as f32 * e[i] + e[i] * f[i])
-        });
+        let error = a
+            .error
+            .iter()
+            .zip(b.error.iter())
+            .zip(operands)
+            .map(|((e, f), (a, b))| std::array::from_fn(|i| a[i] as f32 * f[i] + b[i] as f32 * e[i] + e[i] * f[i]));
         Ok(NoisyCt { exact: a.exact.zip(&b.exact, |a, b| a * b), error: error.collect(), ty })
     }
     fn relinearize(&mut self, x: &NoisyCt) -> Result<NoisyCt, ClearError> {

@@ -181,7 +181,8 @@ impl<'a> NoiseObserver<'a> {
         if beyond == [false; LANES] {
             return;
         }
-        let escaped = |x: &Lanes<f64>| (0..LANES).filter(|&i| beyond[i] && (x[i].is_nan() || x[i].abs() > limit)).count();
+        let escaped =
+            |x: &Lanes<f64>| (0..LANES).filter(|&i| beyond[i] && (x[i].is_nan() || x[i].abs() > limit)).count();
         let slots = ct.exact.slots.iter().map(escaped).sum::<usize>() as u64;
         let worst = (0..self.images).map(magnitude).fold(0.0, f64::max);
         self.report.escapes.push(RangeEscape {
