@@ -1,9 +1,10 @@
 """Times fhec's engine and the OpenFHE wheel side by side, in one run on one machine, and prints the ratios.
 
-    python3 benches/against_openfhe.py [--log-n 15] [--limbs 12] [--digits 3] [--threads 1] [--openfhe PYTHON3.10]
+    python3 benches/against_openfhe.py [--log-n 15] [--limbs 12] [--digits 3] [--threads 1] [--openfhe PYTHON3.10] [--bootstrap]
 
 Needs a release build of fhec (it builds one) and, for OpenFHE, a CPython 3.10 with `pip install openfhe==1.6.1.*`
-(the wheel loads on no other version). Both sides use ciphertexts of the same number of about 50-bit primes, the same
+(the wheel loads on no other version). With `--bootstrap` it also times, once, a bootstrap of N/2 and of N/4 slots at
+N = 2^16 on each side: minutes, and 9 GB for OpenFHE. Both sides use ciphertexts of the same number of about 50-bit primes, the same
 number of key-switching digits, and 128-bit security; each operation's result is checked before its time counts.
 The sides take turns, ROUNDS times, and the fastest of each counts, so that a noisy neighbour hits both.
 """
@@ -79,6 +80,43 @@ print(json.dumps({
 }))
 """
 
+# The same for one bootstrap at N = 2^16; also what it leaves and how precise it is.
+OPENFHE_BOOTSTRAP = r"""
+import json, math, sys, time
+import openfhe as o
+slots = int(sys.argv[1])
+p = o.CCParamsCKKSRNS()
+dist = o.SecretKeyDist.SPARSE_ENCAPSULATED
+p.SetSecretKeyDist(dist)
+p.SetSecurityLevel(o.SecurityLevel.HEStd_128_classic)
+p.SetRingDim(1 << 16)
+p.SetScalingModSize(59)
+p.SetFirstModSize(60)
+p.SetScalingTechnique(o.ScalingTechnique.FIXEDMANUAL)
+p.SetKeySwitchTechnique(o.KeySwitchTechnique.HYBRID)
+budget = [3, 3]
+depth = 5 + o.FHECKKSRNS.GetBootstrapDepth(budget, dist)
+p.SetMultiplicativeDepth(depth)
+p.SetBatchSize(slots)
+cc = o.GenCryptoContext(p)
+for f in ("PKE", "KEYSWITCH", "LEVELEDSHE", "ADVANCEDSHE", "FHE"):
+    cc.Enable(getattr(o.PKESchemeFeature, f))
+keys = cc.KeyGen()
+cc.EvalMultKeyGen(keys.secretKey)
+cc.EvalBootstrapSetup(budget, [0, 0], slots)
+cc.EvalBootstrapKeyGen(keys.secretKey, slots)
+x = [math.sin(i * 0.37) for i in range(slots)]
+ct = cc.Encrypt(keys.publicKey, cc.MakeCKKSPackedPlaintext(x, 1, depth - 1, None, slots))
+start = time.perf_counter()
+out = cc.EvalBootstrap(ct)
+ms = 1e3 * (time.perf_counter() - start)
+d = cc.Decrypt(keys.secretKey, out)
+d.SetLength(slots)
+worst = max(abs(a - b) for a, b in zip(d.GetRealPackedValue(), x))
+assert worst < 2.0 ** -12, f"bootstrap: error {worst}"
+print(json.dumps({"ms": ms, "levels": depth - out.GetLevel(), "bits": -math.log2(worst)}))
+"""
+
 
 def run(command, threads):
     env = dict(os.environ, OMP_NUM_THREADS=str(threads))
@@ -97,6 +135,7 @@ def main():
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--openfhe", default="python3.10", help="a CPython 3.10 with the openfhe wheel")
     parser.add_argument("--fhec", help="an fhec binary; without it one is built")
+    parser.add_argument("--bootstrap", action="store_true", help="also bootstraps, at N = 2^16")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     binary = args.fhec
@@ -105,9 +144,10 @@ def main():
         target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         binary = target / "release" / "fhec"
     ours, theirs, report = {}, {}, {}
+    bench = [binary, "bench", "--log-n", args.log_n, "--limbs", args.limbs, "--digits", args.digits,
+             "--threads", args.threads, "--repetitions", args.repetitions, "--json"]
     for _ in range(ROUNDS):
-        report = run([binary, "bench", "--log-n", args.log_n, "--limbs", args.limbs, "--digits", args.digits,
-                      "--threads", args.threads, "--repetitions", args.repetitions, "--json"], args.threads)
+        report = run([*bench, "--no-bootstrap"], args.threads)
         for name, op in report["ops"].items():
             ours[name] = min(ours.get(name, op["ms"]), op["ms"])
         peer = run([args.openfhe, "-c", OPENFHE, args.log_n, args.limbs, args.digits, args.repetitions], args.threads)
@@ -115,14 +155,31 @@ def main():
             theirs[name] = min(theirs.get(name, ms), ms)
     rows = {name: {"fhec_ms": ours[name], "openfhe_ms": ms, "ratio": ms / ours[name],
                    "floor_ms": report["ops"][name]["floor_ms"]} for name, ms in theirs.items()}
+    presets = {}
+    if args.bootstrap:
+        report = run(bench, args.threads)
+        for name, slots in (("bootstrap", 1 << 15), ("bootstrap_sparse", 1 << 14)):
+            op, preset = report["ops"][name], report["bootstraps"][name]
+            peer = run([args.openfhe, "-c", OPENFHE_BOOTSTRAP, slots], args.threads)
+            rows[name] = {"fhec_ms": op["ms"], "openfhe_ms": peer["ms"], "ratio": peer["ms"] / op["ms"],
+                          "floor_ms": op["floor_ms"]}
+            presets[name] = {"slots": slots, "fhec": {"levels": preset["target"], "scale_bits": preset["spec"]["scale_bits"],
+                                                      "log_qp": preset["log_qp"], "bits": op["precision_bits"]},
+                             "openfhe": {"levels": peer["levels"], "scale_bits": 59, "bits": peer["bits"]}}
     if args.json:
         print(json.dumps({"log_n": args.log_n, "limbs": args.limbs, "digits": args.digits, "threads": args.threads,
-                          "isa": report["isa"], "ops": rows}))
+                          "isa": report["isa"], "ops": rows,
+                          "bootstraps": presets}))
         return
     print(f"N = 2^{args.log_n}, {args.limbs} limbs, {args.digits} digits, {args.threads} thread(s), {report['isa']}; milliseconds")
     print(f"{'operation':<20}{'fhec':>10}{'floor':>10}{'OpenFHE':>10}{'ratio':>8}")
     for name, row in rows.items():
         print(f"{name:<20}{row['fhec_ms']:>10.2f}{row['floor_ms']:>10.2f}{row['openfhe_ms']:>10.2f}{row['ratio']:>8.1f}")
+    for name, preset in presets.items():
+        for side in ("fhec", "openfhe"):
+            left = preset[side]
+            print(f"{name}, {side}: {preset['slots']} slots, {left['levels']} levels of {left['scale_bits']} bits left, "
+                  f"worst slot {left['bits']:.1f} bits")
 
 
 if __name__ == "__main__":

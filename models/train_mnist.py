@@ -147,47 +147,62 @@ def distort(images, turn, shift):
 # ---- ONNX
 
 
-def export(name, model, path):
-    """Write `model` as ONNX: opset 17, `input` [batch, 1, 28, 28] to `logits` [batch, 10], one node per layer."""
+def layer_node(name, layer, value, result):
+    """The ONNX node `name` that computes the torch `layer` from `value` to `result`, and its constants as tensors."""
     from torch import nn
 
+    inputs, tensors, attributes = [value], [], {}
+
+    def bind(suffix, tensor):
+        inputs.append(f"{name}.{suffix}")
+        tensors.append(numpy_helper.from_array(tensor.detach().contiguous().numpy().astype(np.float32), inputs[-1]))
+
+    if isinstance(layer, nn.Conv2d):
+        op = "Conv"
+        bind("weight", layer.weight)
+        if layer.bias is not None:
+            bind("bias", layer.bias)
+        attributes = {
+            "kernel_shape": list(layer.kernel_size),
+            "strides": list(layer.stride),
+            "pads": list(layer.padding) * 2,
+        }
+        if layer.groups > 1:
+            attributes["group"] = layer.groups
+    elif isinstance(layer, nn.BatchNorm2d):
+        op = "BatchNormalization"
+        bind("scale", layer.weight)
+        bind("bias", layer.bias)
+        bind("mean", layer.running_mean)
+        bind("var", layer.running_var)
+        attributes = {"epsilon": layer.eps}
+    elif isinstance(layer, nn.Linear):
+        op = "Gemm"
+        bind("weight", layer.weight)
+        bind("bias", layer.bias)
+        attributes = {"transB": 1}
+    elif isinstance(layer, nn.AvgPool2d):
+        op, attributes = "AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2]}
+    elif isinstance(layer, nn.AdaptiveAvgPool2d):
+        op = "GlobalAveragePool"
+    elif isinstance(layer, nn.Flatten):
+        op, attributes = "Flatten", {"axis": 1}
+    elif isinstance(layer, nn.GELU):
+        op = "Gelu"
+    else:
+        op = "Relu"
+    return helper.make_node(op, inputs, [result], name=name, **attributes), tensors
+
+
+def export(name, model, path):
+    """Write `model` as ONNX: opset 17, `input` [batch, 1, 28, 28] to `logits` [batch, 10], one node per layer."""
     nodes, tensors, value = [], [], "input"
     layers = list(model.named_children())
     for layer_name, layer in layers:
         result = "logits" if layer_name == layers[-1][0] else f"{layer_name}.out"
-        inputs, attributes = [value], {}
-
-        def bind(suffix, tensor):
-            inputs.append(f"{layer_name}.{suffix}")
-            tensors.append(numpy_helper.from_array(tensor.detach().numpy().astype(np.float32), inputs[-1]))
-
-        if isinstance(layer, nn.Conv2d):
-            op = "Conv"
-            bind("weight", layer.weight)
-            attributes = {
-                "kernel_shape": list(layer.kernel_size),
-                "strides": list(layer.stride),
-                "pads": list(layer.padding) * 2,
-            }
-        elif isinstance(layer, nn.BatchNorm2d):
-            op = "BatchNormalization"
-            bind("scale", layer.weight)
-            bind("bias", layer.bias)
-            bind("mean", layer.running_mean)
-            bind("var", layer.running_var)
-            attributes = {"epsilon": layer.eps}
-        elif isinstance(layer, nn.Linear):
-            op = "Gemm"
-            bind("weight", layer.weight)
-            bind("bias", layer.bias)
-            attributes = {"transB": 1}
-        elif isinstance(layer, nn.AvgPool2d):
-            op, attributes = "AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2]}
-        elif isinstance(layer, nn.Flatten):
-            op, attributes = "Flatten", {"axis": 1}
-        else:
-            op = "Relu"
-        nodes.append(helper.make_node(op, inputs, [result], name=layer_name, **attributes))
+        node, constants = layer_node(layer_name, layer, value, result)
+        nodes.append(node)
+        tensors += constants
         value = result
     graph = helper.make_graph(
         nodes,
@@ -210,25 +225,26 @@ def export(name, model, path):
 # ---- measurement of the written files
 
 
-def evaluate(path, x):
-    """Logits of the ONNX file at `path` and a dict from each Relu node's name to its input, by onnxruntime."""
+def evaluate(proto, x):
+    """Logits of the ONNX model `proto` and a dict from each activation's name to its input, by onnxruntime."""
     import onnxruntime
 
-    proto = onnx.load(path)
-    watched = {node.name: node.input[0] for node in proto.graph.node if node.op_type == "Relu"}
+    watched = {node.name: node.input[0] for node in proto.graph.node if node.op_type in ("Relu", "Gelu")}
+    watching = onnx.ModelProto()
+    watching.CopyFrom(proto)
     for value in watched.values():
-        proto.graph.output.append(helper.make_empty_tensor_value_info(value))
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        watching.graph.output.append(helper.make_empty_tensor_value_info(value))
+    session = onnxruntime.InferenceSession(watching.SerializeToString(), providers=["CPUExecutionProvider"])
     parts = [session.run(["logits", *watched.values()], {"input": part}) for part in np.array_split(x, -(-len(x) // 500))]
     logits, *values = (np.concatenate(column) for column in zip(*parts))
     return logits, dict(zip(watched, values))
 
 
 def report(path, sets):
-    """Print size, accuracy and ReLU input ranges of the ONNX file at `path` on each (name, images, labels)."""
+    """Print size, accuracy and activation input ranges of the ONNX file at `path` on each (name, images, labels)."""
     print(f"{path.name}: {path.stat().st_size:,} bytes")
     for set_name, x, y in sets:
-        logits, inputs = evaluate(path, x)
+        logits, inputs = evaluate(onnx.load(path), x)
         right = int((logits.argmax(1) == y).sum())
         print(f"  {set_name}: {right} of {len(y)} right, {100 * right / len(y):.2f} %; largest |logit| {np.abs(logits).max():.2f}")
         for node, value in inputs.items():

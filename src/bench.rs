@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fhec_ckks::{Ciphertext, Context, Counts, Evaluator, KeyName, KeyRequest, ParamSpec, Params, Role};
+use fhec_ckks::{Bootstrapper, Ciphertext, Context, Counts, Evaluator, KeyName, KeyRequest, ParamSpec, Params, Role};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use serde::Serialize;
 
@@ -26,11 +26,13 @@ pub struct BenchOptions {
     pub threads: usize,
     /// Timed repetitions of each operation; the fastest counts.
     pub repetitions: usize,
+    /// Whether to time bootstraps, which have parameters of their own.
+    pub bootstrap: bool,
 }
 
 impl Default for BenchOptions {
     fn default() -> Self {
-        Self { log_n: 16, limbs: 26, digits: 4, threads: 1, repetitions: 7 }
+        Self { log_n: 16, limbs: 26, digits: 4, threads: 1, repetitions: 7, bootstrap: true }
     }
 }
 
@@ -66,8 +68,31 @@ pub struct BenchReport {
     pub key_bytes: u64,
     /// By name of the operation.
     pub ops: BTreeMap<&'static str, OpTime>,
+    /// The parameters of the bootstraps among them, by name.
+    pub bootstraps: BTreeMap<&'static str, BootstrapPreset>,
 }
 
+/// Under which parameters a bootstrap was timed.
+#[derive(Clone, Debug, Serialize)]
+pub struct BootstrapPreset {
+    /// What the primes were chosen from.
+    pub spec: ParamSpec,
+    /// log2(Q·P).
+    pub log_qp: f64,
+    /// Slots of the vector.
+    pub slots: usize,
+    /// The level it brings the ciphertext to.
+    pub target: usize,
+    /// Number of keys.
+    pub keys: usize,
+    /// Bytes of the keys in memory.
+    pub key_bytes: u64,
+}
+
+/// Levels and bits of their scale that the bootstraps leave.
+const BOOTSTRAP: (u32, u32) = (10, 42);
+/// Bootstraps take seconds.
+const BOOTSTRAP_REPETITIONS: usize = 2;
 /// An operation must keep at least so many bits, or its time is not a time.
 const MIN_PRECISION_BITS: f64 = 20.0;
 
@@ -85,12 +110,28 @@ struct Bench {
 /// # Errors
 /// Parameters below 128-bit security, or an operation whose result is wrong.
 pub fn bench(options: BenchOptions) -> Result<BenchReport, Error> {
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build().map_err(|e| Error::Usage {
-            reason: format!("no pool of {} threads: {e}", options.threads),
-            repair: "ask for fewer threads".into(),
-        })?;
-    pool.install(|| run(options))
+    in_pool(options.threads, || run(options))
+}
+
+/// Runs `f` on a pool of so many threads, at least one.
+pub(crate) fn in_pool<T: Send>(threads: usize, f: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build().map_err(|e| Error::Usage {
+        reason: format!("no pool of {threads} threads: {e}"),
+        repair: "ask for fewer threads".into(),
+    })?;
+    pool.install(f)
+}
+
+/// -log2 of the largest error of the real parts of a ciphertext's slots.
+pub(crate) fn precision_bits(
+    ctx: &Context,
+    secret: &SecretKey,
+    ct: &Ciphertext,
+    expected: &[f64],
+) -> Result<f64, Error> {
+    let got = secret.decrypt(ctx, ct)?;
+    let worst = expected.iter().zip(&got.re).map(|(a, b)| (a - b).abs()).fold(f64::MIN_POSITIVE, f64::max);
+    Ok(-worst.log2())
 }
 
 fn run(options: BenchOptions) -> Result<BenchReport, Error> {
@@ -122,6 +163,15 @@ fn run(options: BenchOptions) -> Result<BenchReport, Error> {
     let transform_ms = time_transform(&ctx, options.repetitions);
     let mut bench = Bench { options, ctx: ctx.clone(), secret, eval, transform_ms, ops: BTreeMap::new() };
     bench.time_all(level, &mut random)?;
+    let mut ops = bench.ops;
+    let mut bootstraps = BTreeMap::new();
+    if options.bootstrap {
+        for (name, log_fraction) in [("bootstrap", 1), ("bootstrap_sparse", 2)] {
+            let (preset, time) = time_bootstrap(name, log_fraction, options)?;
+            bootstraps.insert(name, preset);
+            ops.insert(name, time);
+        }
+    }
     let p = ctx.params();
     // Two polynomials of Q·P per digit.
     let key_limbs = u64::from(options.limbs + options.limbs.div_ceil(options.digits));
@@ -131,8 +181,34 @@ fn run(options: BenchOptions) -> Result<BenchReport, Error> {
         isa: ctx.ring().isa().name(),
         transform_ms,
         key_bytes: 2 * u64::from(options.digits) * key_limbs * p.n() as u64 * 8,
-        ops: bench.ops,
+        ops,
+        bootstraps,
     })
+}
+
+/// A bootstrap of `N >> log_fraction` slots to the highest level of its preset.
+fn time_bootstrap(
+    name: &'static str,
+    log_fraction: u32,
+    options: BenchOptions,
+) -> Result<(BootstrapPreset, OpTime), Error> {
+    let spec = ParamSpec::bootstrapping(BOOTSTRAP.0, BOOTSTRAP.1)?;
+    let ctx = Context::new(Params::new(spec.clone())?)?;
+    let (slots, target) = (ctx.params().n() >> log_fraction, ctx.params().max_level());
+    let mut random = Randomness::system()?;
+    let secret = SecretKey::generate(&ctx, &mut random)?;
+    let requests = Bootstrapper::keys(ctx.params(), slots, target)?;
+    let key_bytes = requests.iter().map(|r| ctx.params().key_bytes(r.level) as u64).sum();
+    let keys = KeyGenerator::new(&ctx, &secret, &mut random)?.generate(&requests, |_| ())?;
+    let eval = Evaluator::new(ctx.clone(), Arc::new(keys))?;
+    let transform_ms = time_transform(&ctx, options.repetitions);
+    let options = BenchOptions { repetitions: BOOTSTRAP_REPETITIONS.min(options.repetitions), ..options };
+    let values: Vec<f64> = (0..slots).map(|i| (i as f64 * 0.37).sin()).collect();
+    let x = secret.encrypt(&ctx, &values, 0, &mut random)?;
+    let log_qp = ctx.params().log_qp();
+    let mut bench = Bench { options, ctx, secret, eval, transform_ms, ops: BTreeMap::new() };
+    bench.time(name, Some(&values), |e| Ok(Some(e.bootstrap(&x, target)?)))?;
+    Ok((BootstrapPreset { spec, log_qp, slots, target, keys: requests.len(), key_bytes }, bench.ops[name]))
 }
 
 fn time_transform(ctx: &Context, repetitions: usize) -> f64 {
@@ -198,11 +274,7 @@ impl Bench {
         let result = f(&self.eval)?;
         let transforms = (self.eval.counts() - before).transforms;
         let precision_bits = match (expected, &result) {
-            (Some(expected), Some(ct)) => {
-                let got = self.secret.decrypt(&self.ctx, ct)?;
-                let worst = expected.iter().zip(&got.re).map(|(a, b)| (a - b).abs()).fold(f64::MIN_POSITIVE, f64::max);
-                -worst.log2()
-            }
+            (Some(expected), Some(ct)) => precision_bits(&self.ctx, &self.secret, ct, expected)?,
             _ => f64::INFINITY,
         };
         if precision_bits < MIN_PRECISION_BITS {

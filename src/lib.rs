@@ -33,6 +33,8 @@
 
 #[cfg(feature = "client")]
 pub mod bench;
+#[cfg(feature = "client")]
+pub mod calibrate;
 mod ciphertexts;
 #[cfg(feature = "client")]
 mod client;

@@ -10,6 +10,7 @@ mod pass;
 pub mod pipeline;
 pub mod place;
 pub mod placement;
+pub mod reconstruct;
 pub mod target;
 
 pub use fhec_ir::Issue;

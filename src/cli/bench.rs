@@ -24,6 +24,9 @@ pub struct Bench {
     /// Timed repetitions of each operation; the fastest counts
     #[arg(long, default_value_t = 7)]
     repetitions: usize,
+    /// Leave out the bootstraps, which take minutes and have parameters of their own
+    #[arg(long)]
+    no_bootstrap: bool,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -31,7 +34,8 @@ pub struct Bench {
 
 pub fn run(c: &Bench) -> Result<(), Error> {
     let (log_n, limbs, digits) = (c.log_n, c.limbs, c.digits);
-    let report = bench(BenchOptions { log_n, limbs, digits, threads: c.threads, repetitions: c.repetitions })?;
+    let (threads, repetitions, bootstrap) = (c.threads, c.repetitions, !c.no_bootstrap);
+    let report = bench(BenchOptions { log_n, limbs, digits, threads, repetitions, bootstrap })?;
     if c.json {
         return output::json(&report);
     }
@@ -61,5 +65,17 @@ pub fn run(c: &Bench) -> Result<(), Error> {
         })
         .collect();
     output::table(&["operation", "ms", "median", "transforms", "floor ms", "ratio", "bits"], &rows);
+    for (name, p) in &report.bootstraps {
+        say!(
+            "{name}: N = 2^{}, {} slots to level {} of {} bits, log QP {:.0}, {} keys of {}",
+            p.spec.log_n,
+            p.slots,
+            p.target,
+            p.spec.scale_bits,
+            p.log_qp,
+            p.keys,
+            output::bytes(p.key_bytes)
+        );
+    }
     Ok(())
 }

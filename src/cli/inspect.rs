@@ -1,10 +1,10 @@
 //! `fhec inspect`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fhec::report::keys;
-use fhec::runtime::{OpCounts, Plan, Provenance, Security, predict_time};
+use fhec::runtime::{HostProfile, OpCounts, Plan, Provenance, Security, predict_time};
 use fhec::{Error, MemoryPrediction, ir};
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use super::output;
 pub struct Inspect {
     /// The plan
     plan: PathBuf,
-    /// Measured times of this machine, instead of the built-in model
+    /// Costs of this machine, as `fhec calibrate` writes them, or a table of measured times; instead of the built-in profile
     #[arg(long, value_name = "FILE")]
     latency: Option<PathBuf>,
     /// Print the program in text form
@@ -57,7 +57,7 @@ pub struct Summary {
     predicted_memory_bytes: u64,
 }
 
-/// The predicted time. A measured table that does not fit the plan is an error, an op the built-in model does not know
+/// The predicted time. A measured table that does not fit the plan is an error, an op the built-in profile does not know
 /// is not.
 fn seconds(plan: &Plan, latency: Option<&ir::cost::LatencyTable>) -> Result<Option<f64>, Error> {
     match (predict_time(plan, latency), latency) {
@@ -156,6 +156,20 @@ impl Summary {
     }
 }
 
+/// The times of a plan's ops by a file, which holds a profile or a table.
+fn table(path: &Path, plan: &Plan) -> Result<ir::cost::LatencyTable, Error> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| Error::File { file: path.display().to_string(), source })?;
+    if let Ok(table) = ir::cost::LatencyTable::from_json(&text) {
+        return Ok(table);
+    }
+    let profile = HostProfile::from_json(&text).map_err(|e| Error::Usage {
+        reason: format!("{}: {e}", path.display()),
+        repair: "give what `fhec calibrate -o FILE` wrote, or a table of measured times".into(),
+    })?;
+    Ok(profile.table(plan.params(), plan.slots()))
+}
+
 pub fn run(c: &Inspect) -> Result<(), Error> {
     let plan = Plan::load(&c.plan)?;
     output::security_warning(&plan);
@@ -163,15 +177,8 @@ pub fn run(c: &Inspect) -> Result<(), Error> {
         say!("{}", ir::text::print_module(plan.module()).trim_end());
         return Ok(());
     }
-    let table = c.latency.as_ref().map(|path| {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| Error::File { file: path.display().to_string(), source })?;
-        ir::cost::LatencyTable::from_json(&text).map_err(|e| Error::Usage {
-            reason: format!("{}: {e}", path.display()),
-            repair: "give a table of measured times".into(),
-        })
-    });
-    let summary = Summary::with(&plan, table.transpose()?.as_ref())?;
+    let table = c.latency.as_deref().map(|path| table(path, &plan)).transpose()?;
+    let summary = Summary::with(&plan, table.as_ref())?;
     let keys = keys(&plan);
     if c.json {
         return output::json(&serde_json::json!({

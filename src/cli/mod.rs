@@ -9,6 +9,8 @@ macro_rules! say {
 
 #[cfg(feature = "client")]
 mod bench;
+#[cfg(feature = "client")]
+mod calibrate;
 mod comparison;
 #[cfg(feature = "compiler")]
 mod compile;
@@ -80,6 +82,9 @@ enum Command {
     /// Time the engine's operations, each next to its floor
     #[cfg(feature = "client")]
     Bench(bench::Bench),
+    /// Measure what the engine's work costs on this machine
+    #[cfg(feature = "client")]
+    Calibrate(calibrate::Calibrate),
     /// Compile the digit network of this repository and classify a digit it cannot see
     #[cfg(all(feature = "client", feature = "compiler"))]
     Demo(demo::Demo),
@@ -134,6 +139,8 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Opt(c) => opt::run(&c),
         #[cfg(feature = "client")]
         Command::Bench(c) => bench::run(&c),
+        #[cfg(feature = "client")]
+        Command::Calibrate(c) => calibrate::run(&c),
         #[cfg(all(feature = "client", feature = "compiler"))]
         Command::Demo(c) => demo::run(&c),
     }

@@ -47,6 +47,8 @@ fn the_work_of_a_bootstrap_is_known_beforehand() {
         (spec(2, 2, 30, 3), 64, 2),
         (spec(4, 3, 62, 1), 512, 1),
         (spec(3, 2, 14, 7), 16, 3),
+        (ParamSpec { bootstrap: Some(BootstrapSpec::compact(42)), ..spec(3, 3, 30, 1) }, 256, 3),
+        (ParamSpec { bootstrap: Some(BootstrapSpec::compact(44)), ..spec(3, 3, 30, 1) }, 512, 0),
     ] {
         let ctx = Context::new(Params::new(spec).unwrap()).unwrap();
         let mut random = Randomness::from_seed(&[9; 32]);

@@ -52,6 +52,33 @@ pub struct KeySwitcher {
     digits: Vec<Range<usize>>,
     converters: Vec<BaseConverter>,
     mod_down: ModDown,
+    /// Absent for one prime, below which there is no level.
+    rescaling: Option<Rescaling>,
+}
+
+/// Tables to divide by the last prime together with the special ones.
+#[derive(Debug)]
+struct Rescaling {
+    mod_down: ModDown,
+    /// `P` modulo the last prime.
+    special_product: u64,
+    /// Inverse of the last prime modulo each prime below it.
+    last_inverse: Vec<u64>,
+}
+
+impl Rescaling {
+    fn new(ring: &Ring, last: usize, special: &[usize]) -> Result<Self, RingError> {
+        let keep: Vec<usize> = (0..last).collect();
+        let drop: Vec<usize> = [last].into_iter().chain(special.iter().copied()).collect();
+        let (m, q) = (ring.modulus(last), ring.modulus(last).value());
+        let special_product = special.iter().fold(1, |acc, &s| m.mul(acc, m.reduce_u64(ring.modulus(s).value())));
+        let inverse = |&i: &usize| {
+            let m = ring.modulus(i);
+            m.inv(m.reduce_u64(q)).ok_or(RingError::LimbSet(ring.moduli().len()))
+        };
+        let last_inverse = keep.iter().map(inverse).collect::<Result<_, _>>()?;
+        Ok(Self { mod_down: ModDown::new(ring, &keep, &drop)?, special_product, last_inverse })
+    }
 }
 
 impl KeySwitcher {
@@ -75,7 +102,8 @@ impl KeySwitcher {
         let keep: Vec<usize> = (0..q_limbs).collect();
         let drop: Vec<usize> = special.clone().collect();
         let mod_down = ModDown::new(ring, &keep, &drop)?;
-        Ok(Self { q_limbs, special, digits, converters, mod_down })
+        let rescaling = if q_limbs > 1 { Some(Rescaling::new(ring, q_limbs - 1, &drop)?) } else { None };
+        Ok(Self { q_limbs, special, digits, converters, mod_down, rescaling })
     }
 
     /// Number of `q` primes at this level.
@@ -177,42 +205,92 @@ impl KeySwitcher {
         [out0, out1]: [&mut RnsPoly; 2],
         scratch: &Scratch,
     ) {
+        self.switch_and_divide(ring, x, key, permutation, None, [out0, out1], scratch);
+    }
+
+    /// [`switch`](Self::switch) and the rescale after it, with one rounding: `(out0, out1)`, over `q_limbs - 1` limbs,
+    /// is `(add0, add1)` plus the switch of `x`, divided by the last prime. Both divisions are one, which saves the
+    /// transforms of the limbs between them.
+    ///
+    /// # Errors
+    /// [`RingError::LimbSet`] at one limb, which cannot be dropped.
+    ///
+    /// # Panics
+    /// As [`switch`](Self::switch).
+    pub fn switch_rescale(
+        &self,
+        ring: &Ring,
+        x: &RnsPoly,
+        key: &[KeyHalves<'_>],
+        add: [&RnsPoly; 2],
+        outs: [&mut RnsPoly; 2],
+        scratch: &Scratch,
+    ) -> Result<(), RingError> {
+        let rescaling = self.rescaling.as_ref().ok_or(RingError::LimbSet(ring.moduli().len()))?;
+        assert!(add.iter().all(|a| a.n() == ring.n() && a.limb_count() >= self.q_limbs));
+        self.switch_and_divide(ring, x, key, None, Some((rescaling, add)), outs, scratch);
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments)]
+    fn switch_and_divide(
+        &self,
+        ring: &Ring,
+        x: &RnsPoly,
+        key: &[KeyHalves<'_>],
+        permutation: Option<&Automorphism>,
+        rescale: Option<(&Rescaling, [&RnsPoly; 2])>,
+        [out0, out1]: [&mut RnsPoly; 2],
+        scratch: &Scratch,
+    ) {
         let n = ring.n();
         assert!(x.n() == n && x.limb_count() >= self.q_limbs && key.len() >= self.digits.len());
         assert!(out0.n() == n && out1.n() == n);
+        let mod_down = rescale.map_or(&self.mod_down, |(r, _)| &r.mod_down);
+        let (kept, dropped) = (mod_down.keep().len(), mod_down.drop().len());
         let mut coefficients = scratch.take(self.q_limbs * n);
         parallel::for_each(coefficients.chunks_exact_mut(n), |i, limb| {
             limb.copy_from_slice(x.limb(i));
             self.to_prepared(ring, i, limb);
         });
         let product = Product { switcher: self, ring, x, coefficients: &coefficients, key, permutation };
-        // What is to be divided by P, modulo the special primes, as prepared coefficients.
-        let mut special = scratch.take(2 * self.special.len() * n);
-        let (special0, special1) = special.split_at_mut(self.special.len() * n);
-        let size = group_size(self.special.len());
-        let groups = special0.chunks_mut(size * n).zip(special1.chunks_mut(size * n));
+        // What is to be divided by: its residues modulo the primes that go, as prepared coefficients.
+        let mut remainder = scratch.take(2 * dropped * n);
+        let (remainder0, remainder1) = remainder.split_at_mut(dropped * n);
+        let size = group_size(dropped);
+        let groups = remainder0.chunks_mut(size * n).zip(remainder1.chunks_mut(size * n));
         parallel::for_each(groups, |g, (o0, o1)| {
             let mut digits = scratch.take(self.digits.len() * o0.len());
-            product.group(self.q_limbs + g * size, &mut digits, o0, o1);
+            product.group(kept + g * size, &mut digits, o0, o1);
+            if let Some((r, add)) = rescale.filter(|_| g == 0) {
+                // The last prime comes first. Modulo the others that go, P times anything is zero.
+                for (out, add) in [&mut *o0, &mut *o1].into_iter().zip(add) {
+                    ring.limb(kept).mul_scalar_add(&mut out[..n], add.limb(kept), r.special_product);
+                }
+            }
             for (i, limb) in o0.chunks_exact_mut(n).enumerate().chain(o1.chunks_exact_mut(n).enumerate()) {
-                self.mod_down.prepare(ring, g * size + i, limb);
+                mod_down.prepare(ring, g * size + i, limb);
             }
         });
-        let special: [Vec<&[u64]>; 2] = [&*special0, &*special1].map(|s| s.chunks_exact(n).collect());
-        out0.resize(self.q_limbs);
-        out1.resize(self.q_limbs);
-        let size = group_size(self.q_limbs);
+        let remainder: [Vec<&[u64]>; 2] = [&*remainder0, &*remainder1].map(|s| s.chunks_exact(n).collect());
+        out0.resize(kept);
+        out1.resize(kept);
+        let size = group_size(kept);
         let groups = out0.as_mut_slice().chunks_mut(size * n).zip(out1.as_mut_slice().chunks_mut(size * n));
         parallel::for_each(groups, |g, (o0, o1)| {
             let mut digits = scratch.take(self.digits.len() * o0.len());
             product.group(g * size, &mut digits, o0, o1);
-            for (sources, out) in special.iter().zip([o0, o1]) {
+            for (half, (sources, out)) in remainder.iter().zip([o0, o1]).enumerate() {
                 // The digits are no longer needed.
                 let lifted = &mut digits[..out.len()];
                 let mut targets: Vec<&mut [u64]> = lifted.chunks_exact_mut(n).collect();
-                self.mod_down.converter().convert_some(g * size, sources, Lift::Centred, &mut targets);
+                mod_down.converter().convert_some(g * size, sources, Lift::Centred, &mut targets);
                 for (i, (out, r)) in out.chunks_exact_mut(n).zip(targets).enumerate() {
-                    self.mod_down.finish(ring, g * size + i, out, r);
+                    let t = g * size + i;
+                    mod_down.finish(ring, t, out, r);
+                    if let Some((rescaling, add)) = rescale {
+                        ring.limb(t).mul_scalar_add(out, add[half].limb(t), rescaling.last_inverse[t]);
+                    }
                 }
             }
         });

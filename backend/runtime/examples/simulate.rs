@@ -85,7 +85,7 @@ impl Program {
     fn linear(&mut self, x: Value, layer: usize) -> Value {
         let rotations: Vec<i64> = (0..144).map(|i| 7 * (i % 9) + 128 * (i / 9)).collect();
         let giants: Vec<i64> = (0..144).map(|i| 128 * (i / 9)).collect();
-        let data: Vec<f32> = numbers(layer as u32, 144 * SLOTS).iter().map(|x| x / 12.0).collect();
+        let data: Vec<f32> = numbers(layer as u32, 144 * SLOTS).iter().map(|x| x / 48.0).collect();
         let diagonals = self.0.consts.insert(&format!("diagonals{layer}"), Tensor::new([144, SLOTS], data));
         let at = self.0.func.ty(x).level;
         let y = self.push(CkksOp::Linear { rotations, giants, diagonals, at }, [x]);

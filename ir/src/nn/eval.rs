@@ -145,6 +145,26 @@ pub fn apply(op: &NnOp, operands: &[&Tensor], consts: &ConstPool) -> Result<Tens
     Ok(compute(op, operands, consts, shape))
 }
 
+/// What `conv`, a convolution with weights of shape `weights`, multiplies with its filters at output positions `positions`
+/// (flat over batch and spatial dimensions): row-major [positions, channels of x · taps], channel by channel, zero in the
+/// padding. Group g of G reads columns g·n to (g + 1)·n, n = columns / G.
+///
+/// # Errors
+/// When the op is not a convolution, or does not fit `x` and `weights`, or a position is outside of the result.
+pub fn unfold(conv: &NnOp, x: &Tensor, weights: &Shape, positions: &[usize]) -> Result<Vec<f32>, TypeError> {
+    let NnOp::Conv { strides, pads, dilations, .. } = conv else {
+        return Err(TypeError(format!("`{}` has no windows to unfold", conv.mnemonic())));
+    };
+    let types = [TensorTy(x.shape().clone()), TensorTy(weights.clone())];
+    let TensorTy(out) = Nn::infer(conv, &types.iter().collect::<Vec<_>>(), &ConstPool::default())?;
+    let windows = out.0[0] * out.0[2..].iter().product::<usize>();
+    if let Some(p) = positions.iter().find(|&&p| p >= windows) {
+        return Err(TypeError(format!("position {p} of {windows}")));
+    }
+    let window = window::Window::new(x.shape(), &weights.0[2..], &out, strides, pads, dilations);
+    Ok(linear::unfold(x, &window, positions))
+}
+
 /// The value of a well-typed op whose result has shape `out`.
 fn compute(op: &NnOp, operands: &[&Tensor], consts: &ConstPool, out: Shape) -> Tensor {
     let x = operands.first().copied();

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use fhec_ir::nn::{NnOp, eval};
-use fhec_ir::{Entity, Module, Nn, Tensor, Value};
+use fhec_ir::{Entity, Module, Nn, Shape, Tensor, Value};
 use rayon::prelude::*;
 
-use super::ApproximateError;
-use crate::approx::Histogram;
+use super::{ApproximateError, fit::merged};
+use crate::approx::{ApproxError, Histogram};
 
-/// The distribution of every activation's input, keyed by the activation's value.
+/// The distribution of every activation's input per channel, keyed by the activation's value.
 #[derive(Clone, Debug, Default)]
 pub struct Calibration {
-    inputs: BTreeMap<usize, Histogram>,
+    inputs: BTreeMap<usize, Vec<Histogram>>,
 }
 
 impl Calibration {
@@ -43,8 +43,7 @@ impl Calibration {
             let mut bad = None;
             eval::eval_observed(module, sample, |value, tensor| {
                 for activation in watched.get(&value.index()).into_iter().flatten() {
-                    let histogram = part.inputs.entry(activation.index()).or_default();
-                    if histogram.extend(tensor.data().iter().map(|&x| f64::from(x))).is_err() {
+                    if gather(part.inputs.entry(activation.index()).or_default(), tensor).is_err() {
                         bad.get_or_insert(*activation);
                     }
                 }
@@ -60,7 +59,9 @@ impl Calibration {
     pub fn merge(&mut self, other: Self) {
         for (value, histogram) in other.inputs {
             match self.inputs.entry(value) {
-                std::collections::btree_map::Entry::Occupied(mut e) => e.get_mut().merge(histogram),
+                std::collections::btree_map::Entry::Occupied(mut e) => {
+                    e.get_mut().iter_mut().zip(histogram).for_each(|(a, b)| a.merge(b));
+                }
                 std::collections::btree_map::Entry::Vacant(e) => {
                     e.insert(histogram);
                 }
@@ -69,14 +70,37 @@ impl Calibration {
     }
 
     /// Sets what activation `value` has seen.
-    pub(super) fn set(&mut self, value: Value, histogram: Histogram) {
-        self.inputs.insert(value.index(), histogram);
+    pub(super) fn set(&mut self, value: Value, channels: Vec<Histogram>) {
+        self.inputs.insert(value.index(), channels);
     }
 
-    /// The inputs that activation `value` has seen.
-    pub fn input_of(&self, value: Value) -> Option<&Histogram> {
-        self.inputs.get(&value.index())
+    /// The inputs that each channel of activation `value` has seen: one histogram per entry of dimension 1, or a single one
+    /// for tensors without dimensions beyond it.
+    pub fn channels_of(&self, value: Value) -> Option<&[Histogram]> {
+        self.inputs.get(&value.index()).map(Vec::as_slice)
     }
+
+    /// The inputs that activation `value` has seen, all channels together.
+    pub fn input_of(&self, value: Value) -> Option<Histogram> {
+        self.channels_of(value).map(merged)
+    }
+}
+
+/// Channels of a tensor of this shape: the extent of dimension 1, where each has several elements.
+pub(crate) fn channels(shape: &Shape) -> usize {
+    match shape.0.as_slice() {
+        [_, channels, rest @ ..] if !rest.is_empty() => *channels,
+        _ => 1,
+    }
+}
+
+/// Adds the elements of `tensor`, channel by channel.
+pub(crate) fn gather(into: &mut Vec<Histogram>, tensor: &Tensor) -> Result<(), ApproxError> {
+    let channels = channels(tensor.shape());
+    into.resize_with(channels, Histogram::default);
+    let plane = if channels == 1 { tensor.data().len() } else { tensor.shape().0[2..].iter().product() };
+    let mut planes = tensor.data().chunks_exact(plane.max(1)).enumerate();
+    planes.try_for_each(|(i, plane)| into[i % channels].extend(plane.iter().map(|&x| f64::from(x))))
 }
 
 /// For every value that feeds an activation or polynomial, those it feeds.

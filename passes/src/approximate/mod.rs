@@ -1,21 +1,25 @@
 //! `approximate-activations`: every activation becomes a polynomial on the range its inputs have on calibration data.
 
 mod calibrate;
+mod fit;
 
 use std::collections::BTreeMap;
 
-use fhec_ir::nn::{Activation, Basis, NnOp, eval};
-use fhec_ir::{Entity, F64, Module, Nn, Tensor, Value};
+use fhec_ir::nn::{Activation, NnOp, eval};
+use fhec_ir::{Entity, Loc, Module, Nn, Tensor, Value};
 use miette::Diagnostic;
 use serde::Serialize;
 use thiserror::Error;
 
 pub use calibrate::Calibration;
+pub(crate) use calibrate::{channels, gather};
+use fit::Fitted;
+pub(crate) use fit::{Target, fit};
 
-use crate::approx::{ApproxError, Distribution, FitOptions, Function, Interval, Polynomial, least_squares};
+use crate::approx::{ApproxError, FitOptions, Function};
 use crate::{Issue, Pass, PassError};
 
-const NAME: &str = "approximate-activations";
+pub(crate) const NAME: &str = "approximate-activations";
 
 /// Why activations cannot be calibrated.
 #[derive(Debug, Error, Diagnostic)]
@@ -44,8 +48,10 @@ pub enum ApproximateError {
 /// How activations are replaced.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ApproximateOptions {
-    /// Degree of every polynomial.
+    /// Degree of every polynomial without a choice of its own.
     pub degree: usize,
+    /// Whether every channel gets a polynomial of its own.
+    pub per_channel: bool,
     /// Length of the interval over the largest magnitude seen on calibration data.
     pub margin: f64,
     /// Weighting of the fit.
@@ -56,7 +62,26 @@ impl Default for ApproximateOptions {
     /// Degree 15, four levels: the lowest at which untrained networks keep their accuracy (the MNIST CNN of `models/` has
     /// 98.25 % at degree 7 and 99.20 % at 15, of 99.22 %). Margin 1.3 holds what test images add to the calibrated range.
     fn default() -> Self {
-        Self { degree: 15, margin: 1.3, fit: FitOptions::default() }
+        Self { degree: 15, per_channel: false, margin: 1.3, fit: FitOptions::default() }
+    }
+}
+
+/// What one activation is replaced by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Choice {
+    /// Degree of the polynomial.
+    pub degree: usize,
+    /// One polynomial per channel (dimension 1 of tensors with at least three), rather than one for all.
+    pub per_channel: bool,
+}
+
+/// The choices that differ from the options' default, by the activation's value.
+pub type Choices = BTreeMap<Value, Choice>;
+
+impl ApproximateOptions {
+    /// The choice for `value`.
+    pub(crate) fn choice(&self, choices: &Choices, value: Value) -> Choice {
+        choices.get(&value).copied().unwrap_or(Choice { degree: self.degree, per_channel: self.per_channel })
     }
 }
 
@@ -69,7 +94,9 @@ pub struct Replacement {
     pub function: String,
     /// Degree of the polynomial.
     pub degree: usize,
-    /// Where the polynomial holds.
+    /// Number of polynomials: 1, or one per channel.
+    pub channels: usize,
+    /// Where the polynomial holds; of several, the widest.
     pub interval: (f64, f64),
     /// Smallest and largest input on the calibration data.
     pub seen: (f64, f64),
@@ -83,13 +110,20 @@ pub struct Replacement {
 #[derive(Clone, Debug)]
 pub struct ApproximateActivations {
     options: ApproximateOptions,
+    choices: Choices,
     calibration: Calibration,
 }
 
 impl ApproximateActivations {
     /// A pass with a measured calibration of the module it will run on.
     pub fn new(calibration: Calibration, options: ApproximateOptions) -> Self {
-        Self { options, calibration }
+        Self { options, choices: Choices::new(), calibration }
+    }
+
+    /// The pass with choices for single activations.
+    #[must_use]
+    pub fn with_choices(self, choices: Choices) -> Self {
+        Self { choices, ..self }
     }
 
     /// Measures `module` on `samples`, replaces its activations, and measures again with the polynomials in place, because
@@ -102,15 +136,28 @@ impl ApproximateActivations {
         samples: &[Vec<Tensor>],
         options: ApproximateOptions,
     ) -> Result<(Module<Nn>, Vec<Replacement>), ApproximateError> {
+        Self::calibrated_with(module, samples, options, &Choices::new())
+    }
+
+    /// As [`ApproximateActivations::calibrated`], with choices for single activations of `module`.
+    ///
+    /// # Errors
+    /// As [`ApproximateActivations::calibrated`].
+    pub fn calibrated_with(
+        module: &Module<Nn>,
+        samples: &[Vec<Tensor>],
+        options: ApproximateOptions,
+        choices: &Choices,
+    ) -> Result<(Module<Nn>, Vec<Replacement>), ApproximateError> {
         if samples.is_empty() {
             return Err(ApproximateError::NoSamples);
         }
         let teacher = Calibration::measure(module, samples)?;
-        let (first, _) = Self::new(teacher.clone(), options).replace(module)?;
+        let (first, _) = Self::new(teacher.clone(), options).with_choices(choices.clone()).replace(module)?;
         let student = Calibration::measure(&first, samples)?;
         let mut both = teacher;
         both.merge(student.in_terms_of(&first, module));
-        Ok(Self::new(both, options).replace(module)?)
+        Ok(Self::new(both, options).with_choices(choices.clone()).replace(module)?)
     }
 
     /// The module with polynomials, and what became of each activation.
@@ -119,92 +166,53 @@ impl ApproximateActivations {
     /// Every activation that has no calibration, or whose function has a pole inside its interval.
     pub fn replace(&self, module: &Module<Nn>) -> Result<(Module<Nn>, Vec<Replacement>), PassError> {
         let mut issues = Vec::new();
-        let mut fits: BTreeMap<usize, Polynomial> = BTreeMap::new();
+        let mut fits: BTreeMap<Value, NnOp> = BTreeMap::new();
         let mut report = Vec::new();
         let live = module.func.live();
         for (value, node) in module.func.iter().filter(|(v, _)| live[v.index()]) {
-            let NnOp::Activation { function, alpha, beta } = &node.op else { continue };
-            match self.fit(value, *function, alpha.map(|a| a.0), beta.map(|b| b.0)) {
-                Ok((polynomial, mut replacement)) => {
-                    replacement.node = node.loc.name().to_string();
-                    report.push(replacement);
-                    fits.insert(value.index(), polynomial);
+            let Some(target) = Target::of(&node.op) else { continue };
+            let fitted = self.fit(value, target).and_then(|f| Ok((f.op()?, f.replacement)));
+            match fitted {
+                Ok((op, replacement)) => {
+                    report.push(Replacement { node: node.loc.name().to_string(), ..replacement });
+                    fits.insert(value, op);
                 }
-                Err(e) => issues.push(Issue::new(
-                    &node.loc,
-                    function.name(),
-                    e.to_string(),
-                    "calibrate with data that reaches this node and keeps its input where the function is smooth",
-                )),
+                Err(e) => issues.push(unfit(&node.loc, target, &e)),
             }
         }
         if !issues.is_empty() {
             return Err(PassError { pass: NAME, issues });
         }
         let module = module.rebuild(|out, value, node, operands| {
-            let op = match fits.get(&value.index()) {
-                Some(p) => NnOp::Polynomial {
-                    basis: Basis::Chebyshev,
-                    lo: F64(p.interval().lo()),
-                    hi: F64(p.interval().hi()),
-                    rows: 1,
-                    coeffs: p.coefficients().iter().map(|&c| F64(c)).collect(),
-                },
-                None => node.op.clone(),
-            };
-            out.push(op, operands, node.loc.clone()).map_err(|e| PassError {
-                pass: NAME,
-                issues: vec![Issue::new(
-                    &node.loc,
-                    "polynomial",
-                    e.to_string(),
-                    "report this: the pass made an ill-typed node",
-                )],
-            })
+            let op = fits.get(&value).unwrap_or(&node.op).clone();
+            out.push(op, operands, node.loc.clone()).map_err(|e| ill_typed(&node.loc, &e.to_string()))
         })?;
         Ok((module, report))
     }
 
-    fn fit(
-        &self,
-        value: Value,
-        activation: Activation,
-        alpha: Option<f64>,
-        beta: Option<f64>,
-    ) -> Result<(Polynomial, Replacement), ApproxError> {
-        let histogram =
-            self.calibration.input_of(value).ok_or(ApproxError::NoData { lo: f64::NEG_INFINITY, hi: f64::INFINITY })?;
-        let distribution = histogram.distribution()?;
-        let function = function_of(activation, alpha, beta);
-        let interval = self.interval(function, &distribution)?;
-        let polynomial = least_squares(function, &distribution, interval, self.options.degree, self.options.fit)?;
-        let error = |x: f64| (polynomial.eval(x) - function.eval(x)).abs();
-        let nodes = distribution.nodes(interval, &function.breaks());
-        let total: f64 = nodes.w.iter().sum();
-        let square: f64 = nodes.x.iter().zip(&nodes.w).map(|(x, w)| w * error(*x).powi(2)).sum();
-        const GRID: usize = 4096;
-        let max_error =
-            (0..=GRID).map(|i| error(interval.from_unit(2.0 * i as f64 / GRID as f64 - 1.0))).fold(0.0, f64::max);
-        let replacement = Replacement {
-            node: String::new(),
-            function: activation.name().to_string(),
-            degree: polynomial.degree(),
-            interval: (interval.lo(), interval.hi()),
-            seen: distribution.extremes(),
-            rms_error: (square / total).sqrt(),
-            max_error,
-        };
-        Ok((polynomial, replacement))
+    fn fit(&self, value: Value, target: Target) -> Result<Fitted, ApproxError> {
+        let seen = self
+            .calibration
+            .channels_of(value)
+            .ok_or(ApproxError::NoData { lo: f64::NEG_INFINITY, hi: f64::INFINITY })?;
+        fit(target, seen, self.options.choice(&self.choices, value), &self.options, false)
     }
+}
 
-    /// `[-b, b]` with the margin, or, where the function has a pole there, the hull stretched about its centre.
-    fn interval(&self, function: Function, distribution: &Distribution) -> Result<Interval, ApproxError> {
-        let symmetric = distribution.symmetric_interval(self.options.margin)?;
-        if function.check(symmetric).is_ok() {
-            return Ok(symmetric);
-        }
-        distribution.hull_interval(self.options.margin)
-    }
+/// Why the activation at `loc` has no polynomial.
+pub(crate) fn unfit(loc: &Loc, target: Target, error: &ApproxError) -> Issue {
+    Issue::new(
+        loc,
+        target.activation.name(),
+        error.to_string(),
+        "calibrate with data that reaches this node and keeps its input where the function is smooth",
+    )
+}
+
+/// A defect: a pass made a node that does not fit.
+pub(crate) fn ill_typed(loc: &Loc, reason: &str) -> PassError {
+    let issue = Issue::new(loc, "polynomial", reason.to_string(), "report this: the pass made an ill-typed node");
+    PassError { pass: NAME, issues: vec![issue] }
 }
 
 impl Pass<Nn> for ApproximateActivations {
@@ -229,8 +237,8 @@ impl Calibration {
         };
         let mut out = Self::default();
         for (new, old) in nonlinear(of).into_iter().zip(nonlinear(original)) {
-            if let Some(h) = self.input_of(new) {
-                out.set(old, h.clone());
+            if let Some(h) = self.channels_of(new) {
+                out.set(old, h.to_vec());
             }
         }
         out

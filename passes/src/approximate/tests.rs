@@ -1,7 +1,8 @@
 use super::*;
 use fhec_ir::io::Port;
+use fhec_ir::nn::Basis;
 use fhec_ir::nn::TensorTy;
-use fhec_ir::{Loc, Shape};
+use fhec_ir::{F64, Loc, Shape};
 
 fn one_activation(function: Activation) -> Module<Nn> {
     let mut m = Module::<Nn>::new("main");
@@ -67,4 +68,53 @@ fn an_activation_without_data_is_named() {
     let error = pass.run(&module).unwrap_err();
     assert_eq!(error.issues[0].node, "act");
     assert!(ApproximateActivations::calibrated(&module, &[], ApproximateOptions::default()).is_err());
+}
+
+/// Two channels of very different range behind one activation.
+fn two_channels(function: Activation) -> (Module<Nn>, Vec<Vec<Tensor>>) {
+    let mut m = Module::<Nn>::new("main");
+    let shape = Shape::from([1, 2, 2, 2]);
+    let x = m.func.add_param(TensorTy(shape.clone()), Loc::onnx("x"));
+    m.inputs.push(Port { name: "x".into(), shape: shape.clone(), layout: None });
+    let y = m.push(NnOp::Activation { function, alpha: None, beta: None }, [x], Loc::onnx("act")).unwrap();
+    m.func.set_results([y]);
+    m.outputs.push(Port { name: "y".into(), shape, layout: None });
+    let sample = |i: usize| {
+        let at = |k: usize| if k < 4 { 4.0 } else { 1.0 } * ((i * 4 + k % 4) as f32 / 127.5 - 1.0);
+        vec![Tensor::new([1, 2, 2, 2], (0..8).map(at).collect::<Vec<_>>())]
+    };
+    (m, (0..64).map(sample).collect())
+}
+
+#[test]
+fn a_choice_gives_each_channel_its_own_polynomial() {
+    let (module, samples) = two_channels(Activation::Relu);
+    let act = module.func.results()[0];
+    let with = |choice: Choice| {
+        let choices = Choices::from([(act, choice)]);
+        ApproximateActivations::calibrated_with(&module, &samples, ApproximateOptions::default(), &choices).unwrap()
+    };
+    let (shared, shared_report) = with(Choice { degree: 4, per_channel: false });
+    let (own, own_report) = with(Choice { degree: 4, per_channel: true });
+    assert_eq!((shared_report[0].degree, shared_report[0].channels), (4, 1));
+    assert_eq!((own_report[0].degree, own_report[0].channels), (4, 2));
+    assert_eq!(shared_report[0].interval, own_report[0].interval);
+    // The narrow channel gains; both hold on the common interval of the op.
+    let error = |m: &Module<Nn>, channel: usize| -> f32 {
+        let all = samples.iter().map(|s| (eval::eval(m, s).unwrap(), s[0].clone()));
+        all.flat_map(|(y, x)| {
+            (0..4).map(move |k| (y[0].data()[4 * channel + k] - x.data()[4 * channel + k].max(0.0)).powi(2))
+        })
+        .sum()
+    };
+    assert!(error(&own, 1) < 0.25 * error(&shared, 1), "{} {}", error(&own, 1), error(&shared, 1));
+    assert!((error(&own, 0) - error(&shared, 0)).abs() < 0.2 * error(&shared, 0));
+    let NnOp::Polynomial { basis: Basis::Chebyshev, lo, hi, rows: 2, coeffs } =
+        &own.func.node(own.func.results()[0]).op
+    else {
+        panic!("two rows")
+    };
+    assert_eq!((lo.0, hi.0), own_report[0].interval);
+    let largest = coeffs.iter().fold(0.0f64, |m, F64(c)| m.max(c.abs()));
+    assert!(largest < 4096.0, "coefficients of narrow channels stay within what packed constants hold: {largest}");
 }

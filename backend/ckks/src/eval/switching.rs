@@ -25,6 +25,25 @@ impl Evaluator {
         Ok(out)
     }
 
+    /// `(add0, add1)` plus the switch of `x`, divided by `q_level`: over the limbs of `level - 1`, with one rounding.
+    pub(crate) fn switch_rescale(
+        &self,
+        x: &RnsPoly,
+        level: usize,
+        key: &PreparedKey,
+        add: [&RnsPoly; 2],
+    ) -> Result<[RnsPoly; 2]> {
+        let switcher = self.ctx.switcher(level, key.alpha())?;
+        let mut out = [0, 1].map(|_| RnsPoly::unspecified(self.ctx.params().n(), level));
+        let [o0, o1] = &mut out;
+        switcher.switch_rescale(self.ctx.ring(), x, &key.rows(), add, [o0, o1], self.ctx.scratch())?;
+        self.count_decompose(&switcher);
+        count(&self.counters.key_switches, 1);
+        count(&self.counters.rescales, 2);
+        count(&self.counters.transforms, 2 * switcher.qp_limbs());
+        Ok(out)
+    }
+
     /// Cuts `x` into digits.
     pub(crate) fn decompose(&self, x: &RnsPoly, switcher: &KeySwitcher) -> Digits {
         let mut digits = self.ctx.take_digits();

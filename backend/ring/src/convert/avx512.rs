@@ -9,6 +9,8 @@ use std::arch::x86_64::*;
 const WIDTH: usize = 2;
 /// Sums of so many products of a word below 2^50 with a residue of p stay below `2^53 p`.
 const SHORT: usize = 8;
+/// Sums of so many stay below `2^54 p`.
+const MIDDLE: usize = 16;
 
 /// As the portable kernel; lengths a multiple of eight, table constants in Montgomery form.
 ///
@@ -148,7 +150,9 @@ unsafe fn tile<const T: usize, const W: usize>(
         for t in 0..T {
             for w in 0..W {
                 let r = if inputs.len() <= SHORT {
-                    reduce_short(moduli[t], high[t][w], low[t][w])
+                    reduce_short::<false>(moduli[t], high[t][w], low[t][w])
+                } else if inputs.len() <= MIDDLE {
+                    reduce_short::<true>(moduli[t], high[t][w], low[t][w])
                 } else {
                     Wide::montgomery(moduli[t]).reduce_sum::<false>(high[t][w], low[t][w])
                 };
@@ -158,13 +162,15 @@ unsafe fn tile<const T: usize, const W: usize>(
     }
 }
 
-/// Canonical Montgomery reduction of a sum of at most [`SHORT`] products.
+/// Canonical Montgomery reduction of a sum of at most [`SHORT`] products, or [`MIDDLE`] of them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-fn reduce_short(m: &Modulus, h: V, l: V) -> V {
+fn reduce_short<const MANY: bool>(m: &Modulus, h: V, l: V) -> V {
     let (zero, q) = (_mm512_setzero_si512(), splat(m.value()));
-    // h 2^52 + l < 8 * 2^50 * q, so the high part is below 2q and the difference in (-q, 2q).
+    // h 2^52 + l < 8 * 2^50 * q, so the high part is below 2q and the difference in (-q, 2q); twice that for many.
     let h = add(h, _mm512_srli_epi64::<52>(l));
     let t = sub(h, hi(zero, lo(zero, l, splat(m.inv52())), q));
-    reduce_once(lift_negative(t, q), q)
+    let t = lift_negative(t, q);
+    let t = if MANY { reduce_once(t, add(q, q)) } else { t };
+    reduce_once(t, q)
 }

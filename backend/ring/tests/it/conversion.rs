@@ -190,6 +190,22 @@ fn the_fused_switch_is_the_sum_of_its_parts_on_any_pool() {
         switcher.decompose(&ring, &x, &mut digits, &scratch);
         let [p0, p1] = &mut parts;
         switcher.inner_product(&ring, &digits, &key, Some(&phi), false, p0, p1);
+        // With a rescale: P times what is added joins the limbs of q, and the last prime those that go.
+        let add = [random(q_limbs), random(q_limbs)];
+        let keep: Vec<usize> = (0..q_limbs - 1).collect();
+        let drop: Vec<usize> = [q_limbs - 1].into_iter().chain(18..22).collect();
+        let divide = ModDown::new(&ring, &keep, &drop).unwrap();
+        let mut rescaled = [0, 1].map(|_| RnsPoly::zero(n, switcher.qp_limbs()));
+        let [r0, r1] = &mut rescaled;
+        switcher.inner_product(&ring, &digits, &key, None, false, r0, r1);
+        for (part, add) in rescaled.iter_mut().zip(&add) {
+            for (i, limb) in part.limbs_mut().enumerate().take(q_limbs) {
+                let m = ring.modulus(i);
+                let p = (18..22).fold(1, |acc, s| m.mul(acc, m.reduce_u64(primes[s])));
+                ring.limb(i).mul_scalar_add(limb, add.limb(i), p);
+            }
+            divide.apply(&ring, part, &scratch);
+        }
         parts.iter_mut().for_each(|p| switcher.mod_down().apply(&ring, p, &scratch));
         for threads in [1, 2, 5] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -197,6 +213,10 @@ fn the_fused_switch_is_the_sum_of_its_parts_on_any_pool() {
             let [o0, o1] = &mut fused;
             pool.install(|| switcher.switch(&ring, &x, &key, Some(&phi), [o0, o1], &scratch));
             assert!(fused == parts, "{:?}, {threads} threads", ring.isa());
+            let [o0, o1] = &mut fused;
+            let both = [&add[0], &add[1]];
+            pool.install(|| switcher.switch_rescale(&ring, &x, &key, both, [o0, o1], &scratch)).unwrap();
+            assert!(fused == rescaled, "{:?}, {threads} threads, with a rescale", ring.isa());
         }
     }
 }
@@ -212,5 +232,10 @@ fn bad_limb_sets_are_refused() {
         assert_eq!(KeySwitcher::new(&ring, 4, 3..5, 2).unwrap_err(), refused);
         assert_eq!(KeySwitcher::new(&ring, 4, 4..15, 2).unwrap_err(), refused);
         assert_eq!(KeySwitcher::new(&ring, 4, 4..6, 0).unwrap_err(), refused);
+        // Below one prime there is no level to rescale to.
+        let (x, mut outs) = (RnsPoly::zero(ring.n(), 1), [0, 1].map(|_| RnsPoly::zero(ring.n(), 0)));
+        let (lowest, [o0, o1]) = (KeySwitcher::new(&ring, 1, 4..5, 1).unwrap(), &mut outs);
+        let result = lowest.switch_rescale(&ring, &x, &[], [&x, &x], [o0, o1], &Scratch::new());
+        assert_eq!(result.unwrap_err(), refused);
     }
 }

@@ -165,3 +165,76 @@ fn relinearization_level(params: &Params) -> usize {
     let keys = Bootstrapper::keys(params, params.max_slots(), params.max_level()).unwrap_or_default();
     keys.iter().find(|k| k.name == KeyName::Relin).map_or(params.max_level(), |k| k.level)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fhec_ckks::{BootstrapSpec, ParamSpec};
+
+    fn params() -> Params {
+        Params::new(ParamSpec {
+            log_n: 13,
+            first_bits: 50,
+            scale_bits: 42,
+            levels: 6,
+            alpha: 4,
+            special_bits: 50,
+            bootstrap: Some(BootstrapSpec::standard(42)),
+            insecure: true,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn built_in_profiles_are_profiles() {
+        for (text, threads) in BUILTIN.into_iter().zip([1, 2]) {
+            let profile = HostProfile::from_json(text).unwrap();
+            assert_eq!((&profile, profile.threads), (&HostProfile::builtin(threads), threads));
+            assert_eq!(HostProfile::from_json(&profile.to_json()), Ok(profile));
+        }
+        assert!(HostProfile::from_json("{}").is_err());
+        let negative = BUILTIN[0].replacen("\"butterfly\": ", "\"butterfly\": -", 1);
+        assert!(HostProfile::from_json(&negative).unwrap_err().to_string().contains("is not a cost"));
+        let poor = BUILTIN[0].replacen("\"mod_down\"", "\"mod_up\"", 1);
+        assert!(HostProfile::from_json(&poor).is_err());
+    }
+
+    #[test]
+    fn every_op_has_a_time_at_every_level() {
+        let (params, profile) = (params(), HostProfile::builtin(1));
+        let table = profile.table(&params, 1 << 10);
+        for op in KEYLESS.into_iter().chain(KEYED) {
+            let times = &table.micros[&op];
+            assert_eq!(times.len(), 7);
+            assert!(times[0] > 0.0 && times[0] < times[6], "{op:?}: {times:?}");
+        }
+        // A key for a higher level has larger digits and more special primes.
+        let rotate = |key: u32| table.time_with_key(Timed::Rotate, 4, key).unwrap();
+        assert_eq!((params.key_alpha(4), params.key_alpha(7)), (3, 4));
+        assert_ne!(rotate(4), rotate(7));
+        assert_eq!(rotate(4), table.time(Timed::Rotate, 4).unwrap());
+    }
+
+    #[test]
+    fn bootstraps_cost_what_their_slots_and_target_ask_for() {
+        let table = HostProfile::builtin(1).table(&params(), 1 << 10);
+        let time = |slots: usize, target: u32| table.bootstrap_time(slots, target).unwrap();
+        assert!(time(1 << 12, 0) < time(1 << 12, 6));
+        assert!(time(1 << 6, 3) < time(1 << 12, 3));
+        let all = table.micros[&Timed::Rotate][6] * 10.0;
+        assert!(time(1 << 12, 6) > all, "{} {all}", time(1 << 12, 6));
+        let none = Params::new(ParamSpec { bootstrap: None, ..params().spec().clone() }).unwrap();
+        assert!(HostProfile::builtin(1).table(&none, 1 << 10).bootstrap.is_empty());
+    }
+
+    #[test]
+    fn more_threads_are_not_slower() {
+        let micros = |threads: usize| {
+            let step = Step::Switch(KeyShape { limbs: 20, alpha: 5 });
+            HostProfile::builtin(threads).micros(16, [(step, 1)])
+        };
+        assert_eq!(micros(0), micros(1));
+        assert!(micros(1) > micros(2) && micros(2) > micros(4) && micros(4) > micros(1) / 5.0);
+        assert_eq!(HostProfile::builtin(4).threads, 4);
+    }
+}

@@ -89,19 +89,52 @@ pub(super) fn map(x: &Tensor, function: Activation, alpha: Option<f64>, beta: Op
 pub(super) fn polynomial(x: &Tensor, basis: Basis, lo: f64, hi: f64, rows: usize, coeffs: &[f64]) -> Tensor {
     let per_row = coeffs.len() / rows;
     let inner: usize = if rows == 1 { x.shape().len() } else { x.shape().0[2..].iter().product() };
-    let data: Vec<f32> = x
-        .data()
-        .iter()
-        .enumerate()
-        .map(|(i, &x)| {
-            let row = if rows == 1 { 0 } else { i / inner % rows };
-            basis.eval(&coeffs[row * per_row..(row + 1) * per_row], lo, hi, f64::from(x)) as f32
-        })
-        .collect();
+    let mut data = Vec::with_capacity(x.data().len());
+    for (plane, x) in x.data().chunks(inner.max(1)).enumerate() {
+        let row = plane % rows;
+        basis.eval_each(&coeffs[row * per_row..(row + 1) * per_row], lo, hi, x, &mut data);
+    }
     Tensor::new(x.shape().clone(), data)
 }
 
+/// Elements whose recurrences run side by side.
+const LANES: usize = 16;
+
 impl Basis {
+    /// Appends the values of [`Basis::eval`] at every element of `x`.
+    fn eval_each(self, coeffs: &[f64], lo: f64, hi: f64, x: &[f32], out: &mut Vec<f32>) {
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        for chunk in chunks {
+            out.extend(self.eval_lanes(coeffs, lo, hi, &chunk.map(f64::from)).map(|y| y as f32));
+        }
+        out.extend(rest.iter().map(|&x| self.eval(coeffs, lo, hi, f64::from(x)) as f32));
+    }
+    /// [`Basis::eval`] at several points, in the same arithmetic: one recurrence waits for its own last step, several fill
+    /// vector registers.
+    fn eval_lanes(self, coeffs: &[f64], lo: f64, hi: f64, x: &[f64; LANES]) -> [f64; LANES] {
+        match self {
+            Self::Monomial => {
+                let mut sum = [0.0; LANES];
+                for c in coeffs.iter().rev() {
+                    for i in 0..LANES {
+                        sum[i] = sum[i] * x[i] + c;
+                    }
+                }
+                sum
+            }
+            Self::Chebyshev => {
+                let Some((first, rest)) = coeffs.split_first() else { return [0.0; LANES] };
+                let t = x.map(|x| (2.0 * x - lo - hi) / (hi - lo));
+                let (mut b1, mut b2) = ([0.0; LANES], [0.0; LANES]);
+                for c in rest.iter().rev() {
+                    for i in 0..LANES {
+                        (b1[i], b2[i]) = (c + 2.0 * t[i] * b1[i] - b2[i], b1[i]);
+                    }
+                }
+                std::array::from_fn(|i| first + t[i] * b1[i] - b2[i])
+            }
+        }
+    }
     /// The polynomial with these coefficients (lowest first) at `x`: Horner's rule, or Clenshaw's on `[lo, hi]`.
     pub fn eval(self, coeffs: &[f64], lo: f64, hi: f64, x: f64) -> f64 {
         match self {

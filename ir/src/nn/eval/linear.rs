@@ -1,74 +1,21 @@
 //! Convolution and matrix product.
 //!
-//! Both come down to one kernel: rows of A in panels of [`ROWS`], columns of B in panels of [`COLS`], so that a tile of
-//! the result stays in vector registers while the inner dimension runs. Convolution writes its input patches (im2col)
-//! straight into the panels of B.
+//! Both come down to one general product of row-major matrices. Convolution unfolds its input (im2col): one row per
+//! weight of a filter, one column per window.
+
+use faer::linalg::matmul::matmul as general_product;
+use faer::{Accum, MatMut, MatRef, Par};
 
 use super::elementwise::for_each_broadcast;
 use super::window::{Tap, Window};
 use crate::tensor::{Shape, Tensor};
 
-const ROWS: usize = 4;
-const COLS: usize = 8;
-
-/// A matrix of `columns` columns in panels: panel p holds columns `p·W..`, inner index by inner index, zero-padded.
-struct Panels<const W: usize> {
-    data: Vec<f32>,
-    inner: usize,
-}
-
-impl<const W: usize> Panels<W> {
-    fn new(inner: usize, columns: usize) -> Self {
-        Self { data: vec![0.0; inner * columns.div_ceil(W) * W], inner }
-    }
-    /// Sets row `k` (one element per column).
-    fn set_row(&mut self, k: usize, row: &[f32]) {
-        for (panel, chunk) in row.chunks(W).enumerate() {
-            let at = (panel * self.inner + k) * W;
-            self.data[at..at + chunk.len()].copy_from_slice(chunk);
-        }
-    }
-    /// Sets column `j` (one element per inner index).
-    fn set_column(&mut self, j: usize, column: &[f32]) {
-        let panel = &mut self.data[j / W * self.inner * W..];
-        for (k, &x) in column.iter().enumerate() {
-            panel[k * W + j % W] = x;
-        }
-    }
-    fn panel(&self, p: usize) -> &[f32] {
-        &self.data[p * self.inner * W..(p + 1) * self.inner * W]
-    }
-}
-
-/// `out[i, j] += Σ_k a[k, i] · b[k, j]`, out row-major of `rows` × `cols`.
-fn multiply(a: &Panels<ROWS>, b: &Panels<COLS>, rows: usize, cols: usize, out: &mut [f32]) {
-    for bp in 0..cols.div_ceil(COLS) {
-        let b_panel = b.panel(bp);
-        for ap in 0..rows.div_ceil(ROWS) {
-            let mut tile = [[0.0f32; COLS]; ROWS];
-            // Arrays of known length keep the tile in registers.
-            for (x, y) in a.panel(ap).as_chunks::<ROWS>().0.iter().zip(b_panel.as_chunks::<COLS>().0) {
-                for i in 0..ROWS {
-                    for j in 0..COLS {
-                        tile[i][j] += x[i] * y[j];
-                    }
-                }
-            }
-            for (i, row) in tile.iter().enumerate().take(rows - ap * ROWS) {
-                let at = (ap * ROWS + i) * cols + bp * COLS;
-                let width = COLS.min(cols - bp * COLS);
-                for (o, t) in out[at..at + width].iter_mut().zip(row) {
-                    *o += t;
-                }
-            }
-        }
-    }
-}
+/// Fewer rows than this on the left are not worth packing the right side for.
+const FEW_ROWS: usize = 4;
 
 /// The product of row-major `a` [m, k] and `b` [k, n], added to `out` [m, n].
-fn multiply_slices(a: &[f32], b: &[f32], (m, k, n): (usize, usize, usize), out: &mut [f32]) {
-    if m < ROWS {
-        // Packing B would cost as much as the product.
+fn multiply_add(a: &[f32], b: &[f32], (m, k, n): (usize, usize, usize), out: &mut [f32]) {
+    if m < FEW_ROWS {
         for i in 0..m {
             let row = &mut out[i * n..(i + 1) * n];
             for (&x, b) in a[i * k..(i + 1) * k].iter().zip(b.chunks_exact(n.max(1))) {
@@ -77,11 +24,9 @@ fn multiply_slices(a: &[f32], b: &[f32], (m, k, n): (usize, usize, usize), out: 
         }
         return;
     }
-    let mut left = Panels::<ROWS>::new(k, m);
-    let mut right = Panels::<COLS>::new(k, n);
-    (0..m).for_each(|i| left.set_column(i, &a[i * k..(i + 1) * k]));
-    (0..k).for_each(|i| right.set_row(i, &b[i * n..(i + 1) * n]));
-    multiply(&left, &right, m, n, out);
+    let (a, b) = (MatRef::from_row_major_slice(a, m, k), MatRef::from_row_major_slice(b, k, n));
+    // Threads are spent on images, not inside of one.
+    general_product(MatMut::from_row_major_slice_mut(out, m, n), Accum::Add, a, b, 1.0, Par::Seq);
 }
 
 /// Matrix product with numpy semantics.
@@ -105,7 +50,7 @@ pub(super) fn matmul(a: &Tensor, b: &Tensor, out: Shape) -> Tensor {
         let mut results = data.chunks_exact_mut(m * n);
         for_each_broadcast(&batch, [&batch_a, &batch_b], |[i, j]| {
             if let Some(result) = results.next() {
-                multiply_slices(
+                multiply_add(
                     &a.data()[i * m * k..(i + 1) * m * k],
                     &b.data()[j * k * n..(j + 1) * k * n],
                     (m, k, n),
@@ -142,31 +87,50 @@ pub(super) fn conv(
     if inner == 0 || pixels_in == 0 {
         return Tensor::new(out, data);
     }
-    let weights: Vec<Panels<ROWS>> = w
-        .data()
-        .chunks_exact(group_filters * inner)
-        .map(|group| {
-            let mut panels = Panels::new(inner, group_filters);
-            group.chunks_exact(inner).enumerate().for_each(|(i, row)| panels.set_column(i, row));
-            panels
-        })
-        .collect();
     let taps: Vec<Tap> = (0..window.taps()).map(|t| window.tap(t)).collect();
-    let mut patches = Panels::<COLS>::new(inner, pixels);
-    let mut row = vec![0.0; pixels];
+    // Filters of one or two (depthwise ones) are added up in place: unfolding would cost as much as the product.
+    let unfold = group_filters >= FEW_ROWS && !window.is_pointwise();
+    let mut patches = vec![0.0; if unfold { inner * pixels } else { 0 }];
+    let group_weights = group_filters * inner;
     for n in 0..batch {
-        for (g, weights) in weights.iter().enumerate() {
-            for c in 0..group_channels {
-                let at = (n * channels + g * group_channels + c) * pixels_in;
-                let plane = &x.data()[at..at + pixels_in];
-                for (t, tap) in taps.iter().enumerate() {
-                    tap.gather(plane, &mut row);
-                    patches.set_row(c * taps.len() + t, &row);
+        for g in 0..groups {
+            let at = (n * channels + g * group_channels) * pixels_in;
+            let planes = &x.data()[at..at + group_channels * pixels_in];
+            let weights = &w.data()[g * group_weights..(g + 1) * group_weights];
+            let at = (n * filters + g * group_filters) * pixels;
+            let out = &mut data[at..at + group_filters * pixels];
+            let size = (group_filters, inner, pixels);
+            if unfold {
+                let mut rows = patches.chunks_exact_mut(pixels);
+                for plane in planes.chunks_exact(pixels_in) {
+                    taps.iter().zip(&mut rows).for_each(|(tap, row)| tap.gather(plane, row));
+                }
+                multiply_add(weights, &patches, size, out);
+            } else if window.is_pointwise() {
+                multiply_add(weights, planes, size, out);
+            } else {
+                for (out, weights) in out.chunks_exact_mut(pixels).zip(weights.chunks_exact(inner)) {
+                    let taps = planes.chunks_exact(pixels_in).flat_map(|plane| taps.iter().map(move |t| (plane, t)));
+                    taps.zip(weights).for_each(|((plane, tap), &w)| tap.for_each(plane, out, |o, x| *o += w * x));
                 }
             }
-            let at = (n * filters + g * group_filters) * pixels;
-            multiply(weights, &patches, group_filters, pixels, &mut data[at..at + group_filters * pixels]);
         }
     }
     Tensor::new(out, data)
+}
+
+/// The elements of x [N, C, d..] under windows `positions` (flat over N and the output's spatial dimensions): one row per
+/// window, in it the taps of channel 0, of channel 1 and so on; zero in the padding.
+pub(super) fn unfold(x: &Tensor, window: &Window, positions: &[usize]) -> Vec<f32> {
+    let (channels, pixels_in, pixels) = (x.shape().0[1], window.input_len(), window.output_len());
+    let mut rows = Vec::with_capacity(positions.len() * channels * window.taps());
+    for position in positions {
+        let offsets = window.offsets(position % pixels);
+        let image = position / pixels * channels * pixels_in;
+        for c in 0..channels {
+            let plane = &x.data()[image + c * pixels_in..][..pixels_in];
+            rows.extend(offsets.iter().map(|at| at.map_or(0.0, |at| plane[at])));
+        }
+    }
+    rows
 }

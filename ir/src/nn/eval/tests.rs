@@ -131,6 +131,54 @@ fn naive_conv(x: &Tensor, w: &Tensor, b: &[f32], (s, p, d, groups): (usize, usiz
     Tensor::new([n, m, oh, ow], out)
 }
 
+#[test]
+fn pointwise_and_depthwise_convolutions_are_their_definition() {
+    for (channels, filters, groups, k, p) in [(6, 5, 1, 1, 0), (6, 2, 1, 1, 0), (6, 6, 6, 3, 1), (6, 12, 3, 3, 1)] {
+        let x = noise([2, channels, 5, 7], 3);
+        let weights = noise([filters, channels / groups, k, k], 4);
+        let bias = noise([filters], 5);
+        let op =
+            NnOp::Conv { strides: vec![1; 2], pads: vec![p as i64; 4], dilations: vec![1; 2], groups: groups as i64 };
+        close(&run(op, &[&x, &weights, &bias]), &naive_conv(&x, &weights, bias.data(), (1, p, 1, groups)), 1e-5);
+    }
+}
+
+#[test]
+fn unfolded_rows_times_filters_are_the_convolution() {
+    let x = noise([2, 4, 6, 5], 7);
+    let weights = noise([6, 2, 3, 2], 8);
+    let op = NnOp::Conv { strides: vec![2, 1], pads: vec![1, 0, 0, 2], dilations: vec![1, 2], groups: 2 };
+    let y = run(op.clone(), &[&x, &weights]);
+    let [_, filters, h, w] = y.shape().0[..] else { panic!() };
+    let positions: Vec<usize> = (0..2 * h * w).rev().step_by(3).collect();
+    let rows = unfold(&op, &x, weights.shape(), &positions).unwrap();
+    for (row, &p) in rows.chunks_exact(4 * 6).zip(&positions) {
+        for f in 0..filters {
+            let group = f / (filters / 2);
+            let filter = &weights.data()[f * 12..(f + 1) * 12];
+            let sum: f32 = row[group * 12..(group + 1) * 12].iter().zip(filter).map(|(x, w)| x * w).sum();
+            let at = (p / (h * w) * filters + f) * h * w + p % (h * w);
+            assert!((sum - y.data()[at]).abs() < 1e-5, "filter {f} at {p}: {sum} against {}", y.data()[at]);
+        }
+    }
+    assert!(unfold(&op, &x, weights.shape(), &[2 * h * w]).is_err());
+    assert!(unfold(&NnOp::Add {}, &x, weights.shape(), &[]).is_err());
+}
+
+#[test]
+fn polynomials_of_many_elements_are_those_of_one() {
+    let x = noise([1, 3, 5, 7], 11);
+    let coeffs: Vec<F64> = noise([3, 9], 12).data().iter().map(|&c| F64(f64::from(c))).collect();
+    for basis in [Basis::Chebyshev, Basis::Monomial] {
+        let (lo, hi, rows) = (F64(-1.5), F64(1.0), 3);
+        let y = run(NnOp::Polynomial { basis, lo, hi, rows, coeffs: coeffs.clone() }, &[&x]);
+        for (i, (&x, &y)) in x.data().iter().zip(y.data()).enumerate() {
+            let row: Vec<f64> = coeffs[i / 35 * 9..][..9].iter().map(|c| c.0).collect();
+            assert_eq!(basis.eval(&row, -1.5, 1.0, f64::from(x)) as f32, y);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn conv_is_its_definition(

@@ -43,6 +43,11 @@ impl Window {
     pub(super) fn input_len(&self) -> usize {
         self.input.iter().product()
     }
+    /// Whether every window is one element, in order: unfolding then changes nothing.
+    pub(super) fn is_pointwise(&self) -> bool {
+        let all = |list: &[usize], v: usize| list.iter().all(|&x| x == v);
+        all(&self.kernel, 1) && all(&self.strides, 1) && all(&self.begins, 0) && all(&self.ends, 0)
+    }
     /// Windows per plane.
     pub(super) fn output_len(&self) -> usize {
         self.output.iter().product()
@@ -66,6 +71,15 @@ impl Window {
             flat /= d;
         }
         index
+    }
+    /// The offsets in the input plane of the taps of window `output`; `None` in the padding.
+    pub(super) fn offsets(&self, output: usize) -> Vec<Option<usize>> {
+        let output = Self::unflatten(output, &self.output);
+        let offset = |tap: usize| {
+            let tap = Self::unflatten(tap, &self.kernel);
+            (0..tap.len()).try_fold(0, |at, d| Some(at * self.input[d] + self.position(d, output[d], tap[d])?))
+        };
+        (0..self.taps()).map(offset).collect()
     }
     /// What tap number `tap` of every window reads.
     pub(super) fn tap(&self, tap: usize) -> Tap {
@@ -141,7 +155,8 @@ impl Tap {
         out.fill(0.0);
         self.for_each(plane, out, |o, x| *o = x);
     }
-    fn for_each<T>(&self, plane: &[f32], out: &mut [T], f: impl Fn(&mut T, f32)) {
+    /// Calls `f` with the entry of `out` and the element under the tap, for every window whose tap is not in the padding.
+    pub(super) fn for_each<T>(&self, plane: &[f32], out: &mut [T], f: impl Fn(&mut T, f32)) {
         let n = self.end - self.first;
         for &(row, start) in &self.lines {
             let out = &mut out[row * self.width + self.first..][..n];
