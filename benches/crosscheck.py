@@ -3,7 +3,7 @@
     python3 benches/crosscheck.py [--openfhe PYTHON3.10] [--bootstrap-log-n 12] [--precision 20] [--json]
 
 Products, rotations, a linear transform, a Chebyshev polynomial of degree 15, all of them in one program, and bootstraps of
-full and sparse slots. fhec compiles each program from text (`examples/crosscheck.rs`: lowering, choice of parameters, key
+full and sparse slots. fhec compiles each program from text (`benches/crosscheck.rs`: lowering, choice of parameters, key
 list, execution); OpenFHE runs it by its own calls, under parameters it chooses itself; this script computes it once more
 in the clear. Every pair of the three must agree in every slot within 2^-PRECISION. Leveled programs run at 128-bit
 security on both sides; bootstraps below N = 2^16 do not.
@@ -96,7 +96,8 @@ def run(program):
     return cc, [decrypt(ct) for ct in values[-program["outputs"]:]]
 
 def bootstrap(job):
-    slots, budget, left = len(job["input"]), [2, 2], 3
+    slots, left = len(job["input"]), 3
+    budget = [3, 3] if slots > 1 << 12 else [2, 2]
     secret = o.SecretKeyDist.SPARSE_ENCAPSULATED
     depth = left + o.CryptoContext.GetBootstrapDepth(budget, secret)
     security = "HEStd_128_classic" if job["log_n"] >= 16 else "HEStd_NotSet"

@@ -1,88 +1,120 @@
-//! Runs small programs on ciphertexts, for another implementation to be compared with: reads one JSON object
-//! `{"slots": n, "x": [..], "y": [..], "diagonals": [[..]; 4], "polynomial": [c0, ..]}` from standard input and writes
-//! `{"name": [..slots..]}`. `benches/crosscheck.py` runs both sides.
-//!
-//! `cargo run --release --example crosscheck < programs.json`
+//! Our side of `benches/crosscheck.py`: `crosscheck < JOB.json > RESULTS.json` compiles programs of the `slot` level, runs
+//! them on ciphertexts, bootstraps, and prints the decrypted slots by name.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::sync::Arc;
 
-use fhec_ckks::{
-    Bootstrapper, Ciphertext, Context, Diagonal, Evaluator, KeyName, KeyRequest, LinearTransform, ParamSpec, Params,
-    Role,
-};
+use fhec::ir::text::{Blobs, parse_module};
+use fhec::ir::{Module, Slot, Tensor};
+use fhec::passes::Lower;
+use fhec::passes::lower::LowerToCkks;
+use fhec::passes::params::{self, ParamOptions};
+use fhec::runtime::Provenance;
+use fhec::{Client, Error, ExecutorOptions, Plan, Server};
+use fhec_ckks::{Bootstrapper, Context, Evaluator, ParamSpec, Params};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-/// Operands of the programs.
-#[derive(Deserialize)]
-struct Operands {
-    slots: usize,
-    x: Vec<f64>,
-    y: Vec<f64>,
-    /// Diagonals 0, 1, .. of a matrix.
-    diagonals: Vec<Vec<f64>>,
-    /// Coefficients of the monomials, the constant first.
-    polynomial: Vec<f64>,
+/// What to run.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Job {
+    /// The results' error must stay below 2^-this: parameters are chosen for it.
+    precision_bits: u32,
+    programs: Vec<Program>,
+    bootstraps: Vec<Bootstrap>,
 }
 
-/// Levels of programs.
-const LEVELS: usize = 10;
-/// Bits of their scale.
-const SCALE_BITS: u32 = 42;
+/// A program with tensors for its inputs, each `[slots]` in [-1, 1].
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Program {
+    name: String,
+    text: String,
+    inputs: Vec<Vec<f32>>,
+}
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let operands: Operands = serde_json::from_reader(std::io::stdin().lock())?;
-    let ctx = Context::new(Params::new(ParamSpec::bootstrapping(LEVELS as u32, SCALE_BITS)?)?)?;
-    let mut random = Randomness::system()?;
-    let secret = SecretKey::generate(&ctx, &mut random)?;
-    let mut keys: BTreeMap<KeyName, usize> = BTreeMap::new();
-    let own = (1..operands.diagonals.len().max(6) as u32).map(|by| (KeyName::Rotation(by), LEVELS));
-    let bootstrap = Bootstrapper::keys(ctx.params(), operands.slots, LEVELS)?;
-    for (name, level) in own.chain(bootstrap.into_iter().map(|r| (r.name, r.level))) {
-        let known = keys.entry(name).or_insert(level);
-        *known = level.max(*known);
+/// A bootstrap, and the square of its result.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bootstrap {
+    name: String,
+    /// log2 of the ring degree; below 16 the parameters are insecure.
+    log_n: u32,
+    /// Program levels, and bits of each.
+    levels: u32,
+    scale_bits: u32,
+    /// `[slots]` in [-1, 1].
+    input: Vec<f64>,
+}
+
+/// Decrypted slots, and the parameters they were had under.
+#[derive(Debug, Serialize)]
+struct Results {
+    log_n: u32,
+    log_qp: f64,
+    insecure: bool,
+    outputs: Vec<Vec<f64>>,
+}
+
+impl Results {
+    fn new(params: &Params, outputs: Vec<Vec<f64>>) -> Self {
+        Self { log_n: params.log_n(), log_qp: params.log_qp(), insecure: params.is_insecure(), outputs }
     }
-    let requests: Vec<KeyRequest> = keys.into_iter().map(|(name, level)| KeyRequest { name, level }).collect();
-    let keys = KeyGenerator::new(&ctx, &secret, &mut random)?.generate(&requests, |_| ())?;
-    let eval = Evaluator::new(ctx.clone(), Arc::new(keys))?;
-    let mut encrypt = |slots: &[f64], level: usize| secret.encrypt(&ctx, slots, level, &mut random);
-    let (x, y) = (encrypt(&operands.x, LEVELS)?, encrypt(&operands.y, LEVELS)?);
-    let factor = ctx.encode(&operands.y, Role::Factor { operand: LEVELS, at: LEVELS })?;
-    let results = [
-        ("product", eval.mul_rescale(&x, &y)?),
-        ("plain_product", eval.rescale(&eval.mul_plain(&x, &factor)?)?),
-        ("rotation", eval.rotate(&x, 5)?),
-        ("linear", linear(&eval, &x, &operands.diagonals)?),
-        ("polynomial", polynomial(&eval, &x, &operands.polynomial)?),
-        ("bootstrap", eval.bootstrap(&encrypt(&operands.x, 0)?, LEVELS)?),
-    ];
-    let mut out = BTreeMap::new();
-    for (name, ct) in results {
-        out.insert(name, secret.decrypt(&ctx, &ct)?.re);
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let job: Job = serde_json::from_reader(std::io::stdin().lock())?;
+    let mut results = BTreeMap::new();
+    for program in job.programs {
+        results.insert(program.name.clone(), run(program, job.precision_bits)?);
     }
-    serde_json::to_writer(std::io::stdout().lock(), &out)?;
+    for bootstrap in job.bootstraps {
+        results.insert(bootstrap.name.clone(), refresh(&bootstrap)?);
+    }
+    serde_json::to_writer(std::io::stdout().lock(), &results)?;
     Ok(())
 }
 
-/// The matrix with these diagonals.
-fn linear(eval: &Evaluator, x: &Ciphertext, diagonals: &[Vec<f64>]) -> Result<Ciphertext, Box<dyn Error>> {
-    let terms: Vec<Diagonal<'_>> =
-        diagonals.iter().enumerate().map(|(r, re)| Diagonal { rotation: r as i64, giant: 0, re, im: &[] }).collect();
-    let transform = LinearTransform::new(eval.context(), x.slots(), x.level(), x.level(), &terms)?;
-    Ok(eval.rescale(&eval.linear(x, &transform)?)?)
+/// From text to decrypted results, through everything a compiled model passes after packing.
+fn run(program: Program, precision_bits: u32) -> Result<Results, Error> {
+    let plan = plan(&program, precision_bits)?;
+    let tensor = |data: Vec<f32>| Tensor::new([data.len()], data);
+    let inputs = vec![program.inputs.into_iter().map(tensor).collect()];
+    let mut client = Client::generate(&plan)?;
+    let keys = client.evaluation_keys(|_| ())?;
+    let encrypted = client.encrypt(&inputs)?;
+    let mut server = Server::new(&plan, client.context().clone(), keys, ExecutorOptions::default())?;
+    let (outputs, _) = server.eval(&encrypted, &mut |_| ())?;
+    let slots = |tensor: &Tensor| tensor.data().iter().map(|&x| f64::from(x)).collect();
+    let outputs = client.decrypt(&outputs)?.iter().flatten().map(slots).collect();
+    Ok(Results::new(plan.params(), outputs))
 }
 
-/// By Horner's rule.
-fn polynomial(eval: &Evaluator, x: &Ciphertext, coefficients: &[f64]) -> Result<Ciphertext, Box<dyn Error>> {
-    let Some((&last, rest)) = coefficients.split_last() else { return Err("a polynomial without coefficients".into()) };
-    let Some((&next, rest)) = rest.split_last() else { return Err("a constant polynomial".into()) };
-    let mut sum = eval.rescale(&eval.mul_scalar(x, last, x.level())?)?;
-    sum = eval.add_scalar(&sum, next)?;
-    for &c in rest.iter().rev() {
-        let x = eval.level_drop(x, sum.level())?;
-        sum = eval.add_scalar(&eval.mul_rescale(&sum, &x)?, c)?;
-    }
-    Ok(sum)
+fn plan(program: &Program, precision_bits: u32) -> Result<Plan, Error> {
+    let module: Module<Slot> = parse_module(&program.name, &program.text, &Blobs::default())?;
+    let slots = program.inputs.first().map_or(1, Vec::len);
+    let options = ParamOptions { precision_bits, ..ParamOptions::default() };
+    let estimate = params::estimate(&module, options.input_bound, &options.samples);
+    let mut lowered = LowerToCkks::default().run(&module)?;
+    lowered.params = Some(params::choose(&lowered, slots, &estimate, &options)?);
+    let provenance = Provenance { model: program.name.clone(), ..Provenance::default() };
+    Ok(Plan::new(lowered, provenance)?)
+}
+
+fn refresh(job: &Bootstrap) -> Result<Results, Error> {
+    let preset = ParamSpec::bootstrapping(job.levels, job.scale_bits)?;
+    let ctx = Context::new(Params::new(ParamSpec { log_n: job.log_n, insecure: job.log_n < 16, ..preset })?)?;
+    let mut random = Randomness::system()?;
+    let secret = SecretKey::generate(&ctx, &mut random)?;
+    let target = job.levels as usize;
+    let bootstrapper = Bootstrapper::new(&ctx, job.input.len(), target)?;
+    let requests = Bootstrapper::keys(ctx.params(), job.input.len(), target)?;
+    let keys = KeyGenerator::new(&ctx, &secret, &mut random)?.generate(&requests, |_| ())?;
+    let eval = Evaluator::new(ctx.clone(), Arc::new(keys))?;
+    let x = secret.encrypt(&ctx, &job.input, 0, &mut random)?;
+    let fresh = bootstrapper.apply(&eval, &x)?;
+    let square = eval.mul_rescale(&fresh, &fresh)?;
+    let outputs = [&fresh, &square].map(|ct| Ok(secret.decrypt(&ctx, ct)?.re));
+    Ok(Results::new(ctx.params(), outputs.into_iter().collect::<Result<_, Error>>()?))
 }

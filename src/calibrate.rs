@@ -80,8 +80,11 @@ impl Calibration {
     }
 }
 
-/// Chains whose levels have one to seven digits: limbs, special primes, and for each key level the levels of use.
-const CHAINS: [(u32, u32, &[(usize, &[usize])]); 2] = [
+/// Levels of keys, each with the levels the keys are used at.
+type KeyUses = &'static [(usize, &'static [usize])];
+
+/// Chains whose levels have one to seven digits: limbs, special primes, uses of keys.
+const CHAINS: [(u32, u32, KeyUses); 2] = [
     (26, 9, &[(25, &[25, 16, 7]), (13, &[13, 5]), (4, &[4, 2])]),
     (32, 5, &[(31, &[31, 20, 11]), (17, &[17, 9]), (8, &[8]), (3, &[3, 1])]),
 ];
@@ -143,9 +146,17 @@ pub fn calibrate(
 const TICK: f64 = 4e-3;
 
 /// Seconds this thread has run, where the system tells.
-fn thread_seconds() -> Option<f64> {
+pub(crate) fn thread_seconds() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     Some(text.split_whitespace().next()?.parse::<f64>().ok()? * 1e-9)
+}
+
+/// Processor time of each of `repetitions` calls since [`thread_seconds`] gave `before`: where other processes take the
+/// processor away, it says more than the time that passed. `None` where more than one thread works, or for too short a time:
+/// the system counts it in ticks.
+pub(crate) fn processor_seconds(before: Option<f64>, repetitions: usize) -> Option<f64> {
+    let seconds = thread_seconds()? - before?;
+    (rayon::current_num_threads() == 1 && seconds > 25.0 * TICK).then(|| seconds / repetitions as f64)
 }
 
 /// The processor's name.
@@ -355,11 +366,8 @@ impl Bench<'_> {
             repetitions += 1;
             drop(result);
         }
-        // Where other processes take the processor away, what this thread has run says more; the system counts it in ticks.
-        if let (1, Some(before), Some(after)) = (rayon::current_num_threads(), cpu, thread_seconds())
-            && after - before > 25.0 * TICK
-        {
-            micros = micros.min((after - before) * 1e6 / repetitions as f64);
+        if let Some(seconds) = processor_seconds(cpu, repetitions) {
+            micros = micros.min(seconds * 1e6);
         }
         match self.known {
             Some(at) => {

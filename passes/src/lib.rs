@@ -11,6 +11,7 @@ pub mod pipeline;
 pub mod place;
 pub mod placement;
 pub mod reconstruct;
+pub mod sensitivity;
 pub mod target;
 
 pub use fhec_ir::Issue;

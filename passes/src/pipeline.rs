@@ -1,14 +1,17 @@
 //! From a polynomial network to an encrypted program: pack, lower, choose parameters.
 
+use std::collections::BTreeMap;
+
 use fhec_ir::cost::predict;
 use fhec_ir::text::print_module;
 use fhec_ir::{Ckks, Issue, Module, Nn, Slot};
 
+use crate::approximate::Choice;
 use crate::lower::{LowerToCkks, depth};
 use crate::pack::{LinearCost, Pack, Packed};
 use crate::params::{self, ParamOptions};
 use crate::pass::{Lower, PassError};
-use crate::place::{Options, Placement, Placer};
+use crate::place::{Candidates, Placement, Placer};
 use crate::placement::Limits;
 use crate::target::Target;
 
@@ -120,11 +123,60 @@ fn with_bootstraps(
     }
 }
 
+/// Level of the results of a program that bootstraps: above 0 when the first prime alone cannot hold them.
+fn bootstrapped_result_level(packed: &Packed, options: &PlanOptions, target: &dyn Target) -> u32 {
+    let estimate = params::estimate(&packed.module, options.params.input_bound, &options.params.samples);
+    u32::from(!params::bootstrapped_fits_level_zero(&estimate, &options.params, target))
+}
+
+/// What was chosen for a network's activations, together with its bootstraps.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The plan within the limits.
+    pub placement: Placement,
+    /// The polynomial of every activation, by the name of its node.
+    pub choices: BTreeMap<String, Choice>,
+    /// All plans that no other one beats in time and error; with them, their parameters.
+    pub front: Vec<(crate::placement::Plan, fhec_ir::ParamSpec)>,
+}
+
+impl Chosen {
+    /// The polynomials that `plan` chooses among `candidates`.
+    pub fn choices(plan: &crate::placement::Plan, candidates: &Candidates) -> BTreeMap<String, Choice> {
+        let chosen = |a: &crate::placement::ActivationPlan| {
+            let name = a.activation.split(" #").next().unwrap_or_default();
+            Some((name.to_string(), candidates.get(name)?.get(a.index)?.choice))
+        };
+        plan.activations.iter().filter_map(chosen).collect()
+    }
+}
+
+/// Chooses polynomials and bootstraps of a deep network together: of all plans within `limits` the fastest, or with a limit
+/// of time alone the most accurate. `module` has some polynomial for every activation; which one does not matter, as
+/// layouts do not depend on it.
+///
+/// # Errors
+/// A network that cannot be packed or planned, or no plan within the limits.
+pub fn choose(
+    module: &Module<Nn>,
+    options: &PlanOptions,
+    target: &dyn Target,
+    candidates: &Candidates,
+    limits: &Limits,
+    with_front: bool,
+) -> Result<Chosen, PassError> {
+    let packed = Pack { max_slots: MOST_SLOTS, cost: options.cost }.pack(module)?;
+    let placer = Placer::new(&packed, candidates, target, bootstrapped_result_level(&packed, options, target))?;
+    let placement = placer.place(limits)?;
+    let front = if with_front { placer.front(limits)? } else { Vec::new() };
+    let choices = Chosen::choices(&placement.plan, candidates);
+    Ok(Chosen { placement, choices, front })
+}
+
 /// The program with bootstraps.
 fn bootstrapped(packed: Packed, options: &PlanOptions, target: &dyn Target) -> Result<Planned, PassError> {
-    let estimate = params::estimate(&packed.module, options.params.input_bound, &options.params.samples);
-    let result_level = u32::from(!params::bootstrapped_fits_level_zero(&estimate, &options.params, target));
-    let placer = Placer::new(&packed, &Options::new(), target, result_level)?;
+    let result_level = bootstrapped_result_level(&packed, options, target);
+    let placer = Placer::new(&packed, &Candidates::new(), target, result_level)?;
     let placement = placer.place(&Limits::default())?;
     let slot = placer.apply(&placement.plan);
     let mut module = LowerToCkks { result_level }.run(&slot)?;

@@ -10,7 +10,7 @@
 //! - [`KeySet`]: evaluation keys by [`KeyName`], in memory or mapped from a file, half of each a seed.
 //!   [`KeyRequest`] lists go to the client's generator; [`LinearTransform::keys`] lists what a transform needs.
 //! - [`Evaluator`]: `add sub neg add_plain add_scalar mul_plain mul_scalar mul_int mul square relinearize rescale
-//!   mul_rescale level_drop rotate rotate_many conjugate linear bootstrap`, all checked; [`Evaluator::counts`] tells what was done.
+//!   relinearize_rescale mul_rescale level_drop rotate rotate_many conjugate linear bootstrap`, all checked; [`Evaluator::counts`] tells what was done.
 //! - [`Bootstrapper`]: what [`Evaluator::bootstrap`] prepares; [`Bootstrapper::keys`] lists what it needs,
 //!   [`ParamSpec::bootstrapping`] is the preset with the levels for it.
 //!

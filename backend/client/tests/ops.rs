@@ -149,6 +149,17 @@ fn products_down_to_the_last_level() {
     let expected = zip(&a, &b, |x, y| x * y);
     close(&p.decrypt(&raw), &expected, 27.0);
     close(&p.decrypt(&p.eval.relinearize(&raw).unwrap()), &expected, 27.0);
+    // Both divisions at once save the transforms of a rescale.
+    let before = p.eval.counts();
+    let both = p.eval.relinearize_rescale(&raw).unwrap();
+    let between = p.eval.counts();
+    let two = p.eval.rescale(&p.eval.relinearize(&raw).unwrap()).unwrap();
+    let [once, twice] = [between - before, p.eval.counts() - between];
+    assert_eq!((once.rescales, once.key_switches), (twice.rescales, twice.key_switches));
+    assert_eq!(once.transforms + 2 * (LEVELS as u64 + 1), twice.transforms);
+    assert_eq!((both.level(), both.scale_degree(), both.parts().len()), (two.level(), 1, 2));
+    close(&p.decrypt(&both), &p.decrypt(&two), 26.0);
+    close(&p.decrypt(&both), &expected, 24.0);
     // Rescaling first and relinearising later is allowed too, but costs bits: the rounding of the third part meets s^2.
     close(&p.decrypt(&p.eval.relinearize(&p.eval.rescale(&raw).unwrap()).unwrap()), &expected, 20.0);
     let (mut x, mut clear) = (ca, a);
@@ -158,6 +169,7 @@ fn products_down_to_the_last_level() {
         assert_eq!((x.level(), x.scale_degree(), x.parts().len()), (level, 1, 2));
         close(&p.decrypt(&x), &clear, 24.0);
     }
+    assert!(matches!(p.eval.mul_rescale(&x, &x), Err(CkksError::Level { op: "rescale", level: 0, .. })));
 }
 
 #[test]

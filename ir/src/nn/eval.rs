@@ -8,6 +8,7 @@
 
 mod activation;
 mod elementwise;
+mod grad;
 mod linear;
 mod normalise;
 mod shape;
@@ -16,6 +17,7 @@ mod window;
 use thiserror::Error;
 
 pub use activation::erf;
+pub use grad::gradients;
 
 use super::{Nn, NnOp, TensorTy};
 use crate::consts::ConstPool;

@@ -4,7 +4,9 @@ use fhec_ir::F64;
 use fhec_ir::nn::{Activation, Basis, NnOp};
 
 use super::{ApproximateOptions, Choice, Replacement, function_of};
-use crate::approx::{ApproxError, Distribution, Function, Histogram, Interval, Polynomial, least_squares};
+use crate::approx::{
+    ApproxError, CompletedSquare, Distribution, Function, Histogram, Interval, Polynomial, least_squares, min_depth,
+};
 
 /// Bits by which coefficients may grow where polynomials of narrow channels are expressed on the interval of the widest:
 /// packed constants have 24.
@@ -124,6 +126,13 @@ impl Fitted {
     pub(crate) fn unit(&self) -> (NnOp, Vec<(f64, f64)>) {
         let maps = self.polynomials.iter().map(|p| p.interval().unit_map()).map(|m| (m.scale, m.shift));
         (op(Interval::UNIT, &self.polynomials), maps.collect())
+    }
+
+    /// Levels: ⌈log2(degree + 1)⌉, one for quadratics that have a completed square of one sign.
+    pub(super) fn depth(&self) -> u32 {
+        let squares: Result<Vec<_>, _> = self.polynomials.iter().map(CompletedSquare::new).collect();
+        let square = squares.and_then(|s| CompletedSquare::tree(&s)).map(|tree| tree.counts().depth);
+        square.unwrap_or_else(|_| min_depth(self.replacement.degree))
     }
 
     /// Whether there is one polynomial per channel.

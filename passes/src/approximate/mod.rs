@@ -1,6 +1,7 @@
 //! `approximate-activations`: every activation becomes a polynomial on the range its inputs have on calibration data.
 
 mod calibrate;
+mod candidates;
 mod fit;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use thiserror::Error;
 
 pub use calibrate::Calibration;
 pub(crate) use calibrate::{channels, gather};
+pub use candidates::{CandidateRow, DEGREES, candidates};
 use fit::Fitted;
 pub(crate) use fit::{Target, fit};
 

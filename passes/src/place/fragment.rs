@@ -8,6 +8,7 @@ use fhec_ir::nn::Basis;
 use fhec_ir::slot::{SlotOp, SlotTy};
 use fhec_ir::{Loc, Module, Slot, Tensor, Value};
 
+use crate::approximate::Choice;
 use crate::lower::{LowerToCkks, depth};
 use crate::pack::PackedTensor;
 use crate::pass::{Lower, PassError};
@@ -59,8 +60,8 @@ impl Fragment {
         Self::of(&part)
     }
 
-    /// The evaluation of a polynomial of `degree` on one ciphertext, shared by all slots or one per channel.
-    pub(super) fn of_polynomial(degree: usize, per_channel: bool, slots: usize) -> Result<Self, PassError> {
+    /// The evaluation of a polynomial on one ciphertext.
+    pub(super) fn of_polynomial(Choice { degree, per_channel }: Choice, slots: usize) -> Result<Self, PassError> {
         // Coefficients that no step of the evaluation can leave out.
         let coefficient = |k: usize| 1.0 / (k as f64 + 1.5);
         let mut part = Module::new("part");
@@ -95,16 +96,18 @@ impl Fragment {
     }
 }
 
-/// Degree of the polynomial that computes an activation, and whether channels have their own.
-pub(super) fn polynomial_degree(module: &Module<Slot>, tensor: &PackedTensor) -> (usize, bool) {
+/// The polynomial that computes an activation.
+pub(super) fn polynomial_of(module: &Module<Slot>, tensor: &PackedTensor) -> Choice {
     let nodes = module.func.iter().skip(tensor.nodes.start).take(tensor.nodes.len());
-    let degrees = nodes.filter_map(|(_, node)| match &node.op {
-        SlotOp::Polynomial { coeffs, vectors: None, .. } => Some((coeffs.len().saturating_sub(1), false)),
+    let found = nodes.filter_map(|(_, node)| match &node.op {
+        SlotOp::Polynomial { coeffs, vectors: None, .. } => {
+            Some(Choice { degree: coeffs.len().saturating_sub(1), per_channel: false })
+        }
         SlotOp::Polynomial { vectors: Some(id), .. } => {
             let rows = module.consts.tensor(*id).shape().0.first().copied().unwrap_or(1);
-            Some((rows.saturating_sub(1), true))
+            Some(Choice { degree: rows.saturating_sub(1), per_channel: true })
         }
         _ => None,
     });
-    degrees.max().unwrap_or((1, false))
+    found.max().unwrap_or(Choice { degree: 1, per_channel: false })
 }

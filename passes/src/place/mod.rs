@@ -16,6 +16,7 @@ use fhec_ir::slot::SlotOp;
 use fhec_ir::{Issue, Module, ParamSpec, Slot, Value};
 use serde::Serialize;
 
+use crate::approximate::Choice;
 use crate::pack::Packed;
 use crate::pass::PassError;
 use crate::placement::{Effort, Explanation, Frontier, Limits, Plan, Planner};
@@ -24,32 +25,31 @@ use network::Tensors;
 
 const NAME: &str = "place-bootstraps";
 
-/// One way of approximating an activation.
+/// One way of approximating an activation, and what it costs in accuracy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Choice {
-    /// Degree of the polynomial.
-    pub degree: usize,
-    /// Whether every channel has its own.
-    pub per_channel: bool,
+pub struct Candidate {
+    /// The polynomial.
+    #[serde(flatten)]
+    pub choice: Choice,
     /// Sensitivity times mean square error: its share of the surrogate for lost accuracy (OLA).
     pub error: f64,
     /// Largest error on the interval.
     pub max_error: f64,
 }
 
-impl Choice {
+impl Candidate {
     /// A polynomial that is not up for choice.
-    fn given((degree, per_channel): (usize, bool)) -> Self {
-        Self { degree, per_channel, error: 0.0, max_error: 0.0 }
+    fn given(choice: Choice) -> Self {
+        Self { choice, error: 0.0, max_error: 0.0 }
     }
     /// For reports: the degree, and whether per channel.
     pub fn id(&self) -> String {
-        format!("degree {}{}", self.degree, if self.per_channel { " per channel" } else { "" })
+        format!("degree {}{}", self.choice.degree, if self.choice.per_channel { " per channel" } else { "" })
     }
 }
 
 /// The ways of approximating each activation, by the name of its node.
-pub type Options = BTreeMap<String, Vec<Choice>>;
+pub type Candidates = BTreeMap<String, Vec<Candidate>>;
 
 /// The numbers of levels that are tried.
 const LEVELS: std::ops::RangeInclusive<u32> = 3..=24;
@@ -73,17 +73,17 @@ pub struct Placer<'a> {
 }
 
 impl<'a> Placer<'a> {
-    /// A placer of `packed`, whose activations may be computed as `options` say. The results keep `output_level`.
+    /// A placer of `packed`, whose activations may be computed as `candidates` say. The results keep `output_level`.
     ///
     /// # Errors
     /// A program with several inputs or outputs.
     pub fn new(
         packed: &'a Packed,
-        options: &Options,
+        candidates: &Candidates,
         target: &'a dyn Target,
         output_level: u32,
     ) -> Result<Self, PassError> {
-        Ok(Self { tensors: Tensors::read(packed, options)?, target, output_level })
+        Ok(Self { tensors: Tensors::read(packed, candidates)?, target, output_level })
     }
 
     /// The networks for every number of levels on offer, with their parameters.

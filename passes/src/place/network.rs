@@ -9,14 +9,15 @@ use petgraph::algo::dominators::{Dominators, simple_fast};
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::Reversed;
 
-use super::fragment::{Fragment, polynomial_degree};
-use super::{NAME, Options};
+use super::fragment::{Fragment, polynomial_of};
+use super::{Candidates, NAME};
+use crate::approximate::Choice;
 use crate::pack::{Packed, PackedTensor, TensorKind};
 use crate::pass::PassError;
 use crate::placement::{Activation, Align, Candidate, Chain, Micros, Network, Point, Residual, Stage, Step, Targets};
 
-/// Ways of computing an activation, priced.
-struct Choice {
+/// A way of computing an activation, priced.
+struct Priced {
     id: String,
     fragment: Fragment,
     error: f64,
@@ -27,7 +28,7 @@ struct Choice {
 enum Work {
     Input,
     Fixed(Fragment),
-    Activation(Vec<Choice>),
+    Activation(Vec<Priced>),
 }
 
 /// A packed program as a graph of tensors with their work, from which networks for any parameters are made.
@@ -50,11 +51,11 @@ fn issue(tensor: &PackedTensor, reason: impl Into<String>, repair: &str) -> Pass
 const ONE_IN_ONE_OUT: &str = "bootstraps are planned for networks with one input and one output: split the model";
 
 impl<'a> Tensors<'a> {
-    /// Reads a packed program; activations may be computed in the ways of `options`, or else only as they are.
+    /// Reads a packed program; activations may be computed in the ways of `candidates`, or else only as they are.
     ///
     /// # Errors
     /// Several inputs or outputs.
-    pub(super) fn read(packed: &'a Packed, options: &Options) -> Result<Self, PassError> {
+    pub(super) fn read(packed: &'a Packed, candidates: &Candidates) -> Result<Self, PassError> {
         let tensors = &packed.tensors;
         let mut graph = DiGraph::new();
         for i in 0..tensors.len() {
@@ -87,7 +88,7 @@ impl<'a> Tensors<'a> {
             used.insert(name.clone());
             names.push(name);
         }
-        let mut polynomials: BTreeMap<(usize, bool), Fragment> = BTreeMap::new();
+        let mut polynomials: BTreeMap<Choice, Fragment> = BTreeMap::new();
         let mut work = BTreeMap::new();
         for &i in &live {
             let tensor = &tensors[i];
@@ -95,17 +96,16 @@ impl<'a> Tensors<'a> {
                 TensorKind::Input => Work::Input,
                 TensorKind::Fixed => Work::Fixed(Fragment::of_tensor(&packed.module, tensor)?),
                 TensorKind::Activation => {
-                    let own = || vec![super::Choice::given(polynomial_degree(&packed.module, tensor))];
-                    let offered = options.get(tensor.loc.name()).cloned().unwrap_or_else(own);
+                    let own = || vec![super::Candidate::given(polynomial_of(&packed.module, tensor))];
+                    let offered = candidates.get(tensor.loc.name()).cloned().unwrap_or_else(own);
                     let mut choices = Vec::with_capacity(offered.len());
                     for c in offered {
-                        let key = (c.degree, c.per_channel);
-                        if !polynomials.contains_key(&key) {
+                        if !polynomials.contains_key(&c.choice) {
                             let slots = packed.module.func.ty(tensor.values[0]).0;
-                            polynomials.insert(key, Fragment::of_polynomial(c.degree, c.per_channel, slots)?);
+                            polynomials.insert(c.choice, Fragment::of_polynomial(c.choice, slots)?);
                         }
-                        let (fragment, id) = (polynomials[&key].clone(), c.id());
-                        choices.push(Choice { id, fragment, error: c.error, max_error: c.max_error });
+                        let (fragment, id) = (polynomials[&c.choice].clone(), c.id());
+                        choices.push(Priced { id, fragment, error: c.error, max_error: c.max_error });
                     }
                     Work::Activation(choices)
                 }
@@ -132,13 +132,13 @@ impl<'a> Tensors<'a> {
     pub(super) fn network(&self, table: &LatencyTable, top: u32, output_level: u32) -> Result<Network, PassError> {
         let tensors = &self.packed.tensors;
         let slots = self.packed.module.func.ty(tensors[self.input].values[0]).0;
-        let priced = Priced { tensors: self, table, top, free: vec![0.0; top as usize + 1].into() };
+        let builder = Builder { tensors: self, table, top, free: vec![0.0; top as usize + 1].into() };
         let bootstraps = (0..=top).map(|to| table.bootstrap_time(slots, to)).collect::<Result<Vec<f64>, _>>();
         let bootstraps =
             bootstraps.map_err(|e| issue(&tensors[self.input], e.to_string(), "measure the table again"))?;
         let mut visited = BTreeSet::from([self.input]);
         let start = Chain::new(Point::closed(self.width(self.input)));
-        let chain = priced.chain(start, self.input, None, &mut visited)?;
+        let chain = builder.chain(start, self.input, None, &mut visited)?;
         if let Some(&missed) = self.work.keys().find(|i| !visited.contains(i)) {
             return Err(irregular(&tensors[missed]));
         }
@@ -150,7 +150,7 @@ impl<'a> Tensors<'a> {
             bootstrap_from: 0,
             targets: Targets::Any,
             bootstraps: vec![bootstraps.into()],
-            drop: priced.free.clone(),
+            drop: builder.free.clone(),
             chain,
         })
     }
@@ -172,14 +172,14 @@ fn irregular(tensor: &PackedTensor) -> PassError {
 }
 
 /// A network under construction.
-struct Priced<'a> {
+struct Builder<'a> {
     tensors: &'a Tensors<'a>,
     table: &'a LatencyTable,
     top: u32,
     free: Micros,
 }
 
-impl Priced<'_> {
+impl Builder<'_> {
     fn times(&self, fragment: &Fragment, tensor: usize) -> Result<Micros, PassError> {
         let times = fragment.times(self.table, self.top);
         let missing = |e: fhec_ir::cost::CostError| {

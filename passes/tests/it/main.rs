@@ -7,4 +7,5 @@ mod material;
 mod nets;
 mod pack;
 mod road;
+mod sensitivity;
 mod snapshots;

@@ -1,7 +1,7 @@
 //! How long a run will take.
 //!
 //! [`HostProfile`] holds what a unit of each kind of the engine's work costs on one machine. Every op of a program is some
-//! steps of the engine ([`steps`](steps::of)), every step some units ([`units`](units::units)), so that one profile prices
+//! steps of the engine ([`engine_steps`]), every step some units ([`Unit`]), so that one profile prices
 //! every op at every level under any parameters, bootstraps included.
 
 mod fit;

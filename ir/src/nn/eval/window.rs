@@ -155,6 +155,14 @@ impl Tap {
         out.fill(0.0);
         self.for_each(plane, out, |o, x| *o = x);
     }
+    /// Adds `from`, one element per window, to the elements of `plane` under the tap: the adjoint of [`Tap::gather`].
+    pub(super) fn scatter(&self, from: &[f32], plane: &mut [f32]) {
+        let n = self.end - self.first;
+        for &(row, start) in &self.lines {
+            let from = &from[row * self.width + self.first..][..n];
+            plane[start..].iter_mut().step_by(self.stride).zip(from).for_each(|(to, &x)| *to += x);
+        }
+    }
     /// Calls `f` with the entry of `out` and the element under the tap, for every window whose tap is not in the padding.
     pub(super) fn for_each<T>(&self, plane: &[f32], out: &mut [T], f: impl Fn(&mut T, f32)) {
         let n = self.end - self.first;
@@ -185,4 +193,40 @@ pub(super) fn maximum(x: &Tensor, window: &Window, out: Shape) -> Tensor {
         .map(|&m| m as f32)
         .collect();
     Tensor::new(out, data)
+}
+
+/// The adjoint of [`average`]: the gradient with respect to x, of shape `x`, from that of the result.
+pub(super) fn average_adjoint(x: &Shape, window: &Window, include_pad: bool, grad: &Tensor) -> Tensor {
+    let counts = window.counts(include_pad);
+    let mut data = vec![0.0; x.len()];
+    let shares: Vec<f32> = grad.data().iter().zip(counts.iter().cycle()).map(|(g, &n)| g / n as f32).collect();
+    if !data.is_empty() && !shares.is_empty() {
+        for tap in (0..window.taps()).map(|t| window.tap(t)) {
+            let planes = data.chunks_exact_mut(window.input_len()).zip(shares.chunks_exact(window.output_len()));
+            planes.for_each(|(plane, shares)| tap.scatter(shares, plane));
+        }
+    }
+    Tensor::new(x.clone(), data)
+}
+
+/// The gradient of [`maximum`] with result `y`: each window's goes to its first element that reaches the maximum.
+pub(super) fn maximum_adjoint(x: &Tensor, window: &Window, y: &Tensor, grad: &Tensor) -> Tensor {
+    let mut data = vec![0.0; x.shape().len()];
+    let mut rest = grad.data().to_vec();
+    let (inputs, outputs) = (window.input_len(), window.output_len());
+    if !data.is_empty() && !rest.is_empty() {
+        let mut seen = vec![0.0; outputs];
+        for tap in (0..window.taps()).map(|t| window.tap(t)) {
+            let planes = data.chunks_exact_mut(inputs).zip(x.data().chunks_exact(inputs));
+            let windows = rest.chunks_exact_mut(outputs).zip(y.data().chunks_exact(outputs));
+            for ((plane, x), (rest, y)) in planes.zip(windows) {
+                seen.fill(f32::NAN);
+                tap.for_each(x, &mut seen, |o, x| *o = x);
+                let taken: Vec<f32> =
+                    (0..outputs).map(|i| if seen[i] == y[i] { std::mem::take(&mut rest[i]) } else { 0.0 }).collect();
+                tap.scatter(&taken, plane);
+            }
+        }
+    }
+    Tensor::new(x.shape().clone(), data)
 }
