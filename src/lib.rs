@@ -42,6 +42,7 @@ mod client;
 mod compile;
 pub mod data;
 mod error;
+pub mod report;
 mod server;
 #[cfg(feature = "compiler")]
 mod target;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use fhec::report::keys;
 use fhec::runtime::{HostProfile, OpCounts, Plan, Provenance, Security, predict_time};
 use fhec::{Error, MemoryPrediction, ir};
 use serde::Serialize;
@@ -23,15 +24,6 @@ pub struct Inspect {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
-}
-
-/// One evaluation key.
-#[derive(Serialize)]
-struct Key {
-    name: String,
-    level: usize,
-    /// Bytes in the key file.
-    bytes: u64,
 }
 
 /// An input or output.
@@ -63,16 +55,6 @@ pub struct Summary {
     predicted_seconds: Option<f64>,
     predicted_memory: MemoryPrediction,
     predicted_memory_bytes: u64,
-}
-
-fn keys(plan: &Plan) -> Vec<Key> {
-    let key = |request: fhec::runtime::KeyRequest| Key {
-        name: request.name.to_string(),
-        level: request.level,
-        // Half of a key is stored as a seed.
-        bytes: plan.params().key_bytes(request.level) as u64 / 2 + 32,
-    };
-    plan.keys().requests().into_iter().map(key).collect()
 }
 
 /// The predicted time. A measured table that does not fit the plan is an error, an op the built-in profile does not know

@@ -28,6 +28,7 @@ mod keygen;
 mod opt;
 mod output;
 mod progress;
+mod report;
 #[cfg(feature = "client")]
 mod run;
 mod simulate;
@@ -73,6 +74,8 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Show parameters, security, levels, operations, keys, predicted time and memory of a plan
     Inspect(inspect::Inspect),
+    /// Write a page that shows a plan: levels over time, layers, keys, predicted against measured times
+    Report(report::Report),
     /// Run passes on a program in text form
     #[cfg(feature = "compiler")]
     Opt(opt::Opt),
@@ -131,6 +134,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Run(c) => run::run(&c),
         Command::Simulate(c) => simulate::run(&c),
         Command::Inspect(c) => inspect::run(&c),
+        Command::Report(c) => report::run(&c),
         #[cfg(feature = "compiler")]
         Command::Opt(c) => opt::run(&c),
         #[cfg(feature = "client")]

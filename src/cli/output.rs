@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use fhec::Error;
+pub use fhec::report::units::{bytes, seconds};
 use fhec::runtime::Plan;
 use serde::Serialize;
 
@@ -20,28 +21,6 @@ pub fn json(value: &impl Serialize) -> Result<(), Error> {
         .map_err(|e| Error::Usage { reason: format!("the report is no JSON: {e}"), repair: "report this".into() })?;
     say!("{text}");
     Ok(())
-}
-
-/// `1.50 GiB`
-pub fn bytes(n: u64) -> String {
-    let mut value = n as f64;
-    for unit in ["B", "KiB", "MiB"] {
-        if value < 1024.0 {
-            return if unit == "B" { format!("{n} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.2} GiB")
-}
-
-/// `12.3 ms`
-pub fn seconds(s: f64) -> String {
-    match s {
-        s if s < 1e-3 => format!("{:.0} µs", s * 1e6),
-        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
-        s if s < 120.0 => format!("{s:.2} s"),
-        s => format!("{:.0} min {:.0} s", (s / 60.0).floor(), s % 60.0),
-    }
 }
 
 /// Reads `16G`, `800M`, `64K` or a number of bytes.

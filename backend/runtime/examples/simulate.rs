@@ -5,9 +5,10 @@
 
 use std::time::Instant;
 
+use fhec_ckks::{BootstrapSpec, ParamSpec as EngineSpec};
 use fhec_ir::ckks::{CkksOp, CtTy};
-use fhec_ir::{Ckks, Digit, F64, Layout, Loc, Module, ParamSpec, Port, Shape, Tensor, Value};
-use fhec_runtime::{Plan, Provenance, Simulator};
+use fhec_ir::{Ckks, Digit, F64, Layout, Loc, Module, Port, Shape, Tensor, Value};
+use fhec_runtime::{Plan, Provenance, Simulator, compiler_spec};
 
 const SLOTS: usize = 1 << 14;
 const LAYERS: usize = 20;
@@ -84,7 +85,7 @@ impl Program {
     fn linear(&mut self, x: Value, layer: usize) -> Value {
         let rotations: Vec<i64> = (0..144).map(|i| 7 * (i % 9) + 128 * (i / 9)).collect();
         let giants: Vec<i64> = (0..144).map(|i| 128 * (i / 9)).collect();
-        let data: Vec<f32> = numbers(layer as u32, 144 * SLOTS).iter().map(|x| x / 12.0).collect();
+        let data: Vec<f32> = numbers(layer as u32, 144 * SLOTS).iter().map(|x| x / 48.0).collect();
         let diagonals = self.0.consts.insert(&format!("diagonals{layer}"), Tensor::new([144, SLOTS], data));
         let at = self.0.func.ty(x).level;
         let y = self.push(CkksOp::Linear { rotations, giants, diagonals, at }, [x]);
@@ -94,16 +95,8 @@ impl Program {
 
 fn plan() -> Plan {
     let mut p = Program(Module::new("main"));
-    p.0.params = Some(ParamSpec {
-        log_n: 15,
-        first_bits: 49,
-        scale_bits: 40,
-        levels: TOP,
-        special_bits: 49,
-        special: 2,
-        bootstrap: None,
-        insecure: false,
-    });
+    let spec = EngineSpec::with_bootstrap(TOP, 42, BootstrapSpec::compact(42)).expect("the levels fit");
+    p.0.params = Some(compiler_spec(&spec));
     let mut x = p.0.func.add_param(CtTy::at(1), Loc::onnx("image"));
     x = p.linear(x, 0);
     for layer in 1..LAYERS {

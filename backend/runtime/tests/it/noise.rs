@@ -4,7 +4,7 @@ use fhec_ir::ckks::CkksOp;
 use fhec_ir::{F64, Tensor};
 use fhec_runtime::{LANES, NoiseReport, Range, Simulator, chebyshev_arguments, run_clear};
 
-use crate::programs::{Program, every_op, image};
+use crate::programs::{Program, bootstrap_spec, every_op, image};
 
 #[test]
 fn a_seed_gives_the_same_noise_and_the_exact_result_has_none() {
@@ -123,7 +123,7 @@ fn a_transform_disturbs_its_operand_and_its_diagonals() {
 
 #[test]
 fn a_bootstrap_adds_its_error_and_names_inputs_beyond_its_interval() {
-    let (mut p, x) = Program::new(1);
+    let (mut p, x) = Program::with(bootstrap_spec(), 1);
     let half = p.push(CkksOp::MulScalar { value: F64(0.5), at: 1 }, [x]);
     let half = p.rescale(half);
     let fresh = p.0.push(CkksOp::Bootstrap { to: 4 }, [half], fhec_ir::Loc::onnx("relu_3")).unwrap();

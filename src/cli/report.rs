@@ -1,0 +1,54 @@
+//! `fhec report`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use fhec::Error;
+use fhec::report::{Report as Content, Run, html};
+use fhec::runtime::Plan;
+
+use super::output;
+
+/// Write a page that shows a plan: levels over time, layers, keys, memory, predicted against measured times
+#[derive(Args)]
+pub struct Report {
+    /// The plan
+    plan: PathBuf,
+    /// Where the page goes
+    #[arg(short, long, value_name = "HTML")]
+    output: PathBuf,
+    /// What `fhec run --json` or `fhec eval --json` printed for this plan
+    #[arg(long, value_name = "JSON")]
+    run: Option<PathBuf>,
+    /// Print what the page shows as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(c: &Report) -> Result<(), Error> {
+    let plan = Plan::load(&c.plan)?;
+    output::security_warning(&plan);
+    let file = |path: &PathBuf| {
+        let path = path.display().to_string();
+        move |source| Error::File { file: path, source }
+    };
+    let measured = c.run.as_ref().map(|path| {
+        let text = std::fs::read_to_string(path).map_err(file(path))?;
+        serde_json::from_str::<Run>(&text).map_err(|e| Error::Usage {
+            reason: format!("{}: {e}", path.display()),
+            repair: "give what `fhec run --json` or `fhec eval --json` printed".into(),
+        })
+    });
+    let content = Content::of(&plan, measured.transpose()?);
+    std::fs::write(&c.output, html(&content)).map_err(file(&c.output))?;
+    if c.json {
+        return output::json(&content);
+    }
+    say!(
+        "{}: {} layers, {} ops",
+        c.output.display(),
+        content.layers.len(),
+        content.layers.iter().map(|l| l.ops).sum::<u64>()
+    );
+    Ok(())
+}

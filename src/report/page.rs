@@ -1,0 +1,161 @@
+//! The page: one file of HTML that needs nothing else.
+
+use super::chart::{self, phase_names};
+use super::markup::{Text, percent_more, put, small};
+use super::model::Report;
+use super::tables;
+use super::units::{bytes, seconds};
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+/// The page of a report.
+pub fn html(report: &Report) -> String {
+    let mut out = String::new();
+    put!(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+    put!(out, "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
+    put!(out, "<meta name=\"color-scheme\" content=\"light dark\">\n");
+    put!(out, "<title>{} · fhec</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n", Text(&report.model));
+    header(&mut out, report);
+    figures(&mut out, report);
+    timeline(&mut out, report);
+    section(&mut out, "Layers", "", &tables::layers(report));
+    if let Some(run) = &report.run {
+        let images = if run.images == 1 { "one image".into() } else { format!("{} images", run.images) };
+        let mut lead = format!("Mean of {images} on {} threads; ops are those of the last image.", report.threads);
+        run.max_error.iter().for_each(|e| put!(lead, " Largest error of a result: {}.", small(*e)));
+        run.same_argmax.iter().for_each(|n| put!(lead, " Same class as in the clear: {n} of {}.", run.images));
+        section(&mut out, "Predicted and measured", &lead, &tables::measured(report, run));
+    }
+    let findings = &report.findings;
+    if !findings.bootstraps.is_empty() {
+        section(&mut out, "Bootstraps", "", &tables::bootstraps(report));
+    }
+    if !findings.joins.is_empty() {
+        let lead = "Levels at which the branches of skip connections arrive and meet.";
+        section(&mut out, "Joins", lead, &tables::joins(report));
+    }
+    if !findings.pareto.is_empty() {
+        let both = format!(
+            "<div class=\"pair wide\"><div class=\"scroll\">{}</div>{}</div>",
+            chart::pareto(&findings.pareto),
+            tables::pareto(report)
+        );
+        let lead = "Plans of this model of which none is both faster and more exact than another.";
+        section(&mut out, "Time against error", lead, &both);
+    }
+    put!(out, "<div class=\"pair\">");
+    section(&mut out, "Parameters", "", &tables::parameters(report));
+    section(&mut out, "Memory", "", &tables::memory(report));
+    put!(out, "</div>");
+    let total: u64 = report.keys.iter().map(|k| k.bytes).sum();
+    let summary = format!("{} keys, {} in the file", report.keys.len(), bytes(total));
+    section(&mut out, "Evaluation keys", "", &details(&summary, &tables::keys(report)));
+    if !findings.notes.is_empty() {
+        let summary = format!("{} remarks of the compiler", findings.notes.len());
+        section(&mut out, "Remarks", "", &details(&summary, &list(&findings.notes)));
+    }
+    put!(out, "<footer>Written by fhec {}. ", Text(env!("CARGO_PKG_VERSION")));
+    put!(out, "Times are predictions of the built-in profile unless they are called measured.</footer>\n");
+    put!(out, "</main>\n<div id=\"tip\" role=\"status\"></div>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n");
+    out
+}
+
+fn section(out: &mut String, title: &str, lead: &str, content: &str) {
+    put!(out, "<section><h2>{}</h2>", Text(title));
+    if !lead.is_empty() {
+        put!(out, "<p class=\"lead\">{}</p>", Text(lead));
+    }
+    put!(out, "{content}</section>\n");
+}
+
+fn details(summary: &str, content: &str) -> String {
+    format!("<details><summary>{}</summary>{content}</details>", Text(summary))
+}
+
+fn list(items: &[String]) -> String {
+    let mut out = String::from("<ul>");
+    items.iter().for_each(|item| put!(out, "<li>{}</li>", Text(item)));
+    out.push_str("</ul>");
+    out
+}
+
+fn header(out: &mut String, report: &Report) {
+    put!(out, "<header><p class=\"eyebrow\">fhec plan</p><h1>{}</h1>", Text(&report.model));
+    put!(out, "<p class=\"lead\">Compiled by fhec {}", Text(&report.fhec));
+    match report.parameters.security.bits {
+        0 => put!(out, " · <strong class=\"bad\">insecure parameters</strong></p>"),
+        bits => put!(out, " · {bits}-bit security · N = 2<sup>{}</sup></p>", report.parameters.n.trailing_zeros()),
+    }
+    let mut warnings = report.findings.warnings.clone();
+    if report.parameters.security.bits == 0 {
+        warnings
+            .insert(0, "The parameters are below 128-bit security: do not use this plan on data that matters.".into());
+    }
+    warnings.extend(
+        report
+            .findings
+            .unreadable
+            .iter()
+            .map(|part| format!("The part `{part}` of the plan's own report is of another version and is not shown.")),
+    );
+    if !warnings.is_empty() {
+        put!(out, "<div class=\"warnings\">{}</div>", list(&warnings));
+    }
+    put!(out, "</header>\n");
+}
+
+/// The figures that matter most.
+fn figures(out: &mut String, report: &Report) {
+    let threads = |n: usize| if n == 1 { "one thread".into() } else { format!("{n} threads") };
+    let mut cards = vec![(
+        "Predicted time",
+        report.micros.map_or("unknown".into(), |us| seconds(us / 1e6)),
+        report.micros.map_or("an op has no known time".into(), |_| format!("per image, {}", threads(report.threads))),
+    )];
+    if let Some(run) = &report.run {
+        let difference = report.micros.map_or(String::new(), |us| percent_more(run.seconds_per_image, us / 1e6));
+        cards.push(("Measured time", seconds(run.seconds_per_image), format!("{difference} against predicted")));
+    }
+    let bootstraps: u64 = report.layers.iter().map(|l| l.bootstraps).sum();
+    let rotations: u64 = report.layers.iter().map(|l| l.rotations).sum();
+    let products: u64 = report.layers.iter().map(|l| l.products).sum();
+    let keys: u64 = report.keys.iter().map(|k| k.bytes).sum();
+    cards.push(("Levels", report.parameters.levels.to_string(), format!("{products} products of ciphertexts")));
+    cards.push(("Bootstraps", bootstraps.to_string(), format!("{rotations} rotations besides")));
+    cards.push(("Evaluation keys", bytes(keys), format!("{} keys", report.keys.len())));
+    cards.push(("Memory", bytes(report.memory.total()), "predicted, all keys expanded".into()));
+    put!(out, "<dl class=\"figures\">");
+    for (name, value, remark) in cards {
+        put!(out, "<div><dt>{}</dt><dd>{}<span>{}</span></dd></div>", Text(name), Text(&value), Text(&remark));
+    }
+    put!(out, "</dl>\n");
+}
+
+fn timeline(out: &mut String, report: &Report) {
+    let mut content = String::new();
+    let total: f64 = report.micros_by_phase.values().sum();
+    if total > 0.0 {
+        put!(content, "<div class=\"phases\">");
+        for (&phase, &us) in &report.micros_by_phase {
+            put!(content, "<i class=\"{}\" style=\"width:{:.2}%\"></i>", phase_names(phase).0, us / total * 100.0);
+        }
+        put!(content, "</div>");
+    }
+    put!(content, "<ul class=\"legend\">");
+    let phases: std::collections::BTreeSet<_> = report.spans.iter().map(|s| s.phase).collect();
+    for phase in phases {
+        let (class, name) = phase_names(phase);
+        put!(content, "<li><i class=\"{class}\"></i>{name}");
+        if let Some(us) = report.micros_by_phase.get(&phase).filter(|_| total > 0.0) {
+            put!(content, " <span class=\"soft\">{}, {:.0} %</span>", seconds(us / 1e6), us / total * 100.0);
+        }
+        put!(content, "</li>");
+    }
+    put!(content, "</ul><div class=\"scroll\">{}</div>", chart::timeline(report));
+    put!(
+        content,
+        "<p class=\"hint\">Scroll over the chart to stretch time, drag to move, double-click for all of it.</p>"
+    );
+    section(out, "Level over time", "", &content);
+}
