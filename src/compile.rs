@@ -130,6 +130,8 @@ const SYNTHETIC_MARGIN: f64 = 2.0;
 const RESULT_ROOM: f64 = 1.5;
 /// Least number of calibration inputs for rebuilding weights: fewer fit the inputs rather than the network.
 const RECONSTRUCTION_SAMPLES: usize = 512;
+/// Calibration inputs on which the errors of candidates are measured.
+const CANDIDATE_SAMPLES: usize = 256;
 /// Calibration inputs on which the sensitivity of the loss to each activation is measured.
 const SENSITIVITY_SAMPLES: usize = 64;
 /// Inputs on which the magnitudes that decide the parameters are measured.
@@ -216,22 +218,19 @@ impl Compiler {
         let (folded, explanation) = Fold::default().explain(&model.module)?;
         observe("fold", Snapshot::Nn(&folded));
         lap("fold");
-        let (first, first_activations, samples) = self.approximate(&folded, &mut warnings)?;
-        lap("approximate-activations");
-        let chosen = self.choose(&folded, &first, &samples)?;
+        let (samples, approximate) = self.samples(&folded, &mut warnings);
+        let chosen = self.choose(&folded, &samples, approximate)?;
         lap("choose-polynomials");
         let (polynomial, activations, layers) = match self.rebuild(&folded, &samples, &chosen)? {
             Some(r) => (r.module, r.activations, r.layers),
-            None if chosen.choices.is_empty() => (first, first_activations, Vec::new()),
             None => {
-                let (options, choices) = (self.options.approximate, &chosen.choices);
                 let (module, activations) =
-                    ApproximateActivations::calibrated_with(&folded, &samples, options, choices)?;
+                    ApproximateActivations::calibrated_with(&folded, &samples, approximate, &chosen.choices)?;
                 (module, activations, Vec::new())
             }
         };
         observe("approximate-activations", Snapshot::Nn(&polynomial));
-        lap("reconstruct");
+        lap("approximate-activations");
         let plan_options = self.plan_options(&polynomial, &samples)?;
         let planned =
             pipeline::plan(&polynomial, &plan_options, Some(&*self.engine), |name, snapshot| observe(name, snapshot))?;
@@ -298,20 +297,25 @@ impl Compiler {
     }
 
     /// The polynomials of a network that needs bootstraps, chosen together with them; nothing for one that does not.
-    /// `first` is the network with any polynomials.
-    fn choose(&self, folded: &Module<Nn>, first: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<Chosen, Error> {
+    fn choose(
+        &self,
+        folded: &Module<Nn>,
+        samples: &[Vec<Tensor>],
+        approximate: ApproximateOptions,
+    ) -> Result<Chosen, Error> {
         let has_activation = folded.func.iter().any(|(_, n)| matches!(n.op, NnOp::Activation { .. }));
         if self.calibration.is_none() || self.options.uniform || !has_activation {
             return Ok(Chosen::default());
         }
-        let options = self.plan_options(first, samples)?;
-        if !pipeline::needs_bootstraps(first, &options) {
+        let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
+        // Layouts, and with them costs, do not depend on which polynomials there are.
+        let (first, _) = ApproximateActivations::calibrated(folded, few, approximate)?;
+        let options = self.plan_options(&first, few)?;
+        if !pipeline::needs_bootstraps(&first, &options) {
             return Ok(Chosen::default());
         }
-        let approximate = &self.options.approximate;
-        let calibration = Calibration::measure(folded, samples)?;
-        let table = candidates(folded, &calibration, approximate)?;
-        let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
+        let calibration = Calibration::measure(folded, &samples[..samples.len().min(CANDIDATE_SAMPLES)])?;
+        let table = candidates(folded, &calibration, &approximate)?;
         // A network without a loss has no sensitivities: then all activations count alike.
         let weights = Sensitivities::measure(folded, few, None).unwrap_or_default();
         let names: BTreeMap<Value, String> =
@@ -335,7 +339,7 @@ impl Compiler {
             let error = |list: &Vec<Candidate>| list.iter().find(|c| c.choice == default).map_or(0.0, |c| c.error);
             limits.max_error = Some(candidates.values().map(error).sum::<f64>() * (1.0 + 1e-9));
         }
-        let found = pipeline::choose(first, &options, &*self.engine, &candidates, &limits, self.options.front)?;
+        let found = pipeline::choose(&first, &options, &*self.engine, &candidates, &limits, self.options.front)?;
         let choices = names.into_iter().filter_map(|(v, name)| Some((v, *found.choices.get(&name)?))).collect();
         let front = found.front.iter().map(|(plan, spec)| FrontPoint {
             latency_us: plan.latency_us,
