@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use fhec_ckks::KeyName;
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::cost::{self, CostError, LatencyTable};
-use fhec_ir::Node;
-use fhec_ir::{Ckks, Entity, OpInfo};
+
+use fhec_ir::{Ckks, Entity, Node, OpInfo};
 use fhec_runtime::{HostProfile, MemoryPrediction, Plan, Security};
 use serde::{Deserialize, Serialize};
 
