@@ -1,5 +1,6 @@
 //! The planner's network of a packed program: fork and join regions found in the graph of its tensors.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fhec_ir::cost::LatencyTable;
@@ -100,11 +101,12 @@ impl<'a> Tensors<'a> {
                     let offered = candidates.get(tensor.loc.name()).cloned().unwrap_or_else(own);
                     let mut choices = Vec::with_capacity(offered.len());
                     for c in offered {
-                        if !polynomials.contains_key(&c.choice) {
-                            let slots = packed.module.func.ty(tensor.values[0]).0;
-                            polynomials.insert(c.choice, Fragment::of_polynomial(c.choice, slots)?);
-                        }
-                        let (fragment, id) = (polynomials[&c.choice].clone(), c.id());
+                        let slots = packed.module.func.ty(tensor.values[0]).0;
+                        let fragment = match polynomials.entry(c.choice) {
+                            Entry::Occupied(known) => known.get().clone(),
+                            Entry::Vacant(free) => free.insert(Fragment::of_polynomial(c.choice, slots)?).clone(),
+                        };
+                        let id = c.id();
                         choices.push(Priced { id, fragment, error: c.error, max_error: c.max_error });
                     }
                     Work::Activation(choices)
