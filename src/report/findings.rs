@@ -10,7 +10,7 @@ use serde_json::Value;
 pub struct Activation {
     /// The model's node.
     pub node: String,
-    /// The function.
+    /// The function that the polynomial replaces.
     #[serde(default)]
     pub function: String,
     /// Degree of the polynomial.
@@ -27,9 +27,9 @@ pub struct Activation {
     /// Largest error on the interval.
     #[serde(default)]
     pub max_error: Option<f64>,
-    /// Whether every channel has its own polynomial.
+    /// Channels that have a polynomial each; one for all of them otherwise.
     #[serde(default)]
-    pub per_channel: Option<Value>,
+    pub channels: Option<u64>,
 }
 
 /// What reconstruction did to a layer.

@@ -44,7 +44,31 @@ pub fn small(x: f64) -> String {
     }
 }
 
-/// A relative difference: `+3.1 %`.
+/// A relative difference: `+3.1 %`, or how many times as much: `× 5.2`.
 pub fn percent_more(measured: f64, predicted: f64) -> String {
-    if predicted > 0.0 { format!("{:+.1} %", (measured / predicted - 1.0) * 100.0) } else { "–".into() }
+    match measured / predicted {
+        ratio if !ratio.is_finite() => "–".into(),
+        ratio if ratio >= 3.0 => format!("× {ratio:.1}"),
+        ratio => format!("{:+.1} %", (ratio - 1.0) * 100.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(
+            [0.0, 1.5e-6, 0.0123, 0.5, 12.345, -1234.0, 2e5].map(small),
+            ["0", "1.5e-6", "0.0123", "0.500", "12.3", "-1234", "2.0e5"]
+        );
+        let pairs = [(1.03, 1.0), (0.5, 1.0), (5.0, 1.0), (1.0, 0.0)];
+        assert_eq!(pairs.map(|(m, p)| percent_more(m, p)), ["+3.0 %", "-50.0 %", "× 5.0", "–"]);
+    }
+
+    #[test]
+    fn markup_is_text() {
+        assert_eq!(Text("a<b> & \"c\" 'd'\u{1}").to_string(), "a&lt;b&gt; &amp; &quot;c&quot; &#39;d&#39;\u{FFFD}");
+    }
 }

@@ -22,7 +22,7 @@ pub fn html(report: &Report) -> String {
     section(&mut out, "Layers", "", &tables::layers(report));
     if let Some(run) = &report.run {
         let images = if run.images == 1 { "one image".into() } else { format!("{} images", run.images) };
-        let mut lead = format!("Mean of {images} on {} threads; ops are those of the last image.", report.threads);
+        let mut lead = format!("Mean of {images}, on {}; operations as in the last image.", threads(report.threads));
         run.max_error.iter().for_each(|e| put!(lead, " Largest error of a result: {}.", small(*e)));
         run.same_argmax.iter().for_each(|n| put!(lead, " Same class as in the clear: {n} of {}.", run.images));
         section(&mut out, "Predicted and measured", &lead, &tables::measured(report, run));
@@ -105,9 +105,12 @@ fn header(out: &mut String, report: &Report) {
     put!(out, "</header>\n");
 }
 
+fn threads(n: usize) -> String {
+    if n == 1 { "one thread".into() } else { format!("{n} threads") }
+}
+
 /// The figures that matter most.
 fn figures(out: &mut String, report: &Report) {
-    let threads = |n: usize| if n == 1 { "one thread".into() } else { format!("{n} threads") };
     let mut cards = vec![(
         "Predicted time",
         report.micros.map_or("unknown".into(), |us| seconds(us / 1e6)),
@@ -115,7 +118,7 @@ fn figures(out: &mut String, report: &Report) {
     )];
     if let Some(run) = &report.run {
         let difference = report.micros.map_or(String::new(), |us| percent_more(run.seconds_per_image, us / 1e6));
-        cards.push(("Measured time", seconds(run.seconds_per_image), format!("{difference} against predicted")));
+        cards.push(("Measured time", seconds(run.seconds_per_image), format!("{difference} against prediction")));
     }
     let bootstraps: u64 = report.layers.iter().map(|l| l.bootstraps).sum();
     let rotations: u64 = report.layers.iter().map(|l| l.rotations).sum();

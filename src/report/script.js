@@ -72,8 +72,14 @@
     view(here - ((here - from) * size) / length, size);
   }, { passive: false });
   let held = null;
-  chart.addEventListener("pointerdown", (event) => { held = at(event); chart.setPointerCapture(event.pointerId); });
+  chart.addEventListener("pointerdown", (event) => {
+    // A finger scrolls the page.
+    if (event.pointerType !== "mouse") return;
+    held = at(event);
+    chart.setPointerCapture(event.pointerId);
+  });
   chart.addEventListener("pointermove", (event) => { if (held !== null) view(from + held - at(event), length); });
   chart.addEventListener("pointerup", () => { held = null; });
+  chart.addEventListener("pointercancel", () => { held = null; });
   chart.addEventListener("dblclick", () => view(0, 10000));
 })();

@@ -88,7 +88,7 @@ pub fn layers(report: &Report) -> String {
             let channels =
                 |v: &serde_json::Value| !matches!(v, serde_json::Value::Null | serde_json::Value::Bool(false));
             let name = |a: &super::findings::Activation| {
-                let each = if a.per_channel.as_ref().is_some_and(channels) { ", per channel" } else { "" };
+                let each = if a.channels.is_some_and(|c| c > 1) { ", per channel" } else { "" };
                 format!("{} <span class=\"soft\">degree {}{each}</span>", Text(&a.function), a.degree)
             };
             let interval = |(lo, hi): (f64, f64)| format!("[{}, {}]", small(lo), small(hi));

@@ -21,9 +21,9 @@ fn plan(report: Option<serde_json::Value>) -> Plan {
     let params = ParamSpec {
         log_n: 13,
         first_bits: 49,
-        scale_bits: 40,
+        scale_bits: 38,
         levels: 3,
-        special_bits: 44,
+        special_bits: 49,
         special: 1,
         bootstrap: None,
         insecure: false,
@@ -59,7 +59,7 @@ fn plan(report: Option<serde_json::Value>) -> Plan {
 fn full() -> serde_json::Value {
     json!({
         "activations": [{ "node": HOSTILE, "function": "<b>relu</b>", "degree": 2, "interval": [-3.5, 4.0],
-            "seen": [-3.0, 3.5], "rms_error": 0.012, "max_error": 0.2, "per_channel": true }],
+            "seen": [-3.0, 3.5], "rms_error": 0.012, "max_error": 0.2, "channels": 16 }],
         "layers": [{ "node": "dense", "mse_before": 0.1, "mse_after": 0.003 }],
         "bootstraps": [{ "node": "conv", "from": 0, "to": 3, "us": 1.2e6 }],
         "joins": [{ "node": "add<1>", "main": 2, "skip": 5, "level": 2, "paid": "skip: it has levels left" }],
@@ -200,7 +200,7 @@ fn a_run_stands_beside_what_was_predicted() {
     let report = Report::of(&plan(None), Some(run()));
     assert_eq!(report.threads, 2, "predicted for the threads of the run");
     let page = html(&report);
-    assert!(page.contains("<h2>Predicted and measured</h2>") && page.contains("Mean of 3 images on 2 threads"));
+    assert!(page.contains("<h2>Predicted and measured</h2>") && page.contains("Mean of 3 images, on 2 threads"));
     assert!(page.contains("117.7 MiB"), "the peak");
     let rows: Vec<usize> = ["linear", "rescale", "relinearize"]
         .iter()

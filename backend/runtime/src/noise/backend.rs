@@ -22,7 +22,7 @@ pub struct NoisyCt {
     /// What the program computes.
     pub exact: Exact,
     /// What the decrypted ciphertext would hold on top of it; empty in a run without noise.
-    pub error: Rc<[Lanes<f32>]>,
+    pub error: Rc<Vec<Lanes<f32>>>,
     /// What the ciphertext would be.
     pub ty: CtTy,
 }
@@ -31,7 +31,7 @@ pub struct NoisyCt {
 #[derive(Clone, Debug)]
 pub struct Exact {
     /// One element per slot.
-    pub slots: Rc<[Lanes<f64>]>,
+    pub slots: Rc<Vec<Lanes<f64>>>,
     /// The largest magnitude.
     pub magnitude: Lanes<f64>,
 }
@@ -39,15 +39,15 @@ pub struct Exact {
 impl Exact {
     fn new(slots: impl Iterator<Item = Lanes<f64>>) -> Self {
         let mut magnitude = [0.0; LANES];
-        let slots = slots.inspect(|&x| {
+        let slots = collected(slots.map(|x| {
             magnitude = both(magnitude, x, |m: f64, x: f64| if x.abs() > m { x.abs() } else { m });
-        });
-        let slots = slots.collect();
+            x
+        }));
         Self { slots, magnitude }
     }
 
     fn map(&self, f: impl Fn(f64) -> f64) -> Self {
-        Self::new(self.slots.iter().map(|x| x.map(&f)))
+        Self::new(self.slots.iter().map(|&x| each(x, &f)))
     }
 
     fn zip(&self, other: &Self, f: impl Fn(f64, f64) -> f64) -> Self {
@@ -55,8 +55,48 @@ impl Exact {
     }
 }
 
-fn both<T: Copy, U: Copy, V>(a: Lanes<T>, b: Lanes<U>, f: impl Fn(T, U) -> V) -> Lanes<V> {
-    std::array::from_fn(|i| f(a[i], b[i]))
+// Plain loops: compilers vectorise them, and not what `array::map` and `array::from_fn` become.
+
+/// A function of every lane.
+#[inline(always)]
+pub fn each<T: Copy, V: Copy + Default>(x: Lanes<T>, f: impl Fn(T) -> V) -> Lanes<V> {
+    let mut out = [V::default(); LANES];
+    out.iter_mut().zip(x).for_each(|(out, x)| *out = f(x));
+    out
+}
+
+/// A function of every lane of two.
+#[inline(always)]
+pub fn both<T: Copy, U: Copy, V: Copy + Default>(a: Lanes<T>, b: Lanes<U>, f: impl Fn(T, U) -> V) -> Lanes<V> {
+    let mut out = [V::default(); LANES];
+    out.iter_mut().zip(a.into_iter().zip(b)).for_each(|(out, (a, b))| *out = f(a, b));
+    out
+}
+
+fn collected<T>(values: impl Iterator<Item = Lanes<T>>) -> Rc<Vec<Lanes<T>>> {
+    Rc::new(values.collect())
+}
+
+/// Adds new errors of one deviation: a loop that is compiled for several instruction sets, of which one is chosen at run
+/// time.
+struct Disturb<'a> {
+    errors: &'a mut [Lanes<f32>],
+    deviation: f32,
+    rng: &'a mut NoiseRng,
+}
+
+impl pulp::NullaryFnOnce for Disturb<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for e in self.errors {
+            let new = self.rng.gaussian();
+            for (e, g) in e.iter_mut().zip(new) {
+                *e += self.deviation * g;
+            }
+        }
+    }
 }
 
 /// Computes on [`NoisyCt`] and adds modelled error to every op.
@@ -87,12 +127,12 @@ impl<'a> NoiseBackend<'a> {
     }
 
     /// The errors with new ones on top.
-    fn disturbed(&mut self, errors: impl Iterator<Item = Lanes<f32>>, deviation: f32) -> Rc<[Lanes<f32>]> {
-        if deviation == 0.0 {
-            return errors.collect();
+    fn disturbed(&mut self, errors: impl Iterator<Item = Lanes<f32>>, deviation: f32) -> Rc<Vec<Lanes<f32>>> {
+        let mut errors: Vec<_> = errors.collect();
+        if deviation != 0.0 {
+            pulp::Arch::new().dispatch(Disturb { errors: &mut errors, deviation, rng: &mut self.rng });
         }
-        let rng = &mut self.rng;
-        errors.map(|e| both(e, rng.gaussian(), |e, g| e + deviation * g)).collect()
+        Rc::new(errors)
     }
 
     /// The same slots as a ciphertext of another type, with new errors.
@@ -114,10 +154,6 @@ fn errors<'a>(
     a.error.iter().zip(b.error.iter()).map(move |(&a, &b)| both(a, b, &f))
 }
 
-fn rotated<T: Copy>(x: &[T], by: usize) -> Rc<[T]> {
-    x[by..].iter().chain(&x[..by]).copied().collect()
-}
-
 impl Backend for NoiseBackend<'_> {
     type Ct = NoisyCt;
     type Error = ClearError;
@@ -128,21 +164,21 @@ impl Backend for NoiseBackend<'_> {
     fn add(&mut self, a: &NoisyCt, b: &NoisyCt) -> Result<NoisyCt, ClearError> {
         let ty = rules::sum(a.ty, b.ty)?;
         rules::same_slots(a.exact.slots.len(), b.exact.slots.len())?;
-        Ok(NoisyCt { exact: a.exact.zip(&b.exact, |a, b| a + b), error: errors(a, b, |a, b| a + b).collect(), ty })
+        Ok(NoisyCt { exact: a.exact.zip(&b.exact, |a, b| a + b), error: collected(errors(a, b, |a, b| a + b)), ty })
     }
     fn sub(&mut self, a: &NoisyCt, b: &NoisyCt) -> Result<NoisyCt, ClearError> {
         let ty = rules::sum(a.ty, b.ty)?;
         rules::same_slots(a.exact.slots.len(), b.exact.slots.len())?;
-        Ok(NoisyCt { exact: a.exact.zip(&b.exact, |a, b| a - b), error: errors(a, b, |a, b| a - b).collect(), ty })
+        Ok(NoisyCt { exact: a.exact.zip(&b.exact, |a, b| a - b), error: collected(errors(a, b, |a, b| a - b)), ty })
     }
     fn neg(&mut self, x: &NoisyCt) -> Result<NoisyCt, ClearError> {
-        let error = x.error.iter().map(|e| e.map(|e| -e)).collect();
+        let error = collected(x.error.iter().map(|&e| each(e, |e| -e)));
         Ok(NoisyCt { exact: x.exact.map(|x| -x), error, ty: x.ty })
     }
     fn add_plain(&mut self, x: &NoisyCt, value: Constant<'_>) -> Result<NoisyCt, ClearError> {
         let n = x.exact.slots.len();
         rules::constant_slots(&value.entry.name, n, value.data().len())?;
-        let sums = x.exact.slots.iter().zip(value.data()).map(|(x, &v)| x.map(|x| x + f64::from(v)));
+        let sums = x.exact.slots.iter().zip(value.data()).map(|(&x, &v)| each(x, |x| x + f64::from(v)));
         let deviation = self.deviation(|model| model.encode(n, x.ty.sd));
         let out = NoisyCt { exact: Exact::new(sums), ..x.clone() };
         Ok(self.moved(&out, x.ty, deviation))
@@ -154,15 +190,15 @@ impl Backend for NoiseBackend<'_> {
         if deviation == 0.0 {
             return Ok(NoisyCt { exact, ..x.clone() });
         }
-        let rounding = self.rng.gaussian().map(|g| deviation * g);
-        let error = x.error.iter().map(|&e| both(e, rounding, |e, r| e + r)).collect();
+        let rounding = each(self.rng.gaussian(), |g| deviation * g);
+        let error = collected(x.error.iter().map(|&e| both(e, rounding, |e, r| e + r)));
         Ok(NoisyCt { exact, error, ty: x.ty })
     }
     fn mul_plain(&mut self, x: &NoisyCt, value: Constant<'_>, at: u32) -> Result<NoisyCt, ClearError> {
         let ty = rules::plain_product(x.ty, at)?;
         let n = x.exact.slots.len();
         rules::constant_slots(&value.entry.name, n, value.data().len())?;
-        let products = x.exact.slots.iter().zip(value.data()).map(|(x, &v)| x.map(|x| x * f64::from(v)));
+        let products = x.exact.slots.iter().zip(value.data()).map(|(&x, &v)| each(x, |x| x * f64::from(v)));
         // The rounding of the constant multiplies the operand.
         let deviation = self.deviation(|model| model.encode(n, 1));
         let rng = &mut self.rng;
@@ -171,22 +207,22 @@ impl Backend for NoiseBackend<'_> {
             let rounding = both(rng.gaussian(), x, |g, x| deviation * g * x as f32);
             both(e, rounding, |e, r| e * v + r)
         });
-        Ok(NoisyCt { exact: Exact::new(products), error: error.collect(), ty })
+        Ok(NoisyCt { exact: Exact::new(products), error: collected(error), ty })
     }
     fn mul_scalar(&mut self, x: &NoisyCt, value: f64, at: u32) -> Result<NoisyCt, ClearError> {
         let ty = rules::plain_product(x.ty, at)?;
         // The rounded factor is the same number in every slot.
         let deviation = self.deviation(|model| model.encode_scalar(1));
-        let rounding = self.rng.gaussian().map(|g| deviation * g);
+        let rounding = each(self.rng.gaussian(), |g| deviation * g);
         let error = x.error.iter().zip(x.exact.slots.iter()).map(|(&e, &x)| {
             let added = both(x, rounding, |x, r| x as f32 * r);
             both(e, added, |e, a| e * value as f32 + a)
         });
-        let error = error.collect();
+        let error = collected(error);
         Ok(NoisyCt { exact: x.exact.map(|x| x * value), error, ty })
     }
     fn mul_int(&mut self, x: &NoisyCt, by: i64) -> Result<NoisyCt, ClearError> {
-        let error = x.error.iter().map(|e| e.map(|e| e * by as f32)).collect();
+        let error = collected(x.error.iter().map(|&e| each(e, |e| e * by as f32)));
         Ok(NoisyCt { exact: x.exact.map(|x| x * by as f64), error, ty: x.ty })
     }
     fn mul(&mut self, a: &NoisyCt, b: &NoisyCt) -> Result<NoisyCt, ClearError> {
@@ -194,13 +230,11 @@ impl Backend for NoiseBackend<'_> {
         rules::same_slots(a.exact.slots.len(), b.exact.slots.len())?;
         // (a + e)(b + f) - ab
         let operands = a.exact.slots.iter().zip(b.exact.slots.iter());
-        let error = a
-            .error
-            .iter()
-            .zip(b.error.iter())
-            .zip(operands)
-            .map(|((e, f), (a, b))| std::array::from_fn(|i| a[i] as f32 * f[i] + b[i] as f32 * e[i] + e[i] * f[i]));
-        Ok(NoisyCt { exact: a.exact.zip(&b.exact, |a, b| a * b), error: error.collect(), ty })
+        let error = a.error.iter().zip(b.error.iter()).zip(operands).map(|((&e, &f), (&a, &b))| {
+            let (of_a, of_b) = (both(a, f, |a, f| a as f32 * f), both(b, e, |b, e| b as f32 * e));
+            both(both(of_a, of_b, |x, y| x + y), both(e, f, |e, f| e * f), |x, y| x + y)
+        });
+        Ok(NoisyCt { exact: a.exact.zip(&b.exact, |a, b| a * b), error: collected(error), ty })
     }
     fn relinearize(&mut self, x: &NoisyCt) -> Result<NoisyCt, ClearError> {
         let ty = rules::relinearize(x.ty)?;
@@ -216,9 +250,9 @@ impl Backend for NoiseBackend<'_> {
         let ty = rules::level_drop(x.ty, to)?;
         let deviation = self.deviation(|model| model.rescale(2));
         let factor = self.deviation(NoiseModel::level_drop_factor);
-        let factor = self.rng.gaussian().map(|g| factor * g);
+        let factor = each(self.rng.gaussian(), |g| factor * g);
         let scaled = x.error.iter().zip(x.exact.slots.iter());
-        let scaled = scaled.map(|(&e, &x)| std::array::from_fn(|i| e[i] + x[i] as f32 * factor[i]));
+        let scaled = scaled.map(|(&e, &x)| both(e, both(x, factor, |x, f| x as f32 * f), |e, new| e + new));
         let error = self.disturbed(scaled, deviation);
         Ok(NoisyCt { exact: x.exact.clone(), error, ty })
     }
@@ -228,7 +262,7 @@ impl Backend for NoiseBackend<'_> {
         if by == 0 {
             return Ok(x.clone());
         }
-        let exact = Exact { slots: rotated(&x.exact.slots, by), ..x.exact };
+        let exact = Exact { slots: Rc::new([&x.exact.slots[by..], &x.exact.slots[..by]].concat()), ..x.exact };
         let deviation = self.deviation(|model| model.key_switch(ty));
         let error = match x.error.is_empty() {
             true => x.error.clone(),
@@ -261,7 +295,7 @@ impl Backend for NoiseBackend<'_> {
             let new = both(rng.gaussian(), energy, |g, energy| g * (switch * factors + encode * energy).sqrt());
             both(e, new, |e, new| e + new)
         });
-        Ok(NoisyCt { exact, error: error.collect(), ty })
+        Ok(NoisyCt { exact, error: collected(error), ty })
     }
     fn bootstrap(&mut self, x: &NoisyCt, to: u32) -> Result<NoisyCt, ClearError> {
         let ty = rules::bootstrap(x.ty, to)?;

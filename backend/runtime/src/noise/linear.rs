@@ -6,7 +6,7 @@ use std::ops::{AddAssign, Mul};
 
 use fhec_ir::ckks::exec::LinearMap;
 
-use super::backend::{LANES, Lanes};
+use super::backend::{LANES, Lanes, each};
 use crate::keys::rotation_in;
 
 /// Slots of results that are kept in the first-level cache while the diagonals pass.
@@ -60,7 +60,7 @@ impl<'a> Terms<'a> {
 
     /// Per slot the sum of x\[s + rotation\]² over all terms: sums over the baby steps are shared by the giant steps.
     pub fn energy(&self, x: &[Lanes<f64>]) -> Vec<Lanes<f32>> {
-        let squares: Vec<Lanes<f32>> = x.iter().map(|x| x.map(|x| (x * x) as f32)).collect();
+        let squares: Vec<Lanes<f32>> = x.iter().map(|&x| each(x, |x| (x * x) as f32)).collect();
         let mut babies: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         for term in &self.0 {
             babies.entry(term.giant).or_default().insert(term.baby);
@@ -85,7 +85,7 @@ fn sum_of_products<T: Element>(x: &[Lanes<T>], terms: &[(usize, &[f32])]) -> Vec
     let n = x.len();
     let mut y = vec![[T::default(); LANES]; n];
     // A tile of the rotated operand is one slice when its start is appended to the end.
-    let operand: Vec<Lanes<T>> = x.iter().cycle().take(n + TILE.min(n)).copied().collect();
+    let operand = [x, &x[..TILE.min(n)]].concat();
     let mut used = Vec::with_capacity(terms.len());
     for (start, tile) in (0..n).step_by(TILE).zip(y.chunks_mut(TILE)) {
         let len = tile.len();
@@ -97,14 +97,36 @@ fn sum_of_products<T: Element>(x: &[Lanes<T>], terms: &[(usize, &[f32])]) -> Vec
                 used.push((diagonal, &operand[from..from + len]));
             }
         }
-        let mut fours = used.chunks_exact(4);
-        fours.by_ref().for_each(|four| add_products::<T, 4>(tile, std::array::from_fn(|i| four[i])));
-        fours.remainder().iter().for_each(|&one| add_products(tile, [one]));
+        pulp::Arch::new().dispatch(Tile { y: tile, terms: &used });
     }
     y
 }
 
+/// Products that are added to a tile: diagonals and rotated operands.
+struct Tile<'a, T> {
+    y: &'a mut [Lanes<T>],
+    terms: &'a [(&'a [f32], &'a [Lanes<T>])],
+}
+
+// What is called here is inlined, so that it is compiled for several instruction sets.
+impl<T: Element> pulp::NullaryFnOnce for Tile<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let fours = self.terms.chunks_exact(4);
+        let rest = fours.remainder();
+        for four in fours {
+            add_products::<T, 4>(self.y, [four[0], four[1], four[2], four[3]]);
+        }
+        for &one in rest {
+            add_products(self.y, [one]);
+        }
+    }
+}
+
 /// Adds K products to a tile, one after the other.
+#[inline(always)]
 fn add_products<T: Element, const K: usize>(tile: &mut [Lanes<T>], terms: [(&[f32], &[Lanes<T>]); K]) {
     let len = tile.len();
     let terms = terms.map(|(d, x)| (&d[..len], &x[..len]));
@@ -112,7 +134,9 @@ fn add_products<T: Element, const K: usize>(tile: &mut [Lanes<T>], terms: [(&[f3
         let mut sum = *y;
         for (diagonal, x) in terms {
             let factor = T::from(diagonal[slot]);
-            sum.iter_mut().zip(&x[slot]).for_each(|(sum, &x)| *sum += factor * x);
+            for (sum, &x) in sum.iter_mut().zip(&x[slot]) {
+                *sum += factor * x;
+            }
         }
         *y = sum;
     }
