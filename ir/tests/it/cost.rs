@@ -52,7 +52,7 @@ fn keys_of_higher_levels_have_their_own_times() {
     table.with_key.insert(Timed::GiantStep, vec![vec![1.0, 2.0, 3.0]]);
     table.with_key.insert(Timed::Rotate, vec![Vec::new(), Vec::new(), vec![14.0]]);
     let plain = predict(&program(), &table).expect("every op has a time").micros;
-    let keys = |key| match key {
+    let keys = |key, _| match key {
         // The baby step at level 2; the rotation at level 0.
         Key::Rotation(1) => Some(3),
         Key::Rotation(3) => Some(2),

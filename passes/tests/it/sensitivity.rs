@@ -56,7 +56,7 @@ fn spearman(a: &[f64], b: &[f64]) -> f64 {
 #[test]
 fn noise_moves_the_loss_as_the_sensitivities_say() {
     let Some(dir) = material("sensitivities of ResNet-20") else { return };
-    let module = fhec_frontend::import_file(&dir.join("models/resnet20_cifar10.onnx")).unwrap();
+    let module = fhec_frontend::import_file(dir.join("models/resnet20_cifar10.onnx")).unwrap();
     let module = Fold::default().run(&module).unwrap();
     let (mean, deviation) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
     let data = cifar10_test_first1000(&dir);

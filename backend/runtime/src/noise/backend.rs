@@ -39,9 +39,8 @@ pub struct Exact {
 impl Exact {
     fn new(slots: impl Iterator<Item = Lanes<f64>>) -> Self {
         let mut magnitude = [0.0; LANES];
-        let slots = collected(slots.map(|x| {
+        let slots = collected(slots.inspect(|&x| {
             magnitude = both(magnitude, x, |m: f64, x: f64| if x.abs() > m { x.abs() } else { m });
-            x
         }));
         Self { slots, magnitude }
     }
