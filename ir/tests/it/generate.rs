@@ -234,7 +234,7 @@ pub fn ckks(choices: &[u32]) -> Module<Ckks> {
         levels: top,
         special_bits: 50,
         special: 2,
-        bootstrap: c.flag().then(|| BootstrapSpec {
+        bootstrap: c.flag().then_some(BootstrapSpec {
             levels: 9,
             cts_levels: 2,
             stc_levels: 2,
