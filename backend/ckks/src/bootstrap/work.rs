@@ -268,9 +268,14 @@ impl Passage<'_> {
         let k = interpolant - 1;
         (0..k).for_each(|depth| self.double_angle(work, depth));
         if k >= 3 {
-            // T_3.
+            // T_3, for which T_1 comes down to the level of T_2 where its scale is too large.
+            if self.scales[1] > self.scales[2] + 1.0 {
+                work.divide(self.limbs(1), self.limbs(2));
+                work.add(Step::Multiple { limbs: 2 * self.limbs(2) }, 1);
+            } else {
+                self.add_multiple(work, 2, self.scales[1] + self.scales[2], 1);
+            }
             self.double_angle(work, 2);
-            self.add_multiple(work, 2, self.scales[1] + self.scales[2], 1);
         }
         // `2^k` coefficients are two polynomials of half as many and a product; where the lower half has at most four,
         // multiples of known powers.
