@@ -85,8 +85,6 @@ pub fn layers(report: &Report) -> String {
         ];
         if activations {
             let a = layer.activation.and_then(|i| findings.activations.get(i));
-            let channels =
-                |v: &serde_json::Value| !matches!(v, serde_json::Value::Null | serde_json::Value::Bool(false));
             let name = |a: &super::findings::Activation| {
                 let each = if a.channels.is_some_and(|c| c > 1) { ", per channel" } else { "" };
                 format!("{} <span class=\"soft\">degree {}{each}</span>", Text(&a.function), a.degree)
