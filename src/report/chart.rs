@@ -85,12 +85,17 @@ pub fn timeline(report: &Report) -> String {
         let (name, _) = phase_names(span.phase);
         let (left, width) = (x(span.start), x(span.length).max(4.0));
         let at = y(f64::from(span.level));
-        let (top, height) = match span.phase {
-            Phase::Bootstrap => (at.min(before) - thick / 2.0, (at - before).abs() + thick),
-            _ => (at - thick / 2.0, thick),
+        let about = format!("data-layer=\"{}\" data-tip=\"{}\"", span.layer, Text(&tip(report, span)));
+        let mut rect = |class: &str, top: f64, height: f64| {
+            put!(
+                out,
+                r#"<rect class="{class}" x="{left:.2}" y="{top:.1}" width="{width:.2}" height="{height:.1}" {about}/>"#
+            );
         };
-        put!(out, r#"<rect class="span {name}" x="{left:.2}" y="{top:.1}" width="{width:.2}" height="{height:.1}" "#);
-        put!(out, r#"data-layer="{}" data-tip="{}"/>"#, span.layer, Text(&tip(report, span)));
+        if span.phase == Phase::Bootstrap {
+            rect("jump", at.min(before), (at - before).abs());
+        }
+        rect(&format!("span {name}"), at - thick / 2.0, thick);
         before = at;
     }
     put!(out, "</svg></svg>");
