@@ -102,6 +102,15 @@ pub fn timeline(report: &Report) -> String {
     out
 }
 
+/// A round number on an axis.
+fn round(x: f64) -> String {
+    let text = small(x);
+    match text.contains('.') && !text.contains('e') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text,
+    }
+}
+
 /// A time on an axis that ends at `end`, both in microseconds.
 fn axis_time(t: f64, end: f64) -> String {
     if end >= 1e6 { format!("{} s", t / 1e6) } else { format!("{} ms", t / 1e3) }
@@ -138,7 +147,7 @@ pub fn pareto(points: &[ParetoPoint]) -> String {
     for e in marks {
         let at = y(e);
         put!(out, r#"<line class="grid" x1="{}" x2="624" y1="{at:.1}" y2="{at:.1}"/>"#, frame.left);
-        put!(out, r#"<text class="tick" x="56" y="{:.1}" text-anchor="end">{}</text>"#, at + 3.5, small(e));
+        put!(out, r#"<text class="tick" x="56" y="{:.1}" text-anchor="end">{}</text>"#, at + 3.5, round(e));
     }
     for t in ticks(end, 6.0) {
         put!(out, r#"<text class="tick" x="{:.1}" y="276" text-anchor="middle">{}</text>"#, x(t), axis_time(t, end));
@@ -173,5 +182,6 @@ mod tests {
         assert_eq!(ticks(2.3e6, 8.0), [0.0, 5e5, 1e6, 1.5e6, 2e6]);
         assert_eq!(ticks(0.0, 5.0), [0.0]);
         assert_eq!(ticks(f64::NAN, 5.0), [0.0]);
+        assert_eq!([0.005, 0.2, 20.0, 100.0, 2e-6].map(round), ["0.005", "0.2", "20", "100", "2.0e-6"]);
     }
 }
