@@ -85,16 +85,30 @@ pub fn timeline(report: &Report) -> String {
         let (name, _) = phase_names(span.phase);
         let (left, width) = (x(span.start), x(span.length).max(4.0));
         let at = y(f64::from(span.level));
-        let (top, height) = match span.phase {
-            Phase::Bootstrap => (at.min(before) - thick / 2.0, (at - before).abs() + thick),
-            _ => (at - thick / 2.0, thick),
+        let about = format!("data-layer=\"{}\" data-tip=\"{}\"", span.layer, Text(&tip(report, span)));
+        let mut rect = |class: &str, top: f64, height: f64| {
+            put!(
+                out,
+                r#"<rect class="{class}" x="{left:.2}" y="{top:.1}" width="{width:.2}" height="{height:.1}" {about}/>"#
+            );
         };
-        put!(out, r#"<rect class="span {name}" x="{left:.2}" y="{top:.1}" width="{width:.2}" height="{height:.1}" "#);
-        put!(out, r#"data-layer="{}" data-tip="{}"/>"#, span.layer, Text(&tip(report, span)));
+        if span.phase == Phase::Bootstrap {
+            rect("jump", at.min(before), (at - before).abs());
+        }
+        rect(&format!("span {name}"), at - thick / 2.0, thick);
         before = at;
     }
     put!(out, "</svg></svg>");
     out
+}
+
+/// A round number on an axis.
+fn round(x: f64) -> String {
+    let text = small(x);
+    match text.contains('.') && !text.contains('e') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text,
+    }
 }
 
 /// A time on an axis that ends at `end`, both in microseconds.
@@ -133,7 +147,7 @@ pub fn pareto(points: &[ParetoPoint]) -> String {
     for e in marks {
         let at = y(e);
         put!(out, r#"<line class="grid" x1="{}" x2="624" y1="{at:.1}" y2="{at:.1}"/>"#, frame.left);
-        put!(out, r#"<text class="tick" x="56" y="{:.1}" text-anchor="end">{}</text>"#, at + 3.5, small(e));
+        put!(out, r#"<text class="tick" x="56" y="{:.1}" text-anchor="end">{}</text>"#, at + 3.5, round(e));
     }
     for t in ticks(end, 6.0) {
         put!(out, r#"<text class="tick" x="{:.1}" y="276" text-anchor="middle">{}</text>"#, x(t), axis_time(t, end));
@@ -168,5 +182,6 @@ mod tests {
         assert_eq!(ticks(2.3e6, 8.0), [0.0, 5e5, 1e6, 1.5e6, 2e6]);
         assert_eq!(ticks(0.0, 5.0), [0.0]);
         assert_eq!(ticks(f64::NAN, 5.0), [0.0]);
+        assert_eq!([0.005, 0.2, 20.0, 100.0, 2e-6].map(round), ["0.005", "0.2", "20", "100", "2.0e-6"]);
     }
 }

@@ -105,6 +105,11 @@ fn header(out: &mut String, report: &Report) {
     put!(out, "</header>\n");
 }
 
+/// `1 key`, `2 keys`
+fn counted(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 fn threads(n: usize) -> String {
     if n == 1 { "one thread".into() } else { format!("{n} threads") }
 }
@@ -124,9 +129,9 @@ fn figures(out: &mut String, report: &Report) {
     let rotations: u64 = report.layers.iter().map(|l| l.rotations).sum();
     let products: u64 = report.layers.iter().map(|l| l.products).sum();
     let keys: u64 = report.keys.iter().map(|k| k.bytes).sum();
-    cards.push(("Levels", report.parameters.levels.to_string(), format!("{products} products of ciphertexts")));
-    cards.push(("Bootstraps", bootstraps.to_string(), format!("{rotations} rotations besides")));
-    cards.push(("Evaluation keys", bytes(keys), format!("{} keys", report.keys.len())));
+    cards.push(("Levels", report.parameters.levels.to_string(), counted(products, "product") + " of ciphertexts"));
+    cards.push(("Bootstraps", bootstraps.to_string(), counted(rotations, "rotation") + " besides"));
+    cards.push(("Evaluation keys", bytes(keys), counted(report.keys.len() as u64, "key")));
     cards.push(("Memory", bytes(report.memory.total()), "predicted, all keys expanded".into()));
     put!(out, "<dl class=\"figures\">");
     for (name, value, remark) in cards {

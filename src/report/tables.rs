@@ -56,16 +56,16 @@ pub fn layers(report: &Report) -> String {
     let has = |f: fn(&Layer) -> bool| report.layers.iter().any(f);
     let (activations, rebuilt) = (has(|l| l.activation.is_some()), has(|l| l.reconstruction.is_some()));
     let timed = report.micros.is_some();
-    let mut columns: Vec<Column> =
-        vec![("Layer", false), ("Ops", true), ("Rotations", true), ("ct · ct", true), ("Keys", true), ("Level", true)];
+    let mut columns: Vec<Column> = vec![("Layer", false)];
+    if timed {
+        columns.push(("Predicted time", true));
+    }
+    columns.extend([("Level", true), ("Ops", true), ("Rotations", true), ("ct · ct", true), ("Keys", true)]);
     if activations {
         columns.extend([("Polynomial", false), ("Interval", true), ("RMS error", true), ("Largest error", true)]);
     }
     if rebuilt {
         columns.push(("MSE, rebuilt", true));
-    }
-    if timed {
-        columns.push(("Predicted time", true));
     }
     let most = report.layers.iter().filter_map(|l| l.micros).fold(0.0, f64::max);
     let row = |(i, layer): (usize, &Layer)| {
@@ -75,14 +75,17 @@ pub fn layers(report: &Report) -> String {
             n => format!(" <span class=\"tag\">{n} bootstraps</span>"),
         };
         let from = layer.level_in.map_or(String::new(), |l| format!("{l} → "));
-        let mut cells = vec![
-            format!("<span class=\"name\">{}</span>{boot}", Text(&layer.node)),
+        let mut cells = vec![format!("<span class=\"name\">{}</span>{boot}", Text(&layer.node))];
+        if timed {
+            cells.push(or_none(layer.micros, |us| bar(&seconds(us / 1e6), us, most, "")));
+        }
+        cells.extend([
+            format!("{from}{}", layer.level_out),
             layer.ops.to_string(),
             count(layer.rotations),
             count(layer.products),
             count(layer.keys as u64),
-            format!("{from}{}", layer.level_out),
-        ];
+        ]);
         if activations {
             let a = layer.activation.and_then(|i| findings.activations.get(i));
             let name = |a: &super::findings::Activation| {
@@ -98,9 +101,6 @@ pub fn layers(report: &Report) -> String {
         if rebuilt {
             let r = layer.reconstruction.and_then(|i| findings.layers.get(i));
             cells.push(or_none(r, |r| format!("{} → {}", small(r.mse_before), small(r.mse_after))));
-        }
-        if timed {
-            cells.push(or_none(layer.micros, |us| bar(&seconds(us / 1e6), us, most, "")));
         }
         (format!(" data-layer=\"{i}\""), cells)
     };

@@ -128,6 +128,44 @@ fn inspect_shows_what_a_server_must_know() {
 }
 
 #[test]
+fn a_simulation_without_noise_gives_the_exact_results() {
+    let p = compiled();
+    let noisy = p.json(&["simulate", "plan.fhe", "--input", "x.npy", "-o", "noisy.npy"]);
+    let exact = p.json(&["simulate", "plan.fhe", "--input", "x.npy", "-o", "exact.npy", "--exact"]);
+    assert!(exact["max_error"].is_null() && exact["right"].is_null() && noisy["max_error"].as_f64().unwrap() > 0.0);
+    assert!(exact["images_per_second"].as_f64().unwrap() > 0.0);
+    let difference = difference(&read_scores(&p.path("noisy.npy")), &read_scores(&p.path("exact.npy")));
+    assert!((f64::from(difference) - noisy["max_error"].as_f64().unwrap()).abs() < 1e-9, "{noisy}");
+    let message = p.fails(&["simulate", "plan.fhe", "--input", "x.npy", "--labels", "missing.npy"]);
+    assert!(message.contains("missing.npy"), "{message}");
+    // Inputs far beyond those of calibration leave the interval of the polynomial, and it is said where.
+    let port = fhec::ir::Port { name: "x".into(), shape: fhec::ir::Shape(vec![1, 1, 8, 8]), layout: None };
+    let large = vec![vec![fhec::Tensor::full([1, 1, 8, 8], 50.0)], vec![fhec::Tensor::full([1, 1, 8, 8], 0.1)]];
+    fhec::data::write_samples(&p.path("large.npy"), &[port], &large).unwrap();
+    let escaped = p.json(&["simulate", "plan.fhe", "--input", "large.npy", "--exact"]);
+    let layers = escaped["layers"].as_array().unwrap();
+    let interval = layers.iter().find(|l| l["range"] == "interval").expect("the interval is left");
+    assert_eq!((interval["node"].as_str(), interval["images"].as_u64()), (Some("relu"), Some(1)), "{escaped}");
+    assert!(interval["multiple"].as_f64().unwrap() > 1.0 && interval["slots"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_report_is_one_page_with_what_a_run_measured() {
+    let p = compiled();
+    let run = p.ok(&["run", "plan.fhe", "--input", "x.npy", "-o", "y.npy", "--json"]);
+    std::fs::write(p.path("run.json"), run).unwrap();
+    let report = p.json(&["report", "plan.fhe", "-o", "report.html", "--run", "run.json"]);
+    assert_eq!(report["layers"].as_array().unwrap().iter().filter(|l| !l["activation"].is_null()).count(), 1);
+    let page = std::fs::read_to_string(p.path("report.html")).unwrap();
+    for part in ["<svg", "Predicted and measured", "<code>linear</code>", "relu", "128-bit security"] {
+        assert!(page.contains(part), "{part}");
+    }
+    std::fs::write(p.path("run.json"), "{}").unwrap();
+    let message = p.fails(&["report", "plan.fhe", "-o", "report.html", "--run", "run.json"]);
+    assert!(message.contains("run.json") && message.contains("fhec run --json"), "{message}");
+}
+
+#[test]
 fn the_demo_reads_the_digit() {
     let report = Place::new().json(&["demo"]);
     assert_eq!(report["class"], report["label"]);

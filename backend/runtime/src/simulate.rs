@@ -66,7 +66,7 @@ impl<'a> Simulator<'a> {
     /// A simulator; the same seed gives the same noise.
     pub fn new(plan: &'a Plan, seed: u64) -> Self {
         let arguments = chebyshev_arguments(plan.module());
-        Self { plan, model: NoiseModel::new(plan.spec()), noisy: true, arguments, seed }
+        Self { plan, model: NoiseModel::new(plan.spec(), plan.slots()), noisy: true, arguments, seed }
     }
 
     /// A simulator that adds no noise and only watches ranges.

@@ -39,9 +39,7 @@ pub struct Exact {
 impl Exact {
     fn new(slots: impl Iterator<Item = Lanes<f64>>) -> Self {
         let mut magnitude = [0.0; LANES];
-        let slots = collected(slots.inspect(|&x| {
-            magnitude = both(magnitude, x, |m: f64, x: f64| if x.abs() > m { x.abs() } else { m });
-        }));
+        let slots = collected(slots.map(|x| noted(x, &mut magnitude)));
         Self { slots, magnitude }
     }
 
@@ -70,6 +68,13 @@ pub fn both<T: Copy, U: Copy, V: Copy + Default>(a: Lanes<T>, b: Lanes<U>, f: im
     let mut out = [V::default(); LANES];
     out.iter_mut().zip(a.into_iter().zip(b)).for_each(|(out, (a, b))| *out = f(a, b));
     out
+}
+
+/// The slot itself, once its magnitude has been compared with the largest.
+#[inline(always)]
+fn noted(x: Lanes<f64>, largest: &mut Lanes<f64>) -> Lanes<f64> {
+    *largest = both(*largest, x, |m: f64, x: f64| if x.abs() > m { x.abs() } else { m });
+    x
 }
 
 fn collected<T>(values: impl Iterator<Item = Lanes<T>>) -> Rc<Vec<Lanes<T>>> {

@@ -1,8 +1,10 @@
 //! How much error every operation adds to a slot.
 //!
-//! Errors of polynomial coefficients are taken as independent with variance v; the real part of a slot, a sum of N
-//! coefficients times cosines, then has variance v·N/2, divided by the square of the scale. The secret is dense ternary
-//! (coefficients of variance 2/3), errors have standard deviation σ = 3.2, rounding errors variance 1/12.
+//! Errors of polynomial coefficients are taken as independent with variance v. A program on vectors of n slots, which repeat
+//! through a ciphertext, has its messages in every (N/2n)-th coefficient; decryption reads these 2n alone, and no operation
+//! brings errors of others there. The real part of a slot, a sum of 2n coefficients times cosines, then has variance v·n,
+//! divided by the square of the scale. The secret is dense ternary (coefficients of variance 2/3), errors have standard
+//! deviation σ = 3.2, rounding errors variance 1/12.
 
 use fhec_ir::ParamSpec;
 use fhec_ir::ckks::CtTy;
@@ -23,6 +25,8 @@ pub struct NoiseModel {
     spec: ParamSpec,
     /// Ring degree.
     n: f64,
+    /// Slots of the program's vectors.
+    slots: f64,
     /// log2 of the scale.
     scale: f64,
     /// Deviation of a bootstrap's error.
@@ -30,10 +34,10 @@ pub struct NoiseModel {
 }
 
 impl NoiseModel {
-    /// The model of these parameters, with bootstraps of deviation 2^-17.
-    pub fn new(spec: &ParamSpec) -> Self {
+    /// The model of a program on vectors of `slots` slots under these parameters, with bootstraps of deviation 2^-17.
+    pub fn new(spec: &ParamSpec, slots: usize) -> Self {
         let (n, scale) = (f64::from(spec.log_n).exp2(), f64::from(spec.scale_bits));
-        Self { spec: spec.clone(), n, scale, bootstrap: BOOTSTRAP }
+        Self { spec: spec.clone(), n, slots: slots as f64, scale, bootstrap: BOOTSTRAP }
     }
 
     /// The model with bootstraps whose error has this standard deviation in the slots, for values in [-1, 1].
@@ -47,7 +51,7 @@ impl NoiseModel {
     }
 
     fn slot(&self, coefficient_variance: f64, scale: f64) -> f64 {
-        (coefficient_variance * self.n / 2.0).sqrt() / scale
+        (coefficient_variance * self.slots).sqrt() / scale
     }
 
     /// A fresh encryption under the secret key, encoding included.

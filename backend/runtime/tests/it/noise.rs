@@ -103,7 +103,7 @@ fn a_transform_disturbs_its_operand_and_its_diagonals() {
     let images: Vec<Vec<Tensor>> = (0..64).map(|i| vec![image(i)]).collect();
     let simulated = Simulator::new(&plan, 1).run_many(&images, 2, &|_| ()).unwrap();
     let measured = simulated.report.ops[0].rms_error;
-    let model = fhec_runtime::NoiseModel::new(plan.spec());
+    let model = fhec_runtime::NoiseModel::new(plan.spec(), plan.slots());
     let module = plan.module();
     let (_, diagonals) = module.consts.iter().next().unwrap();
     let squares = |chunk: &[f32]| chunk.iter().map(|&d| f64::from(d).powi(2)).sum::<f64>() / chunk.len() as f64;
