@@ -32,8 +32,8 @@ pub struct CompileOptions {
     pub approximate: ApproximateOptions,
     /// How the network is packed, and what its parameters must achieve.
     pub plan: PlanOptions,
-    /// What the polynomials of a network that bootstraps are chosen for; without calibration data, and where `uniform` is
-    /// set, none are chosen.
+    /// What the polynomials of a network that bootstraps are chosen for; without a limit or calibration data, and where
+    /// `uniform` is set, none are chosen.
     pub limits: Limits,
     /// All activations get the degree of `approximate`.
     pub uniform: bool,
@@ -304,7 +304,10 @@ impl Compiler {
         approximate: ApproximateOptions,
     ) -> Result<Chosen, Error> {
         let has_activation = folded.func.iter().any(|(_, n)| matches!(n.op, NnOp::Activation { .. }));
-        if self.calibration.is_none() || self.options.uniform || !has_activation {
+        // Without a limit accuracy comes first: the default degree everywhere, which loses none on the networks measured.
+        let limited = self.options.limits != Limits::default();
+        let asked = (limited || self.options.front) && !self.options.uniform;
+        if self.calibration.is_none() || !asked || !has_activation {
             return Ok(Chosen::default());
         }
         let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
@@ -332,15 +335,10 @@ impl Compiler {
                 (names[v].clone(), rows.iter().filter(|row| offered(row)).map(candidate).collect())
             })
             .collect();
-        let mut limits = self.options.limits;
-        if limits == Limits::default() {
-            // As accurate as the default degree everywhere.
-            let default = Choice { degree: approximate.degree, per_channel: approximate.per_channel };
-            let error = |list: &Vec<Candidate>| list.iter().find(|c| c.choice == default).map_or(0.0, |c| c.error);
-            limits.max_error = Some(candidates.values().map(error).sum::<f64>() * (1.0 + 1e-9));
-        }
-        let found = pipeline::choose(&first, &options, &*self.engine, &candidates, &limits, self.options.front)?;
-        let choices = names.into_iter().filter_map(|(v, name)| Some((v, *found.choices.get(&name)?))).collect();
+        let found =
+            pipeline::choose(&first, &options, &*self.engine, &candidates, &self.options.limits, self.options.front)?;
+        let chosen = names.into_iter().filter_map(|(v, name)| Some((v, *found.choices.get(&name)?)));
+        let choices = if limited { chosen.collect() } else { Choices::new() };
         let front = found.front.iter().map(|(plan, spec)| FrontPoint {
             latency_us: plan.latency_us,
             error: plan.error,

@@ -29,7 +29,7 @@ pub struct Compile {
     /// Bits of security; only 128 is supported
     #[arg(long, default_value_t = 128, value_parser = security)]
     security: u32,
-    /// Degree of all polynomials; without it, those of a network that bootstraps are chosen one by one
+    /// Degree of all polynomials; without it and with a limit, those of a network that bootstraps are chosen one by one
     #[arg(long)]
     degree: Option<usize>,
     /// Keep the trained weights instead of rebuilding each layer against the original network
