@@ -304,7 +304,7 @@ impl Compiler {
         approximate: ApproximateOptions,
     ) -> Result<Chosen, Error> {
         let has_activation = folded.func.iter().any(|(_, n)| matches!(n.op, NnOp::Activation { .. }));
-        // Without a limit accuracy comes first: the default degree everywhere, which loses none on the networks measured.
+        // Without a limit accuracy comes first: the default degree everywhere.
         let limited = self.options.limits != Limits::default();
         let asked = (limited || self.options.front) && !self.options.uniform;
         if self.calibration.is_none() || !asked || !has_activation {
