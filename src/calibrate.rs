@@ -333,7 +333,7 @@ impl Bench<'_> {
             work.push((Step::ModDown(self.shape), 2));
         }
         let limbs = self.shape.qp_limbs();
-        work.push((Step::Diagonal { limbs, coefficients: 2 * period }, terms.len() as u64));
+        work.push((Step::Diagonal { limbs, coefficients: 2 * period, real: true }, terms.len() as u64));
         let name = format!("linear {}x{} of {period}", babies.len(), giants.len());
         let eval = self.eval;
         self.time(&name, work, Some(&expected), || Ok(Some(eval.linear(x, &transform)?)))

@@ -28,7 +28,7 @@ fn counted(steps: impl Iterator<Item = (Step, u64)>, n: usize) -> [u64; 3] {
             Step::Decompose(s) => [s.digits() * s.qp_limbs(), 0, 0],
             Step::ModDown(s) => [s.qp_limbs(), 0, 0],
             Step::InnerProduct(_) => [0, 0, 1],
-            Step::Diagonal { limbs, coefficients } if coefficients == n => [limbs, 0, 0],
+            Step::Diagonal { limbs, coefficients, .. } if coefficients == n => [limbs, 0, 0],
             // The evaluator does not count the transforms of constants and of the raised modulus.
             _ => [0; 3],
         };

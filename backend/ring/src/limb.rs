@@ -164,6 +164,17 @@ impl<'r> Limb<'r> {
         dispatch!(self, inner_product(d, x0, x1, source, accumulate, out0, out1));
     }
 
+    /// Evaluations of two polynomials from those of `a + X^(N/2) b`, both equal to their conjugates (`X -> X^-1`): `re`
+    /// comes with the evaluations of the sum and leaves with those of `a`; `im` leaves with those of `b`.
+    ///
+    /// `X^(N/2)` is a fourth root of unity I where the real polynomials of a conjugate pair of points agree, I at one of
+    /// them and -I at the other; bit-reversed order puts these at positions `p` and `N - 1 - p`.
+    pub fn split_conjugates(&self, re: &mut [u64], im: &mut [u64]) {
+        assert!(re.len() == im.len() && re.len() == self.ntt.n());
+        let (half, half_i) = self.ntt.halves();
+        dispatch!(self, split_conjugates(re, im, half, half_i));
+    }
+
     /// Residues of signed integers, such as plaintext coefficients.
     pub fn reduce_signed(&self, values: &[i64], out: &mut [u64]) {
         assert_eq!(values.len(), out.len());

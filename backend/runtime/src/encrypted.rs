@@ -9,9 +9,9 @@ use std::time::Instant;
 use fhec_ckks::{
     Bootstrapper, Ciphertext, CkksError, Context, Counts, Diagonal, Evaluator, KeySet, LinearTransform, Role,
 };
-use fhec_ir::OpInfo;
-use fhec_ir::ckks::CtTy;
 use fhec_ir::ckks::exec::{Backend, Constant, LinearMap, Observer, Step, execute};
+use fhec_ir::ckks::{CkksOp, CtTy};
+use fhec_ir::{Ckks, Entity, Module, Node, OpInfo};
 use serde::Serialize;
 
 use crate::error::RuntimeError;
@@ -62,6 +62,35 @@ impl CkksBackend {
         Ok(())
     }
 
+    /// Encodes the constants of a program ahead of its run.
+    ///
+    /// # Errors
+    /// A constant that the engine refuses.
+    pub fn prepare_constants(&mut self, module: &Module<Ckks>) -> Result<(), CkksError> {
+        let func = &module.func;
+        let live = func.live();
+        let constant = |id| Constant { id, entry: module.consts.get(id) };
+        for (_, node) in func.iter().filter(|(v, _)| live[v.index()]) {
+            let operand = |node: &Node<Ckks>| *func.ty(node.operands[0]);
+            match &node.op {
+                CkksOp::AddPlain { value } => {
+                    let CtTy { level: at, sd, .. } = operand(node);
+                    self.vector(constant(*value), Role::Term { level: level(at), sd })?;
+                }
+                CkksOp::MulPlain { value, at } => {
+                    let role = Role::Factor { operand: level(operand(node).level), at: level(*at) };
+                    self.vector(constant(*value), role)?;
+                }
+                CkksOp::Linear { rotations, giants, diagonals, at } => {
+                    let map = LinearMap { rotations, giants, diagonals: constant(*diagonals), at: *at };
+                    self.transform(level(operand(node).level), map)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// What the engine has counted outside of bootstraps.
     fn counts(&self) -> Counts {
         self.evaluator.counts() - self.inside
@@ -84,6 +113,25 @@ impl CkksBackend {
         self.encodings.get(Use::Vector { id: value.id, role: role_key(role) }, || {
             let slots: Vec<f64> = value.data().iter().map(|&x| f64::from(x)).collect();
             context.encode(&slots, role).map(Encoded::Vector)
+        })
+    }
+
+    /// The diagonals of a linear transform of a ciphertext at level `operand`.
+    fn transform(&mut self, operand: usize, map: LinearMap<'_>) -> Result<Encoded, CkksError> {
+        let (at, slots) = (level(map.at), self.slots);
+        let key = Use::Linear {
+            id: map.diagonals.id,
+            levels: (operand, at),
+            rotations: map.rotations.to_vec(),
+            giants: map.giants.to_vec(),
+        };
+        let context = self.evaluator.context().clone();
+        self.encodings.get(key, || {
+            let terms: Vec<(i64, i64, Vec<f64>)> =
+                map.terms().map(|(r, g, d)| (r, g, d.iter().map(|&x| f64::from(x)).collect())).collect();
+            let diagonals: Vec<Diagonal<'_>> =
+                terms.iter().map(|(r, g, d)| Diagonal { rotation: *r, giant: *g, re: d, im: &[] }).collect();
+            LinearTransform::new(&context, slots, operand, at, &diagonals).map(|t| Encoded::Linear(Arc::new(t)))
         })
     }
 }
@@ -166,21 +214,7 @@ impl Backend for CkksBackend {
         self.record("conjugate", result)
     }
     fn linear(&mut self, x: &Ciphertext, map: LinearMap<'_>) -> Result<Ciphertext, CkksError> {
-        let (operand, at, slots) = (x.level(), level(map.at), self.slots);
-        let key = Use::Linear {
-            id: map.diagonals.id,
-            levels: (operand, at),
-            rotations: map.rotations.to_vec(),
-            giants: map.giants.to_vec(),
-        };
-        let context = self.evaluator.context().clone();
-        let encoded = self.encodings.get(key, || {
-            let terms: Vec<(i64, i64, Vec<f64>)> =
-                map.terms().map(|(r, g, d)| (r, g, d.iter().map(|&x| f64::from(x)).collect())).collect();
-            let diagonals: Vec<Diagonal<'_>> =
-                terms.iter().map(|(r, g, d)| Diagonal { rotation: *r, giant: *g, re: d, im: &[] }).collect();
-            LinearTransform::new(&context, slots, operand, at, &diagonals).map(|t| Encoded::Linear(Arc::new(t)))
-        });
+        let encoded = self.transform(x.level(), map);
         let result = encoded.and_then(|t| self.evaluator.linear(x, t.linear()?));
         self.record("linear", result)
     }
@@ -309,7 +343,11 @@ impl<'a> Executor<'a> {
         };
         let evaluator = Evaluator::new(context, keys)?;
         let mut backend = CkksBackend::new(evaluator, plan.slots(), encoding_bytes);
-        pool.install(|| backend.prepare_bootstraps(plan.bootstrap_levels()))?;
+        pool.install(|| {
+            backend.prepare_bootstraps(plan.bootstrap_levels())?;
+            // Where not all encodings fit, they are made when they are needed.
+            if encoding_bytes == usize::MAX { backend.prepare_constants(plan.module()) } else { Ok(()) }
+        })?;
         Ok(Self { plan, pool, backend, expected: expected_trace(plan.module()), prediction })
     }
 

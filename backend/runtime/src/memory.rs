@@ -68,9 +68,12 @@ impl MemoryPrediction {
                     let data = module.consts.tensor(*diagonals).data();
                     let steps = Steps::of(rotations, giants, data, plan.slots());
                     let sums = (steps.giants.len() as u64 + 2) * 2 * (limbs + alpha);
-                    // Each thread holds one limb of every rotated operand and of the diagonals of one giant step.
+                    // Real diagonals are kept in pairs. Each thread holds one limb of every rotated operand and of the diagonals of one giant step.
                     let per_thread = 3 * (steps.babies.len() as u64 + 1);
-                    (digits + sums + threads as u64 * per_thread, steps.products as u64 * plan.slots() as u64 * 16)
+                    (
+                        digits + sums + threads as u64 * per_thread,
+                        steps.products.div_ceil(2) as u64 * plan.slots() as u64 * 16,
+                    )
                 }
                 CkksOp::Relinearize {} | CkksOp::Rotate { .. } | CkksOp::Conjugate {} => {
                     (digits + 2 * (limbs + alpha), 0)

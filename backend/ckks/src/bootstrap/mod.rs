@@ -310,7 +310,7 @@ fn encode_factors(ctx: &Context, matrices: Vec<Diagonals>, level: usize, total: 
                 .map(|((rotation, giant), [re, im])| Diagonal { rotation, giant, re, im })
                 .collect();
             let scale = share * ctx.params().q()[at] as f64;
-            LinearTransform::at_scale(ctx, matrix.slots, at, at, scale, &diagonals)
+            LinearTransform::at_scale(ctx, matrix.slots, at, scale, &diagonals)
         })
         .collect()
 }

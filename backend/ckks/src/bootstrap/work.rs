@@ -98,6 +98,8 @@ pub enum Step {
         limbs: usize,
         /// Coefficients that stand for the diagonal: a power of two up to N.
         coefficients: usize,
+        /// Whether it is real and so shares its transform with another.
+        real: bool,
     },
 }
 
@@ -132,7 +134,7 @@ impl Work {
     fn linear(&mut self, limbs: usize, babies: &[usize], giants: &[usize], diagonals: &[usize]) {
         let outer = babies.iter().chain(giants).copied().max();
         for &coefficients in diagonals {
-            self.add(Step::Diagonal { limbs: limbs + outer.unwrap_or(0), coefficients }, 1);
+            self.add(Step::Diagonal { limbs: limbs + outer.unwrap_or(0), coefficients, real: false }, 1);
         }
         let Some(outer) = outer else { return };
         let outer = KeyShape { limbs, alpha: outer };

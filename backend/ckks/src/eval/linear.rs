@@ -6,161 +6,19 @@
 //! Hubaux, Efficient Bootstrapping for Approximate Homomorphic Encryption with Non-Sparse Keys, 2021).
 //!
 //! The first stage runs limb by limb: the baby rotations of one limb are made, used by every giant sum and forgotten,
-//! and a diagonal is transformed from its compact form when its limb comes up.
+//! and the diagonals are transformed from their compact form when the limb comes up.
 
 use super::counters::count;
+use super::diagonals::{LinearTransform, Part, Term};
 use super::{Evaluator, for_limbs};
 use crate::ciphertext::Ciphertext;
 use crate::context::Context;
-use crate::encode::{Plaintext, Role};
 use crate::error::{CkksError, KeyName, Result};
-use crate::keys::{KeyRequest, PreparedKey};
+use crate::keys::PreparedKey;
 use fhec_ring::{Automorphism, Digits, KeyHalves, KeySwitcher, Limb, Ring, RnsPoly};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// One diagonal, as it is multiplied: after the baby rotation, before the giant one.
-#[derive(Debug, Clone)]
-struct Term {
-    baby: Option<KeyName>,
-    diagonal: Plaintext,
-}
-
-/// An encoded linear transform: `y = sum_k diagonal_k * rotate(x, rotation_k)`.
-#[derive(Debug, Clone)]
-pub struct LinearTransform {
-    slots: usize,
-    operand: usize,
-    at: usize,
-    /// By giant rotation; within one, by baby rotation.
-    giants: BTreeMap<Option<KeyName>, Vec<Term>>,
-}
-
-/// One diagonal to encode: its rotation, the giant-step part of it, the values.
-#[derive(Debug, Clone, Copy)]
-pub struct Diagonal<'a> {
-    /// The rotation of the input.
-    pub rotation: i64,
-    /// Its giant-step part; the baby step is the rest.
-    pub giant: i64,
-    /// Real parts.
-    pub re: &'a [f64],
-    /// Imaginary parts; empty when all are zero.
-    pub im: &'a [f64],
-}
-
-impl LinearTransform {
-    /// Encodes the diagonals of a transform of `slots` slots for ciphertexts at level `operand`, the products made at
-    /// level `at <= operand`. Diagonals that are zero are left out, the diagonals of one pair of steps are summed.
-    ///
-    /// # Errors
-    /// Diagonals of another length than `slots`, or what [`Context::encode`] refuses.
-    pub fn new(ctx: &Context, slots: usize, operand: usize, at: usize, diagonals: &[Diagonal<'_>]) -> Result<Self> {
-        Self::at_scale(ctx, slots, operand, at, ctx.plain_scale(Role::Factor { operand, at })?, diagonals)
-    }
-
-    /// [`new`](Self::new) with the scale of the diagonals given.
-    pub(crate) fn at_scale(
-        ctx: &Context,
-        slots: usize,
-        operand: usize,
-        at: usize,
-        scale: f64,
-        diagonals: &[Diagonal<'_>],
-    ) -> Result<Self> {
-        ctx.check_slots("linear transform", slots)?;
-        let mut sums: BTreeMap<(Option<KeyName>, Option<KeyName>), Vec<&Diagonal<'_>>> = BTreeMap::new();
-        for d in diagonals {
-            if d.re.len() != slots || !(d.im.is_empty() || d.im.len() == slots) {
-                let wanted = format!("diagonals of {slots}");
-                return Err(CkksError::Slots { op: "linear transform", found: d.re.len(), wanted });
-            }
-            if d.re.iter().chain(d.im).all(|&v| v == 0.0) {
-                continue;
-            }
-            let names = [d.giant, d.rotation.wrapping_sub(d.giant)].map(|r| KeyName::rotation(r, slots));
-            sums.entry((names[0], names[1])).or_default().push(d);
-        }
-        let encoded: Vec<(Option<KeyName>, Term)> = sums
-            .into_par_iter()
-            .map(|((giant, baby), parts)| {
-                let by = match giant {
-                    Some(KeyName::Rotation(r)) => r as usize,
-                    _ => 0,
-                };
-                // The giant rotation moves the product to the left, so the diagonal starts out moved to the right.
-                let gather = |all: Vec<&[f64]>| {
-                    let mut sum = vec![0.0; slots];
-                    for values in all.into_iter().filter(|v| !v.is_empty()) {
-                        for (s, out) in sum.iter_mut().enumerate() {
-                            *out += values[(s + slots - by) % slots];
-                        }
-                    }
-                    sum
-                };
-                let re = gather(parts.iter().map(|d| d.re).collect());
-                let im = if parts.iter().all(|d| d.im.is_empty()) {
-                    Vec::new()
-                } else {
-                    gather(parts.iter().map(|d| d.im).collect())
-                };
-                // A diagonal that repeats is a polynomial of fewer coefficients.
-                let period = period(&re, &im);
-                let coefficients = ctx.encode_coefficients(&re[..period], &im[..period.min(im.len())], scale)?.into();
-                let role = Role::Factor { operand, at };
-                let diagonal = Plaintext { role, slots: period, shift: 0, coefficients, evaluated: None };
-                Ok((giant, Term { baby, diagonal }))
-            })
-            .collect::<Result<_>>()?;
-        let mut giants: BTreeMap<_, Vec<Term>> = BTreeMap::new();
-        for (giant, term) in encoded {
-            giants.entry(giant).or_default().push(term);
-        }
-        Ok(Self { slots, operand, at, giants })
-    }
-
-    /// Level of the products.
-    pub fn at(&self) -> usize {
-        self.at
-    }
-
-    /// Number of diagonals.
-    pub fn len(&self) -> usize {
-        self.giants.values().map(Vec::len).sum()
-    }
-
-    /// Whether the transform is zero.
-    pub fn is_empty(&self) -> bool {
-        self.giants.is_empty()
-    }
-
-    /// Bytes of the encoded diagonals.
-    pub fn bytes(&self) -> usize {
-        self.giants.values().flatten().map(|t| t.diagonal.bytes()).sum()
-    }
-
-    /// The keys it needs.
-    pub fn keys(&self) -> Vec<KeyRequest> {
-        let names: std::collections::BTreeSet<KeyName> =
-            self.giants.keys().copied().chain(self.babies()).flatten().collect();
-        names.into_iter().map(|name| KeyRequest { name, level: self.at }).collect()
-    }
-
-    fn babies(&self) -> std::collections::BTreeSet<Option<KeyName>> {
-        self.giants.values().flatten().map(|t| t.baby).collect()
-    }
-}
-
-/// The least power of two after which both parts repeat.
-fn period(re: &[f64], im: &[f64]) -> usize {
-    let mut period = re.len();
-    let repeats = |v: &[f64], half: usize| v.len() < 2 * half || v[..half] == v[half..2 * half];
-    while period > 1 && repeats(re, period / 2) && repeats(im, period / 2) {
-        period /= 2;
-    }
-    period
-}
 
 /// What a rotation needs: its key, its permutation, the tables of the key's digits.
 struct Step {
@@ -233,7 +91,7 @@ impl Evaluator {
             babies.iter().map(|(_, s)| s.as_ref().map(|s| s.key.rows())).collect();
         let position: BTreeMap<Option<KeyName>, usize> =
             babies.iter().enumerate().map(|(i, (name, _))| (*name, i)).collect();
-        let sizes = transform.giants.values().flatten().map(|t| t.diagonal.coefficients.len());
+        let sizes = transform.polynomials.iter().map(|p| p.len());
         let rings: BTreeMap<usize, &Ring> = sizes.map(|len| Ok((len, ctx.ring_of(len)?))).collect::<Result<_>>()?;
         let index = |t: usize| if t <= at { t } else { ctx.special(t - at - 1) };
         let first_stage = |(t, outs): (usize, Vec<[&mut [u64]; 2]>)| {
@@ -283,7 +141,7 @@ impl Evaluator {
         count(&self.counters.rotations, rotations);
         count(&self.counters.key_switches, rotations);
         count(&self.counters.plain_products, transform.len());
-        let full = transform.giants.values().flatten().filter(|t| t.diagonal.coefficients.len() == n).count();
+        let full = transform.polynomials.iter().filter(|p| p.len() == n).count();
         count(&self.counters.transforms, full * limbs);
         digits.into_values().for_each(|d| ctx.put_digits(d));
 
@@ -359,37 +217,43 @@ fn multiply_sum(
     mut outs: Vec<[&mut [u64]; 2]>,
 ) {
     let n = ctx.params().n();
-    let rows: Vec<Vec<(usize, &[i64])>> = transform
-        .giants
-        .values()
-        .map(|terms| {
-            let placed = terms.iter().map(|term| (sources.position[&term.baby], &*term.diagonal.coefficients));
-            placed.filter(|(b, _)| sources.present[*b]).collect()
-        })
-        .collect();
-    // The values of every diagonal, each at its own size.
-    let mut memory = ctx.scratch().take(rows.iter().flatten().map(|(_, c)| c.len()).sum());
+    let present = |baby: &Option<KeyName>| Some(sources.position[baby]).filter(|&b| sources.present[b]);
+    let terms = || transform.giants.values().flatten().filter(|term| present(&term.baby).is_some());
+    // The values of every polynomial that is used, each at its own size: its own, or those of both of its parts.
+    let mut parts = vec![0; transform.polynomials.len()];
+    terms().for_each(|term| parts[term.polynomial] = if term.part == Part::Whole { 1 } else { 2 });
+    let length = |(coefficients, parts): (&Box<[i64]>, &usize)| coefficients.len() * parts;
+    let mut memory = ctx.scratch().take(transform.polynomials.iter().zip(&parts).map(length).sum());
     let mut rest: &mut [u64] = &mut memory;
-    let values: Vec<Vec<(usize, &[u64])>> = rows
-        .iter()
-        .map(|row| {
-            let mut out = Vec::with_capacity(row.len());
-            for &(baby, coefficients) in row {
-                let (mine, later) = std::mem::take(&mut rest).split_at_mut(coefficients.len());
-                rest = later;
-                let small = rings[&coefficients.len()].limb(index);
-                small.reduce_signed(coefficients, mine);
-                small.forward(mine);
-                out.push((baby, &*mine));
+    let mut values: Vec<&[u64]> = Vec::with_capacity(parts.len());
+    for (coefficients, &parts) in transform.polynomials.iter().zip(&parts) {
+        let (mine, later) = std::mem::take(&mut rest).split_at_mut(coefficients.len() * parts);
+        rest = later;
+        if parts > 0 {
+            let small = rings[&coefficients.len()].limb(index);
+            let (first, second) = mine.split_at_mut(coefficients.len());
+            small.reduce_signed(coefficients, first);
+            small.forward(first);
+            if parts > 1 {
+                small.split_conjugates(first, second);
             }
-            out
-        })
-        .collect();
+        }
+        values.push(mine);
+    }
+    let row = |terms: &Vec<Term>| -> Vec<(usize, &[u64])> {
+        let value = |term: &Term| {
+            let len = transform.polynomials[term.polynomial].len();
+            let all = values[term.polynomial];
+            Some((present(&term.baby)?, if term.part == Part::Second { &all[len..] } else { &all[..len] }))
+        };
+        terms.iter().filter_map(value).collect()
+    };
+    let rows: Vec<Vec<(usize, &[u64])>> = transform.giants.values().map(row).collect();
     let block = BLOCK.min(n);
     let mut spread = ctx.scratch().take(rows.iter().map(Vec::len).max().unwrap_or(0) * block);
     for start in (0..n).step_by(block) {
         let range = start..start + block;
-        for (row, [o0, o1]) in values.iter().zip(&mut outs) {
+        for (row, [o0, o1]) in rows.iter().zip(&mut outs) {
             if row.is_empty() {
                 o0[range.clone()].fill(0);
                 o1[range.clone()].fill(0);

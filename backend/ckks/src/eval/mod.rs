@@ -2,12 +2,13 @@
 
 mod arithmetic;
 mod counters;
+mod diagonals;
 mod linear;
 mod rotation;
 mod switching;
 
 pub use counters::{Counters, Counts};
-pub use linear::{Diagonal, LinearTransform};
+pub use diagonals::{Diagonal, LinearTransform};
 
 use crate::bootstrap::Bootstrapper;
 use crate::ciphertext::Ciphertext;

@@ -19,6 +19,8 @@ pub struct Ntt {
     modulus: Modulus,
     isa: Isa,
     n_inverse: u64,
+    /// 1/2 and I/2, I the value of X^(N/2) at psi.
+    halves: (u64, u64),
     tables: Tables,
 }
 
@@ -39,6 +41,9 @@ impl Ntt {
         let n_inverse = modulus.inv(modulus.reduce_u64(1 << log_n)).ok_or(refused)?;
         let powers = bit_reversed_powers(&modulus, log_n, psi);
         let inverse_powers = mirrored_inverses(&modulus, &powers);
+        // Primes are odd, and brv(1) = N/2.
+        let half = modulus.value().div_ceil(2);
+        let halves = (half, modulus.mul(powers[1], half));
         let tables = match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Ifma if log_n >= avx512::Tables::MIN_LOG_N => {
@@ -50,7 +55,7 @@ impl Ntt {
             }
             _ => Tables::Portable(portable::Tables::new(&modulus, &powers, &inverse_powers)),
         };
-        Ok(Self { log_n, modulus, isa, n_inverse, tables })
+        Ok(Self { log_n, modulus, isa, n_inverse, halves, tables })
     }
 
     /// The modulus.
@@ -63,6 +68,18 @@ impl Ntt {
     #[inline]
     pub(crate) fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// The ring degree `N`.
+    #[inline]
+    pub(crate) fn n(&self) -> usize {
+        1 << self.log_n
+    }
+
+    /// 1/2 and I/2 modulo the prime, I = `psi^(N/2)`.
+    #[inline]
+    pub(crate) fn halves(&self) -> (u64, u64) {
+        self.halves
     }
 
     /// Coefficients to evaluations, in place; canonical residues in and out.

@@ -32,6 +32,7 @@ compiled! {
     mul_scalar_add(acc: &mut [u64], a: &[u64], w: u64);
     add_scalar_assign(a: &mut [u64], w: u64);
     sub_mul_assign(a: &mut [u64], b: &[u64], w: u64);
+    split_conjugates(re: &mut [u64], im: &mut [u64], half: u64, half_i: u64);
     reduce_signed(values: &[i64], out: &mut [u64]);
     inner_product(
         d: &[&[u64]],

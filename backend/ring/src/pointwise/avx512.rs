@@ -180,6 +180,32 @@ pub(crate) unsafe fn sub_mul_assign(m: &Modulus, a: &mut [u64], b: &[u64], w: u6
 /// # Safety
 /// See the module.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn split_conjugates(m: &Modulus, re: &mut [u64], im: &mut [u64], half: u64, half_i: u64) {
+    let (q, len) = (splat(m.value()), re.len());
+    let (f, g) = (Factor::splat(factor_words(m, half)), Factor::splat(factor_words(m, half_i)));
+    let mirror = _mm512_set_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    let middle = split(len / 2);
+    let (r, i) = (re.as_mut_ptr(), im.as_mut_ptr());
+    vectors!(middle, p, {
+        let back = len - LANES - p;
+        let (x, y) = (load(r.add(p)), _mm512_permutexvar_epi64(mirror, load(r.add(back))));
+        // Both stay below 2q, well inside the 52 bits the products read.
+        let sum = crate::avx512::add(x, y);
+        let difference = crate::avx512::sub(crate::avx512::add(y, q), x);
+        let a = lift_negative(mul_lazy(sum, f, q), q);
+        let b = lift_negative(mul_lazy(difference, g, q), q);
+        store(r.add(p), a);
+        store(r.add(back), _mm512_permutexvar_epi64(mirror, a));
+        store(i.add(p), b);
+        store(i.add(back), _mm512_permutexvar_epi64(mirror, b))
+    });
+    let rest = middle..len - middle;
+    portable::split_conjugates(m, &mut re[rest.clone()], &mut im[rest], half, half_i);
+}
+
+/// # Safety
+/// See the module.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 pub(crate) unsafe fn reduce_signed(m: &Modulus, values: &[i64], out: &mut [u64]) {
     let (q, len, o) = (splat(m.value()), values.len(), out.as_mut_ptr());
     let one = Factor::splat(factor_words(m, 1));

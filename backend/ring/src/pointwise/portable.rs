@@ -98,6 +98,18 @@ pub(crate) fn sub_mul_assign(m: &Modulus, a: &mut [u64], b: &[u64], w: u64) {
     }
 }
 
+#[inline]
+pub(crate) fn split_conjugates(m: &Modulus, re: &mut [u64], im: &mut [u64], half: u64, half_i: u64) {
+    let (shoup, shoup_i) = (m.shoup(half), m.shoup(half_i));
+    let middle = re.len() / 2;
+    let ((r0, r1), (i0, i1)) = (re.split_at_mut(middle), im.split_at_mut(middle));
+    for ((r0, r1), (i0, i1)) in r0.iter_mut().zip(r1.iter_mut().rev()).zip(i0.iter_mut().zip(i1.iter_mut().rev())) {
+        let (sum, difference) = (m.add(*r0, *r1), m.sub(*r1, *r0));
+        let (a, b) = (m.mul_shoup(sum, half, shoup), m.mul_shoup(difference, half_i, shoup_i));
+        (*r0, *r1, *i0, *i1) = (a, a, b, b);
+    }
+}
+
 #[expect(clippy::too_many_arguments)]
 #[inline]
 pub(crate) fn inner_product(

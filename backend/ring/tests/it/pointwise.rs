@@ -55,6 +55,35 @@ proptest! {
     }
 
     #[test]
+    fn two_real_polynomials_share_one_transform(log_n in 1u32..8, seed: u64) {
+        let primes = assorted_primes(log_n);
+        for ring in rings(log_n, &primes) {
+            let n = ring.n();
+            for i in 0..primes.len() {
+                let (limb, m) = (ring.limb(i), ring.modulus(i));
+                let mut words = Words(seed ^ i as u64);
+                // Equal to its conjugate: coefficient N - k is minus coefficient k.
+                let mut real = || {
+                    let mut c = words.residues(&m, n);
+                    c[n / 2] = 0;
+                    (1..n / 2).for_each(|k| c[n - k] = m.neg(c[k]));
+                    c
+                };
+                let (mut a, mut b) = (real(), real());
+                let mut re: Vec<u64> = (0..n)
+                    .map(|k| if k < n / 2 { m.sub(a[k], b[k + n / 2]) } else { m.add(a[k], b[k - n / 2]) })
+                    .collect();
+                let mut im = vec![0; n];
+                limb.forward(&mut re);
+                limb.split_conjugates(&mut re, &mut im);
+                limb.forward(&mut a);
+                limb.forward(&mut b);
+                prop_assert_eq!((re, im), (a, b));
+            }
+        }
+    }
+
+    #[test]
     fn inner_products_accumulate_and_permute(terms in 0usize..40, g: u64, accumulate: bool, permuted: bool, seed: u64) {
         let primes = assorted_primes(6);
         for ring in rings(6, &primes) {

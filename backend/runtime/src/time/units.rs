@@ -113,8 +113,9 @@ pub fn units(step: Step, n: usize) -> (Kind, Vec<(Unit, f64)>) {
             let conversions = (Conversion, (s.alpha * s.limbs) as f64 * degree);
             (Kind::ModDown, vec![(Call, 1.0), transforms(s.qp_limbs()), conversions])
         }
-        Step::Diagonal { limbs, coefficients } => {
-            let small = (Butterfly, limbs as f64 * butterflies(coefficients));
+        Step::Diagonal { limbs, coefficients, real } => {
+            let share = if real { 0.5 } else { 1.0 };
+            let small = (Butterfly, share * limbs as f64 * butterflies(coefficients));
             (Kind::Diagonal, vec![small, (Residue, limbs as f64 * degree)])
         }
     }
