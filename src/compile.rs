@@ -9,7 +9,7 @@ use fhec_frontend::ImportOptions;
 use fhec_ir::nn::{NnOp, eval};
 use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::approximate::{
-    ApproximateActivations, ApproximateOptions, Calibration, CandidateRow, Choice, Choices, Replacement, candidates,
+    ApproximateActivations, ApproximateOptions, Calibration, CandidateRow, Choices, Replacement, candidates,
 };
 use fhec_passes::fold::Fold;
 use fhec_passes::pipeline::{self, PlanOptions};
@@ -23,6 +23,7 @@ use serde::Serialize;
 pub use fhec_passes::pipeline::Snapshot;
 
 use crate::error::Error;
+use crate::front::{FrontPoint, Validation};
 use crate::target::Engine;
 
 /// How a model is compiled.
@@ -51,6 +52,7 @@ pub struct CompileOptions {
 pub struct Compiler {
     options: CompileOptions,
     calibration: Option<Vec<Vec<Tensor>>>,
+    validation: Option<Validation>,
     engine: Arc<Engine>,
 }
 
@@ -86,21 +88,6 @@ pub struct Compiled {
     pub explanation: String,
     /// Seconds per stage, in order.
     pub seconds: Vec<(String, f64)>,
-}
-
-/// One plan of a front.
-#[derive(Clone, Debug, Serialize)]
-pub struct FrontPoint {
-    /// Predicted time of one run, microseconds.
-    pub latency_us: f64,
-    /// The surrogate of the lost accuracy, Σ A_i·E_i.
-    pub error: f64,
-    /// Bootstraps.
-    pub bootstraps: usize,
-    /// The highest level of the program.
-    pub levels: u32,
-    /// The polynomial of every activation, by the name of its node.
-    pub choices: BTreeMap<String, Choice>,
 }
 
 /// A network with polynomials, what became of each activation, and the samples they were fitted on.
@@ -190,6 +177,12 @@ impl Compiler {
         self
     }
 
+    /// Measures plans of the front on these inputs, where a front is asked for.
+    pub fn validation(mut self, validation: Validation) -> Self {
+        self.validation = Some(validation);
+        self
+    }
+
     /// Compiles a model.
     ///
     /// # Errors
@@ -221,20 +214,16 @@ impl Compiler {
         let (samples, approximate) = self.samples(&folded, &mut warnings);
         let chosen = self.choose(&folded, &samples, approximate)?;
         lap("choose-polynomials");
-        let (polynomial, activations, layers) = match self.rebuild(&folded, &samples, &chosen)? {
-            Some(r) => (r.module, r.activations, r.layers),
-            None => {
-                let (module, activations) =
-                    ApproximateActivations::calibrated_with(&folded, &samples, approximate, &chosen.choices)?;
-                (module, activations, Vec::new())
-            }
-        };
+        let Reconstructed { module: polynomial, activations, layers } =
+            self.polynomials(&folded, &samples, approximate, &chosen.choices)?;
         observe("approximate-activations", Snapshot::Nn(&polynomial));
         lap("approximate-activations");
         let plan_options = self.plan_options(&polynomial, &samples)?;
         let planned =
             pipeline::plan(&polynomial, &plan_options, Some(&*self.engine), |name, snapshot| observe(name, snapshot))?;
         lap("plan");
+        let front = self.measured(chosen.front, &folded, &samples, approximate)?;
+        lap("measure-front");
         let placed = planned.placement.as_ref().map(|p| &p.plan);
         let bootstraps = placed.iter().flat_map(|p| &p.bootstraps);
         let joins = placed.iter().flat_map(|p| &p.joins);
@@ -251,7 +240,7 @@ impl Compiler {
                     serde_json::json!({"node": node, "main": main, "skip": skip, "level": level, "paid": paid})
                 })
                 .collect(),
-            front: &chosen.front,
+            front: &front,
             notes: &planned.notes,
             warnings: &warnings,
         };
@@ -269,7 +258,7 @@ impl Compiler {
         for placement in planned.placement.iter().chain(&chosen.placement) {
             explanation.push_str(&placement.explanation.to_string());
         }
-        let (placement, front) = (planned.placement, chosen.front);
+        let placement = planned.placement;
         Ok(Compiled { plan, polynomial, activations, layers, placement, front, notes, warnings, explanation, seconds })
     }
 
@@ -345,25 +334,47 @@ impl Compiler {
             bootstraps: plan.bootstraps.len(),
             levels: spec.levels,
             choices: pipeline::Chosen::choices(plan, &candidates),
+            accuracy: None,
         });
         Ok(Chosen { choices, front: front.collect(), placement: Some(found.placement) })
     }
 
-    /// The network with rebuilt weights, where there is enough calibration data for it.
-    fn rebuild(
+    /// The network with polynomials in place of its activations, and with rebuilt weights where there is enough calibration
+    /// data for it.
+    fn polynomials(
         &self,
         folded: &Module<Nn>,
         samples: &[Vec<Tensor>],
-        chosen: &Chosen,
-    ) -> Result<Option<Reconstructed>, Error> {
+        approximate: ApproximateOptions,
+        choices: &Choices,
+    ) -> Result<Reconstructed, Error> {
         let enough = self.calibration.is_some() && samples.len() >= RECONSTRUCTION_SAMPLES;
         let has_activation = folded.func.iter().any(|(_, n)| matches!(n.op, NnOp::Activation { .. }));
         if self.options.keep_weights || !enough || !has_activation {
-            return Ok(None);
+            let (module, activations) = ApproximateActivations::calibrated_with(folded, samples, approximate, choices)?;
+            return Ok(Reconstructed { module, activations, layers: Vec::new() });
         }
-        let approximate = self.options.approximate;
-        let options = ReconstructOptions { approximate, choices: chosen.choices.clone(), ..Default::default() };
-        Ok(Some(reconstruct(folded, samples, &options, &mut |_, _, _| ())?))
+        let options = ReconstructOptions { approximate, choices: choices.clone(), ..Default::default() };
+        Ok(reconstruct(folded, samples, &options, &mut |_, _, _| ())?)
+    }
+
+    /// The front with the accuracy of some of its plans, where there are inputs to measure it on.
+    fn measured(
+        &self,
+        mut front: Vec<FrontPoint>,
+        folded: &Module<Nn>,
+        samples: &[Vec<Tensor>],
+        approximate: ApproximateOptions,
+    ) -> Result<Vec<FrontPoint>, Error> {
+        let Some(validation) = &self.validation else { return Ok(front) };
+        for pick in validation.picks(&front) {
+            let point = &mut front[pick];
+            let choice = |(value, name): (Value, &str)| Some((value, *point.choices.get(name)?));
+            let choices = folded.func.iter().filter_map(|(v, node)| choice((v, node.loc.name()))).collect();
+            let polynomial = self.polynomials(folded, samples, approximate, &choices)?.module;
+            point.accuracy = Some(validation.accuracy(&polynomial)?);
+        }
+        Ok(front)
     }
 
     /// The calibration data, or stand-ins for it.

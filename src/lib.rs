@@ -42,6 +42,8 @@ mod client;
 mod compile;
 pub mod data;
 mod error;
+#[cfg(feature = "compiler")]
+mod front;
 pub mod report;
 mod server;
 #[cfg(feature = "compiler")]
@@ -60,6 +62,8 @@ pub use fhec_ir::Tensor;
 pub use fhec_runtime::{
     ExecutorOptions, MemoryPrediction, NoiseReport, Plan, RunReport, Simulated, Simulation, Simulator, run_clear,
 };
+#[cfg(feature = "compiler")]
+pub use front::{FrontPoint, Validation};
 pub use server::{BatchProgress, Server};
 #[cfg(feature = "compiler")]
 pub use target::Engine;

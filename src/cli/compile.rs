@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::{CompileOptions, Compiled, Compiler, Engine, Error, Model, Snapshot, data};
+use fhec::{CompileOptions, Compiled, Compiler, Engine, Error, Model, Snapshot, Validation, data};
 use serde::Serialize;
 
 use super::{inspect, output, progress};
@@ -44,6 +44,15 @@ pub struct Compile {
     /// Write all plans that no other one beats in time and error as JSON
     #[arg(long, value_name = "FILE")]
     pareto: Option<PathBuf>,
+    /// Inputs on which plans of the front are measured, with --labels: neither for calibration nor for choosing a plan
+    #[arg(long, value_name = "FILE", requires_all = ["pareto", "labels"])]
+    validation: Option<PathBuf>,
+    /// Class numbers of the validation inputs (.npy)
+    #[arg(long, value_name = "FILE", requires = "validation")]
+    labels: Option<PathBuf>,
+    /// How many plans of the front are measured
+    #[arg(long, value_name = "N", default_value_t = 8, requires = "validation")]
+    points: usize,
     /// Times of this machine, as `fhec calibrate` writes them
     #[arg(long, value_name = "FILE")]
     latency: Option<PathBuf>,
@@ -137,6 +146,15 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     if let Some(path) = &c.calibration {
         spinner.set_message("reading calibration data");
         compiler = compiler.calibration(data::read_samples(path, &model.module.inputs)?);
+    }
+    if let (Some(inputs), Some(labels)) = (&c.validation, &c.labels) {
+        let inputs = data::read_samples(inputs, &model.module.inputs)?;
+        let labels = data::read_labels(labels)?;
+        if inputs.len() != labels.len() {
+            let reason = format!("{} labels for {} validation inputs", labels.len(), inputs.len());
+            return Err(Error::Usage { reason, repair: "give one label per input".into() });
+        }
+        compiler = compiler.validation(Validation { inputs, labels, points: c.points });
     }
     let mut dump = Dump { directory: c.dump_passes.clone(), count: 0, last: String::new(), failure: None };
     let compiled = compiler.compile_observed(&model, &mut |pass, snapshot| {

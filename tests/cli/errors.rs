@@ -104,3 +104,16 @@ fn a_ciphertext_for_another_plan_is_refused() {
     let message = p.fails(&["eval", "other.fhe", "--evaluation", "server.key", "--input", "x.ct", "-o", "y.ct"]);
     assert!(message.contains("made for plan") || message.contains("other parameters"), "{message}");
 }
+
+#[test]
+fn profiles_of_another_kind_are_refused() {
+    let p = Place::new();
+    write_chain(&p.path("m.onnx"), &["Relu"]);
+    let too_large = p.fails(&["calibrate", "--log-n", "20"]);
+    assert!(too_large.contains("N = 2^20 cannot be calibrated"), "{too_large}");
+    for (text, reason) in [("{}", "missing field"), ("{\"name\": 1", "invalid type")] {
+        std::fs::write(p.path("host.json"), text).unwrap();
+        let message = p.fails(&["m.onnx", "--latency", "host.json", "-o", "plan.fhe"]);
+        assert!(message.contains("host.json") && message.contains(reason), "{message}");
+    }
+}

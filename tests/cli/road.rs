@@ -181,3 +181,13 @@ fn explain_names_the_batch_norm_rule() {
     let text = p.ok(&[model, "-o", "plan.fhe", "--calibration", calibration, "--explain"]);
     assert!(text.contains("bn1") && text.contains("conv1"), "{text}");
 }
+
+#[test]
+fn a_calibrated_profile_prices_plans() {
+    let p = compiled();
+    let report = p.json(&["calibrate", "--log-n", "11", "-o", "host.json"]);
+    assert_eq!(report["profile"]["threads"], 1);
+    let price = |args: &[&str]| p.json(&[&["inspect", "plan.fhe"], args].concat())["time"]["seconds"].as_f64();
+    let (built_in, here) = (price(&[]), price(&["--latency", "host.json"]));
+    assert!(here.is_some_and(|seconds| seconds > 0.0) && here != built_in, "{here:?} {built_in:?}");
+}
