@@ -25,6 +25,7 @@ fn counted(steps: impl Iterator<Item = (Step, u64)>, n: usize) -> [u64; 3] {
         let [transforms, rescales, switches] = match step {
             Step::Divide { limbs } => [limbs, 1, 0],
             Step::Switch(s) => [(s.digits() + 2) * s.qp_limbs(), 0, 1],
+            Step::SwitchDivide(s) => [(s.digits() + 2) * s.qp_limbs(), 2, 1],
             Step::Decompose(s) => [s.digits() * s.qp_limbs(), 0, 0],
             Step::ModDown(s) => [s.qp_limbs(), 0, 0],
             Step::InnerProduct(_) => [0, 0, 1],

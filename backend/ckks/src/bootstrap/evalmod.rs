@@ -103,14 +103,14 @@ impl EvalMod {
     }
 
     fn product(&self, m: &Machine<'_>, a: &Scaled, b: &Scaled, depth: usize) -> Result<Scaled> {
-        let mut out = m.mul(a, b)?;
+        let mut out = m.mul(a, b);
         m.rescale(&mut out, self.levels[depth], self.least)?;
         Ok(out)
     }
 
     /// `2 x^2 - 1`, one product deeper.
     fn double_angle_step(&self, m: &Machine<'_>, x: &Scaled, depth: &mut usize) -> Result<Scaled> {
-        let mut out = m.mul(x, x)?;
+        let mut out = m.mul(x, x);
         m.double_minus(&mut out, 1.0);
         *depth += 1;
         m.rescale(&mut out, self.levels[*depth], self.least)?;
@@ -133,7 +133,7 @@ impl EvalMod {
             if t1.scale > 2.0 * t2.scale {
                 m.rescale(&mut t1, t2.level, t2.scale.log2())?;
             }
-            let mut t3 = m.mul(&t1, t2)?;
+            let mut t3 = m.mul(&t1, t2);
             m.double_minus(&mut t3, 0.0);
             m.add_multiple(&mut t3, &t1, -1.0)?;
             m.rescale(&mut t3, self.levels[3], powers[&4].scale.log2())?;
@@ -162,7 +162,7 @@ impl EvalMod {
             high[i] *= 2.0;
         }
         let high = self.critical(m, powers, &high, k - 1)?;
-        let mut out = m.mul(&high, &powers[&half])?;
+        let mut out = m.mul(&high, &powers[&half]);
         if half <= 4 {
             for (j, &c) in low.iter().enumerate().skip(1) {
                 m.add_multiple(&mut out, &powers[&j], c)?;

@@ -8,7 +8,8 @@ use crate::error::{KeyName, Result};
 use crate::eval::{Evaluator, for_limbs, truncated};
 use fhec_ring::{Modulus, RnsPoly};
 
-/// A ciphertext (two parts), or, in a dry run, what is known of it beforehand (no parts).
+/// A ciphertext (two parts, or three of a product until it is rescaled), or, in a dry run, what is known of it beforehand
+/// (no parts).
 #[derive(Debug, Clone)]
 pub(super) struct Scaled {
     pub parts: Vec<RnsPoly>,
@@ -26,14 +27,14 @@ pub(super) struct Machine<'a> {
 pub(super) const EXACT: f64 = (1u64 << 50) as f64;
 
 impl Machine<'_> {
-    /// `a * b`, not rescaled, at the lower of the two levels.
-    pub fn mul(&self, a: &Scaled, b: &Scaled) -> Result<Scaled> {
+    /// `a * b` at the lower of the two levels; [`rescale`](Self::rescale) relinearises it.
+    pub fn mul(&self, a: &Scaled, b: &Scaled) -> Scaled {
         let level = a.level.min(b.level);
         let parts = match (self.eval, &a.parts[..], &b.parts[..]) {
-            (Some(eval), [a0, a1], [b0, b1]) => eval.product([a0, a1], [b0, b1], level)?.into(),
+            (Some(eval), [a0, a1], [b0, b1]) => eval.tensor([a0, a1], [b0, b1], level + 1),
             _ => Vec::new(),
         };
-        Ok(Scaled { parts, level, scale: a.scale * b.scale })
+        Scaled { parts, level, scale: a.scale * b.scale }
     }
 
     /// `2 x - c`.
@@ -102,7 +103,7 @@ impl Machine<'_> {
     }
 
     /// Divides by the primes above `level`. Where that would leave a scale below `2^least`, an integer factor goes
-    /// into the scale first.
+    /// into the scale first. A product is relinearised on the way, in one division by the special primes and the first.
     pub fn rescale(&self, x: &mut Scaled, level: usize, least: f64) -> Result<()> {
         let dropped: f64 = self.ctx.params().q()[level + 1..=x.level].iter().map(|&q| q as f64).product();
         let lift = (2f64.powf(least) * dropped / x.scale).ceil();
@@ -111,30 +112,27 @@ impl Machine<'_> {
             x.scale *= lift;
         }
         while x.level > level {
-            if let Some(eval) = self.eval {
-                for part in &mut x.parts {
-                    eval.divide_last(part, x.level)?;
+            match (self.eval, &mut x.parts[..]) {
+                (Some(eval), [p0, p1, p2]) => {
+                    let key = eval.keys().get(self.ctx, KeyName::Relin, x.level)?;
+                    x.parts = eval.switch_rescale(p2, x.level, &key, [p0, p1])?.into();
                 }
+                (Some(eval), parts) => parts.iter_mut().try_for_each(|part| eval.divide_last(part, x.level))?,
+                (None, _) => {}
             }
             x.scale /= self.ctx.params().q()[x.level] as f64;
             x.level -= 1;
         }
-        Ok(())
-    }
-}
-
-impl Evaluator {
-    /// The relinearised product of two ciphertexts of two parts, over the limbs of `level`.
-    pub(crate) fn product(&self, a: [&RnsPoly; 2], b: [&RnsPoly; 2], level: usize) -> Result<[RnsPoly; 2]> {
-        let mut parts = self.tensor(a, b, level + 1);
-        let key = self.keys().get(self.context(), KeyName::Relin, level)?;
-        let Some(third) = parts.pop() else { return Ok([truncated(a[0], level + 1), truncated(a[1], level + 1)]) };
-        let mut out = self.switch(&third, level, &key, None)?;
-        let ring = self.context().ring();
-        for (out, part) in out.iter_mut().zip(&parts) {
-            for_limbs(out, |i, limb| ring.limb(i).add_assign(limb, part.limb(i)));
+        if let (Some(eval), [p0, p1, p2]) = (self.eval, &x.parts[..]) {
+            let key = eval.keys().get(self.ctx, KeyName::Relin, x.level)?;
+            let mut out = eval.switch(p2, x.level, &key, None)?;
+            let ring = self.ctx.ring();
+            for (out, part) in out.iter_mut().zip([p0, p1]) {
+                for_limbs(out, |i, limb| ring.limb(i).add_assign(limb, part.limb(i)));
+            }
+            x.parts = out.into();
         }
-        Ok(out)
+        Ok(())
     }
 }
 

@@ -86,6 +86,8 @@ pub enum Step {
     },
     /// A whole key switch: digits, inner product with the key, division of both parts by the special primes.
     Switch(KeyShape),
+    /// A key switch whose division also drops the last prime of the ciphertext.
+    SwitchDivide(KeyShape),
     /// Cutting a polynomial into digits.
     Decompose(KeyShape),
     /// Inner product of digits, read through an automorphism, with a key, over `Q P`.
@@ -236,22 +238,29 @@ impl Passage<'_> {
         self.levels[depth] + 1
     }
 
-    /// A product of operands that are `depth` products deep at most, before its division.
+    /// A product of operands that are `depth` products deep at most, before its relinearisation and division.
     fn product(&self, work: &mut Work, depth: usize) {
-        let limbs = self.limbs(depth);
-        work.add(Step::Tensor { limbs }, 1);
-        work.add(Step::Switch(KeyShape::new(self.params, self.levels[depth], self.relin)), 1);
-        work.add(Step::Pointwise { limbs: 2 * limbs }, 1);
+        work.add(Step::Tensor { limbs: self.limbs(depth) }, 1);
     }
 
-    fn rescale(&self, work: &mut Work, depth: usize) {
-        work.divide(self.limbs(depth), self.limbs(depth + 1));
+    /// Relinearisation of a product, and its division.
+    fn rescale_product(&self, work: &mut Work, depth: usize) {
+        let (limbs, end) = (self.limbs(depth), self.limbs(depth + 1));
+        let shape = KeyShape::new(self.params, self.levels[depth], self.relin);
+        if limbs > end {
+            work.add(Step::SwitchDivide(shape), 1);
+            work.add(Step::Pointwise { limbs: 2 * (limbs - 1) }, 1);
+            work.divide(limbs - 1, end);
+        } else {
+            work.add(Step::Switch(shape), 1);
+            work.add(Step::Pointwise { limbs: 2 * limbs }, 1);
+        }
     }
 
     fn double_angle(&self, work: &mut Work, depth: usize) {
         self.product(work, depth);
-        work.add(Step::Multiple { limbs: 2 * self.limbs(depth) }, 1);
-        self.rescale(work, depth);
+        work.add(Step::Multiple { limbs: 3 * self.limbs(depth) }, 1);
+        self.rescale_product(work, depth);
     }
 
     /// Adds a multiple of a value `from` products deep to a sum at the level of `to` of scale `2^scale`.
@@ -291,13 +300,13 @@ impl Passage<'_> {
                     _ => &[k],
                 };
                 powers.iter().for_each(|&from| self.add_multiple(work, k, 2.0 * self.scales[k], from));
-                self.rescale(work, k);
+                self.rescale_product(work, k);
             }
             pieces *= if k <= 3 { 1 } else { 2 };
         }
         for _ in 0..pieces {
             self.add_multiple(work, 1, 2.0 * self.scales[1], 1);
-            self.rescale(work, 1);
+            work.divide(self.limbs(1), self.limbs(2));
         }
         let depth = 1 + k;
         (depth..depth + double_angle).for_each(|depth| self.double_angle(work, depth));
@@ -309,7 +318,7 @@ impl Passage<'_> {
         };
         for &step in products {
             self.product(work, depth + step);
-            self.rescale(work, depth + step);
+            self.rescale_product(work, depth + step);
         }
         if arcsine == 3 {
             // Constants that differ in slot 0.

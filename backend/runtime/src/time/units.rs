@@ -102,6 +102,11 @@ pub fn units(step: Step, n: usize) -> (Kind, Vec<(Unit, f64)>) {
             let transforms = transforms((s.digits() + 2) * s.qp_limbs());
             (Kind::Switch, vec![(Call, 1.0), transforms, (Conversion, conversions * degree), key(s)])
         }
+        Step::SwitchDivide(s) => {
+            let conversions = digit_conversions(s) + 2.0 * ((s.alpha + 1) * (s.limbs - 1)) as f64;
+            let transforms = transforms((s.digits() + 2) * s.qp_limbs());
+            (Kind::Switch, vec![(Call, 1.0), transforms, (Conversion, conversions * degree), key(s)])
+        }
         Step::Decompose(s) => {
             let transforms = transforms(s.digits() * s.qp_limbs());
             (Kind::Decompose, vec![(Call, 1.0), transforms, (Conversion, digit_conversions(s) * degree)])
