@@ -1,7 +1,8 @@
 //! `lower` and `choose-parameters`: ciphertexts compute what slots compute, at the depth the theory promises.
 
+use fhec_ir::attr::F64;
 use fhec_ir::ckks::{CkksOp, CtTy};
-use fhec_ir::nn::{self, Activation, Nn, NnOp};
+use fhec_ir::nn::{self, Activation, Basis, Nn, NnOp};
 use fhec_ir::verify::verify;
 use fhec_ir::{Ckks, Module, Slot, Tensor};
 use fhec_passes::Lower;
@@ -87,6 +88,22 @@ fn a_composite_relu_takes_fourteen_levels() {
     let bound = report[0].max_error * 108.0f64.sqrt();
     let (expected, found) = (relu[0].data(), run(&ckks, &samples[0]));
     assert!(expected.iter().zip(found[0].data()).all(|(a, b)| f64::from((a - b).abs()) < bound), "{bound}");
+}
+
+#[test]
+fn the_map_of_a_shared_operand_is_undone_without_a_level() {
+    // 1 / (1 / b) · (1 / b) comes out as 1 for the first of these only.
+    for b in [4.0, 6.7, 9.1] {
+        let mut net = Net::new(24);
+        let x = net.input([1, 1, 4, 4]);
+        let x = net.conv3(x, 1, 1);
+        let coeffs = [0.1, 0.5, 0.0, 0.2].map(F64).to_vec();
+        let y = net.push(NnOp::Polynomial { basis: Basis::Chebyshev, lo: F64(-b), hi: F64(b), rows: 1, coeffs }, &[x]);
+        let y = net.push(NnOp::Mul {}, &[x, y]);
+        let y = net.conv3(y, 1, 1);
+        let (module, inputs) = net.finish(&[y]);
+        assert_eq!(depth(&check(&module, &inputs, 64)), 1 + 2 + 1 + 1, "on [-{b}, {b}]");
+    }
 }
 
 #[test]
