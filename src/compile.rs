@@ -34,7 +34,7 @@ pub struct CompileOptions {
     /// How the network is packed, and what its parameters must achieve.
     pub plan: PlanOptions,
     /// What the polynomials of a network that bootstraps are chosen for; without a limit or calibration data, and where
-    /// `uniform` is set, none are chosen.
+    /// `uniform` or a composite is set, none are chosen.
     pub limits: Limits,
     /// All activations get the degree of `approximate`.
     pub uniform: bool,
@@ -295,7 +295,8 @@ impl Compiler {
         let has_activation = folded.func.iter().any(|(_, n)| matches!(n.op, NnOp::Activation { .. }));
         // Without a limit accuracy comes first: the default degree everywhere.
         let limited = self.options.limits != Limits::default();
-        let asked = (limited || self.options.front) && !self.options.uniform;
+        let given = self.options.uniform || approximate.composite.is_some();
+        let asked = (limited || self.options.front) && !given;
         if self.calibration.is_none() || !asked || !has_activation {
             return Ok(Chosen::default());
         }
@@ -350,7 +351,9 @@ impl Compiler {
     ) -> Result<Reconstructed, Error> {
         let enough = self.calibration.is_some() && samples.len() >= RECONSTRUCTION_SAMPLES;
         let has_activation = folded.func.iter().any(|(_, n)| matches!(n.op, NnOp::Activation { .. }));
-        if self.options.keep_weights || !enough || !has_activation {
+        // A composite leaves no errors to make up for.
+        let keep = self.options.keep_weights || self.options.approximate.composite.is_some();
+        if keep || !enough || !has_activation {
             let (module, activations) = ApproximateActivations::calibrated_with(folded, samples, approximate, choices)?;
             return Ok(Reconstructed { module, activations, layers: Vec::new() });
         }
@@ -396,8 +399,10 @@ impl Compiler {
 
     fn described(&self, samples: &[Vec<Tensor>]) -> BTreeMap<String, String> {
         let calibrated = if self.calibration.is_some() { samples.len().to_string() } else { "synthetic".into() };
+        let ApproximateOptions { degree, composite, .. } = self.options.approximate;
+        let degrees = composite.map(|sign| sign.degrees().iter().map(usize::to_string).collect::<Vec<_>>().join(","));
         BTreeMap::from([
-            ("degree".to_string(), self.options.approximate.degree.to_string()),
+            ("degree".to_string(), degrees.unwrap_or_else(|| degree.to_string())),
             ("margin".to_string(), self.options.approximate.margin.to_string()),
             ("calibration".to_string(), calibrated),
             ("precision_bits".to_string(), self.options.plan.params.precision_bits.to_string()),

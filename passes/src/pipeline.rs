@@ -11,7 +11,7 @@ use crate::lower::{LowerToCkks, depth};
 use crate::pack::{LinearCost, Pack, Packed};
 use crate::params::{self, ParamOptions};
 use crate::pass::{Lower, PassError};
-use crate::place::{Candidates, Placement, Placer};
+use crate::place::{Candidates, Placement, Placer, Strategy};
 use crate::placement::Limits;
 use crate::target::Target;
 
@@ -44,6 +44,8 @@ pub struct PlanOptions {
     pub params: ParamOptions,
     /// What rotations cost.
     pub cost: LinearCost,
+    /// How bootstraps are placed.
+    pub strategy: Strategy,
 }
 
 /// An encrypted program.
@@ -112,6 +114,8 @@ fn with_bootstraps(
     let packed = Pack { max_slots: MOST_SLOTS, cost: options.cost }.pack(module)?;
     let bootstrapped = bootstrapped(packed, options, target);
     match (leveled, bootstrapped) {
+        // What is compared with other placements has one.
+        (Ok(_), Ok(bootstrapped)) if options.strategy != Strategy::Joint => Ok(bootstrapped),
         (Ok(leveled), Ok(bootstrapped)) => {
             let time = |planned: &Planned| {
                 let spec = spec(planned)?;
@@ -172,7 +176,8 @@ pub fn choose(
     with_front: bool,
 ) -> Result<Chosen, PassError> {
     let packed = Pack { max_slots: MOST_SLOTS, cost: options.cost }.pack(module)?;
-    let placer = Placer::new(&packed, candidates, target, bootstrapped_result_level(&packed, options, target))?;
+    let placer = Placer::new(&packed, candidates, target, bootstrapped_result_level(&packed, options, target))?
+        .with_strategy(options.strategy);
     let placement = placer.place(limits)?;
     let front = if with_front { placer.front(limits)? } else { Vec::new() };
     let choices = Chosen::choices(&placement.plan, candidates);
@@ -182,10 +187,10 @@ pub fn choose(
 /// The program with bootstraps.
 fn bootstrapped(packed: Packed, options: &PlanOptions, target: &dyn Target) -> Result<Planned, PassError> {
     let result_level = bootstrapped_result_level(&packed, options, target);
-    let placer = Placer::new(&packed, &Candidates::new(), target, result_level)?;
+    let placer = Placer::new(&packed, &Candidates::new(), target, result_level)?.with_strategy(options.strategy);
     let placement = placer.place(&Limits::default())?;
     let slot = placer.apply(&placement.plan);
-    let mut module = LowerToCkks { result_level }.run(&slot)?;
+    let mut module = LowerToCkks { result_level, single_chain: options.strategy.single_chain() }.run(&slot)?;
     module.params = target.bootstrapping(depth(&module));
     if module.params.is_none() {
         let reason = format!("{} levels and a bootstrap do not fit", depth(&module));
@@ -247,7 +252,7 @@ fn lowered(module: &Module<Slot>, slots: usize, options: &ParamOptions) -> Resul
     let mut spec = params::choose(&lowered, slots, &estimate, options);
     let small = options.log_n.unwrap_or(slots.trailing_zeros() + 1).max(12);
     if spec.is_err() && !params::fits_level_zero(&estimate, options, slots, small) {
-        lowered = LowerToCkks { result_level: 1 }.run(module)?;
+        lowered = LowerToCkks { result_level: 1, ..LowerToCkks::default() }.run(module)?;
         spec = params::choose(&lowered, slots, &estimate, options);
     }
     lowered.params = Some(spec?);

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use fhec::passes::approx::{CompositeSign, PUBLISHED};
+use fhec::passes::place::Strategy;
 use fhec::{CompileOptions, Compiled, Compiler, Engine, Error, Model, Snapshot, Validation, data};
 use serde::Serialize;
 
@@ -32,6 +34,13 @@ pub struct Compile {
     /// Degree of all polynomials; without it and with a limit, those of a network that bootstraps are chosen one by one
     #[arg(long)]
     degree: Option<usize>,
+    /// Instead of polynomials, degrees of a composite minimax sign of which every ReLU is made, such as 15,15,27; the weights
+    /// stay as they are trained
+    #[arg(long, value_name = "DEGREES", value_parser = composite, conflicts_with_all = ["degree", "max_latency", "max_error", "pareto"])]
+    composite: Option<&'static CompositeSign>,
+    /// Where a network that bootstraps does so; all but the first are for comparison
+    #[arg(long, value_enum, default_value_t = Place::Joint)]
+    place: Place,
     /// Keep the trained weights instead of rebuilding each layer against the original network
     #[arg(long)]
     no_reconstruct: bool,
@@ -65,6 +74,40 @@ pub struct Compile {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// How bootstraps are placed.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Place {
+    /// Where and to the level that the exact planner finds best, together with the degrees
+    Joint,
+    /// Before every activation but the first, to the level needed (OLA)
+    Layerwise,
+    /// Before every activation but the first, to the highest level: a single modulus chain
+    Uniform,
+    /// Where levels run out, to the highest level (AutoFHE)
+    Greedy,
+}
+
+impl From<Place> for Strategy {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::Joint => Self::Joint,
+            Place::Layerwise => Self::Layerwise,
+            Place::Uniform => Self::Uniform,
+            Place::Greedy => Self::Greedy,
+        }
+    }
+}
+
+/// A published composite by its degrees.
+fn composite(text: &str) -> Result<&'static CompositeSign, String> {
+    let degrees: Result<Vec<usize>, _> = text.split(',').map(|d| d.trim().parse()).collect();
+    degrees.ok().and_then(|degrees| CompositeSign::of_degrees(&degrees)).ok_or_else(|| {
+        let listed =
+            |(_, degrees): &(u32, &[usize])| degrees.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        format!("the composites known are {}", PUBLISHED.iter().map(listed).collect::<Vec<_>>().join("; "))
+    })
 }
 
 fn security(text: &str) -> Result<u32, String> {
@@ -120,6 +163,10 @@ impl Dump {
 }
 
 pub fn run(c: &Compile) -> Result<(), Error> {
+    if c.place == Place::Greedy && (c.max_latency.is_some() || c.max_error.is_some() || c.pareto.is_some()) {
+        let reason = "the greedy placement takes polynomials as they are: it chooses none within limits".into();
+        return Err(Error::Usage { reason, repair: "leave the limits out, or take another --place".into() });
+    }
     let started = Instant::now();
     let spinner = progress::spinner("compile");
     spinner.set_message("reading the model");
@@ -129,6 +176,8 @@ pub fn run(c: &Compile) -> Result<(), Error> {
         options.approximate.degree = degree;
         options.uniform = true;
     }
+    options.approximate.composite = c.composite;
+    options.plan.strategy = c.place.into();
     options.limits.max_latency_us = c.max_latency.map(|s| s * 1e6);
     options.limits.max_error = c.max_error;
     options.keep_weights = c.no_reconstruct;
@@ -202,10 +251,11 @@ fn report(c: &Compile, compiled: &Compiled, digest: &[u8], seconds: f64) -> Resu
                 let range = |(lo, hi): (f64, f64)| format!("[{lo:.2}, {hi:.2}]");
                 let errors = [format!("{:.1e}", a.rms_error), format!("{:.1e}", a.max_error)];
                 let [rms, max] = errors;
+                let degrees = if a.stages.is_empty() { &[a.degree][..] } else { &a.stages };
                 vec![
                     a.node.clone(),
                     a.function.clone(),
-                    a.degree.to_string(),
+                    degrees.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
                     range(a.seen),
                     range(a.interval),
                     rms,

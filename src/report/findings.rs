@@ -15,6 +15,9 @@ pub struct Activation {
     pub function: String,
     /// Degree of the polynomial.
     pub degree: u64,
+    /// Degrees of the stages of a composite; none for a polynomial.
+    #[serde(default)]
+    pub stages: Vec<u64>,
     /// Where the polynomial holds.
     #[serde(default)]
     pub interval: Option<(f64, f64)>,

@@ -90,7 +90,9 @@ pub fn layers(report: &Report) -> String {
             let a = layer.activation.and_then(|i| findings.activations.get(i));
             let name = |a: &super::findings::Activation| {
                 let each = if a.channels.is_some_and(|c| c > 1) { ", per channel" } else { "" };
-                format!("{} <span class=\"soft\">degree {}{each}</span>", Text(&a.function), a.degree)
+                let degrees = if a.stages.is_empty() { &[a.degree][..] } else { &a.stages };
+                let degrees = degrees.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+                format!("{} <span class=\"soft\">degree {degrees}{each}</span>", Text(&a.function))
             };
             let interval = |(lo, hi): (f64, f64)| format!("[{}, {}]", small(lo), small(hi));
             cells.push(or_none(a, name));

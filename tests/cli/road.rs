@@ -66,6 +66,26 @@ fn the_same_model_gives_the_same_bytes() {
 }
 
 #[test]
+fn composites_keep_the_model_as_it_is() {
+    let p = compiled();
+    let compile = ["compile", "tiny.onnx", "--calibration", "calibration.npy"];
+    let baseline = [&compile[..], &["-o", "c.fhe", "--composite", "15,15,27", "--place", "uniform"]].concat();
+    let report = p.json(&baseline);
+    assert_eq!(report["activations"][0]["stages"], serde_json::json!([15, 15, 27]), "{report}");
+    p.json(&["simulate", "c.fhe", "--input", "x.npy", "-o", "c.npy", "--exact"]);
+    p.json(&["simulate", "plan.fhe", "--input", "x.npy", "-o", "p.npy", "--exact"]);
+    let (composite, polynomial) = (read_scores(&p.path("c.npy")), read_scores(&p.path("p.npy")));
+    assert!(difference(&composite, &polynomial) < 0.2, "{composite:?} {polynomial:?}");
+    assert!(composite != polynomial);
+    let refused = p.fhec(&[&compile[..], &["-o", "d.fhe", "--composite", "15,28"]].concat());
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && message.contains("7,15,27; 15,15,27"), "{message}");
+    let greedy = [&compile[..], &["-o", "e.fhe", "--place", "greedy", "--max-latency", "1"]].concat();
+    let message = p.fails(&greedy);
+    assert!(message.contains("takes polynomials as they are"), "{message}");
+}
+
+#[test]
 fn passes_are_dumped_as_text_that_passes_read() {
     let p = compiled();
     p.ok(&["tiny.onnx", "-o", "plan.fhe", "--calibration", "calibration.npy", "--dump-passes", "dump"]);

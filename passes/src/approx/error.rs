@@ -47,6 +47,12 @@ pub enum ApproxError {
         /// Upper end of the interval.
         hi: f64,
     },
+    /// A function that a sign does not help to compute.
+    #[error("{function} is not made of a sign: only ReLU, leaky ReLU and |x| have a composite form")]
+    NoSign {
+        /// The function.
+        function: String,
+    },
     /// A coefficient, sample or function value is NaN or infinite.
     #[error("{what} is not finite")]
     NotFinite {

@@ -41,6 +41,11 @@ pub struct CompositeSign {
 }
 
 impl CompositeSign {
+    /// The published composite of these degrees, if there is one; computed once per process.
+    pub fn of_degrees(degrees: &[usize]) -> Option<&'static CompositeSign> {
+        PUBLISHED.iter().find(|(_, d)| *d == degrees).and_then(|(alpha, _)| Self::published(*alpha))
+    }
+
     /// The composite of these odd degrees for ReLU on `[-1, 1]`. Errors: no degrees, even or too high ones.
     pub fn new(degrees: &[usize]) -> Result<Self, ApproxError> {
         if degrees.is_empty() {
@@ -122,6 +127,11 @@ impl CompositeSign {
         self.stages.iter().fold(u, |v, p| p.eval(v))
     }
 
+    /// The degrees of the stages.
+    pub fn degrees(&self) -> Vec<usize> {
+        self.stages.iter().map(Polynomial::degree).collect()
+    }
+
     /// Levels of the composition, without the product by x.
     pub fn depth(&self) -> u32 {
         self.stages.iter().map(|p| min_depth(p.degree())).sum()
@@ -159,6 +169,25 @@ impl CompositeRelu {
     /// The value at `x`.
     pub fn eval(&self, x: f64) -> f64 {
         x * (0.5 * (1.0 + self.slope) + 0.5 * (1.0 - self.slope) * self.sign.eval(x / self.bound))
+    }
+
+    /// Largest error on `[-bound, bound]`.
+    pub fn max_error(&self) -> f64 {
+        (1.0 - self.slope).abs() * self.bound * self.sign.relu_error
+    }
+
+    /// Polynomials whose composition, times x, is the function: the first on `[-bound, bound]`, all others on `[-1, 1]`. The
+    /// map of each further stage's interval is in the coefficients of the stage before it, and what is done to the sign in
+    /// those of the last, so that the stages take no levels but their own.
+    pub fn stages(&self) -> Result<Vec<Polynomial>, ApproxError> {
+        let stages = &self.sign.stages;
+        let gate = Affine { scale: 0.5 * (1.0 - self.slope), shift: 0.5 * (1.0 + self.slope) };
+        let stage = |(k, p): (usize, &Polynomial)| {
+            let after = stages.get(k + 1).map_or(gate, |next| next.interval().unit_map());
+            let on = if k == 0 { Interval::symmetric(self.bound)? } else { Interval::UNIT };
+            Polynomial::new(on, p.mapped(after)?.coefficients().to_vec())
+        };
+        stages.iter().enumerate().map(stage).collect()
     }
 
     /// Its evaluation: depth of the sign plus one. All scale factors are folded: 1/bound into the input map, the maps between stages into
@@ -234,6 +263,24 @@ mod tests {
         // 8 + 8 + 10 + 1 products for {15, 15, 27}, as published.
         let thirteen = CompositeRelu::new(CompositeSign::published(13).unwrap().clone(), 40.0, 0.0).unwrap();
         assert_eq!(thirteen.tree(options).unwrap().counts().products, 27);
+    }
+
+    #[test]
+    fn stages_are_the_function_without_its_factor() {
+        for (alpha, slope, bound) in [(6, 0.0, 3.0), (13, 0.1, 20.0), (7, -1.0, 0.5)] {
+            let relu = CompositeRelu::new(CompositeSign::published(alpha).unwrap().clone(), bound, slope).unwrap();
+            let stages = relu.stages().unwrap();
+            assert!(stages[1..].iter().all(|p| p.interval() == Interval::UNIT));
+            for k in 0..=50 {
+                let x = bound * (f64::from(k) / 25.0 - 1.0);
+                let gate = stages.iter().fold(x, |v, p| p.eval(v));
+                assert!((x * gate - relu.eval(x)).abs() < 1e-9 * bound);
+                let want = if x >= 0.0 { x } else { slope * x };
+                assert!((relu.eval(x) - want).abs() <= 1.01 * relu.max_error());
+            }
+        }
+        assert_eq!(CompositeSign::of_degrees(&[15, 15, 27]), CompositeSign::published(13));
+        assert!(CompositeSign::of_degrees(&[15, 27]).is_none());
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Target {
         }
     }
 
-    fn function(self) -> Function {
+    pub(super) fn function(self) -> Function {
         function_of(self.activation, self.alpha.map(|a| a.0), self.beta.map(|b| b.0))
     }
 }
@@ -91,9 +91,7 @@ pub(crate) fn fit(
     let (mut square, mut max_error) = (0.0, 0.0f64);
     for ((distribution, own), polynomial) in parts.iter().zip(&polynomials) {
         let error = |x: f64| (polynomial.eval(x) - function.eval(x)).abs();
-        let nodes = distribution.nodes(*own, &function.breaks());
-        let total: f64 = nodes.w.iter().sum();
-        square += nodes.x.iter().zip(&nodes.w).map(|(x, w)| w * error(*x).powi(2)).sum::<f64>() / total;
+        square += mean_square(function, distribution, *own, |x| polynomial.eval(x));
         max_error =
             (0..=GRID).map(|i| error(own.from_unit(2.0 * i as f64 / GRID as f64 - 1.0))).fold(max_error, f64::max);
     }
@@ -101,6 +99,7 @@ pub(crate) fn fit(
         node: String::new(),
         function: target.activation.name().to_string(),
         degree: polynomials.iter().map(Polynomial::degree).max().unwrap_or(0),
+        stages: Vec::new(),
         channels: polynomials.len(),
         interval: (widest.lo(), widest.hi()),
         seen: shared.extremes(),
@@ -141,7 +140,19 @@ impl Fitted {
     }
 }
 
-fn op(interval: Interval, polynomials: &[Polynomial]) -> NnOp {
+/// Mean square error of `approximation` on the interval.
+pub(super) fn mean_square(
+    function: Function,
+    distribution: &Distribution,
+    interval: Interval,
+    approximation: impl Fn(f64) -> f64,
+) -> f64 {
+    let nodes = distribution.nodes(interval, &function.breaks());
+    let square = |(x, w): (&f64, &f64)| w * (approximation(*x) - function.eval(*x)).powi(2);
+    nodes.x.iter().zip(&nodes.w).map(square).sum::<f64>() / nodes.w.iter().sum::<f64>()
+}
+
+pub(super) fn op(interval: Interval, polynomials: &[Polynomial]) -> NnOp {
     let width = polynomials.iter().map(|p| p.coefficients().len()).max().unwrap_or(1);
     let row = |p: &Polynomial| {
         let mut row: Vec<F64> = p.coefficients().iter().map(|&c| F64(c)).collect();
@@ -165,7 +176,7 @@ pub(super) fn merged(channels: &[Histogram]) -> Histogram {
 }
 
 /// `[-b, b]` with the margin, or, where the function has a pole there, the hull stretched about its centre.
-fn interval(function: Function, distribution: &Distribution, margin: f64) -> Result<Interval, ApproxError> {
+pub(super) fn interval(function: Function, distribution: &Distribution, margin: f64) -> Result<Interval, ApproxError> {
     let symmetric = distribution.symmetric_interval(margin)?;
     if function.check(symmetric).is_ok() {
         return Ok(symmetric);

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod candidates;
+mod composite;
 mod fit;
 
 use std::collections::BTreeMap;
@@ -15,10 +16,9 @@ use thiserror::Error;
 pub use calibrate::Calibration;
 pub(crate) use calibrate::{channels, gather};
 pub use candidates::{CandidateRow, DEGREES, candidates};
-use fit::Fitted;
 pub(crate) use fit::{Target, fit};
 
-use crate::approx::{ApproxError, FitOptions, Function};
+use crate::approx::{ApproxError, CompositeSign, FitOptions, Function};
 use crate::{Issue, Pass, PassError};
 
 pub(crate) const NAME: &str = "approximate-activations";
@@ -58,13 +58,16 @@ pub struct ApproximateOptions {
     pub margin: f64,
     /// Weighting of the fit.
     pub fit: FitOptions,
+    /// A sign from which every activation without a choice of its own is made, in place of polynomials: what others do with
+    /// ReLU everywhere. Reconstruction, which undoes the errors of polynomials, does not use it.
+    pub composite: Option<&'static CompositeSign>,
 }
 
 impl Default for ApproximateOptions {
     /// Degree 15, four levels: the lowest at which untrained networks keep their accuracy (the MNIST CNN of `models/` has
     /// 98.25 % at degree 7 and 99.20 % at 15, of 99.22 %). Margin 1.3 holds what test images add to the calibrated range.
     fn default() -> Self {
-        Self { degree: 15, per_channel: false, margin: 1.3, fit: FitOptions::default() }
+        Self { degree: 15, per_channel: false, margin: 1.3, fit: FitOptions::default(), composite: None }
     }
 }
 
@@ -94,8 +97,11 @@ pub struct Replacement {
     pub node: String,
     /// The function.
     pub function: String,
-    /// Degree of the polynomial.
+    /// Degree of the polynomial; of a composite, that of the product of its stages and x.
     pub degree: usize,
+    /// Degrees of the stages of a composite sign; none for a polynomial.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<usize>,
     /// Number of polynomials: 1, or one per channel.
     pub channels: usize,
     /// Where the polynomial holds; of several, the widest.
@@ -155,29 +161,33 @@ impl ApproximateActivations {
             return Err(ApproximateError::NoSamples);
         }
         let teacher = Calibration::measure(module, samples)?;
-        let (first, _) = Self::new(teacher.clone(), options).with_choices(choices.clone()).replace(module)?;
-        let student = Calibration::measure(&first, samples)?;
+        let first = Self::new(teacher.clone(), options).with_choices(choices.clone()).replaced(module)?;
+        let student = Calibration::measure(&first.module, samples)?;
         let mut both = teacher;
-        both.merge(student.in_terms_of(&first, module));
+        both.merge(student.in_terms_of(&first.polynomials));
         Ok(Self::new(both, options).with_choices(choices.clone()).replace(module)?)
     }
 
     /// The module with polynomials, and what became of each activation.
     ///
     /// # Errors
-    /// Every activation that has no calibration, or whose function has a pole inside its interval.
+    /// Every activation that has no calibration, whose function has a pole inside its interval, or that has no form of the
+    /// kind asked for.
     pub fn replace(&self, module: &Module<Nn>) -> Result<(Module<Nn>, Vec<Replacement>), PassError> {
+        self.replaced(module).map(|r| (r.module, r.report))
+    }
+
+    fn replaced(&self, module: &Module<Nn>) -> Result<Replaced, PassError> {
         let mut issues = Vec::new();
-        let mut fits: BTreeMap<Value, NnOp> = BTreeMap::new();
+        let mut substitutes: BTreeMap<Value, Substitute> = BTreeMap::new();
         let mut report = Vec::new();
         let live = module.func.live();
         for (value, node) in module.func.iter().filter(|(v, _)| live[v.index()]) {
             let Some(target) = Target::of(&node.op) else { continue };
-            let fitted = self.fit(value, target).and_then(|f| Ok((f.op()?, f.replacement)));
-            match fitted {
-                Ok((op, replacement)) => {
+            match self.substitute(value, target) {
+                Ok((substitute, replacement)) => {
                     report.push(Replacement { node: node.loc.name().to_string(), ..replacement });
-                    fits.insert(value, op);
+                    substitutes.insert(value, substitute);
                 }
                 Err(e) => issues.push(unfit(&node.loc, target, &e)),
             }
@@ -185,30 +195,63 @@ impl ApproximateActivations {
         if !issues.is_empty() {
             return Err(PassError { pass: NAME, issues });
         }
+        let mut polynomials = BTreeMap::new();
         let module = module.rebuild(|out, value, node, operands| {
-            let op = fits.get(&value).unwrap_or(&node.op).clone();
-            out.push(op, operands, node.loc.clone()).map_err(|e| ill_typed(&node.loc, &e.to_string()))
+            let mut push = |op: NnOp, operands: Vec<Value>| {
+                out.push(op, operands, node.loc.clone()).map_err(|e| ill_typed(&node.loc, &e.to_string()))
+            };
+            let Some(Substitute { stages, gated }) = substitutes.get(&value) else {
+                return push(node.op.clone(), operands.to_vec());
+            };
+            let x = operands[0];
+            let mut y = x;
+            for stage in stages {
+                y = push(stage.clone(), vec![y])?;
+                polynomials.entry(value).or_insert(y);
+            }
+            if *gated { push(NnOp::Mul {}, vec![x, y]) } else { Ok(y) }
         })?;
-        Ok((module, report))
+        Ok(Replaced { module, report, polynomials })
     }
 
-    fn fit(&self, value: Value, target: Target) -> Result<Fitted, ApproxError> {
+    fn substitute(&self, value: Value, target: Target) -> Result<(Substitute, Replacement), ApproxError> {
         let seen = self
             .calibration
             .channels_of(value)
             .ok_or(ApproxError::NoData { lo: f64::NEG_INFINITY, hi: f64::INFINITY })?;
-        fit(target, seen, self.options.choice(&self.choices, value), &self.options, false)
+        match self.options.composite.filter(|_| !self.choices.contains_key(&value)) {
+            Some(sign) => composite::fit(target, seen, sign, self.options.margin),
+            None => {
+                let choice = self.options.choice(&self.choices, value);
+                let fitted = fit(target, seen, choice, &self.options, false)?;
+                Ok((Substitute { stages: vec![fitted.op()?], gated: false }, fitted.replacement))
+            }
+        }
     }
+}
+
+/// What is put in place of an activation: polynomials one after the other and, if `gated`, the product of their result with
+/// the operand.
+struct Substitute {
+    stages: Vec<NnOp>,
+    gated: bool,
+}
+
+/// The outcome of the pass.
+struct Replaced {
+    module: Module<Nn>,
+    report: Vec<Replacement>,
+    /// The polynomial that takes the operand, by the activation it replaces.
+    polynomials: BTreeMap<Value, Value>,
 }
 
 /// Why the activation at `loc` has no polynomial.
 pub(crate) fn unfit(loc: &Loc, target: Target, error: &ApproxError) -> Issue {
-    Issue::new(
-        loc,
-        target.activation.name(),
-        error.to_string(),
-        "calibrate with data that reaches this node and keeps its input where the function is smooth",
-    )
+    let repair = match error {
+        ApproxError::NoSign { .. } => "leave the composite out: polynomials approximate every activation",
+        _ => "calibrate with data that reaches this node and keeps its input where the function is smooth",
+    };
+    Issue::new(loc, target.activation.name(), error.to_string(), repair)
 }
 
 /// A defect: a pass made a node that does not fit.
@@ -227,18 +270,10 @@ impl Pass<Nn> for ApproximateActivations {
 }
 
 impl Calibration {
-    /// Measurements of `of`, keyed by the values of `original`, whose activations `of` has replaced one for one.
-    fn in_terms_of(&self, of: &Module<Nn>, original: &Module<Nn>) -> Self {
-        let nonlinear = |m: &Module<Nn>| -> Vec<Value> {
-            let live = m.func.live();
-            m.func
-                .iter()
-                .filter(|(v, n)| live[v.index()] && matches!(n.op, NnOp::Activation { .. } | NnOp::Polynomial { .. }))
-                .map(|(v, _)| v)
-                .collect()
-        };
+    /// The measurements of some polynomials, keyed by the activations they replace.
+    fn in_terms_of(&self, polynomials: &BTreeMap<Value, Value>) -> Self {
         let mut out = Self::default();
-        for (new, old) in nonlinear(of).into_iter().zip(nonlinear(original)) {
+        for (&old, &new) in polynomials {
             if let Some(h) = self.channels_of(new) {
                 out.set(old, h.to_vec());
             }

@@ -42,6 +42,48 @@ fn relu_becomes_a_polynomial_close_to_it() {
 }
 
 #[test]
+fn a_composite_is_three_polynomials_and_a_product() {
+    let composite = CompositeSign::of_degrees(&[15, 15, 27]);
+    let options = ApproximateOptions { composite, ..ApproximateOptions::default() };
+    let x = Tensor::new([1, 4], vec![-2.5, -0.004, 0.5, 1.9]);
+    for (function, slope) in [(Activation::Relu, 0.0), (Activation::LeakyRelu, 0.01), (Activation::Abs, -1.0)] {
+        let module = one_activation(function);
+        let (out, report) = ApproximateActivations::calibrated(&module, &samples(-3.0, 2.0), options).unwrap();
+        let ops: Vec<&NnOp> = out.func.iter().skip(1).map(|(_, n)| &n.op).collect();
+        assert!(matches!(
+            ops[..],
+            [NnOp::Polynomial { .. }, NnOp::Polynomial { .. }, NnOp::Polynomial { .. }, NnOp::Mul {}]
+        ));
+        let r = &report[0];
+        assert_eq!((&r.stages[..], r.degree), (&[15, 15, 27][..], 15 * 15 * 27 + 1));
+        assert!((r.interval.1 - 3.9).abs() < 1e-9 && r.rms_error < r.max_error && r.max_error < 2e-3, "{r:?}");
+        let y = eval::eval(&out, std::slice::from_ref(&x)).unwrap();
+        for (&x, &y) in x.data().iter().zip(y[0].data()) {
+            let want = f64::from(x) * if x < 0.0 { slope } else { 1.0 };
+            assert!((want - f64::from(y)).abs() < r.max_error, "{function:?}({x}) came out as {y}");
+        }
+    }
+}
+
+#[test]
+fn a_choice_of_its_own_comes_before_the_composite() {
+    let module = one_activation(Activation::Relu);
+    let options = ApproximateOptions { composite: CompositeSign::published(6), ..ApproximateOptions::default() };
+    let choices = Choices::from([(module.func.results()[0], Choice { degree: 3, per_channel: false })]);
+    let (_, report) = ApproximateActivations::calibrated_with(&module, &samples(-3.0, 2.0), options, &choices).unwrap();
+    assert_eq!((report[0].degree, report[0].stages.len()), (3, 0));
+}
+
+#[test]
+fn what_is_not_made_of_a_sign_has_no_composite() {
+    let options = ApproximateOptions { composite: CompositeSign::published(6), ..ApproximateOptions::default() };
+    let error = ApproximateActivations::calibrated(&one_activation(Activation::Gelu), &samples(-3.0, 2.0), options)
+        .unwrap_err();
+    let ApproximateError::Pass(PassError { issues, .. }) = error else { panic!("{error}") };
+    assert!(issues[0].reason.contains("not made of a sign"), "{}", issues[0].reason);
+}
+
+#[test]
 fn lower_degrees_err_more() {
     let module = one_activation(Activation::Gelu);
     let rms = |degree| {

@@ -22,6 +22,16 @@ pub(super) fn levels(program: &Program, lowest: u32) -> Vec<Option<u32>> {
     levels
 }
 
+/// Raises what bootstraps give to the highest level of all; what reads it stays where it is.
+pub(super) fn raise_bootstraps(program: &Program, levels: &mut [Option<u32>]) {
+    let top = levels.iter().copied().max().flatten();
+    for ((expr, _), level) in program.exprs.iter().zip(levels) {
+        if matches!(expr, Expr::Refresh(_)) && level.is_some() {
+            *level = top;
+        }
+    }
+}
+
 /// Takes addends that lie above the sum they are added to into the sum, where bringing them to its level costs no rescale of
 /// their own. Levels stay as they are.
 pub(super) fn absorb(program: &mut Program, levels: &[Option<u32>]) {

@@ -23,6 +23,8 @@ use crate::pass::{Lower, PassError};
 pub struct LowerToCkks {
     /// Level of the results; above 0 when the first prime alone cannot hold them.
     pub result_level: u32,
+    /// Every bootstrap restores the highest level in use, as with a single modulus chain, rather than the level needed.
+    pub single_chain: bool,
 }
 
 const NAME: &str = "lower";
@@ -36,7 +38,10 @@ impl Lower<Slot, Ckks> for LowerToCkks {
         let module = share_common(module);
         let mut consts = module.consts.clone();
         let mut program = expr::Program::read(&module, &mut consts).map_err(error)?;
-        let levels = emit::levels(&program, self.result_level);
+        let mut levels = emit::levels(&program, self.result_level);
+        if self.single_chain {
+            emit::raise_bootstraps(&program, &mut levels);
+        }
         emit::absorb(&mut program, &levels);
         let lowered = emit::emit(&module, &program, &levels, &consts).map_err(error)?;
         Ok(share_common(&lowered))

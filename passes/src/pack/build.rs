@@ -71,6 +71,9 @@ fn unit_map(lo: f64, hi: f64) -> (f64, f64) {
 /// so six bits are lost at most.
 const LARGEST_SQUARE_SHIFT: f64 = 8.0;
 
+/// Factors this close to 1 are 1: far below the precision of any scale, which they would cost a level to multiply with.
+const UNIT_ROUNDING: f64 = 1e-13;
+
 impl Builder<'_> {
     fn issue(node: &Node<Nn>, reason: impl Into<String>, repair: &str) -> Issue {
         Issue::new(&node.loc, node.op.mnemonic(), reason, repair)
@@ -83,8 +86,10 @@ impl Builder<'_> {
 
     /// Puts `a` into slots, in the layout of source `like` if given; returns the source's number.
     fn materialise(&mut self, a: &Affine, like: Option<usize>, loc: &Loc) -> usize {
-        match a.as_scaled_source() {
-            Some((1.0, source)) if like.is_none_or(|l| self.graph.root(l) == self.graph.root(source)) => source,
+        // An interval's map and its inverse multiply to 1 up to rounding.
+        let unscaled = |c: f64| (c - 1.0).abs() < UNIT_ROUNDING;
+        match a.as_scaled_source().filter(|s| unscaled(s.0)) {
+            Some((_, source)) if like.is_none_or(|l| self.graph.root(l) == self.graph.root(source)) => source,
             _ => self.graph.push(Kind::Linear { value: a.clone(), like }, a.shape.clone(), loc),
         }
     }

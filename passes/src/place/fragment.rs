@@ -82,6 +82,12 @@ impl Fragment {
         Self::of(&part)
     }
 
+    /// The same ops on `ciphertexts` of them.
+    pub(super) fn repeated(mut self, ciphertexts: u32) -> Self {
+        self.steps.values_mut().for_each(|times| *times *= u64::from(ciphertexts));
+        self
+    }
+
     /// Microseconds by the level of the operands, 0 up to `top`; below the levels it consumes it cannot run.
     ///
     /// # Errors

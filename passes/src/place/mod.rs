@@ -2,7 +2,7 @@
 //!
 //! The tensors of the program form a network of stages (`network`), each priced by lowering it alone (`fragment`). The exact
 //! planner of [`crate::placement`] then chooses, for every number of levels that the target offers, candidates, bootstraps
-//! and levels together; the cheapest outcome is taken. Bootstraps stand only before activations: there the slots lie in
+//! and levels together (or follows another [`Strategy`], for comparison); the cheapest outcome is taken. Bootstraps stand only before polynomials: there the slots lie in
 //! [-1, 1], since the map to the polynomial's interval is part of the linear layer before. Levels are not written into the
 //! program: the lowering gives every op the least level that suffices, which is what the planner assumes.
 
@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::approximate::Choice;
 use crate::pack::Packed;
 use crate::pass::PassError;
-use crate::placement::{Effort, Explanation, Frontier, Limits, Plan, Planner};
+use crate::placement::{Effort, Explanation, Frontier, Limits, Network, Plan, PlanError, Planner, baseline};
 use crate::target::Target;
 use network::Tensors;
 
@@ -48,6 +48,46 @@ impl Candidate {
     }
 }
 
+/// Where bootstraps stand and how far they raise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Before activations, where and to the level that the exact planner finds best.
+    #[default]
+    Joint,
+    /// Before every activation but the first, to the level needed: OLA.
+    Layerwise,
+    /// Before every activation but the first, to the highest level: one modulus chain, as in residual networks by multiplexed
+    /// convolutions.
+    Uniform,
+    /// Wherever the next layer or activation needs more levels than are left, to the highest level: AutoFHE.
+    Greedy,
+}
+
+impl Strategy {
+    /// Whether every bootstrap restores the highest level.
+    pub fn single_chain(self) -> bool {
+        matches!(self, Self::Uniform | Self::Greedy)
+    }
+
+    /// The network with no more freedom than the strategy has.
+    fn restrict(self, network: Network) -> Network {
+        match self {
+            Self::Joint => network,
+            Self::Layerwise => network.bootstrap_every_activation(),
+            Self::Uniform => network.bootstrap_every_activation().single_chain(),
+            Self::Greedy => network.single_chain(),
+        }
+    }
+
+    /// The best plan within the limits in a network so restricted; the walk takes polynomials as they are and knows none.
+    fn plan(self, planner: &Planner<'_>, network: &Network, limits: &Limits) -> Result<Plan, PlanError> {
+        match self {
+            Self::Greedy => baseline::greedy(network, &vec![0; planner.activations()]),
+            Self::Joint | Self::Layerwise | Self::Uniform => planner.plan(limits),
+        }
+    }
+}
+
 /// The ways of approximating each activation, by the name of its node.
 pub type Candidates = BTreeMap<String, Vec<Candidate>>;
 
@@ -70,6 +110,7 @@ pub struct Placer<'a> {
     tensors: Tensors<'a>,
     target: &'a dyn Target,
     output_level: u32,
+    strategy: Strategy,
 }
 
 impl<'a> Placer<'a> {
@@ -83,17 +124,24 @@ impl<'a> Placer<'a> {
         target: &'a dyn Target,
         output_level: u32,
     ) -> Result<Self, PassError> {
-        Ok(Self { tensors: Tensors::read(packed, candidates)?, target, output_level })
+        Ok(Self { tensors: Tensors::read(packed, candidates)?, target, output_level, strategy: Strategy::Joint })
+    }
+
+    /// The placer with another strategy.
+    #[must_use]
+    pub fn with_strategy(self, strategy: Strategy) -> Self {
+        Self { strategy, ..self }
     }
 
     /// The networks for every number of levels on offer, with their parameters.
-    fn networks(&self) -> Result<Vec<(ParamSpec, crate::placement::Network)>, PassError> {
+    fn networks(&self) -> Result<Vec<(ParamSpec, Network)>, PassError> {
         let slots = self.tensors.module().func.iter().next().map_or(1, |(_, node)| node.ty.0);
         let mut out = Vec::new();
         for top in LEVELS {
             let Some(spec) = self.target.bootstrapping(top) else { continue };
             let Some(table) = self.target.costs(&spec, slots) else { continue };
-            out.push((spec, self.tensors.network(&table, top, self.output_level)?));
+            let network = self.tensors.network(&table, top, self.output_level)?;
+            out.push((spec, self.strategy.restrict(network)));
         }
         Ok(out)
     }
@@ -107,7 +155,7 @@ impl<'a> Placer<'a> {
         let mut failure = "the engine offers no parameters for bootstrapping".to_string();
         for (spec, network) in self.networks()? {
             let planned = Planner::new(&network, Effort::default()).and_then(|planner| {
-                let plan = planner.plan(limits)?;
+                let plan = self.strategy.plan(&planner, &network, limits)?;
                 let better = best.as_ref().is_none_or(|(b, ..)| plan.latency_us < b.latency_us);
                 let explanation = better.then(|| planner.explain(&plan));
                 Ok((plan, explanation))

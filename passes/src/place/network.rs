@@ -17,12 +17,20 @@ use crate::pack::{Packed, PackedTensor, TensorKind};
 use crate::pass::PassError;
 use crate::placement::{Activation, Align, Candidate, Chain, Micros, Network, Point, Residual, Stage, Step, Targets};
 
-/// A way of computing an activation, priced.
+/// A way of computing an activation, priced for all ciphertexts of the tensor.
+#[derive(Clone)]
 struct Priced {
     id: String,
     fragment: Fragment,
     error: f64,
     max_error: f64,
+}
+
+impl Priced {
+    fn new(candidate: &super::Candidate, fragment: Fragment) -> Self {
+        let super::Candidate { error, max_error, .. } = *candidate;
+        Self { id: candidate.id(), fragment, error, max_error }
+    }
 }
 
 /// What a tensor costs.
@@ -97,17 +105,21 @@ impl<'a> Tensors<'a> {
                 TensorKind::Input => Work::Input,
                 TensorKind::Fixed => Work::Fixed(Fragment::of_tensor(&packed.module, tensor)?),
                 TensorKind::Activation => {
-                    let own = || vec![super::Candidate::given(polynomial_of(&packed.module, tensor))];
-                    let offered = candidates.get(tensor.loc.name()).cloned().unwrap_or_else(own);
+                    let width = tensor.values.len() as u32;
+                    let slots = packed.module.func.ty(tensor.values[0]).0;
+                    let Some(offered) = candidates.get(tensor.loc.name()) else {
+                        let own = super::Candidate::given(polynomial_of(&packed.module, tensor));
+                        let fragment = Fragment::of_tensor(&packed.module, tensor)?;
+                        work.insert(i, Work::Activation(vec![Priced::new(&own, fragment)]));
+                        continue;
+                    };
                     let mut choices = Vec::with_capacity(offered.len());
                     for c in offered {
-                        let slots = packed.module.func.ty(tensor.values[0]).0;
                         let fragment = match polynomials.entry(c.choice) {
                             Entry::Occupied(known) => known.get().clone(),
                             Entry::Vacant(free) => free.insert(Fragment::of_polynomial(c.choice, slots)?).clone(),
                         };
-                        let id = c.id();
-                        choices.push(Priced { id, fragment, error: c.error, max_error: c.max_error });
+                        choices.push(Priced::new(c, fragment.repeated(width)));
                     }
                     Work::Activation(choices)
                 }
@@ -157,6 +169,27 @@ impl<'a> Tensors<'a> {
         })
     }
 
+    /// An activation that is its operand's product (or sum) with a composition of polynomials of it: the polynomials' tensors
+    /// and the one that joins them with the operand `fork`, whose consumers are `branches`.
+    fn gate(&self, fork: usize, branches: &[usize]) -> Option<(Vec<usize>, usize)> {
+        // In order of definition: what joins comes last.
+        let &[first, join] = branches else { return None };
+        let is_polynomial = |t: usize| matches!(self.work[&t], Work::Activation(_));
+        let mut members = Vec::new();
+        let mut next = first;
+        while next != join {
+            if !is_polynomial(next) {
+                return None;
+            }
+            members.push(next);
+            let [only] = self.consumers(next)[..] else { return None };
+            next = only;
+        }
+        let operands: BTreeSet<usize> = self.packed.tensors[join].operands.iter().copied().collect();
+        let joins = operands == BTreeSet::from([fork, *members.last()?]);
+        joins.then_some((members, join))
+    }
+
     fn width(&self, tensor: usize) -> u32 {
         self.packed.tensors[tensor].values.len() as u32
     }
@@ -200,7 +233,16 @@ impl Builder<'_> {
     ) -> Result<Chain, PassError> {
         let t = self.tensors;
         loop {
-            let next = match t.consumers(from).as_slice() {
+            let consumers = t.consumers(from);
+            if let Some((members, join)) = t.gate(from, &consumers) {
+                if !members.iter().chain([&join]).all(|&tensor| visited.insert(tensor)) {
+                    return Err(irregular(&t.packed.tensors[join]));
+                }
+                chain = self.gated(chain, &members, join)?;
+                from = join;
+                continue;
+            }
+            let next = match consumers.as_slice() {
                 [] => return Ok(chain),
                 [one] => *one,
                 branches => {
@@ -230,21 +272,69 @@ impl Builder<'_> {
             Work::Input => return Err(irregular(&t.packed.tensors[tensor])),
             Work::Fixed(fragment) => Stage::Step(Step::linear(name, fragment.levels, self.times(fragment, tensor)?)),
             Work::Activation(choices) => {
-                // Its operand lies in [-1, 1]: here, and only here, it can be bootstrapped.
-                let operand = t.packed.tensors[tensor].operands[0];
-                if let Some(before) = chain.points.last_mut() {
-                    *before = Point::open(t.width(operand), 0);
-                }
+                self.open(&mut chain, tensor);
                 let mut candidates = Vec::with_capacity(choices.len());
                 for c in choices {
-                    let each = self.times(&c.fragment, tensor)?;
-                    let us: Micros = each.iter().map(|us| us * f64::from(width)).collect();
+                    let us = self.times(&c.fragment, tensor)?;
                     candidates.push(Candidate::polynomial(&c.id, c.fragment.levels, us, c.error, c.max_error));
                 }
                 Stage::Activation(Activation { name, candidates })
             }
         };
         Ok(chain.then(stage, Point::closed(width)))
+    }
+
+    /// Opens the end of `chain` for bootstraps, which polynomial `tensor` follows: its operand lies in [-1, 1].
+    fn open(&self, chain: &mut Chain, tensor: usize) {
+        let operand = self.tensors.packed.tensors[tensor].operands[0];
+        if let Some(before) = chain.points.last_mut() {
+            *before = Point::open(self.tensors.width(operand), 0);
+        }
+    }
+
+    /// The activation whose polynomials `members` meet their operand at `join`, after the stages of `chain`. It can be
+    /// bootstrapped before each of its polynomials; the operand waits at the level it has, as it need not be high.
+    fn gated(&self, mut chain: Chain, members: &[usize], join: usize) -> Result<Chain, PassError> {
+        let t = self.tensors;
+        let mut ways: Vec<Vec<&Priced>> = vec![Vec::new()];
+        for member in members {
+            let Work::Activation(choices) = &t.work[member] else { continue };
+            let all = ways.iter().flat_map(|way| choices.iter().map(|c| [&way[..], &[c]].concat()));
+            ways = all.collect();
+        }
+        let Work::Fixed(product) = &t.work[&join] else { return Err(irregular(&t.packed.tensors[join])) };
+        let product = Step::linear(t.names[join].clone(), product.levels, self.times(product, join)?);
+        let product = Stage::Step(Step { plain: false, ..product });
+        let closed = Point::closed(t.width(join));
+        let mut candidates = Vec::with_capacity(ways.len());
+        for way in ways {
+            let mut main = Chain::new(closed);
+            for (i, (&member, priced)) in members.iter().zip(&way).enumerate() {
+                if i > 0 {
+                    self.open(&mut main, member);
+                }
+                let us = self.times(&priced.fragment, member)?;
+                let step = Step::linear(t.names[member].clone(), priced.fragment.levels, us);
+                main = main.then(Stage::Step(Step { plain: false, ..step }), closed);
+            }
+            let gate = self.joined(join, main, Chain::new(closed));
+            candidates.push(Candidate {
+                id: way.iter().map(|c| c.id.as_str()).collect::<Vec<_>>().join(", "),
+                body: Chain::new(closed).then(gate, closed).then(product.clone(), closed),
+                error: way.iter().map(|c| c.error).sum(),
+                max_error: way.iter().map(|c| c.max_error).fold(0.0, f64::max),
+            });
+        }
+        self.open(&mut chain, members[0]);
+        let name = t.names[members[0]].clone();
+        Ok(chain.then(Stage::Activation(Activation { name, candidates }), closed))
+    }
+
+    /// Two branches that meet at tensor `join`. They align for free: scales are equal at equal levels.
+    fn joined(&self, join: usize, main: Chain, skip: Chain) -> Stage {
+        let align = || Align { levels: 0, us: self.free.clone() };
+        let (name, us) = (self.tensors.names[join].clone(), self.free.clone());
+        Stage::Residual(Residual { name, main, skip, main_align: align(), skip_align: align(), us })
     }
 
     /// The branches between a fork and the join; more than two are joined one after the other.
@@ -270,15 +360,11 @@ impl Builder<'_> {
         }
         // The longest branch first, as reports call it the main one.
         chains.sort_by_key(|c| std::cmp::Reverse(c.stages.len()));
-        let align = || Align { levels: 0, us: self.free.clone() };
-        let joined = |main: Chain, skip: Chain| {
-            let name = t.names[join].clone();
-            let us = self.free.clone();
-            Stage::Residual(Residual { name, main, skip, main_align: align(), skip_align: align(), us })
-        };
         let mut chains = chains.into_iter();
         let first = chains.next().unwrap_or_else(start);
-        let rest = chains.reduce(|a, b| start().then(joined(a, b), Point::closed(t.width(fork)))).unwrap_or_else(start);
-        Ok(joined(first, rest))
+        let rest = chains
+            .reduce(|a, b| start().then(self.joined(join, a, b), Point::closed(t.width(fork))))
+            .unwrap_or_else(start);
+        Ok(self.joined(join, first, rest))
     }
 }

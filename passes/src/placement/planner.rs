@@ -80,6 +80,11 @@ impl<'a> Planner<'a> {
         Ok(Planner { tree, effort })
     }
 
+    /// Number of activations.
+    pub fn activations(&self) -> usize {
+        self.tree.activations().len()
+    }
+
     /// The least time within the limits; with a limit of time and none of error, the least error.
     /// Without limits, the least error, and of the plans that have it the fastest.
     ///

@@ -1,11 +1,13 @@
 //! `lower` and `choose-parameters`: ciphertexts compute what slots compute, at the depth the theory promises.
 
-use fhec_ir::ckks::exec::{ClearBackend, ClearCt, execute};
+use fhec_ir::attr::F64;
 use fhec_ir::ckks::{CkksOp, CtTy};
-use fhec_ir::nn::{self, Nn};
+use fhec_ir::nn::{self, Activation, Basis, Nn, NnOp};
 use fhec_ir::verify::verify;
 use fhec_ir::{Ckks, Module, Slot, Tensor};
 use fhec_passes::Lower;
+use fhec_passes::approx::CompositeSign;
+use fhec_passes::approximate::{ApproximateActivations, ApproximateOptions};
 use fhec_passes::lower::{LowerToCkks, depth};
 use fhec_passes::pack::Pack;
 use fhec_passes::params::ParamOptions;
@@ -13,6 +15,7 @@ use fhec_passes::pipeline::{PlanOptions, plan};
 use proptest::prelude::*;
 
 use crate::nets::{self, Net};
+use crate::run::run;
 
 fn lowered(module: &Module<Nn>, max_slots: usize) -> (Module<Slot>, Module<Ckks>) {
     let slot = Pack::new(max_slots).run(module).expect("packs");
@@ -20,26 +23,6 @@ fn lowered(module: &Module<Nn>, max_slots: usize) -> (Module<Slot>, Module<Ckks>
     let ckks = LowerToCkks::default().run(&slot).expect("lowers");
     verify(&ckks).expect("the lowered module is valid");
     (slot, ckks)
-}
-
-/// The results of a `ckks` module in the clear, unpacked.
-fn run(module: &Module<Ckks>, inputs: &[Tensor]) -> Vec<Tensor> {
-    let mut params = module.func.params().iter();
-    let mut cts = Vec::new();
-    for (port, tensor) in module.inputs.iter().zip(inputs) {
-        for slots in port.layout.as_ref().expect("ports have layouts").pack(tensor).expect("inputs fit") {
-            let ty = *module.func.ty(*params.next().expect("a parameter per ciphertext"));
-            cts.push(ClearCt { slots, ty });
-        }
-    }
-    let results = execute(module, &mut ClearBackend, cts, &mut ()).expect("levels and scales are right");
-    let mut results = results.into_iter().map(|ct| ct.slots);
-    let unpack = |port: &fhec_ir::Port| {
-        let layout = port.layout.as_ref().expect("ports have layouts");
-        let cts: Vec<Vec<f64>> = results.by_ref().take(layout.ciphertexts).collect();
-        layout.unpack(&cts, &port.shape).expect("results fit")
-    };
-    module.outputs.iter().map(unpack).collect()
 }
 
 fn check(module: &Module<Nn>, inputs: &[Tensor], max_slots: usize) -> Module<Ckks> {
@@ -80,6 +63,46 @@ fn layers_spend_the_least_levels() {
         let ckks = check(&module, &inputs, 256);
         let square_sign = u32::from(degree == 2 && count(&ckks, |op| matches!(op, CkksOp::MulPlain { .. })) > 0);
         assert_eq!(depth(&ckks), expected + 1 + square_sign, "degree {degree}");
+    }
+}
+
+#[test]
+fn a_composite_relu_takes_fourteen_levels() {
+    let mut net = Net::new(23);
+    let x = net.input([1, 2, 6, 6]);
+    let y = net.conv3(x, 3, 1);
+    let y = net.push(NnOp::Activation { function: Activation::Relu, alpha: None, beta: None }, &[y]);
+    let y = net.flatten(y);
+    let y = net.fully_connected(y, 3);
+    let samples: Vec<Vec<Tensor>> = (0..16).map(|_| vec![net.numbers.tensor([1, 2, 6, 6], 1.0)]).collect();
+    let (module, _) = net.finish(&[y]);
+    let composite = CompositeSign::of_degrees(&[15, 15, 27]);
+    let options = ApproximateOptions { composite, ..ApproximateOptions::default() };
+    let (polynomial, report) = ApproximateActivations::calibrated(&module, &samples, options).expect("has a sign form");
+    let ckks = check(&polynomial, &samples[0], 256);
+    // 4 + 4 + 5 and the product; neither the interval nor any factor takes a level of its own.
+    assert_eq!(depth(&ckks), 1 + 14 + 1);
+    let products = count(&ckks, |op| matches!(op, CkksOp::Mul {}));
+    assert!((27..=30).contains(&products), "{products} products; 27 is the least");
+    let relu = nn::eval::eval(&module, &samples[0]).expect("the network runs");
+    let bound = report[0].max_error * 108.0f64.sqrt();
+    let (expected, found) = (relu[0].data(), run(&ckks, &samples[0]));
+    assert!(expected.iter().zip(found[0].data()).all(|(a, b)| f64::from((a - b).abs()) < bound), "{bound}");
+}
+
+#[test]
+fn the_map_of_a_shared_operand_is_undone_without_a_level() {
+    // 1 / (1 / b) · (1 / b) comes out as 1 for the first of these only.
+    for b in [4.0, 6.7, 9.1] {
+        let mut net = Net::new(24);
+        let x = net.input([1, 1, 4, 4]);
+        let x = net.conv3(x, 1, 1);
+        let coeffs = [0.1, 0.5, 0.0, 0.2].map(F64).to_vec();
+        let y = net.push(NnOp::Polynomial { basis: Basis::Chebyshev, lo: F64(-b), hi: F64(b), rows: 1, coeffs }, &[x]);
+        let y = net.push(NnOp::Mul {}, &[x, y]);
+        let y = net.conv3(y, 1, 1);
+        let (module, inputs) = net.finish(&[y]);
+        assert_eq!(depth(&check(&module, &inputs, 64)), 1 + 2 + 1 + 1, "on [-{b}, {b}]");
     }
 }
 

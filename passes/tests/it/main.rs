@@ -6,6 +6,8 @@ mod lower;
 mod material;
 mod nets;
 mod pack;
+mod place;
 mod road;
+mod run;
 mod sensitivity;
 mod snapshots;
