@@ -7,7 +7,7 @@
 //!
 //! Each further argument is one row: degree inside of blocks / after sums (and the first one) [/ of the last activation], `c`
 //! for one polynomial per channel; `plain:` leaves out reconstruction. `key=value` arguments before a row change what follows:
-//! `test` (images), `calibration` (images), `margin`, `uniform`, `lambda`, `positions`.
+//! `test` (images), `held` (training images in place of test images), `calibration` (images), `margin`, `uniform`, `lambda`, `positions`.
 
 use std::error::Error;
 use std::path::Path;
@@ -38,6 +38,13 @@ fn images(file: &Path, count: usize, raw: bool) -> Result<Images, Box<dyn Error>
     };
     let input = |r: &[u8]| vec![Tensor::new([1, 3, 32, 32], r[1..].iter().enumerate().map(pixel).collect::<Vec<_>>())];
     Ok(Images { inputs: records.clone().map(input).collect(), labels: records.map(|r| usize::from(r[0])).collect() })
+}
+
+/// `count` training images from the 40,000th on, which no calibration here reaches: for the choice of settings.
+fn held(file: &Path, count: usize, raw: bool) -> Result<Images, Box<dyn Error>> {
+    const FIRST: usize = 40_000;
+    let mut all = images(file, FIRST + count, raw)?;
+    Ok(Images { inputs: all.inputs.split_off(FIRST), labels: all.labels.split_off(FIRST) })
 }
 
 /// Correct labels, and per polynomial the images with a value outside of its interval.
@@ -102,11 +109,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         if let Some((key, value)) = argument.split_once('=') {
             match key {
                 "test" => test = images(&Path::new(&data).join("cifar10_test.bin"), value.parse()?, raw)?,
+                "held" => test = held(&Path::new(&data).join("cifar10_train.bin"), value.parse()?, raw)?,
                 "calibration" => {
                     calibration = images(&Path::new(&data).join("cifar10_train.bin"), value.parse()?, raw)?;
                 }
                 "margin" => options.approximate.margin = value.parse()?,
-                "uniform" => options.approximate.fit.uniform_share = value.parse()?,
+                "uniform" => options.uniform_share = value.parse()?,
                 "lambda" => options.lambda = value.parse()?,
                 "positions" => options.positions = value.parse()?,
                 _ => return Err(usage.into()),

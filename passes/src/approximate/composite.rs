@@ -1,6 +1,6 @@
 //! Activations made of a composite sign: x times polynomials of x one after the other.
 
-use super::fit::{interval, mean_square, merged, op};
+use super::fit::{mean_square, merged, op};
 use super::{Replacement, Substitute, Target};
 use crate::approx::{ApproxError, CompositeRelu, CompositeSign, Function, Histogram, Polynomial};
 
@@ -22,7 +22,7 @@ pub(super) fn fit(
         _ => return Err(ApproxError::NoSign { function: target.activation.name().to_string() }),
     };
     let seen = merged(channels).distribution()?;
-    let interval = interval(function, &seen, margin)?;
+    let interval = seen.symmetric_interval(margin)?;
     let composite = CompositeRelu::new(sign.clone(), interval.bound(), slope)?;
     let stages = composite.stages()?;
     let degrees: Vec<usize> = stages.iter().map(Polynomial::degree).collect();

@@ -175,11 +175,8 @@ pub(super) fn merged(channels: &[Histogram]) -> Histogram {
     all
 }
 
-/// `[-b, b]` with the margin, or, where the function has a pole there, the hull stretched about its centre.
-pub(super) fn interval(function: Function, distribution: &Distribution, margin: f64) -> Result<Interval, ApproxError> {
-    let symmetric = distribution.symmetric_interval(margin)?;
-    if function.check(symmetric).is_ok() {
-        return Ok(symmetric);
-    }
-    distribution.hull_interval(margin)
+/// The hull of the values stretched about its centre; of a single value, `[-b, b]` with the margin.
+fn interval(function: Function, distribution: &Distribution, margin: f64) -> Result<Interval, ApproxError> {
+    let hull = distribution.hull_interval(margin).or_else(|_| distribution.symmetric_interval(margin))?;
+    function.check(hull).map(|()| hull)
 }

@@ -54,7 +54,7 @@ pub struct ApproximateOptions {
     pub degree: usize,
     /// Whether every channel gets a polynomial of its own.
     pub per_channel: bool,
-    /// Length of the interval over the largest magnitude seen on calibration data.
+    /// Length of the interval over that of the hull of the values seen on calibration data, with the same centre.
     pub margin: f64,
     /// Weighting of the fit.
     pub fit: FitOptions,

@@ -1,7 +1,8 @@
 //! `reconstruct`: polynomials in place of activations, and the weights of every layer rebuilt in closed form against the
 //! original network, so that each layer undoes what the polynomials before it have done.
 //!
-//! Two runs go through the network side by side on calibration data: the teacher (the network as given) and the student
+//! First, channels behind layers are brought to a common range, which changes nothing of what the network computes.
+//! Then two runs go through the network side by side on calibration data: the teacher (the network as given) and the student
 //! (polynomials and weights so far). In definition order,
 //!
 //! 1. a layer with constant weights is fitted so that the student's value comes close to the teacher's, after the sum with a
@@ -13,6 +14,7 @@
 //! Nothing is trained: no gradients, no labels. Layers without constant weights or with too few samples for their
 //! unknowns, and all other ops, stay as they are.
 
+mod equalise;
 mod layer;
 mod rebuild;
 mod ridge;
@@ -36,12 +38,16 @@ pub struct ReconstructOptions {
     pub last_lambda: f64,
     /// Rows of each regression: output positions sampled over all images.
     pub positions: usize,
+    /// Share of a polynomial's weight that is spread evenly over its interval, in place of the one in `approximate`.
+    pub uniform_share: f64,
     /// Seed of the choice of positions.
     pub seed: u64,
 }
 
 impl Default for ReconstructOptions {
-    /// Regressions of up to some 600 unknowns want a hundred times as many rows.
+    /// Regressions of up to some 600 unknowns want a hundred times as many rows. Rebuilt layers keep the inputs of
+    /// activations where the calibrated distribution has them, so little weight elsewhere suffices: with 2e-4 in place of
+    /// 2e-2, ResNet-8 on training images not used for calibration (degree 15) agrees with ReLU on 95.9 % in place of 95.1 %.
     fn default() -> Self {
         Self {
             approximate: ApproximateOptions::default(),
@@ -49,12 +55,14 @@ impl Default for ReconstructOptions {
             lambda: 1e-3,
             last_lambda: 1e-2,
             positions: 49_152,
+            uniform_share: 2e-4,
             seed: 0,
         }
     }
 }
 
-/// What rebuilding one layer gained: mean square distances per element between teacher and student on calibration data.
+/// What rebuilding one layer gained: mean square distances per element between teacher and student on calibration data,
+/// with channels brought to a common range.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerGain {
     /// Name of the ONNX node.
@@ -90,7 +98,12 @@ pub fn reconstruct(
     if samples.is_empty() {
         return Err(ApproximateError::NoSamples);
     }
-    walk::Walk::new(module, samples, options).run(progress)
+    let (equal, moved) = equalise::equalised(module, samples)?;
+    let choices = options.choices.iter().filter_map(|(v, choice)| Some((*moved.get(v)?, *choice))).collect();
+    let mut approximate = options.approximate;
+    approximate.fit.uniform_share = options.uniform_share;
+    let options = ReconstructOptions { approximate, choices, ..options.clone() };
+    walk::Walk::new(&equal, samples, &options).run(progress)
 }
 
 #[cfg(test)]

@@ -191,6 +191,50 @@ fn channels_of_their_own_are_closer_and_fold_into_the_layer_before() {
 }
 
 #[test]
+fn channels_get_a_common_range_and_results_stay() {
+    let module = residual();
+    let seen = samples(&module, 32, 100);
+    let (equal, moved) = equalise::equalised(&module, &seen).unwrap();
+    fhec_ir::verify(&equal).unwrap();
+    assert!(distance(&module, &equal, &samples(&module, 16, 9000)) < 1e-12);
+    // The widest magnitude of each channel behind a ReLU.
+    let ranges = |m: &Module<Nn>, name: &str| -> Vec<f32> {
+        let (value, node) = m.func.iter().find(|(_, n)| n.loc.name() == name).unwrap();
+        assert!(matches!(node.op, NnOp::Activation { .. }), "{value:?}");
+        let mut ranges = vec![0.0f32; m.func.ty(value).0.0[1]];
+        for sample in &seen {
+            let see = |v: Value, t: &Tensor| {
+                if v == node.operands[0] {
+                    let planes = t.data().chunks_exact(t.data().len() / ranges.len());
+                    ranges.iter_mut().zip(planes).for_each(|(r, p)| *r = p.iter().fold(*r, |m, x| m.max(x.abs())));
+                }
+            };
+            eval::eval_observed(m, sample, see).unwrap();
+        }
+        ranges
+    };
+    for name in ["relu1", "relu3"] {
+        let (old, new) = (ranges(&module, name), ranges(&equal, name));
+        let widest = old.iter().fold(0.0f32, |m, r| m.max(*r));
+        assert!(old.iter().any(|r| *r < 0.9 * widest));
+        assert!(new.iter().all(|r| (r / widest - 1.0).abs() < 1e-4), "{name}: {new:?}");
+    }
+    let relu1 = module.func.iter().find(|(_, n)| n.loc.name() == "relu1").unwrap().0;
+    assert_eq!(equal.func.node(moved[&relu1]).loc.name(), "relu1");
+}
+
+#[test]
+fn functions_that_are_not_homogeneous_keep_their_channels() {
+    let module = depthwise(Activation::Gelu);
+    let (equal, _) = equalise::equalised(&module, &samples(&module, 8, 1)).unwrap();
+    assert_eq!(fhec_ir::text::print_module(&module), fhec_ir::text::print_module(&equal));
+    let module = depthwise(Activation::LeakyRelu);
+    let (equal, _) = equalise::equalised(&module, &samples(&module, 8, 1)).unwrap();
+    assert_ne!(fhec_ir::text::print_module(&module), fhec_ir::text::print_module(&equal));
+    assert!(distance(&module, &equal, &samples(&module, 8, 50)) < 1e-11);
+}
+
+#[test]
 fn choices_and_threads() {
     let module = residual();
     let seen = samples(&module, 24, 5);
