@@ -23,7 +23,7 @@ use serde::Serialize;
 pub use fhec_passes::pipeline::Snapshot;
 
 use crate::error::Error;
-use crate::front::{FrontPoint, Validation};
+use crate::front::{Accuracy, FrontPoint, Validation};
 use crate::target::Engine;
 
 /// How a model is compiled.
@@ -80,6 +80,8 @@ pub struct Compiled {
     pub placement: Option<Placement>,
     /// Plans none of which is better in both time and error, when asked for.
     pub front: Vec<FrontPoint>,
+    /// How accurate the network is before and after, where there are validation inputs.
+    pub accuracy: Option<Accuracy>,
     /// Remarks of the passes, one sentence each.
     pub notes: Vec<String>,
     /// What the user should change.
@@ -105,6 +107,8 @@ struct Report<'a> {
     joins: Vec<serde_json::Value>,
     #[serde(skip_serializing_if = "<[_]>::is_empty", rename = "pareto")]
     front: &'a [FrontPoint],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<Accuracy>,
     notes: &'a [String],
     warnings: &'a [String],
 }
@@ -177,7 +181,8 @@ impl Compiler {
         self
     }
 
-    /// Measures plans of the front on these inputs, where a front is asked for.
+    /// Measures the accuracy of the network and of its polynomial form on these inputs, and of plans of the front, where one
+    /// is asked for.
     pub fn validation(mut self, validation: Validation) -> Self {
         self.validation = Some(validation);
         self
@@ -223,7 +228,11 @@ impl Compiler {
             pipeline::plan(&polynomial, &plan_options, Some(&*self.engine), |name, snapshot| observe(name, snapshot))?;
         lap("plan");
         let front = self.measured(chosen.front, &folded, &samples, approximate)?;
-        lap("measure-front");
+        let accuracy = |v: &Validation| -> Result<Accuracy, Error> {
+            Ok(Accuracy { original: v.accuracy(&folded)?, polynomial: v.accuracy(&polynomial)? })
+        };
+        let accuracy = self.validation.as_ref().map(accuracy).transpose()?;
+        lap("validate");
         let placed = planned.placement.as_ref().map(|p| &p.plan);
         let bootstraps = placed.iter().flat_map(|p| &p.bootstraps);
         let joins = placed.iter().flat_map(|p| &p.joins);
@@ -241,6 +250,7 @@ impl Compiler {
                 })
                 .collect(),
             front: &front,
+            accuracy,
             notes: &planned.notes,
             warnings: &warnings,
         };
@@ -259,7 +269,19 @@ impl Compiler {
             explanation.push_str(&placement.explanation.to_string());
         }
         let placement = planned.placement;
-        Ok(Compiled { plan, polynomial, activations, layers, placement, front, notes, warnings, explanation, seconds })
+        Ok(Compiled {
+            plan,
+            polynomial,
+            activations,
+            layers,
+            placement,
+            front,
+            accuracy,
+            notes,
+            warnings,
+            explanation,
+            seconds,
+        })
     }
 
     /// The network with polynomials in place of its activations, what became of each, and the samples they were fitted on:

@@ -1,4 +1,4 @@
-//! Plans none of which is better than another in both time and error.
+//! Plans none of which is better than another in both time and error, and how accurate networks are.
 
 use std::collections::BTreeMap;
 
@@ -28,14 +28,23 @@ pub struct FrontPoint {
     pub accuracy: Option<f64>,
 }
 
-/// Inputs with the class of each, on which plans of a front are measured. Never those of the calibration.
+/// How many of the validation inputs a network classifies as labelled, as shares of them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Accuracy {
+    /// The network as it was given.
+    pub original: f64,
+    /// With polynomials and rebuilt weights: what the plan computes.
+    pub polynomial: f64,
+}
+
+/// Inputs with the class of each, on which networks are measured. Never those of the calibration.
 #[derive(Clone, Debug, Default)]
 pub struct Validation {
     /// One set of input tensors per image.
     pub inputs: Vec<Vec<Tensor>>,
     /// The class of every image.
     pub labels: Vec<usize>,
-    /// Plans to measure, spread evenly over the front's times.
+    /// Plans of a front to measure, spread evenly over their times.
     pub points: usize,
 }
 

@@ -63,7 +63,7 @@ pub use fhec_runtime::{
     ExecutorOptions, MemoryPrediction, NoiseReport, Plan, RunReport, Simulated, Simulation, Simulator, run_clear,
 };
 #[cfg(feature = "compiler")]
-pub use front::{FrontPoint, Validation};
+pub use front::{Accuracy, FrontPoint, Validation};
 pub use server::{BatchProgress, Server};
 #[cfg(feature = "compiler")]
 pub use target::Engine;

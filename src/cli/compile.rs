@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use fhec::passes::approx::{CompositeSign, PUBLISHED};
 use fhec::passes::place::Strategy;
-use fhec::{CompileOptions, Compiled, Compiler, Engine, Error, Model, Snapshot, Validation, data};
+use fhec::{Accuracy, CompileOptions, Compiled, Compiler, Engine, Error, Model, Snapshot, Validation, data};
 use serde::Serialize;
 
 use super::{inspect, output, progress};
@@ -53,14 +53,14 @@ pub struct Compile {
     /// Write all plans that no other one beats in time and error as JSON
     #[arg(long, value_name = "FILE")]
     pareto: Option<PathBuf>,
-    /// Inputs on which plans of the front are measured, with --labels: neither for calibration nor for choosing a plan
-    #[arg(long, value_name = "FILE", requires_all = ["pareto", "labels"])]
+    /// Inputs on which the accuracy of the compiled network is measured, and of plans of the front; not those of calibration
+    #[arg(long, value_name = "FILE", requires = "labels")]
     validation: Option<PathBuf>,
     /// Class numbers of the validation inputs (.npy)
     #[arg(long, value_name = "FILE", requires = "validation")]
     labels: Option<PathBuf>,
     /// How many plans of the front are measured
-    #[arg(long, value_name = "N", default_value_t = 8, requires = "validation")]
+    #[arg(long, value_name = "N", default_value_t = 8)]
     points: usize,
     /// Times of this machine, as `fhec calibrate` writes them
     #[arg(long, value_name = "FILE")]
@@ -125,6 +125,8 @@ struct Report<'a> {
     seconds: f64,
     stages: Vec<(&'a str, f64)>,
     activations: serde_json::Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<Accuracy>,
     notes: &'a [String],
     warnings: &'a [String],
     summary: inspect::Summary,
@@ -234,6 +236,7 @@ fn report(c: &Compile, compiled: &Compiled, digest: &[u8], seconds: f64) -> Resu
             seconds,
             stages: compiled.seconds.iter().map(|(s, t)| (s.as_str(), *t)).collect(),
             activations: serde_json::json!(compiled.activations),
+            accuracy: compiled.accuracy,
             notes: &compiled.notes,
             warnings: &compiled.warnings,
             summary,
@@ -265,6 +268,9 @@ fn report(c: &Compile, compiled: &Compiled, digest: &[u8], seconds: f64) -> Resu
             .collect();
         output::table(&["activation", "function", "degree", "seen", "interval", "rms error", "max error"], &rows);
         say!();
+    }
+    if let Some(Accuracy { original, polynomial }) = compiled.accuracy {
+        say!("accuracy    {:.2} % with polynomials, {:.2} % as given\n", 100.0 * polynomial, 100.0 * original);
     }
     compiled.notes.iter().for_each(|note| say!("note: {note}"));
     summary.print();

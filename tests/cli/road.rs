@@ -211,3 +211,18 @@ fn a_calibrated_profile_prices_plans() {
     let (built_in, here) = (price(&[]), price(&["--latency", "host.json"]));
     assert!(here.is_some_and(|seconds| seconds > 0.0) && here != built_in, "{here:?} {built_in:?}");
 }
+
+#[test]
+fn accuracy_is_measured_on_validation_inputs() {
+    let p = Place::new();
+    let files =
+        ["mnist_mlp.onnx", "calibration.npz", "digits.npy", "digits_labels.npy"].map(|f| repository("models").join(f));
+    let [model, calibration, digits, labels] = files.each_ref().map(|path| path.to_str().unwrap());
+    let compile = [model, "--calibration", calibration, "--validation", digits, "-o", "plan.fhe"];
+    let accuracy = &p.json(&[&compile[..], &["--labels", labels]].concat())["accuracy"];
+    for network in ["original", "polynomial"] {
+        assert!(accuracy[network].as_f64().is_some_and(|share| (0.9..=1.0).contains(&share)), "{accuracy}");
+    }
+    let message = p.fails(&[&compile[..], &["--labels", calibration]].concat());
+    assert!(message.contains("calibration.npz"), "{message}");
+}
