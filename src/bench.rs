@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fhec_ckks::{Bootstrapper, Ciphertext, Context, Counts, Evaluator, KeyName, KeyRequest, ParamSpec, Params, Role};
+use fhec_ckks::{
+    BootstrapSpec, Bootstrapper, Ciphertext, Context, Counts, Evaluator, KeyName, KeyRequest, ParamSpec, Params, Role,
+};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use serde::Serialize;
 
@@ -96,6 +98,8 @@ const BOOTSTRAP: (u32, u32) = (10, 42);
 const BOOTSTRAP_REPETITIONS: usize = 2;
 /// An operation must keep at least so many bits, or its time is not a time.
 const MIN_PRECISION_BITS: f64 = 20.0;
+/// What the compact circuit of bootstrapping is made to keep.
+const MIN_COMPACT_BITS: f64 = 13.0;
 
 struct Bench {
     options: BenchOptions,
@@ -103,6 +107,7 @@ struct Bench {
     secret: SecretKey,
     eval: Evaluator,
     transform_ms: f64,
+    least_bits: f64,
     ops: BTreeMap<&'static str, OpTime>,
 }
 
@@ -162,15 +167,23 @@ fn run(options: BenchOptions) -> Result<BenchReport, Error> {
     let keys = KeyGenerator::new(&ctx, &secret, &mut random)?.generate(&requests, |_| ())?;
     let eval = Evaluator::new(ctx.clone(), Arc::new(keys))?;
     let transform_ms = time_transform(&ctx, options.repetitions);
-    let mut bench = Bench { options, ctx: ctx.clone(), secret, eval, transform_ms, ops: BTreeMap::new() };
+    let (least_bits, ops) = (MIN_PRECISION_BITS, BTreeMap::new());
+    let mut bench = Bench { options, ctx: ctx.clone(), secret, eval, transform_ms, least_bits, ops };
     bench.time_all(level, &mut random)?;
     let mut ops = bench.ops;
     let mut bootstraps = BTreeMap::new();
     if options.bootstrap {
-        for (name, log_fraction) in [("bootstrap", 1), ("bootstrap_sparse", 2)] {
-            let (preset, time) = time_bootstrap(name, log_fraction, options)?;
-            bootstraps.insert(name, preset);
-            ops.insert(name, time);
+        let (levels, scale_bits) = BOOTSTRAP;
+        let compact = ParamSpec::with_bootstrap(levels, scale_bits, BootstrapSpec::compact(scale_bits))?;
+        for (spec, least_bits, names) in [
+            (ParamSpec::bootstrapping(levels, scale_bits)?, MIN_PRECISION_BITS, ["bootstrap", "bootstrap_sparse"]),
+            (compact, MIN_COMPACT_BITS, ["bootstrap_compact", "bootstrap_compact_sparse"]),
+        ] {
+            for (name, log_fraction) in names.into_iter().zip([1, 2]) {
+                let (preset, time) = time_bootstrap(name, spec.clone(), log_fraction, least_bits, options)?;
+                bootstraps.insert(name, preset);
+                ops.insert(name, time);
+            }
         }
     }
     let p = ctx.params();
@@ -190,10 +203,11 @@ fn run(options: BenchOptions) -> Result<BenchReport, Error> {
 /// A bootstrap of `N >> log_fraction` slots to the highest level of its preset.
 fn time_bootstrap(
     name: &'static str,
+    spec: ParamSpec,
     log_fraction: u32,
+    least_bits: f64,
     options: BenchOptions,
 ) -> Result<(BootstrapPreset, OpTime), Error> {
-    let spec = ParamSpec::bootstrapping(BOOTSTRAP.0, BOOTSTRAP.1)?;
     let ctx = Context::new(Params::new(spec.clone())?)?;
     let (slots, target) = (ctx.params().n() >> log_fraction, ctx.params().max_level());
     let mut random = Randomness::system()?;
@@ -207,7 +221,7 @@ fn time_bootstrap(
     let values: Vec<f64> = (0..slots).map(|i| (i as f64 * 0.37).sin()).collect();
     let x = secret.encrypt(&ctx, &values, 0, &mut random)?;
     let log_qp = ctx.params().log_qp();
-    let mut bench = Bench { options, ctx, secret, eval, transform_ms, ops: BTreeMap::new() };
+    let mut bench = Bench { options, ctx, secret, eval, transform_ms, least_bits, ops: BTreeMap::new() };
     bench.time(name, Some(&values), |e| Ok(Some(e.bootstrap(&x, target)?)))?;
     Ok((BootstrapPreset { spec, log_qp, slots, target, keys: requests.len(), key_bytes }, bench.ops[name]))
 }
@@ -282,7 +296,7 @@ impl Bench {
             (Some(expected), Some(ct)) => precision_bits(&self.ctx, &self.secret, ct, expected)?,
             _ => f64::INFINITY,
         };
-        if precision_bits < MIN_PRECISION_BITS {
+        if precision_bits < self.least_bits {
             return Err(Error::Usage {
                 reason: format!("`{name}` keeps {precision_bits:.1} bits: a time of a wrong result is not a time"),
                 repair: "report this with the output of `fhec bench --json`".into(),
