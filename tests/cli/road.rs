@@ -207,7 +207,8 @@ fn a_calibrated_profile_prices_plans() {
     let p = compiled();
     let report = p.json(&["calibrate", "--log-n", "11", "-o", "host.json"]);
     assert_eq!(report["profile"]["threads"], 1);
-    let price = |args: &[&str]| p.json(&[&["inspect", "plan.fhe"], args].concat())["time"]["seconds"].as_f64();
+    let price =
+        |args: &[&str]| p.json(&[&["inspect", "plan.fhe"], args].concat())["summary"]["predicted_seconds"].as_f64();
     let (built_in, here) = (price(&[]), price(&["--latency", "host.json"]));
     assert!(here.is_some_and(|seconds| seconds > 0.0) && here != built_in, "{here:?} {built_in:?}");
 }

@@ -222,8 +222,8 @@ fn multiply_sum(
     // The values of every polynomial that is used, each at its own size: its own, or those of both of its parts.
     let mut parts = vec![0; transform.polynomials.len()];
     terms().for_each(|term| parts[term.polynomial] = if term.part == Part::Whole { 1 } else { 2 });
-    let length = |(coefficients, parts): (&Box<[i64]>, &usize)| coefficients.len() * parts;
-    let mut memory = ctx.scratch().take(transform.polynomials.iter().zip(&parts).map(length).sum());
+    let total = transform.polynomials.iter().zip(&parts).map(|(coefficients, &parts)| coefficients.len() * parts).sum();
+    let mut memory = ctx.scratch().take(total);
     let mut rest: &mut [u64] = &mut memory;
     let mut values: Vec<&[u64]> = Vec::with_capacity(parts.len());
     for (coefficients, &parts) in transform.polynomials.iter().zip(&parts) {
