@@ -19,11 +19,13 @@ pub enum Content {
     Outputs,
 }
 
-/// Encrypted images: for each, the ciphertexts of all inputs or all outputs of a plan.
+/// Encrypted images: for each run of a plan, the ciphertexts of all inputs or all outputs.
 #[derive(Clone, Debug)]
 pub struct Encrypted {
     pub(crate) content: Content,
-    pub(crate) images: Vec<Vec<Ciphertext>>,
+    pub(crate) runs: Vec<Vec<Ciphertext>>,
+    /// Images in the runs; the last run may have room for more.
+    pub(crate) images: usize,
 }
 
 /// What the file says besides the ciphertexts.
@@ -42,20 +44,20 @@ impl Encrypted {
     }
     /// Number of images.
     pub fn images(&self) -> usize {
-        self.images.len()
+        self.images
     }
-    /// The ciphertexts of every image.
+    /// The ciphertexts of every run.
     pub fn ciphertexts(&self) -> &[Vec<Ciphertext>] {
-        &self.images
+        &self.runs
     }
 
     fn label(&self, plan: &Plan) -> Result<serde_json::Value, Error> {
-        let label = Label { plan: hex(&plan.digest()?), content: self.content, images: self.images.len() };
+        let label = Label { plan: hex(&plan.digest()?), content: self.content, images: self.images };
         Ok(serde_json::json!(label))
     }
 
     fn flat(&self) -> Vec<Ciphertext> {
-        self.images.iter().flatten().cloned().collect()
+        self.runs.iter().flatten().cloned().collect()
     }
 
     /// The bytes of a file.
@@ -103,17 +105,18 @@ impl Encrypted {
             return Err(wrong(reason, "use the plan that the input was encrypted for"));
         }
         let func = &plan.module().func;
-        let per_image = match label.content {
+        let per_run = match label.content {
             Content::Inputs => func.params().len(),
             Content::Outputs => func.results().len(),
         };
-        if label.images.checked_mul(per_image) != Some(ciphertexts.len()) {
-            let reason = format!("{} ciphertexts for {} images of {per_image}", ciphertexts.len(), label.images);
+        let runs = label.images.div_ceil(plan.batch());
+        if runs.checked_mul(per_run) != Some(ciphertexts.len()) {
+            let reason = format!("{} ciphertexts for {} images in runs of {per_run}", ciphertexts.len(), label.images);
             return Err(wrong(reason, "copy the file again from where it was written"));
         }
         let mut rest = ciphertexts.into_iter();
-        let images = (0..label.images).map(|_| rest.by_ref().take(per_image).collect()).collect();
-        Ok(Self { content: label.content, images })
+        let runs = (0..runs).map(|_| rest.by_ref().take(per_run).collect()).collect();
+        Ok(Self { content: label.content, runs, images: label.images })
     }
 
     /// Refuses ciphertexts that hold something else.

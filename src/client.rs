@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fhec_ckks::{Context, KeySet};
 use fhec_client::{KeyGenerator, Progress, Randomness, SecretKey};
 use fhec_ir::Tensor;
-use fhec_runtime::{Plan, context, pack_inputs, unpack_outputs};
+use fhec_runtime::{Plan, context, pack_inputs, runs_of, unpack_outputs};
 
 use crate::ciphertexts::{Content, Encrypted};
 use crate::error::Error;
@@ -74,27 +74,27 @@ impl<'p> Client<'p> {
         Ok(generator.write(path, &requests, progress)?)
     }
 
-    /// Encrypts images, each the tensors of all inputs.
+    /// Encrypts images, each the tensors of all inputs; as many of them in one ciphertext as the plan takes at a time.
     ///
     /// # Errors
     /// Tensors that do not fit the plan.
     pub fn encrypt(&mut self, images: &[Vec<Tensor>]) -> Result<Encrypted, Error> {
         let func = &self.plan.module().func;
         let levels: Vec<usize> = func.params().iter().map(|&p| func.ty(p).level as usize).collect();
-        let mut out = Vec::with_capacity(images.len());
-        for image in images {
-            let slots = pack_inputs(self.plan, image)?;
+        let mut runs = Vec::new();
+        for run in runs_of(self.plan, images)? {
+            let slots = pack_inputs(self.plan, &run)?;
             let encrypt = |(slots, &level): (&Vec<f64>, &usize)| {
                 self.secret.encrypt(&self.context, slots, level, &mut self.random)
             };
-            out.push(slots.iter().zip(&levels).map(encrypt).collect::<Result<_, _>>()?);
+            runs.push(slots.iter().zip(&levels).map(encrypt).collect::<Result<_, _>>()?);
         }
-        Ok(Encrypted { content: Content::Inputs, images: out })
+        Ok(Encrypted { content: Content::Inputs, runs, images: images.len() })
     }
 
     /// Whether these ciphertexts are under this client's key.
     pub fn owns(&self, ciphertexts: &Encrypted) -> bool {
-        ciphertexts.images.iter().flatten().all(|ct| self.secret.owns(ct))
+        ciphertexts.runs.iter().flatten().all(|ct| self.secret.owns(ct))
     }
 
     /// Decrypts the results of images. Under another client's key they are noise; [`Client::owns`] tells.
@@ -103,10 +103,11 @@ impl<'p> Client<'p> {
     /// Ciphertexts that are no results of the plan.
     pub fn decrypt(&self, results: &Encrypted) -> Result<Vec<Vec<Tensor>>, Error> {
         results.expect(Content::Outputs)?;
-        let decrypt = |image: &Vec<fhec_ckks::Ciphertext>| {
-            let slots = image.iter().map(|ct| Ok(self.secret.decrypt(&self.context, ct)?.re));
+        let decrypt = |run: &Vec<fhec_ckks::Ciphertext>| {
+            let slots = run.iter().map(|ct| Ok(self.secret.decrypt(&self.context, ct)?.re));
             Ok(unpack_outputs(self.plan, &slots.collect::<Result<Vec<_>, Error>>()?)?)
         };
-        results.images.iter().map(decrypt).collect()
+        let runs = results.runs.iter().map(decrypt).collect::<Result<Vec<_>, Error>>()?;
+        Ok(fhec_ir::images(&runs, self.plan.batch(), results.images))
     }
 }

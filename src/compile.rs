@@ -427,6 +427,7 @@ impl Compiler {
             ("degree".to_string(), degrees.unwrap_or_else(|| degree.to_string())),
             ("margin".to_string(), self.options.approximate.margin.to_string()),
             ("calibration".to_string(), calibrated),
+            ("batch".to_string(), self.options.plan.batch.to_string()),
             ("precision_bits".to_string(), self.options.plan.params.precision_bits.to_string()),
         ])
     }

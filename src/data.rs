@@ -82,24 +82,16 @@ fn samples(path: &Path, arrays: Arrays, ports: &[Port]) -> Result<Vec<Vec<Tensor
 fn split(path: &Path, port: &Port, array: &Array) -> Result<Vec<Tensor>, DataError> {
     let core = |dims: &[usize]| dims.iter().copied().skip_while(|&d| d == 1).collect::<Vec<_>>();
     let (image, dims) = (core(&port.shape.0), &array.shape.0);
-    let fits = |rest: &[usize]| core(rest) == image;
-    let count = if fits(dims) {
-        1
-    } else {
-        match dims.split_first() {
-            // Images without elements could be any number.
-            Some((&count, rest)) if fits(rest) && count <= array.data.len() => count,
-            _ => {
-                return Err(DataError::new(
-                    path,
-                    format!("the array is {}, input `{}` takes {} per image", array.shape, port.name, port.shape),
-                    format!("give an array of shape ({}), or that shape with the number of images in front", {
-                        let dims: Vec<String> = port.shape.0.iter().map(usize::to_string).collect();
-                        dims.join(", ")
-                    }),
-                ));
-            }
-        }
+    // The images may lie in sets of the size that one run takes.
+    let count = (0..=dims.len()).find(|&k| core(&dims[k..]) == image).map(|k| dims[..k].iter().product());
+    // Images without elements could be any number.
+    let Some(count) = count.filter(|&count: &usize| count <= array.data.len().max(1)) else {
+        let dims: Vec<String> = port.shape.0.iter().map(usize::to_string).collect();
+        return Err(DataError::new(
+            path,
+            format!("the array is {}, input `{}` takes {} per image", array.shape, port.name, port.shape),
+            format!("give an array of shape ({}), or that shape with the number of images in front", dims.join(", ")),
+        ));
     };
     let len = port.shape.len();
     if let Some(i) = array.data.iter().position(|x| !x.is_finite()) {

@@ -16,7 +16,7 @@
 //! // The client: keys, encryption.
 //! let mut client = Client::generate(&plan)?;
 //! let keys = client.evaluation_keys(|_| ())?;
-//! let images = data::read_samples("x.npy".as_ref(), plan.inputs())?;
+//! let images = data::read_samples("x.npy".as_ref(), &plan.image_inputs())?;
 //! let encrypted = client.encrypt(&images)?;
 //!
 //! // The server: plan, evaluation keys, ciphertexts; nothing that decrypts.

@@ -17,13 +17,13 @@ pub struct Server<'p> {
     executor: Executor<'p>,
 }
 
-/// Where a batch is.
+/// Where the evaluation of many images is.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchProgress<'a> {
-    /// The image, from 0.
-    pub image: usize,
-    /// Number of images.
-    pub images: usize,
+    /// The run, from 0.
+    pub run: usize,
+    /// Number of runs.
+    pub runs: usize,
     /// The op that runs next.
     pub op: Progress<'a>,
 }
@@ -66,7 +66,7 @@ impl<'p> Server<'p> {
         self.executor.prediction()
     }
 
-    /// Runs the plan on every image, one after another. The executed ops are checked against the plan.
+    /// Runs the plan until all images are done, one run after another. The executed ops are checked against the plan.
     ///
     /// # Errors
     /// Ciphertexts that are no inputs of the plan or of another client, or an op that fails.
@@ -76,16 +76,16 @@ impl<'p> Server<'p> {
         progress: &mut (dyn FnMut(BatchProgress<'_>) + Send),
     ) -> Result<(Encrypted, Vec<RunReport>), Error> {
         inputs.expect(Content::Inputs)?;
-        let images = inputs.images();
-        let mut outputs = Vec::with_capacity(images);
-        let mut reports = Vec::with_capacity(images);
-        for (image, ciphertexts) in inputs.images.iter().enumerate() {
-            let mut step = |op: Progress<'_>| progress(BatchProgress { image, images, op });
+        let runs = inputs.runs.len();
+        let mut outputs = Vec::with_capacity(runs);
+        let mut reports = Vec::with_capacity(runs);
+        for (run, ciphertexts) in inputs.runs.iter().enumerate() {
+            let mut step = |op: Progress<'_>| progress(BatchProgress { run, runs, op });
             let (result, report) = self.executor.run(ciphertexts.clone(), &mut step)?;
             outputs.push(result);
             reports.push(report);
         }
-        Ok((Encrypted { content: Content::Outputs, images: outputs }, reports))
+        Ok((Encrypted { content: Content::Outputs, runs: outputs, images: inputs.images }, reports))
     }
 
     /// [`Server::eval`] from bytes to bytes: what a service does with a request.

@@ -16,6 +16,49 @@ pub struct Port {
     pub layout: Option<Layout>,
 }
 
+impl Port {
+    /// The same port for one of the `images` images that it has along dimension 0.
+    pub fn image(&self, images: usize) -> Self {
+        let mut port = self.clone();
+        if images > 1 {
+            port.shape.0[0] /= images;
+        }
+        port
+    }
+}
+
+/// Images of one run: the extent of dimension 0 if all ports have the same one, else 1.
+pub fn batch<'a>(ports: impl IntoIterator<Item = &'a Port>) -> usize {
+    let mut extents = ports.into_iter().map(|port| port.shape.0.first().copied().unwrap_or(1));
+    let first = extents.next().unwrap_or(1);
+    if extents.all(|extent| extent == first) { first.max(1) } else { 1 }
+}
+
+/// Images in groups of `size`, the tensors of a group stacked along dimension 0. The last image fills up the last group:
+/// what it computes stays within the ranges of real inputs.
+pub fn batches(images: &[Vec<Tensor>], size: usize) -> Vec<Vec<Tensor>> {
+    if size <= 1 {
+        return images.to_vec();
+    }
+    let stack = |group: &[Vec<Tensor>]| -> Vec<Tensor> {
+        let image = |i: usize| &group[i.min(group.len() - 1)];
+        (0..group[0].len()).map(|port| Tensor::stack(&(0..size).map(|i| &image(i)[port]).collect::<Vec<_>>())).collect()
+    };
+    images.chunks(size).map(stack).collect()
+}
+
+/// The first `count` images of groups of `size`: the inverse of [`batches`].
+pub fn images(groups: &[Vec<Tensor>], size: usize, count: usize) -> Vec<Vec<Tensor>> {
+    if size <= 1 {
+        return groups.iter().take(count).cloned().collect();
+    }
+    let unstack = |group: &Vec<Tensor>| -> Vec<Vec<Tensor>> {
+        let ports: Vec<Vec<Tensor>> = group.iter().map(|t| t.unstack(size)).collect();
+        (0..size).map(|i| ports.iter().map(|parts| parts[i].clone()).collect()).collect()
+    };
+    groups.iter().flat_map(unstack).take(count).collect()
+}
+
 /// Where the elements of a tensor lie in the slots of one or more ciphertexts.
 ///
 /// The address of the element at index `i` is `offset + Σ ((i[dim] / divisor) mod size) · stride` over the digits; address

@@ -28,7 +28,7 @@ pub use consts::{Const, ConstPool, Digest, digest};
 pub use dialect::{Dialect, OpError, OpInfo, ParseTy, TypeError};
 pub use entity::{ConstId, Entity, Value};
 pub use func::{Func, Module, Node, Operands};
-pub use io::{Digit, Layout, LayoutError, Port};
+pub use io::{Digit, Layout, LayoutError, Port, batches, images};
 pub use issue::Issue;
 pub use loc::Loc;
 pub use nn::Nn;

@@ -146,6 +146,26 @@ impl Tensor {
     pub fn reshaped(&self, shape: impl Into<Shape>) -> Self {
         Self::new(shape, self.data.clone())
     }
+    /// Tensors of one shape, one after the other along dimension 0.
+    ///
+    /// # Panics
+    /// When there are none, or their shapes differ or have no dimension.
+    pub fn stack(tensors: &[&Self]) -> Self {
+        let mut shape = tensors[0].shape.clone();
+        assert!(tensors.iter().all(|t| t.shape == shape), "tensors of different shapes");
+        shape.0[0] *= tensors.len();
+        Self::new(shape, tensors.iter().flat_map(|t| t.data()).copied().collect::<Vec<_>>())
+    }
+    /// The `parts` equal parts along dimension 0: the inverse of [`Tensor::stack`].
+    ///
+    /// # Panics
+    /// When dimension 0 does not divide so.
+    pub fn unstack(&self, parts: usize) -> Vec<Self> {
+        let mut shape = self.shape.clone();
+        assert!(shape.0[0].is_multiple_of(parts), "{} does not divide into {parts}", self.shape);
+        shape.0[0] /= parts;
+        self.data.chunks(shape.len().max(1)).map(|part| Self::new(shape.clone(), part)).collect()
+    }
     /// The tensor with `f` applied to every element.
     pub fn map(&self, f: impl Fn(f32) -> f32) -> Self {
         Self::new(self.shape.clone(), self.data.iter().map(|&x| f(x)).collect::<Vec<_>>())

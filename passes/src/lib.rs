@@ -2,6 +2,7 @@
 
 pub mod approx;
 pub mod approximate;
+pub mod batch;
 pub mod fold;
 pub mod lower;
 pub mod pack;

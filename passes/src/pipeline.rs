@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use fhec_ir::cost::predict;
 use fhec_ir::text::print_module;
-use fhec_ir::{Ckks, Issue, Module, Nn, Slot};
+use fhec_ir::{Ckks, Issue, Module, Nn, Slot, batches};
 
 use crate::approximate::Choice;
+use crate::batch::Batch;
 use crate::lower::{LowerToCkks, depth};
 use crate::pack::{LinearCost, Pack, Packed};
 use crate::params::{self, ParamOptions};
-use crate::pass::{Lower, PassError};
+use crate::pass::{Lower, Pass, PassError};
 use crate::place::{Candidates, Placement, Placer, Strategy};
 use crate::placement::Limits;
 use crate::target::Target;
@@ -38,7 +39,7 @@ impl Snapshot<'_> {
 }
 
 /// How to plan.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct PlanOptions {
     /// What the parameters must achieve.
     pub params: ParamOptions,
@@ -46,6 +47,14 @@ pub struct PlanOptions {
     pub cost: LinearCost,
     /// How bootstraps are placed.
     pub strategy: Strategy,
+    /// Images in the slots of one ciphertext, a power of two.
+    pub batch: usize,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self { params: Default::default(), cost: Default::default(), strategy: Default::default(), batch: 1 }
+    }
 }
 
 /// An encrypted program.
@@ -111,7 +120,7 @@ fn with_bootstraps(
     {
         return leveled;
     }
-    let packed = Pack { max_slots: MOST_SLOTS, cost: options.cost }.pack(module)?;
+    let packed = packed(module, MOST_SLOTS, options)?;
     let bootstrapped = bootstrapped(packed, options, target);
     match (leveled, bootstrapped) {
         // What is compared with other placements has one.
@@ -133,9 +142,22 @@ fn with_bootstraps(
     }
 }
 
+/// The slot module of as many images as the options say, in ciphertexts of at most `max_slots` slots.
+fn packed(module: &Module<Nn>, max_slots: usize, options: &PlanOptions) -> Result<Packed, PassError> {
+    let batch = Batch { images: options.batch };
+    let packed = Pack { max_slots: (max_slots / options.batch.max(1)).max(1), cost: options.cost }.pack(module)?;
+    Ok(Packed { module: batch.run(&packed.module)?, ..packed })
+}
+
+/// Magnitudes and errors of a packed module.
+fn estimated(module: &Module<Slot>, options: &PlanOptions) -> params::Estimate {
+    let ParamOptions { input_bound, samples, .. } = &options.params;
+    params::estimate(module, *input_bound, &batches(samples, options.batch))
+}
+
 /// Level of the results of a program that bootstraps: above 0 when the first prime alone cannot hold them.
 fn bootstrapped_result_level(packed: &Packed, options: &PlanOptions, target: &dyn Target) -> u32 {
-    let estimate = params::estimate(&packed.module, options.params.input_bound, &options.params.samples);
+    let estimate = estimated(&packed.module, options);
     u32::from(!params::bootstrapped_fits_level_zero(&estimate, &options.params, target))
 }
 
@@ -175,7 +197,7 @@ pub fn choose(
     limits: &Limits,
     with_front: bool,
 ) -> Result<Chosen, PassError> {
-    let packed = Pack { max_slots: MOST_SLOTS, cost: options.cost }.pack(module)?;
+    let packed = packed(module, MOST_SLOTS, options)?;
     let placer = Placer::new(&packed, candidates, target, bootstrapped_result_level(&packed, options, target))?
         .with_strategy(options.strategy);
     let placement = placer.place(limits)?;
@@ -206,10 +228,9 @@ fn leveled(module: &Module<Nn>, options: &PlanOptions) -> Result<Planned, PassEr
     let mut failure = None;
     let (mut max_slots, mut least) = (MOST_SLOTS, 1);
     while max_slots >= least {
-        let pack = Pack { max_slots, cost: options.cost };
-        let packed = pack.pack(module)?;
+        let packed = packed(module, max_slots, options)?;
         let slots = packed.module.func.iter().next().map_or(1, |(_, node)| node.ty.0);
-        match lowered(&packed.module, slots, &options.params) {
+        match lowered(&packed.module, slots, options) {
             Ok(lowered) => {
                 let spec = lowered.params.clone();
                 let time = spec.as_ref().map_or(f64::INFINITY, |s| params::predicted_time(&lowered, s));
@@ -246,8 +267,9 @@ fn leveled(module: &Module<Nn>, options: &PlanOptions) -> Result<Planned, PassEr
 }
 
 /// The lowered module with its parameters; results stay at level 1 when the first prime alone cannot hold them.
-fn lowered(module: &Module<Slot>, slots: usize, options: &ParamOptions) -> Result<Module<Ckks>, PassError> {
-    let estimate = params::estimate(module, options.input_bound, &options.samples);
+fn lowered(module: &Module<Slot>, slots: usize, options: &PlanOptions) -> Result<Module<Ckks>, PassError> {
+    let estimate = estimated(module, options);
+    let options = &options.params;
     let mut lowered = LowerToCkks::default().run(module)?;
     let mut spec = params::choose(&lowered, slots, &estimate, options);
     let small = options.log_n.unwrap_or(slots.trailing_zeros() + 1).max(12);

@@ -68,6 +68,9 @@ pub struct Compile {
     /// Length of a polynomial's interval over the largest input seen in calibration
     #[arg(long)]
     margin: Option<f64>,
+    /// Images in one ciphertext, a power of two: they are computed together, in the time of one where slots are left over
+    #[arg(long, value_name = "IMAGES", default_value_t = 1)]
+    batch: usize,
     /// Bits of precision of the results
     #[arg(long, value_name = "BITS")]
     precision: Option<u32>,
@@ -187,6 +190,7 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     if let Some(margin) = c.margin {
         options.approximate.margin = margin;
     }
+    options.plan.batch = c.batch;
     if let Some(bits) = c.precision {
         options.plan.params.precision_bits = bits;
     }

@@ -43,7 +43,7 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
         });
     }
     let images = client.decrypt(&results)?;
-    data::write_samples(&c.output, plan.outputs(), &images)?;
+    data::write_samples(&c.output, &plan.image_outputs(), &images)?;
     if c.json {
         return output::json(&serde_json::json!({ "images": images.len(), "output": c.output }));
     }

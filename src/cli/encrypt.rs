@@ -35,7 +35,7 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
     let plan = Plan::load(&c.plan)?;
     output::security_warning(&plan);
     let mut client = Client::load(&plan, &c.secret)?;
-    let mut images = data::read_samples(&c.input, plan.inputs())?;
+    let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
     let started = Instant::now();
     let encrypted = client.encrypt(&images)?;

@@ -42,11 +42,11 @@ pub fn run(c: &Eval) -> Result<(), Error> {
     let seconds = started.elapsed().as_secs_f64();
     results.save(&plan, server.context(), &c.output)?;
     let peak = output::peak_memory();
-    let per_image = mean_seconds(&reports);
     if c.json {
         return output::json(&serde_json::json!({
-            "images": reports.len(), "threads": server.threads(), "seconds": seconds,
-            "seconds_per_image": per_image, "trace": "equal to the plan",
+            "images": results.images(), "batch": plan.batch(), "threads": server.threads(), "seconds": seconds,
+            "seconds_per_run": mean_seconds(&reports),
+            "seconds_per_image": seconds_per_image(&reports, results.images()), "trace": "equal to the plan",
             "ops": reports.first().map(|r| r.ops), "rotations": reports.first().map(|r| r.rotations),
             "key_switches": reports.first().map(|r| r.key_switches),
             "seconds_by_op": reports.last().map(|r| &r.seconds_by_op),
@@ -55,19 +55,32 @@ pub fn run(c: &Eval) -> Result<(), Error> {
         }));
     }
     say!(
-        "{}: {} images, {} each on {} threads; executed ops equal the plan",
+        "{}: {}; executed ops equal the plan",
         c.output.display(),
-        reports.len(),
-        output::seconds(per_image),
-        server.threads()
+        times_line(&reports, results.images(), server.threads())
     );
     say!("memory: {}", memory_line(server.prediction().total(), peak));
     Ok(())
 }
 
-/// Seconds per image over a batch.
+/// Seconds per run.
 pub fn mean_seconds(reports: &[RunReport]) -> f64 {
     reports.iter().map(|r| r.seconds).sum::<f64>() / reports.len().max(1) as f64
+}
+
+/// Seconds per image, of which a run may take several.
+pub fn seconds_per_image(reports: &[RunReport], images: usize) -> f64 {
+    reports.iter().map(|r| r.seconds).sum::<f64>() / images.max(1) as f64
+}
+
+/// How long the images took.
+pub fn times_line(reports: &[RunReport], images: usize, threads: usize) -> String {
+    let each = output::seconds(seconds_per_image(reports, images));
+    let runs = match reports.len() {
+        runs if runs == images => String::new(),
+        runs => format!(", in {runs} runs of {}", output::seconds(mean_seconds(reports))),
+    };
+    format!("{images} images, {each} each on {threads} threads{runs}")
 }
 
 /// Predicted and measured memory.

@@ -43,6 +43,8 @@ pub struct Summary {
     outputs: Vec<PortSummary>,
     n: u64,
     slots: usize,
+    /// Images of one run.
+    batch: usize,
     levels: u32,
     scale_bits: u32,
     primes: usize,
@@ -92,6 +94,7 @@ impl Summary {
             outputs: plan.outputs().iter().map(port).collect(),
             n: 1 << plan.spec().log_n,
             slots: plan.slots(),
+            batch: plan.batch(),
             levels: plan.spec().levels,
             scale_bits: plan.spec().scale_bits,
             primes: plan.params().q().len(),
@@ -114,6 +117,9 @@ impl Summary {
             ports.iter().map(one).collect::<Vec<_>>().join(", ")
         };
         say!("model       {} (compiled by fhec {})", self.model, self.fhec);
+        if self.batch > 1 {
+            say!("batch       {} images", self.batch);
+        }
         say!("inputs      {}", ports(&self.inputs));
         say!("outputs     {}", ports(&self.outputs));
         say!(

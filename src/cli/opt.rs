@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use fhec::ir::text::{AnyModule, Blobs, parse_any, print_module};
 use fhec::ir::{Dialect, Verify, verify};
+use fhec::passes::batch::Batch;
 use fhec::passes::fold::Fold;
 use fhec::passes::lower::LowerToCkks;
 use fhec::passes::pack::Pack;
@@ -32,6 +33,9 @@ pub struct Opt {
     /// Most slots of a ciphertext when packing, a power of two
     #[arg(long, default_value_t = 1 << 14)]
     slots: usize,
+    /// Images of the pass `batch`, a power of two
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
     /// Where the program goes; standard output by default
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -75,6 +79,16 @@ const PASSES: &[Named] = &[
         to: "slot",
         summary: "lay tensors out in slots; linear ops become diagonals",
         run: |m, c| Ok(AnyModule::Slot(Pack::new(c.slots).run(&nn(m, "pack")?)?)),
+    },
+    Named {
+        name: "batch",
+        from: "slot",
+        to: "slot",
+        summary: "several images in the slots of one ciphertext",
+        run: |m, c| match m {
+            AnyModule::Slot(module) => Ok(AnyModule::Slot(Batch { images: c.batch }.run(&module)?)),
+            other => Err(wrong_level("batch", "slot", &other)),
+        },
     },
     Named {
         name: "lower",
@@ -198,7 +212,8 @@ mod tests {
     /// The names on the command line are those the passes give themselves.
     #[test]
     fn passes_have_their_own_names() {
-        for name in [Pass::name(&Fold::default()), Lower::name(&Pack::new(8)), Lower::name(&LowerToCkks::default())] {
+        let within = [Pass::name(&Fold::default()), Pass::name(&Batch { images: 1 })];
+        for name in within.into_iter().chain([Lower::name(&Pack::new(8)), Lower::name(&LowerToCkks::default())]) {
             assert!(find(name).is_ok(), "{name}");
         }
         assert!(matches!(find("nonsense"), Err(Error::Usage { .. })));

@@ -28,10 +28,10 @@ pub fn spinner(what: &str) -> ProgressBar {
     bar
 }
 
-/// Shows where a batch is: operation, level, image.
+/// Shows where the evaluation is: operation, level, run.
 pub fn show(bar: &ProgressBar, at: &BatchProgress<'_>) {
-    bar.set_length((at.images * at.op.total) as u64);
-    bar.set_position((at.image * at.op.total + at.op.index) as u64);
-    let image = if at.images > 1 { format!(", image {} of {}", at.image + 1, at.images) } else { String::new() };
-    bar.set_message(format!("{} at level {}{image}", at.op.op, at.op.level));
+    bar.set_length((at.runs * at.op.total) as u64);
+    bar.set_position((at.run * at.op.total + at.op.index) as u64);
+    let run = if at.runs > 1 { format!(", run {} of {}", at.run + 1, at.runs) } else { String::new() };
+    bar.set_message(format!("{} at level {}{run}", at.op.op, at.op.level));
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::runtime::KeySet;
-use fhec::runtime::Plan;
-use fhec::{Client, Error, KeyProgress, RunReport, Server, Tensor, data, run_clear};
+use fhec::runtime::{KeySet, Plan, runs_of};
+use fhec::{Client, Error, KeyProgress, RunReport, Server, Tensor, data, ir, run_clear};
 use tempfile::NamedTempFile;
 
 use super::comparison::Comparison;
@@ -39,6 +38,7 @@ pub struct Run {
 
 /// Everything a run reports.
 struct Outcome {
+    images: usize,
     reports: Vec<RunReport>,
     comparison: Comparison,
     /// Images whose class is the label's.
@@ -55,11 +55,11 @@ struct Outcome {
 pub fn run(c: &Run) -> Result<(), Error> {
     let plan = Plan::load(&c.plan)?;
     output::security_warning(&plan);
-    let mut images = data::read_samples(&c.input, plan.inputs())?;
+    let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
     let labels = c.labels.as_ref().map(|path| data::read_labels(path)).transpose()?;
     let (results, mut outcome) = encrypted(&plan, &images, c.resources)?;
-    data::write_samples(&c.output, plan.outputs(), &results)?;
+    data::write_samples(&c.output, &plan.image_outputs(), &results)?;
     outcome.right = labels.map(|labels| data::count_right(&results, &labels));
     if c.json {
         return json(&plan, &outcome);
@@ -131,9 +131,11 @@ fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Resul
     let results = client.decrypt(&outputs)?;
     let seconds = [keygen, encrypt, eval, lap()];
     let peak = output::peak_memory();
-    let exact = images.iter().map(|x| run_clear(plan, x)).collect::<Result<Vec<_>, _>>()?;
+    let exact = runs_of(plan, images)?.iter().map(|x| run_clear(plan, x)).collect::<Result<Vec<_>, _>>()?;
+    let exact = ir::images(&exact, plan.batch(), images.len());
     let outcome = Outcome {
         comparison: Comparison::of(&results, &exact),
+        images: images.len(),
         reports,
         right: None,
         threads: server.threads(),
@@ -148,8 +150,10 @@ fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Resul
 fn json(plan: &Plan, o: &Outcome) -> Result<(), Error> {
     let [keygen, encrypt, eval, decrypt] = o.seconds;
     output::json(&serde_json::json!({
-        "images": o.reports.len(),
-        "seconds_per_image": eval::mean_seconds(&o.reports),
+        "images": o.images,
+        "batch": plan.batch(),
+        "seconds_per_run": eval::mean_seconds(&o.reports),
+        "seconds_per_image": eval::seconds_per_image(&o.reports, o.images),
         "threads": o.threads,
         "seconds": { "keygen": keygen, "encrypt": encrypt, "eval": eval, "decrypt": decrypt },
         "seconds_by_op": o.reports.last().map(|r| &r.seconds_by_op),
@@ -173,8 +177,8 @@ fn json(plan: &Plan, o: &Outcome) -> Result<(), Error> {
 }
 
 fn print(plan: &Plan, o: &Outcome) {
-    let images = o.reports.len();
-    say!("{images} images, {} each on {} threads", output::seconds(eval::mean_seconds(&o.reports)), o.threads);
+    let images = o.images;
+    say!("{}", eval::times_line(&o.reports, images, o.threads));
     let [keygen, encrypt, eval, decrypt] = o.seconds.map(output::seconds);
     say!("keygen {keygen}, encrypt {encrypt}, eval {eval}, decrypt {decrypt}");
     let [keys, input, result] = o.bytes.map(output::bytes);

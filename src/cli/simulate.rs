@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::runtime::{LayerEscape, OpError, Plan, Range, RangeEscape, Simulation};
-use fhec::{Error, Simulator, data};
+use fhec::runtime::{LayerEscape, OpError, Plan, Range, RangeEscape, Simulation, runs_of};
+use fhec::{Error, Simulator, data, ir};
 use serde::Serialize;
 
 use super::comparison::Comparison;
@@ -88,18 +88,22 @@ struct Right {
 pub fn run(c: &Simulate) -> Result<(), Error> {
     let plan = Plan::load(&c.plan)?;
     output::security_warning(&plan);
-    let mut images = data::read_samples(&c.input, plan.inputs())?;
+    let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
     let labels = c.labels.as_ref().map(|path| data::read_labels(path)).transpose()?;
     let threads = c.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let simulator = if c.exact { Simulator::exact(&plan) } else { Simulator::new(&plan, c.seed) };
-    let bar = progress::bar("simulate", images.len() as u64);
+    let runs = runs_of(&plan, &images)?;
+    let bar = progress::bar("simulate", runs.len() as u64);
     let started = Instant::now();
-    let done = simulator.run_many(&images, threads, &|images| bar.inc(images as u64))?;
+    let mut done = simulator.run_many(&runs, threads, &|runs| bar.inc(runs as u64))?;
     let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
+    for results in [&mut done.outputs, &mut done.exact] {
+        *results = ir::images(results, plan.batch(), images.len());
+    }
     if let Some(path) = &c.output {
-        data::write_samples(path, plan.outputs(), &done.outputs)?;
+        data::write_samples(path, &plan.image_outputs(), &done.outputs)?;
     }
     let noise = (!c.exact).then(|| {
         let Comparison { max_error, same_argmax } = Comparison::of(&done.outputs, &done.exact);

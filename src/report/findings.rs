@@ -81,7 +81,7 @@ pub struct Join {
 /// One choice between time and error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ParetoPoint {
-    /// Predicted microseconds per image.
+    /// Predicted microseconds per run.
     pub latency_us: f64,
     /// The surrogate of the loss of accuracy.
     pub error: f64,

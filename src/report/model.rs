@@ -111,9 +111,9 @@ pub struct Run {
     /// Threads.
     #[serde(default)]
     pub threads: Option<usize>,
-    /// Mean seconds of an image.
-    pub seconds_per_image: f64,
-    /// Seconds by mnemonic, of one image.
+    /// Mean seconds of a run.
+    pub seconds_per_run: f64,
+    /// Seconds by mnemonic, of one run.
     #[serde(default)]
     pub seconds_by_op: BTreeMap<String, f64>,
     /// The most memory the process has held.
@@ -143,7 +143,7 @@ pub struct Report {
     pub parameters: Parameters,
     /// Threads that times are predicted for.
     pub threads: usize,
-    /// Predicted microseconds of an image; none where an op has no known time.
+    /// Predicted microseconds of a run; none where an op has no known time.
     pub micros: Option<f64>,
     /// Predicted microseconds by mnemonic.
     pub micros_by_op: BTreeMap<&'static str, f64>,

@@ -22,7 +22,7 @@ pub fn html(report: &Report) -> String {
     section(&mut out, "Layers", "", &tables::layers(report));
     if let Some(run) = &report.run {
         let images = if run.images == 1 { "one image".into() } else { format!("{} images", run.images) };
-        let mut lead = format!("Mean of {images}, on {}; operations as in the last image.", threads(report.threads));
+        let mut lead = format!("Mean of {images}, on {}; operations as in the last run.", threads(report.threads));
         run.max_error.iter().for_each(|e| put!(lead, " Largest error of a result: {}.", small(*e)));
         run.same_argmax.iter().for_each(|n| put!(lead, " Same class as in the clear: {n} of {}.", run.images));
         section(&mut out, "Predicted and measured", &lead, &tables::measured(report, run));
@@ -119,11 +119,11 @@ fn figures(out: &mut String, report: &Report) {
     let mut cards = vec![(
         "Predicted time",
         report.micros.map_or("unknown".into(), |us| seconds(us / 1e6)),
-        report.micros.map_or("an op has no known time".into(), |_| format!("per image, {}", threads(report.threads))),
+        report.micros.map_or("an op has no known time".into(), |_| format!("per run, {}", threads(report.threads))),
     )];
     if let Some(run) = &report.run {
-        let difference = report.micros.map_or(String::new(), |us| percent_more(run.seconds_per_image, us / 1e6));
-        cards.push(("Measured time", seconds(run.seconds_per_image), format!("{difference} against prediction")));
+        let difference = report.micros.map_or(String::new(), |us| percent_more(run.seconds_per_run, us / 1e6));
+        cards.push(("Measured time", seconds(run.seconds_per_run), format!("{difference} against prediction")));
     }
     let bootstraps: u64 = report.layers.iter().map(|l| l.bootstraps).sum();
     let rotations: u64 = report.layers.iter().map(|l| l.rotations).sum();

@@ -170,8 +170,8 @@ pub fn measured(report: &Report, run: &Run) -> String {
         vec![
             "Image".into(),
             or_none(total, seconds),
-            seconds(run.seconds_per_image),
-            or_none(total, |p| percent_more(run.seconds_per_image, p)),
+            seconds(run.seconds_per_run),
+            or_none(total, |p| percent_more(run.seconds_per_run, p)),
         ],
     ));
     table(&columns, &rows)

@@ -71,7 +71,7 @@ fn full() -> serde_json::Value {
 
 fn run() -> Run {
     serde_json::from_value(json!({
-        "images": 3, "threads": 2, "seconds_per_image": 0.25, "peak_memory_bytes": 123_456_789,
+        "images": 3, "threads": 2, "seconds_per_run": 0.25, "peak_memory_bytes": 123_456_789,
         "seconds_by_op": { "linear": 0.2, "rescale": 0.03, "<i>": 0.01 }, "trace": "equal to the plan"
     }))
     .unwrap()

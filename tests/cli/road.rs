@@ -66,6 +66,31 @@ fn the_same_model_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_batch_computes_its_images_in_one_run() {
+    let p = compiled();
+    p.ok(&["compile", "tiny.onnx", "-o", "four.fhe", "--calibration", "calibration.npy", "--batch", "4"]);
+    write_images(&p.path("six.npy"), 7, 6);
+    p.ok(&["keygen", "four.fhe", "--secret", "client.key", "--evaluation", "server.key"]);
+    p.ok(&["encrypt", "four.fhe", "--secret", "client.key", "--input", "six.npy", "-o", "x.ct"]);
+    let report = p.json(&["eval", "four.fhe", "--evaluation", "server.key", "--input", "x.ct", "-o", "y.ct"]);
+    assert_eq!((&report["images"], &report["batch"]), (&6.into(), &4.into()), "{report}");
+    let ratio = report["seconds_per_run"].as_f64().unwrap() / report["seconds_per_image"].as_f64().unwrap();
+    assert!((ratio - 3.0).abs() < 1e-9, "six images in two runs: {ratio}");
+    p.ok(&["decrypt", "four.fhe", "--secret", "client.key", "--input", "y.ct", "-o", "y.npy"]);
+    p.json(&["simulate", "plan.fhe", "--input", "six.npy", "-o", "one.npy", "--exact"]);
+    p.json(&["simulate", "four.fhe", "--input", "six.npy", "-o", "four.npy", "--exact"]);
+    let run = p.json(&["run", "four.fhe", "--input", "six.npy", "-o", "r.npy"]);
+    assert_eq!((&run["images"], &run["same_argmax"]), (&6.into(), &6.into()), "{run}");
+    let one = read_scores(&p.path("one.npy"));
+    assert_eq!(one.len(), 6);
+    for file in ["y.npy", "four.npy", "r.npy"] {
+        assert!(difference(&one, &read_scores(&p.path(file))) < 1e-3, "{file}");
+    }
+    let message = p.fails(&["compile", "tiny.onnx", "-o", "x.fhe", "--calibration", "calibration.npy", "--batch", "3"]);
+    assert!(message.contains("power of two"), "{message}");
+}
+
+#[test]
 fn composites_keep_the_model_as_it_is() {
     let p = compiled();
     let compile = ["compile", "tiny.onnx", "--calibration", "calibration.npy"];

@@ -26,7 +26,7 @@ pub use noise::{
 pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Security, compiler_spec, engine_params};
 pub use simulate::{Simulated, Simulation, Simulator, run_clear};
 pub use stats::{OpCounts, TraceEntry, expected_trace, peak_ciphertext_bytes};
-pub use tensors::{pack_inputs, unpack_outputs};
+pub use tensors::{pack_inputs, runs_of, unpack_outputs};
 pub use time::{Costs, HostProfile, Kind, Measurement, Unit, engine_steps, fit, predict_time};
 
 pub use fhec_ckks::{KeyRequest, KeySet};

@@ -128,11 +128,23 @@ impl Plan {
     pub fn slots(&self) -> usize {
         self.slots
     }
-    /// The inputs of the model.
+    /// Images of one run, along dimension 0 of all inputs and outputs.
+    pub fn batch(&self) -> usize {
+        fhec_ir::io::batch(self.inputs().iter().chain(self.outputs()))
+    }
+    /// The inputs of one image of a run.
+    pub fn image_inputs(&self) -> Vec<Port> {
+        self.inputs().iter().map(|port| port.image(self.batch())).collect()
+    }
+    /// The outputs of one image of a run.
+    pub fn image_outputs(&self) -> Vec<Port> {
+        self.outputs().iter().map(|port| port.image(self.batch())).collect()
+    }
+    /// The inputs of a run.
     pub fn inputs(&self) -> &[Port] {
         &self.module.inputs
     }
-    /// The outputs of the model.
+    /// The outputs of a run.
     pub fn outputs(&self) -> &[Port] {
         &self.module.outputs
     }

@@ -5,12 +5,32 @@ use fhec_ir::{Layout, Port, Tensor};
 use crate::error::RuntimeError;
 use crate::plan::Plan;
 
-/// The slots of every input ciphertext, in order of the program's parameters.
+/// The inputs of the runs over images: as many images to a run as the plan takes, see [`fhec_ir::batches`].
+///
+/// # Errors
+/// When the number of tensors of an image, a shape, or a value (not finite) does not fit.
+pub fn runs_of(plan: &Plan, images: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, RuntimeError> {
+    let ports = plan.image_inputs();
+    let images = images.iter().map(|image| fitted(&ports, image)).collect::<Result<Vec<_>, _>>()?;
+    Ok(fhec_ir::batches(&images, plan.batch()))
+}
+
+/// The slots of every input ciphertext of a run, in order of the program's parameters.
 ///
 /// # Errors
 /// When the number of tensors, a shape, or a value (not finite) does not fit.
 pub fn pack_inputs(plan: &Plan, tensors: &[Tensor]) -> Result<Vec<Vec<f64>>, RuntimeError> {
     let ports = plan.inputs();
+    let mut out = Vec::new();
+    for (port, tensor) in ports.iter().zip(fitted(ports, tensors)?) {
+        let wrong = |reason: String| RuntimeError::Input { port: port.name.clone(), reason };
+        out.extend(layout(port)?.pack(&tensor).map_err(|e| wrong(e.to_string()))?);
+    }
+    Ok(out)
+}
+
+/// The tensors in the shapes of the ports.
+fn fitted(ports: &[Port], tensors: &[Tensor]) -> Result<Vec<Tensor>, RuntimeError> {
     if ports.len() != tensors.len() {
         let names: Vec<&str> = ports.iter().map(|p| p.name.as_str()).collect();
         return Err(RuntimeError::Input {
@@ -18,8 +38,7 @@ pub fn pack_inputs(plan: &Plan, tensors: &[Tensor]) -> Result<Vec<Vec<f64>>, Run
             reason: format!("{} tensors were given for {} inputs", tensors.len(), ports.len()),
         });
     }
-    let mut out = Vec::new();
-    for (port, tensor) in ports.iter().zip(tensors) {
+    let fit = |(port, tensor): (&Port, &Tensor)| {
         let wrong = |reason: String| RuntimeError::Input { port: port.name.clone(), reason };
         // A batch dimension of one may be left out or added.
         let core = |dims: &[usize]| dims.iter().copied().skip_while(|&d| d == 1).collect::<Vec<_>>();
@@ -29,10 +48,9 @@ pub fn pack_inputs(plan: &Plan, tensors: &[Tensor]) -> Result<Vec<Vec<f64>>, Run
         if let Some(i) = tensor.data().iter().position(|x| !x.is_finite()) {
             return Err(wrong(format!("element {i} is {}", tensor.data()[i])));
         }
-        let tensor = tensor.reshaped(port.shape.clone());
-        out.extend(layout(port)?.pack(&tensor).map_err(|e| wrong(e.to_string()))?);
-    }
-    Ok(out)
+        Ok(tensor.reshaped(port.shape.clone()))
+    };
+    ports.iter().zip(tensors).map(fit).collect()
 }
 
 /// The output tensors, from the slots of every result.

@@ -153,6 +153,35 @@ impl EvalTree {
         values
     }
 
+    /// The derivative of the result by the input `x` of `channel`, and by the value of every step: by how much an error made
+    /// there is multiplied. Reverse mode over the steps.
+    pub fn slopes(&self, x: f64, channel: usize) -> (f64, Vec<f64>) {
+        let channel = channel % self.channels();
+        let u = self.input[channel].apply(x);
+        let values = self.trace(x, channel);
+        let get = |o: Operand| if let Operand::Step(s) = o { values[s] } else { u };
+        let mut input = 0.0;
+        let mut steps = vec![0.0; self.steps.len()];
+        if let Some(last) = steps.last_mut() {
+            *last = 1.0;
+        }
+        for (number, step) in self.steps.iter().enumerate().rev() {
+            let slope = steps[number];
+            let mut pass = |o: Operand, factor: f64| match o {
+                Operand::Step(s) => steps[s] += factor * slope,
+                Operand::Input => input += factor * slope,
+            };
+            for p in &step.products {
+                pass(p.left, f64::from(p.factor) * get(p.right));
+                pass(p.right, f64::from(p.factor) * get(p.left));
+            }
+            for t in &step.terms {
+                pass(t.value, self.constants[t.constant][channel]);
+            }
+        }
+        (input * self.input[channel].scale, steps)
+    }
+
     /// The result for input `x` of `channel`.
     pub fn eval(&self, x: f64, channel: usize) -> f64 {
         self.trace(x, channel).last().copied().unwrap_or(f64::NAN)
@@ -163,5 +192,46 @@ impl Step {
     /// All operands, with repetitions.
     pub fn operands(&self) -> impl Iterator<Item = Operand> + '_ {
         self.products.iter().flat_map(|p| [p.left, p.right]).chain(self.terms.iter().map(|t| t.value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Interval, Polynomial};
+    use super::*;
+
+    /// What an error of `step` (the input, if none) does to the result, by evaluating again with it.
+    fn with_error(tree: &EvalTree, x: f64, step: Option<usize>, error: f64) -> f64 {
+        let u = tree.input[0].apply(if step.is_none() { x + error } else { x });
+        let mut values: Vec<f64> = Vec::new();
+        for (number, s) in tree.steps.iter().enumerate() {
+            let get = |o: Operand| if let Operand::Step(s) = o { values[s] } else { u };
+            let products: f64 = s.products.iter().map(|p| f64::from(p.factor) * get(p.left) * get(p.right)).sum();
+            let terms: f64 = s.terms.iter().map(|t| tree.constants[t.constant][0] * get(t.value)).sum();
+            let constant = s.constant.map_or(0.0, |k| tree.constants[k][0]);
+            values.push(products + terms + constant + if step == Some(number) { error } else { 0.0 });
+        }
+        values.last().copied().unwrap()
+    }
+
+    #[test]
+    fn slopes_are_what_small_errors_do() {
+        let coefficients: Vec<f64> = (0..16).map(|k| (1.7 * f64::from(k)).sin() / (1.0 + f64::from(k))).collect();
+        let p = Polynomial::new(Interval::new(-3.0, 5.0).unwrap(), coefficients).unwrap();
+        let tree = EvalTree::chebyshev(std::slice::from_ref(&p), TreeOptions::default()).unwrap();
+        for x in [-2.9, 0.3, 4.8] {
+            let (input, steps) = tree.slopes(x, 0);
+            assert!((input - p.derivative().eval(x)).abs() < 1e-9, "{input}");
+            for (step, slope) in
+                std::iter::once((None, input)).chain(steps.iter().enumerate().map(|(s, v)| (Some(s), *v)))
+            {
+                const E: f64 = 1e-5;
+                let measured = (with_error(&tree, x, step, E) - with_error(&tree, x, step, -E)) / (2.0 * E);
+                assert!(
+                    (measured - slope).abs() < 1e-6 * slope.abs().max(1.0),
+                    "{step:?} at {x}: {slope}, measured {measured}"
+                );
+            }
+        }
     }
 }

@@ -1,17 +1,24 @@
 //! A simple bound on magnitudes and noise of a slot module.
 //!
-//! Every value carries the largest magnitude of its slots and the standard deviation of its error in units of sqrt(2nN)/S,
+//! Every value carries the largest magnitude of its slots, and every slot the variance of its error in units of 2nN/S²,
 //! where N is the ring degree, n the slots in use and S the scale. A rescale with a dense ternary secret rounds coefficients
 //! with deviation sqrt((2N/3 + 1)/12); a real slot is a sum of 2n of those that its subring holds, half of it in the real
 //! part: 1/6 of the unit. A key switch whose special primes cover a digit adds about as much again from its mod-down. A
-//! transform multiplies the variance by the mean squared norm of its rows, a polynomial by its mean squared slope. Errors of
-//! different slots count as independent, errors that meet in a sum of two ciphertexts as fully correlated.
+//! transform sums variances with its squared entries, a polynomial multiplies by its mean squared slope and adds
+//! the rescale of each step of its evaluation times what the later steps make of it, both over the arguments of the samples. Errors of different
+//! slots count as independent, errors that meet in a sum of two ciphertexts as fully correlated.
+//!
+//! Variances differ by slot because channels do: rebuilt weights bring all channels to a common range, so those of a small
+//! one grow and those that read it shrink.
+
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use fhec_ir::nn::Basis;
 use fhec_ir::slot::{SlotOp, eval};
-use fhec_ir::{Entity, Module, Slot, Tensor};
+use fhec_ir::{Entity, Module, Node, Slot, Tensor};
 
-use crate::approx::{Interval, Polynomial};
+use crate::approx::{EvalTree, Interval, Polynomial, TreeOptions};
 
 /// Deviation added by a rescale, in units of sqrt(2nN)/S.
 const RESCALE: f64 = 1.0 / 6.0;
@@ -27,27 +34,48 @@ pub struct Estimate {
     pub deviation: f64,
 }
 
-/// Largest and typical magnitude, and error, of one value.
-#[derive(Clone, Copy, Default)]
+/// Largest and typical magnitude of one value, and the variance of the error of every slot.
+#[derive(Clone, Default)]
 struct Known {
     bound: f64,
     typical: f64,
-    deviation: f64,
+    variance: Rc<[f64]>,
 }
 
-/// Largest and root mean square magnitude of every value over the samples; empty when there are none that run.
-fn measure(module: &Module<Slot>, samples: &[Vec<Tensor>]) -> Vec<(f64, f64)> {
-    let mut seen = vec![(0.0f64, 0.0f64); module.func.len()];
+/// What the samples show of one value.
+#[derive(Clone, Default)]
+struct Seen {
+    largest: f64,
+    /// Sum over the samples of the mean square of the slots in use.
+    squares: f64,
+    /// How often its slots lie in each of [`BINS`] parts of [-1, 1]; counted for arguments of polynomials.
+    places: Vec<f64>,
+}
+
+/// Parts of a polynomial's interval in which arguments are counted.
+const BINS: usize = 200;
+
+/// What every value looks like over the samples; empty when there are none that run.
+fn measure(module: &Module<Slot>, samples: &[Vec<Tensor>]) -> Vec<Seen> {
+    let mut seen = vec![Seen::default(); module.func.len()];
+    for (_, node) in module.func.iter().filter(|(_, n)| matches!(n.op, SlotOp::Polynomial { .. })) {
+        seen[node.operands[0].index()].places = vec![0.0; BINS];
+    }
     let mut runs = 0.0;
     for sample in samples {
         let packed: Option<Vec<Vec<Vec<f64>>>> =
             module.inputs.iter().zip(sample).map(|(port, t)| port.layout.as_ref()?.pack(t).ok()).collect();
         let vectors: Vec<Vec<f64>> = packed.unwrap_or_default().into_iter().flatten().collect();
         let observed = eval::eval_slots(module, &vectors, |v, slots| {
-            let (largest, squares) = &mut seen[v.index()];
+            let Seen { largest, squares, places } = &mut seen[v.index()];
             *largest = slots.iter().fold(*largest, |m, x| m.max(x.abs()));
-            let used = slots.iter().filter(|x| **x != 0.0).count().max(1);
-            *squares += slots.iter().map(|x| x * x).sum::<f64>() / used as f64;
+            // Slots without an element hold zero.
+            let used = || slots.iter().filter(|x| **x != 0.0);
+            *squares += slots.iter().map(|x| x * x).sum::<f64>() / used().count().max(1) as f64;
+            if !places.is_empty() {
+                let bin = |x: f64| ((x + 1.0) / 2.0 * BINS as f64).clamp(0.0, BINS as f64 - 1.0) as usize;
+                used().for_each(|&x| places[bin(x)] += 1.0);
+            }
         });
         if observed.is_ok() {
             runs += 1.0;
@@ -56,7 +84,8 @@ fn measure(module: &Module<Slot>, samples: &[Vec<Tensor>]) -> Vec<(f64, f64)> {
     if runs == 0.0 {
         return Vec::new();
     }
-    seen.iter().map(|&(largest, squares)| (largest, (squares / runs).sqrt())).collect()
+    seen.iter_mut().for_each(|s| s.squares /= runs);
+    seen
 }
 
 /// Values beyond what the samples showed, as a factor.
@@ -64,132 +93,193 @@ const ROOM: f64 = 2.0;
 
 /// Magnitudes and errors of the results for inputs of magnitude up to `input_bound`.
 ///
-/// Magnitudes are those of the `samples` with room to spare, if there are any. Without, a sum of many products is taken to stay below six standard deviations of independent terms of the largest magnitude each,
-/// where that is less than the sum of all magnitudes. Polynomials are taken over their interval.
+/// Magnitudes are those of the `samples` with room to spare, if there are any. Without, a sum of many products is taken to
+/// stay below six standard deviations of independent terms of the largest magnitude each, where that is less than the sum of
+/// all magnitudes. Polynomials are taken over their interval.
 pub fn estimate(module: &Module<Slot>, input_bound: f64, samples: &[Vec<Tensor>]) -> Estimate {
     let func = &module.func;
     let measured = measure(module, samples);
+    let mut uses = func.use_counts();
     let mut known: Vec<Known> = Vec::with_capacity(func.len());
     for (v, node) in func.iter() {
-        let x = node.operands.first().map(|o| known[o.index()]).unwrap_or_default();
-        let y = node.operands.get(1).map(|o| known[o.index()]).unwrap_or_default();
-        let largest = |id| module.consts.tensor(id).data().iter().fold(0.0f64, |m, &v| m.max(f64::from(v).abs()));
-        let rescaled = |d: f64| d.hypot(RESCALE);
-        let by_rule = match &node.op {
-            SlotOp::Input { .. } => Known { bound: input_bound, deviation: 0.0, ..x },
-            SlotOp::Add {} | SlotOp::Sub {} => {
-                // A value and its own rotation have independent errors, other sums may not.
-                let rotated = |a: usize, b: usize| {
-                    let other = func.node(node.operands[b]);
-                    matches!(other.op, SlotOp::Rotate { .. }) && other.operands[0] == node.operands[a]
-                };
-                let independent = rotated(0, 1) || rotated(1, 0);
-                let deviation = if independent { x.deviation.hypot(y.deviation) } else { x.deviation + y.deviation };
-                // The shares of a partial sum were already counted with all of their terms.
-                let bound = if independent { 1.5 * x.bound } else { x.bound + y.bound };
-                Known { bound, deviation, ..x }
+        let operand = |k: usize| node.operands.get(k).map(|o| known[o.index()].clone()).unwrap_or_default();
+        let places = node.operands.first().and_then(|o| measured.get(o.index())).map_or(&[][..], |s| &s.places);
+        let mut by_rule = rule(module, node, &operand(0), &operand(1), places, input_bound);
+        match measured.get(v.index()) {
+            Some(seen) => (by_rule.bound, by_rule.typical) = (ROOM * seen.largest, seen.squares.sqrt()),
+            None => by_rule.typical = by_rule.bound,
+        }
+        known.push(by_rule);
+        for o in &node.operands {
+            uses[o.index()] -= 1;
+            if uses[o.index()] == 0 {
+                known[o.index()].variance = Rc::default();
             }
-            SlotOp::Neg {} => x,
-            // Errors of the bootstrap itself do not fall with the scale; its parameters answer for them.
-            SlotOp::Refresh {} => x,
-            SlotOp::Mul {} => Known {
-                bound: x.bound * y.bound,
-                deviation: rescaled(x.typical * y.deviation + y.typical * x.deviation),
-                ..x
-            },
-            SlotOp::AddPlain { value } => Known { bound: x.bound + largest(*value), ..x },
-            SlotOp::AddScalar { value } => Known { bound: x.bound + value.0.abs(), ..x },
-            SlotOp::MulPlain { value } => {
-                let c = largest(*value);
-                Known { bound: c * x.bound, deviation: rescaled(c * x.deviation), ..x }
-            }
-            SlotOp::MulScalar { value } => {
-                let c = value.0.abs();
-                Known { bound: c * x.bound, deviation: rescaled(c * x.deviation), ..x }
-            }
-            SlotOp::Rotate { .. } => Known { deviation: x.deviation.hypot(KEY_SWITCH), ..x },
-            SlotOp::Linear { diagonals, .. } => {
-                let norms = row_norms(module.consts.tensor(*diagonals).data(), node.ty.0);
-                Known {
-                    bound: x.bound * norms.sum.min(6.0 * norms.largest),
-                    deviation: rescaled(norms.mean * x.deviation.hypot(KEY_SWITCH)),
-                    ..x
-                }
-            }
-            SlotOp::Polynomial { basis, lo, hi, coeffs, vectors } => {
-                let rows: Vec<Vec<f64>> = match vectors {
-                    Some(id) => columns(module.consts.tensor(*id).data(), node.ty.0),
-                    None => vec![coeffs.iter().map(|c| c.0).collect()],
-                };
-                let each = rows.iter().filter_map(|row| polynomial(*basis, lo.0, hi.0, row, x.deviation));
-                each.fold(Known::default(), |a, b| Known {
-                    bound: a.bound.max(b.bound),
-                    deviation: a.deviation.max(b.deviation),
-                    ..a
-                })
-            }
-        };
-        known.push(match measured.get(v.index()) {
-            Some(&(largest, typical)) => Known { bound: ROOM * largest, typical, ..by_rule },
-            None => Known { typical: by_rule.bound, ..by_rule },
-        });
+        }
     }
-    let results = func.results().iter().map(|r| known[r.index()]);
+    let results = func.results().iter().map(|r| &known[r.index()]);
     results.fold(Estimate { result_bound: 0.0, deviation: RESCALE }, |e, k| Estimate {
         result_bound: e.result_bound.max(k.bound),
-        deviation: e.deviation.max(k.deviation),
+        deviation: k.variance.iter().fold(e.deviation, |d, v| d.max(v.sqrt())),
     })
 }
 
-/// What a transform does to magnitudes: the largest sum of magnitudes of a row, the largest Euclidean norm, and the root mean
-/// square of the norms of rows that are not zero.
-struct RowNorms {
-    sum: f64,
-    largest: f64,
-    mean: f64,
-}
-
-fn row_norms(diagonals: &[f32], n: usize) -> RowNorms {
-    let (mut sums, mut squares) = (vec![0.0f64; n], vec![0.0f64; n]);
-    for row in diagonals.chunks_exact(n) {
-        for ((sum, square), &d) in sums.iter_mut().zip(&mut squares).zip(row) {
-            *sum += f64::from(d).abs();
-            *square += f64::from(d) * f64::from(d);
+/// What `node` makes of its operands `x` and `y`, where the first lies as `places` say; the typical magnitude is left to the
+/// caller.
+fn rule(module: &Module<Slot>, node: &Node<Slot>, x: &Known, y: &Known, places: &[f64], input_bound: f64) -> Known {
+    let n = node.ty.0;
+    let vector = |id| module.consts.tensor(id).data();
+    let largest = |id| vector(id).iter().fold(0.0f64, |m, &v| m.max(f64::from(v).abs()));
+    let rescaled = |variance: f64| variance + RESCALE.powi(2);
+    let scaled = |c: f64| {
+        let variance = x.variance.iter().map(|v| rescaled(c * c * v)).collect();
+        Known { bound: c.abs() * x.bound, variance, ..Known::default() }
+    };
+    match &node.op {
+        SlotOp::Input { .. } => Known { bound: input_bound, variance: vec![0.0; n].into(), ..Known::default() },
+        SlotOp::Add {} | SlotOp::Sub {} => {
+            // A value and its own rotation have independent errors, other sums may not.
+            let rotated = |a: usize, b: usize| {
+                let other = module.func.node(node.operands[b]);
+                matches!(other.op, SlotOp::Rotate { .. }) && other.operands[0] == node.operands[a]
+            };
+            let independent = rotated(0, 1) || rotated(1, 0);
+            let sum = |(x, y): (&f64, &f64)| if independent { x + y } else { (x.sqrt() + y.sqrt()).powi(2) };
+            // The shares of a partial sum were already counted with all of their terms.
+            let bound = if independent { 1.5 * x.bound } else { x.bound + y.bound };
+            Known { bound, variance: x.variance.iter().zip(y.variance.iter()).map(sum).collect(), ..Known::default() }
+        }
+        // Errors of the bootstrap itself do not fall with the scale; its parameters answer for them.
+        SlotOp::Neg {} | SlotOp::Refresh {} => x.clone(),
+        SlotOp::Mul {} => {
+            let product = |(a, b): (&f64, &f64)| rescaled((x.typical * b.sqrt() + y.typical * a.sqrt()).powi(2));
+            let variance = x.variance.iter().zip(y.variance.iter()).map(product).collect();
+            Known { bound: x.bound * y.bound, variance, ..Known::default() }
+        }
+        SlotOp::AddPlain { value } => Known { bound: x.bound + largest(*value), ..x.clone() },
+        SlotOp::AddScalar { value } => Known { bound: x.bound + value.0.abs(), ..x.clone() },
+        SlotOp::MulPlain { value } => {
+            let product = |(v, &c): (&f64, &f32)| rescaled(f64::from(c).powi(2) * v);
+            let variance = x.variance.iter().zip(vector(*value)).map(product).collect();
+            Known { bound: largest(*value) * x.bound, variance, ..Known::default() }
+        }
+        SlotOp::MulScalar { value } => scaled(value.0),
+        SlotOp::Rotate { by } => {
+            let variance = rotated(&x.variance, *by).map(|v| v + KEY_SWITCH.powi(2)).collect();
+            Known { bound: x.bound, variance, ..Known::default() }
+        }
+        SlotOp::Linear { rotations, diagonals, .. } => {
+            let (mut sums, mut squares, mut variance) = (vec![0.0f64; n], vec![0.0f64; n], vec![0.0; n]);
+            for (&by, diagonal) in rotations.iter().zip(vector(*diagonals).chunks_exact(n)) {
+                for (slot, (&d, v)) in diagonal.iter().zip(rotated(&x.variance, by)).enumerate() {
+                    let square = f64::from(d).powi(2);
+                    sums[slot] += f64::from(d).abs();
+                    squares[slot] += square;
+                    variance[slot] += square * (v + KEY_SWITCH.powi(2));
+                }
+            }
+            let largest = |list: &[f64]| list.iter().fold(0.0f64, |m, &v| m.max(v));
+            let bound = x.bound * largest(&sums).min(6.0 * largest(&squares).sqrt());
+            Known { bound, variance: variance.into_iter().map(rescaled).collect(), ..Known::default() }
+        }
+        SlotOp::Polynomial { basis, lo, hi, coeffs, vectors } => {
+            let (rows, row_of) = match vectors {
+                Some(id) => columns(vector(*id), n),
+                None => (vec![coeffs.iter().map(|c| c.0).collect()], vec![0; n]),
+            };
+            let effects = effects(*basis, lo.0, hi.0, &rows, places);
+            let of_slot = |(v, &row): (&f64, &usize)| effects[row].slope * v + effects[row].own;
+            let variance = x.variance.iter().zip(&row_of).map(of_slot).collect();
+            let bound = effects.iter().fold(0.0f64, |m, e| m.max(e.bound));
+            Known { bound, variance, ..Known::default() }
         }
     }
-    let largest = |list: &[f64]| list.iter().fold(0.0f64, |m, &v| m.max(v));
-    let used = squares.iter().filter(|&&s| s > 0.0).count().max(1);
-    RowNorms {
-        sum: largest(&sums),
-        largest: largest(&squares).sqrt(),
-        mean: (squares.iter().sum::<f64>() / used as f64).sqrt(),
-    }
 }
 
-/// The distinct columns of a `[degree + 1, n]` matrix.
-fn columns(data: &[f32], n: usize) -> Vec<Vec<f64>> {
-    let mut distinct = std::collections::BTreeSet::new();
-    for s in 0..n {
-        distinct.insert(data.iter().skip(s).step_by(n).map(|c| c.to_bits()).collect::<Vec<u32>>());
-    }
-    distinct.into_iter().map(|bits| bits.into_iter().map(|b| f64::from(f32::from_bits(b))).collect()).collect()
+/// The distinct columns of a `[degree + 1, n]` matrix, and which of them each slot has.
+fn columns(data: &[f32], n: usize) -> (Vec<Vec<f64>>, Vec<usize>) {
+    let mut rows: Vec<Vec<f64>> = Vec::new();
+    let mut known = HashMap::new();
+    let of_slot = (0..n)
+        .map(|slot| {
+            let column: Vec<f32> = data.iter().skip(slot).step_by(n).copied().collect();
+            let bits: Vec<u32> = column.iter().map(|c| c.to_bits()).collect();
+            *known.entry(bits).or_insert_with(|| {
+                rows.push(column.iter().map(|&c| f64::from(c)).collect());
+                rows.len() - 1
+            })
+        })
+        .collect();
+    (rows, of_slot)
 }
 
-/// Bound of a polynomial on its interval, and the error of its value for an argument of the given error: the steps of the
-/// evaluation add a rescale each, which the k-th basis polynomial multiplies by up to k.
-fn polynomial(basis: Basis, lo: f64, hi: f64, coeffs: &[f64], deviation: f64) -> Option<Known> {
-    let interval = Interval::new(lo, hi).ok()?;
-    let p = match basis {
-        Basis::Chebyshev => Polynomial::new(interval, coeffs.to_vec()),
-        Basis::Monomial => Polynomial::from_monomial(interval, coeffs),
+/// The slots rotated to the left.
+fn rotated(slots: &[f64], by: i64) -> impl Iterator<Item = f64> {
+    let start = by.rem_euclid(slots.len().max(1) as i64) as usize;
+    slots[start..].iter().chain(&slots[..start]).copied()
+}
+
+/// What a polynomial does to magnitudes and errors.
+#[derive(Clone, Copy, Default)]
+struct Effect {
+    /// Largest magnitude on its interval.
+    bound: f64,
+    /// Mean square of its slope.
+    slope: f64,
+    /// Variance of the error of its evaluation: the rescale of every step, carried through the steps after it.
+    own: f64,
+}
+
+/// The effects of polynomials that are evaluated together, by their coefficients, for arguments that lie as `places` say:
+/// polynomials that are fitted where the data is may be steep where there is none.
+fn effects(basis: Basis, lo: f64, hi: f64, rows: &[Vec<f64>], places: &[f64]) -> Vec<Effect> {
+    let polynomial = |interval: Interval, row: &Vec<f64>| match basis {
+        Basis::Chebyshev => Polynomial::new(interval, row.clone()),
+        Basis::Monomial => Polynomial::from_monomial(interval, row),
+    };
+    let evaluated = || -> Option<(Interval, EvalTree, Vec<Polynomial>)> {
+        let interval = Interval::new(lo, hi).ok()?;
+        let polynomials: Vec<_> = rows.iter().map(|row| polynomial(interval, row)).collect::<Result<_, _>>().ok()?;
+        Some((interval, EvalTree::chebyshev(&polynomials, TreeOptions::default()).ok()?, polynomials))
+    };
+    let Some((interval, tree, polynomials)) = evaluated() else { return vec![Effect::default(); rows.len()] };
+    let total: f64 = places.iter().sum();
+    // Without samples every part of the interval counts.
+    let share = |bin: usize| if total > 0.0 { places[bin] / total } else { 1.0 / BINS as f64 };
+    let middle = |bin: usize| interval.from_unit((2 * bin + 1) as f64 / BINS as f64 - 1.0);
+    let effect = |(row, p): (usize, &Polynomial)| {
+        let mut effect = Effect::default();
+        for bin in 0..BINS {
+            effect.bound = effect.bound.max(p.eval(middle(bin)).abs());
+            if share(bin) > 0.0 {
+                let (slope, steps) = tree.slopes(middle(bin), row);
+                effect.slope += share(bin) * slope.powi(2);
+                effect.own += share(bin) * RESCALE.powi(2) * steps.iter().map(|s| s * s).sum::<f64>();
+            }
+        }
+        effect
+    };
+    polynomials.iter().enumerate().map(effect).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A polynomial that is flat inside and steep at the ends.
+    fn steep() -> Vec<Vec<f64>> {
+        vec![(0..16).map(|k| if k % 2 == 1 { 0.5 } else { 0.0 }).collect()]
     }
-    .ok()?;
-    const POINTS: usize = 200;
-    let slope = p.derivative();
-    let at = |k: usize| interval.from_unit(2.0 * k as f64 / POINTS as f64 - 1.0);
-    let largest = |f: &dyn Fn(f64) -> f64| (0..=POINTS).fold(0.0f64, |m, k| m.max(f(at(k)).abs()));
-    let mean_slope = ((0..=POINTS).map(|k| slope.eval(at(k)).powi(2)).sum::<f64>() / (POINTS + 1) as f64).sqrt();
-    let steps: f64 = p.coefficients().iter().enumerate().map(|(k, c)| (k as f64 * c).powi(2)).sum();
-    let own = RESCALE * (1.0 + steps).sqrt();
-    Some(Known { bound: largest(&|x| p.eval(x)), typical: 0.0, deviation: (mean_slope * deviation).hypot(own) })
+
+    #[test]
+    fn errors_count_where_the_arguments_are() {
+        let of = |places: &[f64]| effects(Basis::Chebyshev, -1.0, 1.0, &steep(), places)[0];
+        let only = |range: std::ops::Range<usize>| -> Vec<f64> {
+            (0..BINS).map(|bin| if range.contains(&bin) { 1.0 } else { 0.0 }).collect()
+        };
+        let (everywhere, inside, outside) = (of(&[]), of(&only(90..110)), of(&only(0..10)));
+        assert_eq!(everywhere.bound, inside.bound, "the bound is that of the interval");
+        assert!(inside.slope < 0.2 * everywhere.slope && everywhere.slope < outside.slope);
+        assert!(inside.own < 0.5 * outside.own, "{} {}", inside.own, outside.own);
+    }
 }

@@ -1,5 +1,6 @@
 //! The passes against the reference interpreters.
 
+mod batch;
 mod fold;
 mod lower;
 #[path = "../../../tests/material.rs"]

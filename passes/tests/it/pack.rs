@@ -123,6 +123,25 @@ fn identity_skips_need_no_transform() {
 }
 
 #[test]
+fn a_linear_residual_is_one_transform() {
+    let mut net = Net::new(7);
+    let x = net.input([1, 4, 8, 8]);
+    let p = net.polynomial(x, 3, false);
+    let y = net.conv3(p, 4, 1);
+    let y = net.add(y, p);
+    let (module, inputs) = net.finish(&[y]);
+    let packed = check(&module, &inputs, 1024);
+    // x + conv(x): the skip is one more entry of the middle diagonal.
+    let mut alone = Net::new(7);
+    let x = alone.input([1, 4, 8, 8]);
+    let p = alone.polynomial(x, 3, false);
+    let y = alone.conv3(p, 4, 1);
+    let (module, inputs) = alone.finish(&[y]);
+    assert_eq!(transforms(&packed), transforms(&check(&module, &inputs, 1024)));
+    assert_eq!(count(&packed, |op| matches!(op, SlotOp::Add {})), 0);
+}
+
+#[test]
 fn option_a_shortcut_is_one_transform() {
     let mut net = Net::new(6);
     let x = net.input([1, 4, 8, 8]);
