@@ -13,7 +13,7 @@ use fhec_passes::approximate::{
 };
 use fhec_passes::fold::Fold;
 use fhec_passes::pipeline::{self, PlanOptions};
-use fhec_passes::place::{Candidate, Candidates, Placement};
+use fhec_passes::place::{Candidate, Candidates, Placement, Strategy};
 use fhec_passes::placement::Limits;
 use fhec_passes::reconstruct::{LayerGain, ReconstructOptions, Reconstructed, reconstruct};
 use fhec_passes::sensitivity::Sensitivities;
@@ -33,8 +33,9 @@ pub struct CompileOptions {
     pub approximate: ApproximateOptions,
     /// How the network is packed, and what its parameters must achieve.
     pub plan: PlanOptions,
-    /// What the polynomials of a network that bootstraps are chosen for; without a limit or calibration data, and where
-    /// `uniform` or a composite is set, none are chosen.
+    /// What the polynomials of a network that bootstraps are chosen for. Without a limit an error of [`DEFAULT_ERROR`] is
+    /// allowed where weights are rebuilt. Without that or without calibration data, and where `uniform` or a composite is
+    /// set, none are chosen.
     pub limits: Limits,
     /// All activations get the degree of `approximate`.
     pub uniform: bool,
@@ -121,6 +122,10 @@ const SYNTHETIC_MARGIN: f64 = 2.0;
 const RESULT_ROOM: f64 = 1.5;
 /// Least number of calibration inputs for rebuilding weights: fewer fit the inputs rather than the network.
 const RECONSTRUCTION_SAMPLES: usize = 512;
+/// The surrogate error up to which a network that bootstraps is made faster unless the user says otherwise. Measured with
+/// rebuilt weights on the ResNet-20 of CIFAR-10 and 4,000 training images that calibration does not see, of which 99.7 %
+/// are classified right by the original: 98.2 % at 1.0e-3, 98.9 % at 8.0e-4, 99.3 % at 4.4e-4, 99.6 % at 2.0e-4.
+pub const DEFAULT_ERROR: f64 = 5e-4;
 /// Calibration inputs on which the errors of candidates are measured.
 const CANDIDATE_SAMPLES: usize = 256;
 /// Calibration inputs on which the sensitivity of the loss to each activation is measured.
@@ -315,13 +320,16 @@ impl Compiler {
         approximate: ApproximateOptions,
     ) -> Result<Chosen, Error> {
         let has_activation = folded.func.iter().any(|(_, n)| matches!(n.op, NnOp::Activation { .. }));
-        // Without a limit accuracy comes first: the default degree everywhere.
         let limited = self.options.limits != Limits::default();
-        let given = self.options.uniform || approximate.composite.is_some();
-        let asked = (limited || self.options.front) && !given;
-        if self.calibration.is_none() || !asked || !has_activation {
+        // The walk takes polynomials as they are.
+        let walks = self.options.plan.strategy == Strategy::Greedy;
+        let given = self.options.uniform || approximate.composite.is_some() || walks;
+        let by_default = !limited && self.rebuilds(samples);
+        if self.calibration.is_none() || given || !has_activation || !(limited || by_default || self.options.front) {
             return Ok(Chosen::default());
         }
+        let default = Limits { max_error: by_default.then_some(DEFAULT_ERROR), ..Limits::default() };
+        let limits = if limited { self.options.limits } else { default };
         let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
         // Layouts, and with them costs, do not depend on which polynomials there are.
         let (first, _) = ApproximateActivations::calibrated(folded, few, approximate)?;
@@ -347,10 +355,16 @@ impl Compiler {
                 (names[v].clone(), rows.iter().filter(|row| offered(row)).map(candidate).collect())
             })
             .collect();
-        let found =
-            pipeline::choose(&first, &options, &*self.engine, &candidates, &self.options.limits, self.options.front)?;
+        let front = self.options.front.then_some(&self.options.limits);
+        let choose = |limits| pipeline::choose(&first, &options, &*self.engine, &candidates, limits, front);
+        let (found, met) = match choose(&limits) {
+            Ok(found) => (found, limited || by_default),
+            // Nothing meets the default limit: then accuracy comes first, with the default degree everywhere.
+            Err(_) if by_default => (choose(&Limits::default())?, false),
+            Err(e) => return Err(e.into()),
+        };
         let chosen = names.into_iter().filter_map(|(v, name)| Some((v, *found.choices.get(&name)?)));
-        let choices = if limited { chosen.collect() } else { Choices::new() };
+        let choices = if met { chosen.collect() } else { Choices::new() };
         let front = found.front.iter().map(|(plan, spec)| FrontPoint {
             latency_us: plan.latency_us,
             error: plan.error,
@@ -362,6 +376,12 @@ impl Compiler {
         Ok(Chosen { choices, front: front.collect(), placement: Some(found.placement) })
     }
 
+    /// Whether weights are rebuilt: a composite leaves no errors to make up for, and few samples no room.
+    fn rebuilds(&self, samples: &[Vec<Tensor>]) -> bool {
+        let enough = self.calibration.is_some() && samples.len() >= RECONSTRUCTION_SAMPLES;
+        enough && !self.options.keep_weights && self.options.approximate.composite.is_none()
+    }
+
     /// The network with polynomials in place of its activations, and with rebuilt weights where there is enough calibration
     /// data for it.
     fn polynomials(
@@ -371,11 +391,8 @@ impl Compiler {
         approximate: ApproximateOptions,
         choices: &Choices,
     ) -> Result<Reconstructed, Error> {
-        let enough = self.calibration.is_some() && samples.len() >= RECONSTRUCTION_SAMPLES;
         let has_activation = folded.func.iter().any(|(_, n)| matches!(n.op, NnOp::Activation { .. }));
-        // A composite leaves no errors to make up for.
-        let keep = self.options.keep_weights || self.options.approximate.composite.is_some();
-        if keep || !enough || !has_activation {
+        if !self.rebuilds(samples) || !has_activation {
             let (module, activations) = ApproximateActivations::calibrated_with(folded, samples, approximate, choices)?;
             return Ok(Reconstructed { module, activations, layers: Vec::new() });
         }

@@ -184,7 +184,7 @@ impl Chosen {
 }
 
 /// Chooses polynomials and bootstraps of a deep network together: of all plans within `limits` the fastest, or with a limit
-/// of time alone the most accurate. `module` has some polynomial for every activation; which one does not matter, as
+/// of time alone the most accurate; and the front within limits of its own, if one is asked for. `module` has some polynomial for every activation; which one does not matter, as
 /// layouts do not depend on it.
 ///
 /// # Errors
@@ -195,13 +195,13 @@ pub fn choose(
     target: &dyn Target,
     candidates: &Candidates,
     limits: &Limits,
-    with_front: bool,
+    front: Option<&Limits>,
 ) -> Result<Chosen, PassError> {
     let packed = packed(module, MOST_SLOTS, options)?;
     let placer = Placer::new(&packed, candidates, target, bootstrapped_result_level(&packed, options, target))?
         .with_strategy(options.strategy);
     let placement = placer.place(limits)?;
-    let front = if with_front { placer.front(limits)? } else { Vec::new() };
+    let front = front.map(|limits| placer.front(limits)).transpose()?.unwrap_or_default();
     let choices = Chosen::choices(&placement.plan, candidates);
     Ok(Chosen { placement, choices, front })
 }

@@ -146,7 +146,8 @@ impl<'a> Placer<'a> {
         Ok(out)
     }
 
-    /// The best plan within `limits` over all numbers of levels.
+    /// The best plan within `limits` over all numbers of levels: the fastest where the error is limited, else the most
+    /// accurate.
     ///
     /// # Errors
     /// When no plan is within them, or levels run out with every number on offer.
@@ -156,7 +157,10 @@ impl<'a> Placer<'a> {
         for (spec, network) in self.networks()? {
             let planned = Planner::new(&network, Effort::default()).and_then(|planner| {
                 let plan = self.strategy.plan(&planner, &network, limits)?;
-                let better = best.as_ref().is_none_or(|(b, ..)| plan.latency_us < b.latency_us);
+                let better = best.as_ref().is_none_or(|(b, ..)| match limits.max_error {
+                    Some(_) => plan.latency_us < b.latency_us,
+                    None => (plan.error, plan.latency_us) < (b.error, b.latency_us),
+                });
                 let explanation = better.then(|| planner.explain(&plan));
                 Ok((plan, explanation))
             });
