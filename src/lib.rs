@@ -53,7 +53,7 @@ pub use ciphertexts::{Content, Encrypted};
 #[cfg(feature = "client")]
 pub use client::Client;
 #[cfg(feature = "compiler")]
-pub use compile::{CompileOptions, Compiled, Compiler, Model, Snapshot};
+pub use compile::{CompileOptions, Compiled, Compiler, DEFAULT_ERROR, Model, Snapshot};
 pub use error::Error;
 /// How far key generation is.
 #[cfg(feature = "client")]
