@@ -21,20 +21,25 @@ fn rows(what: &What<'_>, consts: &ConstPool, n: usize) -> (Vec<Vec<f64>>, Option
     let Some(id) = what.vectors else {
         return (vec![what.coeffs.iter().map(|c| c.0).collect()], None);
     };
-    let data = consts.tensor(id).data();
+    let (rows, of_slot) = columns(consts.tensor(id).data(), n);
+    (rows, Some(of_slot))
+}
+
+/// The distinct columns of a `[degree + 1, n]` matrix of coefficients, and which of them each slot has.
+pub(crate) fn columns(data: &[f32], n: usize) -> (Vec<Vec<f64>>, Vec<usize>) {
     let mut rows: Vec<Vec<f64>> = Vec::new();
     let mut known = std::collections::HashMap::new();
     let of_slot = (0..n)
-        .map(|s| {
-            let row: Vec<f32> = data.iter().skip(s).step_by(n).copied().collect();
-            let bits: Vec<u32> = row.iter().map(|c| c.to_bits()).collect();
+        .map(|slot| {
+            let column: Vec<f32> = data.iter().skip(slot).step_by(n).copied().collect();
+            let bits: Vec<u32> = column.iter().map(|c| c.to_bits()).collect();
             *known.entry(bits).or_insert_with(|| {
-                rows.push(row.iter().map(|&c| f64::from(c)).collect());
+                rows.push(column.iter().map(|&c| f64::from(c)).collect());
                 rows.len() - 1
             })
         })
         .collect();
-    (rows, Some(of_slot))
+    (rows, of_slot)
 }
 
 /// Appends the evaluation of the polynomial at `x`; returns its value.

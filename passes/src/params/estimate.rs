@@ -5,13 +5,13 @@
 //! with deviation sqrt((2N/3 + 1)/12); a real slot is a sum of 2n of those that its subring holds, half of it in the real
 //! part: 1/6 of the unit. A key switch whose special primes cover a digit adds about as much again from its mod-down. A
 //! transform sums variances with its squared entries, a polynomial multiplies by its mean squared slope and adds
-//! the rescale of each step of its evaluation times what the later steps make of it, both over the arguments of the samples. Errors of different
-//! slots count as independent, errors that meet in a sum of two ciphertexts as fully correlated.
+//! the rescale of each step of its evaluation times what the later steps make of it, both over the arguments of the
+//! samples. Errors of different slots count as independent, errors that meet in a sum of two ciphertexts as fully
+//! correlated.
 //!
 //! Variances differ by slot because channels do: rebuilt weights bring all channels to a common range, so those of a small
 //! one grow and those that read it shrink.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use fhec_ir::nn::Basis;
@@ -19,6 +19,7 @@ use fhec_ir::slot::{SlotOp, eval};
 use fhec_ir::{Entity, Module, Node, Slot, Tensor};
 
 use crate::approx::{EvalTree, Interval, Polynomial, TreeOptions};
+use crate::lower::columns;
 
 /// Deviation added by a rescale, in units of sqrt(2nN)/S.
 const RESCALE: f64 = 1.0 / 6.0;
@@ -131,10 +132,6 @@ fn rule(module: &Module<Slot>, node: &Node<Slot>, x: &Known, y: &Known, places: 
     let vector = |id| module.consts.tensor(id).data();
     let largest = |id| vector(id).iter().fold(0.0f64, |m, &v| m.max(f64::from(v).abs()));
     let rescaled = |variance: f64| variance + RESCALE.powi(2);
-    let scaled = |c: f64| {
-        let variance = x.variance.iter().map(|v| rescaled(c * c * v)).collect();
-        Known { bound: c.abs() * x.bound, variance, ..Known::default() }
-    };
     match &node.op {
         SlotOp::Input { .. } => Known { bound: input_bound, variance: vec![0.0; n].into(), ..Known::default() },
         SlotOp::Add {} | SlotOp::Sub {} => {
@@ -163,7 +160,10 @@ fn rule(module: &Module<Slot>, node: &Node<Slot>, x: &Known, y: &Known, places: 
             let variance = x.variance.iter().zip(vector(*value)).map(product).collect();
             Known { bound: largest(*value) * x.bound, variance, ..Known::default() }
         }
-        SlotOp::MulScalar { value } => scaled(value.0),
+        SlotOp::MulScalar { value } => {
+            let variance = x.variance.iter().map(|v| rescaled(value.0.powi(2) * v)).collect();
+            Known { bound: value.0.abs() * x.bound, variance, ..Known::default() }
+        }
         SlotOp::Rotate { by } => {
             let variance = rotated(&x.variance, *by).map(|v| v + KEY_SWITCH.powi(2)).collect();
             Known { bound: x.bound, variance, ..Known::default() }
@@ -194,23 +194,6 @@ fn rule(module: &Module<Slot>, node: &Node<Slot>, x: &Known, y: &Known, places: 
             Known { bound, variance, ..Known::default() }
         }
     }
-}
-
-/// The distinct columns of a `[degree + 1, n]` matrix, and which of them each slot has.
-fn columns(data: &[f32], n: usize) -> (Vec<Vec<f64>>, Vec<usize>) {
-    let mut rows: Vec<Vec<f64>> = Vec::new();
-    let mut known = HashMap::new();
-    let of_slot = (0..n)
-        .map(|slot| {
-            let column: Vec<f32> = data.iter().skip(slot).step_by(n).copied().collect();
-            let bits: Vec<u32> = column.iter().map(|c| c.to_bits()).collect();
-            *known.entry(bits).or_insert_with(|| {
-                rows.push(column.iter().map(|&c| f64::from(c)).collect());
-                rows.len() - 1
-            })
-        })
-        .collect();
-    (rows, of_slot)
 }
 
 /// The slots rotated to the left.
@@ -248,7 +231,8 @@ fn effects(basis: Basis, lo: f64, hi: f64, rows: &[Vec<f64>], places: &[f64]) ->
     let share = |bin: usize| if total > 0.0 { places[bin] / total } else { 1.0 / BINS as f64 };
     let middle = |bin: usize| interval.from_unit((2 * bin + 1) as f64 / BINS as f64 - 1.0);
     let effect = |(row, p): (usize, &Polynomial)| {
-        let mut effect = Effect::default();
+        let ends = [-1.0, 1.0].map(|end| p.eval(interval.from_unit(end)).abs());
+        let mut effect = Effect { bound: ends[0].max(ends[1]), ..Effect::default() };
         for bin in 0..BINS {
             effect.bound = effect.bound.max(p.eval(middle(bin)).abs());
             if share(bin) > 0.0 {
