@@ -12,7 +12,7 @@ use fhec_passes::approximate::{
     ApproximateActivations, ApproximateOptions, Calibration, CandidateRow, Choices, Replacement, candidates,
 };
 use fhec_passes::fold::Fold;
-use fhec_passes::pipeline::{self, PlanOptions};
+use fhec_passes::pipeline::{self, Packing, PlanOptions};
 use fhec_passes::place::{Candidate, Candidates, Placement, Strategy};
 use fhec_passes::placement::Limits;
 use fhec_passes::reconstruct::{LayerGain, ReconstructOptions, Reconstructed, reconstruct};
@@ -334,7 +334,8 @@ impl Compiler {
         // Layouts, and with them costs, do not depend on which polynomials there are.
         let (first, _) = ApproximateActivations::calibrated(folded, few, approximate)?;
         let options = self.plan_options(&first, few)?;
-        if !pipeline::needs_bootstraps(&first, &options) {
+        let packing = Packing::new(&first, &options)?;
+        if !packing.needs_bootstraps(&first, &options) {
             return Ok(Chosen::default());
         }
         let calibration = Calibration::measure(folded, &samples[..samples.len().min(CANDIDATE_SAMPLES)])?;
@@ -356,7 +357,7 @@ impl Compiler {
             })
             .collect();
         let front = self.options.front.then_some(&self.options.limits);
-        let choose = |limits| pipeline::choose(&first, &options, &*self.engine, &candidates, limits, front);
+        let choose = |limits| pipeline::choose(&packing, &options, &*self.engine, &candidates, limits, front);
         let (found, met) = match choose(&limits) {
             Ok(found) => (found, limited || by_default),
             // Nothing meets the default limit: then accuracy comes first, with the default degree everywhere.

@@ -41,8 +41,13 @@ impl Target for Engine {
     }
     fn costs(&self, spec: &ParamSpec, slots: usize) -> Option<LatencyTable> {
         let key = format!("{spec:?} {slots}");
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = || engine_params(spec).ok().map(|params| self.profile.table(&params, slots));
-        tables.entry(key).or_insert_with(made).clone()
+        let tables = || self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = tables().get(&key) {
+            return known.clone();
+        }
+        // Unlocked, so that several are made at once.
+        let made = engine_params(spec).ok().map(|params| self.profile.table(&params, slots));
+        tables().insert(key, made.clone());
+        made
     }
 }

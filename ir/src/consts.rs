@@ -28,6 +28,28 @@ pub struct ConstPool {
     by_name: HashMap<String, ConstId>,
 }
 
+/// A tensor with its digest, which takes a while for large ones: moved between pools it is not computed again.
+#[derive(Clone, Debug)]
+pub struct Hashed {
+    pub(crate) tensor: Tensor,
+    pub(crate) digest: Digest,
+}
+
+impl From<Tensor> for Hashed {
+    fn from(tensor: Tensor) -> Self {
+        Self { digest: digest(&tensor), tensor }
+    }
+}
+
+impl From<&Const> for Hashed {
+    fn from(constant: &Const) -> Self {
+        Self { tensor: constant.tensor.clone(), digest: constant.digest }
+    }
+}
+
+/// Bytes hashed at once: enough for all lanes of the hash function.
+const HASHED_AT_ONCE: usize = 64 * 1024;
+
 /// Hash of a tensor's shape and elements.
 pub fn digest(tensor: &Tensor) -> Digest {
     let mut hasher = blake3::Hasher::new();
@@ -35,8 +57,8 @@ pub fn digest(tensor: &Tensor) -> Digest {
     for &d in &tensor.shape().0 {
         hasher.update(&(d as u64).to_le_bytes());
     }
-    let mut bytes = Vec::with_capacity(4 * 1024);
-    for chunk in tensor.data().chunks(1024) {
+    let mut bytes = Vec::with_capacity(HASHED_AT_ONCE);
+    for chunk in tensor.data().chunks(HASHED_AT_ONCE / 4) {
         bytes.clear();
         bytes.extend(chunk.iter().flat_map(|x| x.to_bits().to_le_bytes()));
         hasher.update(&bytes);
@@ -46,8 +68,8 @@ pub fn digest(tensor: &Tensor) -> Digest {
 
 impl ConstPool {
     /// Adds a tensor under a name derived from `hint`, or finds the entry of equal content.
-    pub fn insert(&mut self, hint: &str, tensor: Tensor) -> ConstId {
-        let digest = digest(&tensor);
+    pub fn insert(&mut self, hint: &str, tensor: impl Into<Hashed>) -> ConstId {
+        let Hashed { tensor, digest } = tensor.into();
         if let Some(&id) = self.by_digest.get(&digest) {
             return id;
         }

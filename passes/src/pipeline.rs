@@ -10,7 +10,7 @@ use crate::approximate::Choice;
 use crate::batch::Batch;
 use crate::lower::{LowerToCkks, depth};
 use crate::pack::{LinearCost, Pack, Packed};
-use crate::params::{self, ParamOptions};
+use crate::params::{self, Estimate, ParamOptions};
 use crate::pass::{Lower, Pass, PassError};
 use crate::place::{Candidates, Placement, Placer, Strategy};
 use crate::placement::Limits;
@@ -75,6 +75,50 @@ const MOST_SLOTS: usize = 1 << 15;
 /// Smaller ciphertexts are tried up to this factor below what holds every tensor in one.
 const MOST_SPLIT: usize = 4;
 
+/// A network in slots and what its values are like: where every plan of it starts. It takes longer to make than anything that
+/// is done with it.
+#[derive(Clone, Debug)]
+pub struct Packing {
+    packed: Packed,
+    estimate: Estimate,
+}
+
+impl Packing {
+    /// The network in ciphertexts as large as leveled programs use, each of as many images as the options say.
+    ///
+    /// # Errors
+    /// Every node that has no encrypted form.
+    pub fn new(module: &Module<Nn>, options: &PlanOptions) -> Result<Self, PassError> {
+        Self::within(module, MOST_SLOTS, options)
+    }
+
+    /// The network in ciphertexts of at most `max_slots` slots.
+    fn within(module: &Module<Nn>, max_slots: usize, options: &PlanOptions) -> Result<Self, PassError> {
+        let batch = Batch { images: options.batch };
+        let packed = Pack { max_slots: (max_slots / options.batch.max(1)).max(1), cost: options.cost }.pack(module)?;
+        let packed = Packed { module: batch.run(&packed.module)?, ..packed };
+        let ParamOptions { input_bound, samples, .. } = &options.params;
+        let estimate = params::estimate(&packed.module, *input_bound, &batches(samples, options.batch));
+        Ok(Self { packed, estimate })
+    }
+
+    /// Slots of every ciphertext.
+    fn slots(&self) -> usize {
+        self.packed.module.func.iter().next().map_or(1, |(_, node)| node.ty.0)
+    }
+
+    /// Level of the results of a program that bootstraps: above 0 when the first prime alone cannot hold them.
+    fn bootstrapped_result_level(&self, options: &PlanOptions, target: &dyn Target) -> u32 {
+        u32::from(!params::bootstrapped_fits_level_zero(&self.estimate, &options.params, target))
+    }
+
+    /// Whether `module`, which this holds, has no leveled program in a ring smaller than those that bootstrap.
+    pub fn needs_bootstraps(&self, module: &Module<Nn>, options: &PlanOptions) -> bool {
+        let log_n = |planned: Planned| planned.module.params.map_or(BOOTSTRAPPING_RING, |s| s.log_n);
+        leveled(module, options, self).map_or(true, |planned| log_n(planned) >= BOOTSTRAPPING_RING)
+    }
+}
+
 /// Packs, lowers and chooses parameters for a network whose activations are polynomials. Among ciphertext sizes (fewer slots in a
 /// smaller ring against several ciphertexts per tensor) the predicted fastest is taken. A network too deep for the levels
 /// of smaller rings is bootstrapped, if `target` can and that is faster. `observe` sees the module after every pass of the
@@ -88,9 +132,10 @@ pub fn plan(
     target: Option<&dyn Target>,
     mut observe: impl FnMut(&str, Snapshot<'_>),
 ) -> Result<Planned, PassError> {
-    let leveled = leveled(module, options);
+    let packing = Packing::new(module, options)?;
+    let leveled = leveled(module, options, &packing);
     let planned = match target.filter(|_| options.params.log_n.is_none()) {
-        Some(target) => with_bootstraps(module, options, target, leveled)?,
+        Some(target) => with_bootstraps(&packing, options, target, leveled)?,
         None => leveled?,
     };
     observe("pack", Snapshot::Slot(&planned.slot));
@@ -101,15 +146,9 @@ pub fn plan(
 /// The least log2 N at which bootstrapping is worth a try.
 const BOOTSTRAPPING_RING: u32 = 16;
 
-/// Whether a network has no leveled program in a ring smaller than those that bootstrap.
-pub fn needs_bootstraps(module: &Module<Nn>, options: &PlanOptions) -> bool {
-    let log_n = |planned: Planned| planned.module.params.map_or(BOOTSTRAPPING_RING, |s| s.log_n);
-    leveled(module, options).map_or(true, |planned| log_n(planned) >= BOOTSTRAPPING_RING)
-}
-
 /// The faster of the leveled program, if there is one, and the bootstrapped one.
 fn with_bootstraps(
-    module: &Module<Nn>,
+    packing: &Packing,
     options: &PlanOptions,
     target: &dyn Target,
     leveled: Result<Planned, PassError>,
@@ -120,8 +159,7 @@ fn with_bootstraps(
     {
         return leveled;
     }
-    let packed = packed(module, MOST_SLOTS, options)?;
-    let bootstrapped = bootstrapped(packed, options, target);
+    let bootstrapped = bootstrapped(packing, options, target);
     match (leveled, bootstrapped) {
         // What is compared with other placements has one.
         (Ok(_), Ok(bootstrapped)) if options.strategy != Strategy::Joint => Ok(bootstrapped),
@@ -140,25 +178,6 @@ fn with_bootstraps(
             Err(error)
         }
     }
-}
-
-/// The slot module of as many images as the options say, in ciphertexts of at most `max_slots` slots.
-fn packed(module: &Module<Nn>, max_slots: usize, options: &PlanOptions) -> Result<Packed, PassError> {
-    let batch = Batch { images: options.batch };
-    let packed = Pack { max_slots: (max_slots / options.batch.max(1)).max(1), cost: options.cost }.pack(module)?;
-    Ok(Packed { module: batch.run(&packed.module)?, ..packed })
-}
-
-/// Magnitudes and errors of a packed module.
-fn estimated(module: &Module<Slot>, options: &PlanOptions) -> params::Estimate {
-    let ParamOptions { input_bound, samples, .. } = &options.params;
-    params::estimate(module, *input_bound, &batches(samples, options.batch))
-}
-
-/// Level of the results of a program that bootstraps: above 0 when the first prime alone cannot hold them.
-fn bootstrapped_result_level(packed: &Packed, options: &PlanOptions, target: &dyn Target) -> u32 {
-    let estimate = estimated(&packed.module, options);
-    u32::from(!params::bootstrapped_fits_level_zero(&estimate, &options.params, target))
 }
 
 /// What was chosen for a network's activations, together with its bootstraps.
@@ -184,22 +203,21 @@ impl Chosen {
 }
 
 /// Chooses polynomials and bootstraps of a deep network together: of all plans within `limits` the fastest, or with a limit
-/// of time alone the most accurate; and the front within limits of its own, if one is asked for. `module` has some polynomial for every activation; which one does not matter, as
-/// layouts do not depend on it.
+/// of time alone the most accurate; and the front within limits of its own, if one is asked for. The network has some
+/// polynomial for every activation; which one does not matter, as layouts do not depend on it.
 ///
 /// # Errors
-/// A network that cannot be packed or planned, or no plan within the limits.
+/// A network that cannot be planned, or no plan within the limits.
 pub fn choose(
-    module: &Module<Nn>,
+    packing: &Packing,
     options: &PlanOptions,
     target: &dyn Target,
     candidates: &Candidates,
     limits: &Limits,
     front: Option<&Limits>,
 ) -> Result<Chosen, PassError> {
-    let packed = packed(module, MOST_SLOTS, options)?;
-    let placer = Placer::new(&packed, candidates, target, bootstrapped_result_level(&packed, options, target))?
-        .with_strategy(options.strategy);
+    let result_level = packing.bootstrapped_result_level(options, target);
+    let placer = Placer::new(&packing.packed, candidates, target, result_level)?.with_strategy(options.strategy);
     let placement = placer.place(limits)?;
     let front = front.map(|limits| placer.front(limits)).transpose()?.unwrap_or_default();
     let choices = Chosen::choices(&placement.plan, candidates);
@@ -207,9 +225,10 @@ pub fn choose(
 }
 
 /// The program with bootstraps.
-fn bootstrapped(packed: Packed, options: &PlanOptions, target: &dyn Target) -> Result<Planned, PassError> {
-    let result_level = bootstrapped_result_level(&packed, options, target);
-    let placer = Placer::new(&packed, &Candidates::new(), target, result_level)?.with_strategy(options.strategy);
+fn bootstrapped(packing: &Packing, options: &PlanOptions, target: &dyn Target) -> Result<Planned, PassError> {
+    let result_level = packing.bootstrapped_result_level(options, target);
+    let packed = &packing.packed;
+    let placer = Placer::new(packed, &Candidates::new(), target, result_level)?.with_strategy(options.strategy);
     let placement = placer.place(&Limits::default())?;
     let slot = placer.apply(&placement.plan);
     let mut module = LowerToCkks { result_level, single_chain: options.strategy.single_chain() }.run(&slot)?;
@@ -219,27 +238,25 @@ fn bootstrapped(packed: Packed, options: &PlanOptions, target: &dyn Target) -> R
         let issue = Issue::new(&Default::default(), "module", reason, "report this as a bug");
         return Err(PassError { pass: "plan", issues: vec![issue] });
     }
-    Ok(Planned { module, slot, placement: Some(placement), notes: packed.notes })
+    Ok(Planned { module, slot, placement: Some(placement), notes: packed.notes.clone() })
 }
 
-/// The program without bootstraps.
-fn leveled(module: &Module<Nn>, options: &PlanOptions) -> Result<Planned, PassError> {
+/// The program without bootstraps; `widest` holds the network.
+fn leveled(module: &Module<Nn>, options: &PlanOptions, widest: &Packing) -> Result<Planned, PassError> {
     let mut best: Option<(f64, Planned)> = None;
     let mut failure = None;
-    let (mut max_slots, mut least) = (MOST_SLOTS, 1);
-    while max_slots >= least {
-        let packed = packed(module, max_slots, options)?;
-        let slots = packed.module.func.iter().next().map_or(1, |(_, node)| node.ty.0);
-        match lowered(&packed.module, slots, options) {
+    let mut packing = widest.clone();
+    let mut least = 1;
+    loop {
+        let slots = packing.slots();
+        match lowered(&packing, options) {
             Ok(lowered) => {
                 let spec = lowered.params.clone();
                 let time = spec.as_ref().map_or(f64::INFINITY, |s| params::predicted_time(&lowered, s));
                 let full = spec.as_ref().is_some_and(|s| s.slots() == slots);
                 if best.as_ref().is_none_or(|b| time < b.0) {
-                    best = Some((
-                        time,
-                        Planned { module: lowered, slot: packed.module, placement: None, notes: packed.notes },
-                    ));
+                    let Packed { module: slot, notes, .. } = packing.packed;
+                    best = Some((time, Planned { module: lowered, slot, placement: None, notes }));
                 }
                 // Fewer slots only help when they, not the levels, decided on the ring.
                 if !full || options.params.log_n.is_some() {
@@ -257,7 +274,10 @@ fn leveled(module: &Module<Nn>, options: &PlanOptions) -> Result<Planned, PassEr
         if least == 1 {
             least = (slots / MOST_SPLIT).max(1);
         }
-        max_slots = slots / 2;
+        if slots / 2 < least {
+            break;
+        }
+        packing = Packing::within(module, slots / 2, options)?;
     }
     match (best, failure) {
         (Some((_, planned)), _) => Ok(planned),
@@ -267,15 +287,15 @@ fn leveled(module: &Module<Nn>, options: &PlanOptions) -> Result<Planned, PassEr
 }
 
 /// The lowered module with its parameters; results stay at level 1 when the first prime alone cannot hold them.
-fn lowered(module: &Module<Slot>, slots: usize, options: &PlanOptions) -> Result<Module<Ckks>, PassError> {
-    let estimate = estimated(module, options);
-    let options = &options.params;
+fn lowered(packing: &Packing, options: &PlanOptions) -> Result<Module<Ckks>, PassError> {
+    let Packing { packed: Packed { module, .. }, estimate } = packing;
+    let (slots, options) = (packing.slots(), &options.params);
     let mut lowered = LowerToCkks::default().run(module)?;
-    let mut spec = params::choose(&lowered, slots, &estimate, options);
+    let mut spec = params::choose(&lowered, slots, estimate, options);
     let small = options.log_n.unwrap_or(slots.trailing_zeros() + 1).max(12);
-    if spec.is_err() && !params::fits_level_zero(&estimate, options, slots, small) {
+    if spec.is_err() && !params::fits_level_zero(estimate, options, slots, small) {
         lowered = LowerToCkks { result_level: 1, ..LowerToCkks::default() }.run(module)?;
-        spec = params::choose(&lowered, slots, &estimate, options);
+        spec = params::choose(&lowered, slots, estimate, options);
     }
     lowered.params = Some(spec?);
     Ok(lowered)

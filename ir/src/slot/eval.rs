@@ -152,8 +152,12 @@ fn compute(node: &Node<Slot>, operands: &[Rc<[f64]>], consts: &ConstPool) -> Vec
         SlotOp::Linear { rotations, diagonals, .. } => {
             let mut sum = vec![0.0; n];
             for (&by, diagonal) in rotations.iter().zip(consts.tensor(*diagonals).data().chunks_exact(n)) {
-                for ((sum, &d), x) in sum.iter_mut().zip(diagonal).zip(rotated(x, by)) {
-                    *sum += f64::from(d) * x;
+                let start = by.rem_euclid(n.max(1) as i64) as usize;
+                // Plain slices on both sides of the turn: their products are computed in lanes.
+                let (ahead, behind) = sum.split_at_mut(n - start);
+                let (first, second) = diagonal.split_at(n - start);
+                for (sum, d, x) in [(ahead, first, &x[start..]), (behind, second, &x[..start])] {
+                    sum.iter_mut().zip(d).zip(x).for_each(|((sum, &d), x)| *sum += f64::from(d) * x);
                 }
             }
             sum

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::consts::{ConstPool, Digest, digest};
+use crate::consts::{ConstPool, Digest, Hashed};
 use crate::tensor::Tensor;
 
 /// Where the elements of `blob` constants come from.
@@ -17,8 +17,8 @@ pub struct Blobs(BTreeMap<Digest, Tensor>);
 
 impl Blobs {
     /// Adds a tensor; returns its digest.
-    pub fn insert(&mut self, tensor: Tensor) -> Digest {
-        let digest = digest(&tensor);
+    pub fn insert(&mut self, tensor: impl Into<Hashed>) -> Digest {
+        let Hashed { tensor, digest } = tensor.into();
         self.0.insert(digest, tensor);
         digest
     }

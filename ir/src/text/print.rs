@@ -70,7 +70,7 @@ fn print_const(out: &mut String, c: &Const, blobs: &mut Blobs) {
             let items: Vec<String> = data.iter().map(|x| format!("{x:?}")).collect();
             format!("[{}]", items.join(", "))
         }
-        _ => format!("blob \"{}\"", to_hex(&blobs.insert(c.tensor.clone()))),
+        _ => format!("blob \"{}\"", to_hex(&blobs.insert(c))),
     };
     let _ = writeln!(out, "const @{} : tensor<{}> = {init}", c.name, c.tensor.shape());
 }

@@ -154,17 +154,33 @@ impl Distribution {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
     bound: f64,
-    weights: Vec<f64>,
-    sums: Vec<f64>,
+    /// `BINS / (2 · bound)`, exact as both are powers of two.
+    bins_per_unit: f64,
+    bins: Vec<Bin>,
     extremes: (f64, f64),
+}
+
+/// The samples of one bin: their weight and weighted sum, side by side as one sample changes both.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Bin {
+    weight: f64,
+    sum: f64,
+}
+
+impl Bin {
+    fn add(&mut self, other: Bin) {
+        self.weight += other.weight;
+        self.sum += other.sum;
+    }
 }
 
 impl Default for Histogram {
     fn default() -> Self {
+        let bound = 2.0f64.powi(-20);
         Histogram {
-            bound: 2.0f64.powi(-20),
-            weights: vec![0.0; Self::BINS],
-            sums: vec![0.0; Self::BINS],
+            bound,
+            bins_per_unit: Self::BINS as f64 / (2.0 * bound),
+            bins: vec![Bin::default(); Self::BINS],
             extremes: (f64::INFINITY, f64::NEG_INFINITY),
         }
     }
@@ -187,10 +203,9 @@ impl Histogram {
         while x.abs() >= self.bound {
             self.widen();
         }
-        let at = ((x + self.bound) / (2.0 * self.bound) * Self::BINS as f64) as usize;
+        let at = ((x + self.bound) * self.bins_per_unit) as usize;
         let at = at.min(Self::BINS - 1);
-        self.weights[at] += weight;
-        self.sums[at] += weight * x;
+        self.bins[at].add(Bin { weight, sum: weight * x });
         self.extremes = (self.extremes.0.min(x), self.extremes.1.max(x));
         Ok(())
     }
@@ -203,29 +218,33 @@ impl Histogram {
         while other.bound < self.bound {
             other.widen();
         }
-        for (a, b) in self.weights.iter_mut().zip(&other.weights).chain(self.sums.iter_mut().zip(&other.sums)) {
-            *a += b;
-        }
+        self.bins.iter_mut().zip(&other.bins).for_each(|(a, b)| a.add(*b));
         self.extremes = (self.extremes.0.min(other.extremes.0), self.extremes.1.max(other.extremes.1));
     }
 
     /// Doubles the range; pairs of bins become one.
     fn widen(&mut self) {
-        let quarter = Self::BINS / 4;
-        for bins in [&mut self.weights, &mut self.sums] {
-            let mut wide = vec![0.0; Self::BINS];
-            for (k, pair) in bins.chunks_exact(2).enumerate() {
-                wide[quarter + k] = pair[0] + pair[1];
-            }
-            *bins = wide;
+        if self.extremes.0 <= self.extremes.1 {
+            let quarter = Self::BINS / 4;
+            let mut join = |k: usize| {
+                let mut pair = self.bins[2 * k];
+                pair.add(self.bins[2 * k + 1]);
+                self.bins[quarter + k] = pair;
+            };
+            // From the middle outwards no bin is overwritten before it is read.
+            (0..quarter).rev().for_each(&mut join);
+            (quarter..Self::BINS / 2).for_each(&mut join);
+            self.bins[..quarter].fill(Bin::default());
+            self.bins[Self::BINS - quarter..].fill(Bin::default());
         }
         self.bound *= 2.0;
+        self.bins_per_unit /= 2.0;
     }
 
     /// The distribution: one point per bin in use, at the mean of its samples, and the two extremes exactly. Errors: no samples.
     pub fn distribution(&self) -> Result<Distribution, ApproxError> {
         let mut pairs: Vec<(f64, f64)> =
-            self.weights.iter().zip(&self.sums).filter(|(w, _)| **w > 0.0).map(|(w, s)| (s / w, *w)).collect();
+            self.bins.iter().filter(|b| b.weight > 0.0).map(|b| (b.sum / b.weight, b.weight)).collect();
         let total: f64 = pairs.iter().map(|p| p.1).sum();
         // The extremes set the interval of a fit; their own weight is too small to matter.
         for x in [self.extremes.0, self.extremes.1] {
@@ -275,7 +294,8 @@ mod tests {
             left.extend(values[..cut].iter().copied()).unwrap();
             right.extend(values[cut..].iter().copied()).unwrap();
             left.merge(right);
-            prop_assert_eq!(&left.weights, &a.weights);
+            let weights = |h: &Histogram| h.bins.iter().map(|b| b.weight).collect::<Vec<_>>();
+            prop_assert_eq!(weights(&left), weights(&a));
             prop_assert_eq!(left.bound, a.bound);
         }
     }

@@ -15,6 +15,9 @@ pub struct Calibration {
     inputs: BTreeMap<usize, Vec<Histogram>>,
 }
 
+/// Samples whose tensors wait for each other: a channel's histogram is fetched once for all of them.
+const GATHERED_AT_ONCE: usize = 16;
+
 impl Calibration {
     /// Runs `module` on `samples` (one set of input tensors each) over the threads of the current rayon pool and gathers
     /// the inputs of every activation and polynomial.
@@ -39,17 +42,22 @@ impl Calibration {
         samples: &[Vec<Tensor>],
     ) -> Result<Self, ApproximateError> {
         let mut part = Self::default();
-        for sample in samples {
-            let mut bad = None;
-            eval::eval_observed(module, sample, |value, tensor| {
-                for activation in watched.get(&value.index()).into_iter().flatten() {
-                    if gather(part.inputs.entry(activation.index()).or_default(), tensor).is_err() {
-                        bad.get_or_insert(*activation);
+        for block in samples.chunks(GATHERED_AT_ONCE) {
+            let mut seen: BTreeMap<usize, Vec<Tensor>> = BTreeMap::new();
+            for sample in block {
+                eval::eval_observed(module, sample, |value, tensor| {
+                    if watched.contains_key(&value.index()) {
+                        seen.entry(value.index()).or_default().push(tensor.clone());
+                    }
+                })?;
+            }
+            for (value, tensors) in &seen {
+                for &activation in &watched[value] {
+                    if gather(part.inputs.entry(activation.index()).or_default(), tensors).is_err() {
+                        let node = module.func.node(activation).loc.name().to_string();
+                        return Err(ApproximateError::NotFinite { node });
                     }
                 }
-            })?;
-            if let Some(value) = bad {
-                return Err(ApproximateError::NotFinite { node: module.func.node(value).loc.name().to_string() });
             }
         }
         Ok(part)
@@ -94,13 +102,19 @@ pub(crate) fn channels(shape: &Shape) -> usize {
     }
 }
 
-/// Adds the elements of `tensor`, channel by channel.
-pub(crate) fn gather(into: &mut Vec<Histogram>, tensor: &Tensor) -> Result<(), ApproxError> {
-    let channels = channels(tensor.shape());
+/// Adds the elements of tensors of one shape, channel by channel.
+pub(crate) fn gather(into: &mut Vec<Histogram>, tensors: &[Tensor]) -> Result<(), ApproxError> {
+    let Some(first) = tensors.first() else { return Ok(()) };
+    let channels = channels(first.shape());
     into.resize_with(channels, Histogram::default);
-    let plane = if channels == 1 { tensor.data().len() } else { tensor.shape().0[2..].iter().product() };
-    let mut planes = tensor.data().chunks_exact(plane.max(1)).enumerate();
-    planes.try_for_each(|(i, plane)| into[i % channels].extend(plane.iter().map(|&x| f64::from(x))))
+    let plane = if channels == 1 { first.data().len() } else { first.shape().0[2..].iter().product() };
+    for (channel, histogram) in into.iter_mut().enumerate() {
+        for tensor in tensors {
+            let planes = tensor.data().chunks_exact(plane.max(1)).skip(channel).step_by(channels);
+            planes.into_iter().try_for_each(|plane| histogram.extend(plane.iter().map(|&x| f64::from(x))))?;
+        }
+    }
+    Ok(())
 }
 
 /// For every value that feeds an activation or polynomial, those it feeds.

@@ -150,7 +150,7 @@ fn with_used_constants(module: &Module<Nn>, original: &ConstPool) -> Result<Modu
         if let NnOp::Const { value } = node.op {
             let c = module.consts.get(value);
             let name = stem(&c.name, original);
-            let id = consts.insert(name, c.tensor.clone());
+            let id = consts.insert(name, c);
             renumbered.insert(value, id);
         }
     }

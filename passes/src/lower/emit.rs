@@ -137,7 +137,7 @@ impl Emitter<'_> {
         let Self { out, from, taken, .. } = self;
         *taken.entry(id).or_insert_with(|| {
             let c = from.get(id);
-            out.consts.insert(&c.name, c.tensor.clone())
+            out.consts.insert(&c.name, c)
         })
     }
 

@@ -1,6 +1,6 @@
 //! Values that are not computed yet: an affine map of values that are.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use fhec_ir::Shape;
 use fhec_ir::nn::NnOp;
@@ -15,7 +15,7 @@ use super::sparse::Sparse;
 pub(super) struct Affine {
     pub(super) shape: Shape,
     /// Sources by increasing number.
-    pub(super) terms: Vec<(usize, Rc<Sparse>)>,
+    pub(super) terms: Vec<(usize, Arc<Sparse>)>,
     pub(super) bias: Vec<f64>,
     /// How the value came about, for the choice of its layout.
     pub(super) trails: Vec<Trail>,
@@ -25,7 +25,7 @@ pub(super) struct Affine {
 #[derive(Clone, Debug)]
 pub(super) struct Trail {
     pub(super) source: usize,
-    pub(super) steps: Vec<Rc<TrailStep>>,
+    pub(super) steps: Vec<Arc<TrailStep>>,
 }
 
 /// An op on the way, with the shapes of its operand and result.
@@ -46,7 +46,7 @@ impl Affine {
     /// Source number `source` as it is.
     pub(super) fn source(source: usize, shape: Shape) -> Self {
         let n = shape.len();
-        let terms = vec![(source, Rc::new(Sparse::identity(n)))];
+        let terms = vec![(source, Arc::new(Sparse::identity(n)))];
         Self { shape, terms, bias: vec![0.0; n], trails: vec![Trail { source, steps: Vec::new() }] }
     }
     pub(super) fn is_constant(&self) -> bool {
@@ -57,21 +57,25 @@ impl Affine {
         self.terms.len() <= 1 && self.terms.iter().all(|(_, m)| m.is_light())
     }
     /// The image under the linear map of `op` to a tensor of `shape`.
-    pub(super) fn mapped(&self, map: &Sparse, op: &NnOp, shape: &Shape) -> Self {
-        let terms = self.terms.iter().map(|(s, m)| (*s, Rc::new(map.compose(m)))).collect();
+    pub(super) fn mapped(&self, map: Sparse, op: &NnOp, shape: &Shape) -> Self {
+        let map = Arc::new(map);
+        let after = |m: &Arc<Sparse>| if m.is_identity() { map.clone() } else { Arc::new(map.compose(m)) };
+        let terms = self.terms.iter().map(|(s, m)| (*s, after(m))).collect();
         let out = Self { shape: self.shape.clone(), terms, bias: map.apply(&self.bias), trails: self.trails.clone() };
         out.reshaped(op, shape)
     }
     /// The same elements as a tensor of `shape`, by `op`.
     pub(super) fn reshaped(mut self, op: &NnOp, shape: &Shape) -> Self {
-        let step = Rc::new(TrailStep { op: op.clone(), from: self.shape.clone(), to: shape.clone() });
+        let step = Arc::new(TrailStep { op: op.clone(), from: self.shape.clone(), to: shape.clone() });
         self.trails.iter_mut().for_each(|t| t.steps.push(step.clone()));
         self.shape = shape.clone();
         self
     }
     /// `scale[e] · x[e] + shift[e]`.
     pub(super) fn rescaled(&self, scale: impl Fn(usize) -> f64, shift: impl Fn(usize) -> f64) -> Self {
-        let terms = self.terms.iter().map(|(s, m)| (*s, Rc::new(m.scale_rows(&scale)))).collect();
+        let kept = (0..self.bias.len()).all(|e| scale(e) == 1.0);
+        let scaled = |m: &Arc<Sparse>| if kept { m.clone() } else { Arc::new(m.scale_rows(&scale)) };
+        let terms = self.terms.iter().map(|(s, m)| (*s, scaled(m))).collect();
         let bias = self.bias.iter().enumerate().map(|(e, b)| scale(e) * b + shift(e)).collect();
         Self { shape: self.shape.clone(), terms, bias, trails: self.trails.clone() }
     }
@@ -80,7 +84,7 @@ impl Affine {
         let mut terms = self.terms.clone();
         for (source, map) in &other.terms {
             match terms.iter_mut().find(|(s, _)| s == source) {
-                Some((_, mine)) => *mine = Rc::new(mine.add(map)),
+                Some((_, mine)) => *mine = Arc::new(mine.add(map)),
                 None => terms.push((*source, map.clone())),
             }
         }

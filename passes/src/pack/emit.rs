@@ -1,18 +1,19 @@
 //! The slot ops of a graph whose layouts are chosen.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use fhec_ir::attr::F64;
 use fhec_ir::nn::Basis;
 use fhec_ir::slot::{SlotOp, SlotTy};
-use fhec_ir::{Issue, Loc, Module, Nn, OpInfo, Port, Slot, Tensor, Value};
+use fhec_ir::{Hashed, Issue, Loc, Module, Nn, OpInfo, Port, Slot, Tensor, Value};
+use rayon::prelude::*;
 
 use super::affine::Affine;
 use super::cost::LinearCost;
-use super::graph::{Graph, Kind, Rows};
+use super::graph::{Graph, Kind, Rows, Source};
 use super::layout::Placement;
 use super::sparse::Sparse;
-use super::transform;
+use super::transform::{self, Diagonals};
 use super::{PackedTensor, TensorKind};
 use crate::approx::{Interval, Polynomial};
 
@@ -27,19 +28,64 @@ struct Emitted {
     fill: f64,
 }
 
-/// A term's plan beside what it maps.
+/// A term of a linear source: what is read, and how.
 struct Term {
     source: usize,
-    map: Rc<Sparse>,
-    plan: transform::Plan,
-    /// The factor, when every slot is multiplied by one number.
-    uniform: Option<f64>,
+    read: Read,
+}
+
+/// How the slots of a term are read.
+enum Read {
+    /// In place, times a number.
+    Scaled(f64),
+    /// Through transforms of diagonals that rotate modulo `modulus`.
+    Through { modulus: usize, transforms: Vec<Transform> },
+}
+
+/// The transform from one ciphertext of the operand to one of the result.
+struct Transform {
+    from: usize,
+    to: usize,
+    /// Steps of the diagonals, unless all slots stay where they are.
+    steps: Option<(Vec<i64>, Vec<i64>)>,
+    diagonals: Hashed,
+}
+
+/// The terms of every linear source. They are independent of each other, and most of the work of packing.
+fn terms(graph: &Graph, placements: &[Placement], slots: usize, cost: &LinearCost) -> Vec<Vec<Term>> {
+    let of_term = |map: &Sparse, from: &Placement, to: &Placement| {
+        if let Some(factor) = map.uniform_diagonal().filter(|_| from == to) {
+            return Read::Scaled(factor);
+        }
+        let plan = transform::plan(map, from, to, cost);
+        let slotwise = plan.is_slotwise(from);
+        let transform = |block: &transform::Block| {
+            let Diagonals { rotations, giants, rows } = plan.diagonals(block, map, from, to);
+            let tensor = match slotwise {
+                true => Tensor::new([slots], rows),
+                false => Tensor::new([rotations.len(), slots], rows),
+            };
+            let steps = (!slotwise).then_some((rotations, giants));
+            Transform { from: block.from, to: block.to, steps, diagonals: tensor.into() }
+        };
+        Read::Through { modulus: plan.modulus, transforms: plan.blocks.iter().map(transform).collect() }
+    };
+    let of_source = |(number, source): (usize, &Source)| match &source.kind {
+        Kind::Linear { value, .. } => {
+            let term = |(source, map): &(usize, Arc<Sparse>)| Term {
+                source: *source,
+                read: of_term(map, &placements[*source], &placements[number]),
+            };
+            value.terms.iter().map(term).collect()
+        }
+        Kind::Input(_) | Kind::Polynomial { .. } | Kind::Product(..) => Vec::new(),
+    };
+    graph.sources.par_iter().enumerate().map(of_source).collect()
 }
 
 struct Emitter<'a> {
     placements: &'a [Placement],
     slots: usize,
-    cost: &'a LinearCost,
     out: Module<Slot>,
     emitted: Vec<Emitted>,
 }
@@ -53,9 +99,10 @@ pub(super) fn emit(
     cost: &LinearCost,
 ) -> Result<(Module<Slot>, Vec<PackedTensor>)> {
     let out = Module::new(nn.func.name.clone());
-    let mut e = Emitter { placements, slots, cost, out, emitted: Vec::new() };
+    let mut e = Emitter { placements, slots, out, emitted: Vec::new() };
     let mut tensors = Vec::with_capacity(graph.sources.len());
-    for (number, source) in graph.sources.iter().enumerate() {
+    let terms = terms(graph, placements, slots, cost);
+    for (number, (source, terms)) in graph.sources.iter().zip(&terms).enumerate() {
         let loc = &source.loc;
         let start = e.out.func.len();
         let emitted = match &source.kind {
@@ -68,7 +115,7 @@ pub(super) fn emit(
                 e.out.inputs.push(Port { name, shape: source.shape.clone(), layout });
                 Emitted { values, fill: 0.0 }
             }
-            Kind::Linear { value, .. } => e.linear(number, value, loc)?,
+            Kind::Linear { value, .. } => e.linear(number, value, terms, loc)?,
             Kind::Polynomial { of, polynomials, rows } => e.polynomial(number, *of, polynomials, *rows, loc)?,
             Kind::Product(a, b) => {
                 let (a, b) = (e.emitted[*a].clone(), e.emitted[*b].clone());
@@ -164,57 +211,49 @@ impl Emitter<'_> {
     }
 
     /// A linear source: transforms and bias.
-    fn linear(&mut self, number: usize, value: &Affine, loc: &Loc) -> Result<Emitted> {
+    fn linear(&mut self, number: usize, value: &Affine, terms: &[Term], loc: &Loc) -> Result<Emitted> {
         let to = &self.placements[number];
         if let Some((1.0, source)) = value.as_scaled_source()
             && self.placements[source] == *to
         {
             return Ok(self.emitted[source].clone());
         }
-        let terms: Vec<Term> = value
-            .terms
-            .iter()
-            .map(|(source, map)| {
-                let from = &self.placements[*source];
-                let plan = transform::plan(map, from, to, self.cost);
-                let uniform = if from == to { map.uniform_diagonal() } else { None };
-                Term { source: *source, map: map.clone(), plan, uniform }
-            })
-            .collect();
         let values = (0..to.ciphertexts)
             .map(|ct| {
-                let sum = self.sum(to, &terms, ct, loc)?;
-                self.bias(value, to, &terms, ct, sum, loc)
+                let sum = self.sum(terms, ct, loc)?;
+                self.bias(value, to, terms, ct, sum, loc)
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Emitted { values, fill: 0.0 })
     }
 
     /// Σ map · source for ciphertext `ct` of the result.
-    fn sum(&mut self, to: &Placement, terms: &[Term], ct: usize, loc: &Loc) -> Result<Value> {
+    fn sum(&mut self, terms: &[Term], ct: usize, loc: &Loc) -> Result<Value> {
         let mut sum: Option<Value> = None;
         // Partial sums by operand period and modulus: they share their rotate-and-add steps.
         let mut shares: Vec<((usize, usize), Value)> = Vec::new();
         for term in terms {
-            let from = &self.placements[term.source];
-            if let Some(c) = term.uniform {
-                let x = self.emitted[term.source].values[ct];
-                let x = if c == 1.0 { x } else { self.push(SlotOp::MulScalar { value: F64(c) }, [x], loc)? };
-                sum = Some(self.add(sum, x, loc)?);
-                continue;
-            }
-            for block in term.plan.blocks.iter().filter(|b| b.to == ct) {
-                let x = self.emitted[term.source].values[block.from];
-                let d = term.plan.diagonals(block, &term.map, from, to);
-                let y = if term.plan.is_slotwise(from) {
-                    let value = self.out.consts.insert(&hint(loc, "mask"), Tensor::new([self.slots], d.rows));
-                    self.push(SlotOp::MulPlain { value }, [x], loc)?
-                } else {
-                    let shape = [d.rotations.len(), self.slots];
-                    let diagonals = self.out.consts.insert(&hint(loc, "diag"), Tensor::new(shape, d.rows));
-                    self.push(SlotOp::Linear { rotations: d.rotations, giants: d.giants, diagonals }, [x], loc)?
+            let operand = self.emitted[term.source].values.clone();
+            let (modulus, transforms) = match &term.read {
+                Read::Scaled(c) => {
+                    let x = operand[ct];
+                    let x = if *c == 1.0 { x } else { self.push(SlotOp::MulScalar { value: F64(*c) }, [x], loc)? };
+                    sum = Some(self.add(sum, x, loc)?);
+                    continue;
+                }
+                Read::Through { modulus, transforms } => (*modulus, transforms),
+            };
+            for transform in transforms.iter().filter(|t| t.to == ct) {
+                let what = if transform.steps.is_some() { "diag" } else { "mask" };
+                let constant = self.out.consts.insert(&hint(loc, what), transform.diagonals.clone());
+                let op = match &transform.steps {
+                    None => SlotOp::MulPlain { value: constant },
+                    Some((rotations, giants)) => {
+                        SlotOp::Linear { rotations: rotations.clone(), giants: giants.clone(), diagonals: constant }
+                    }
                 };
-                let key = (from.period, term.plan.modulus);
+                let y = self.push(op, [operand[transform.from]], loc)?;
+                let key = (self.placements[term.source].period, modulus);
                 if key.0 == key.1 {
                     sum = Some(self.add(sum, y, loc)?);
                 } else if let Some(k) = shares.iter().position(|(other, _)| *other == key) {
@@ -259,7 +298,11 @@ impl Emitter<'_> {
     /// Adds the bias, and takes out what in-place terms left in slots without an element.
     fn bias(&mut self, a: &Affine, to: &Placement, terms: &[Term], ct: usize, sum: Value, loc: &Loc) -> Result<Value> {
         let n = self.slots;
-        let left: f64 = terms.iter().filter_map(|t| t.uniform.map(|c| c * self.emitted[t.source].fill)).sum();
+        let left = |t: &Term| match t.read {
+            Read::Scaled(c) => Some(c * self.emitted[t.source].fill),
+            Read::Through { .. } => None,
+        };
+        let left: f64 = terms.iter().filter_map(left).sum();
         let mut vector = vec![-left as f32; n];
         for (e, &address) in to.addresses.iter().enumerate() {
             let address = address as usize;

@@ -5,7 +5,7 @@
 //! pixels that remain with channels: then no slot moves farther than the kernel and the channel offset require, and one
 //! linear transform, hence one level, is enough (Ebel et al., Orion, 2024, "single-shot").
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use fhec_ir::{Digit, Layout, Shape};
 
@@ -31,7 +31,7 @@ pub(super) struct Placement {
     /// The content repeats every `period` slots; equal to `slots` when it spans several ciphertexts.
     pub(super) period: usize,
     /// Address of every element; ciphertext `address / slots`, slot `address mod slots`.
-    pub(super) addresses: Rc<[u32]>,
+    pub(super) addresses: Arc<[u32]>,
 }
 
 impl PartialEq for Placement {

@@ -18,7 +18,7 @@ pub(super) fn broadcast(a: &Affine, op: &NnOp, shape: &Shape) -> Affine {
     } else if a.shape.len() == shape.len() {
         a.clone().reshaped(op, shape)
     } else {
-        a.mapped(&maps::expand(&a.shape, shape), op, shape)
+        a.mapped(maps::expand(&a.shape, shape), op, shape)
     }
 }
 
@@ -32,7 +32,7 @@ pub(super) fn mixes(op: &NnOp) -> bool {
 pub(super) fn apply(node: &Node<Nn>, operands: &[Affine]) -> Result<Affine, Issue> {
     let out = &node.ty.0;
     let x = &operands[0];
-    let through = |map: Sparse| x.mapped(&map, &node.op, out);
+    let through = |map: Sparse| x.mapped(map, &node.op, out);
     let spread = |a: &Affine| broadcast(a, &node.op, out);
     Ok(match &node.op {
         NnOp::Conv { strides, pads, dilations, groups } => {
@@ -50,7 +50,7 @@ pub(super) fn apply(node: &Node<Nn>, operands: &[Affine]) -> Result<Affine, Issu
         }
         NnOp::MatMul {} if x.is_constant() => {
             let b = &operands[1];
-            b.mapped(&maps::matmul(&x.shape, &b.shape, out, &x.bias, false), &node.op, out)
+            b.mapped(maps::matmul(&x.shape, &b.shape, out, &x.bias, false), &node.op, out)
         }
         NnOp::BatchNorm { epsilon } => {
             let inner: usize = out.0[2..].iter().product();
@@ -119,7 +119,7 @@ pub(super) fn apply(node: &Node<Nn>, operands: &[Affine]) -> Result<Affine, Issu
             let shapes: Vec<Shape> = operands.iter().map(|a| a.shape.clone()).collect();
             let axis = dim(*axis, out.rank());
             let mut parts =
-                operands.iter().enumerate().map(|(k, a)| a.mapped(&maps::concat(&shapes, k, axis, out), &node.op, out));
+                operands.iter().enumerate().map(|(k, a)| a.mapped(maps::concat(&shapes, k, axis, out), &node.op, out));
             let first = parts.next().unwrap_or_else(|| Affine::constant(out.clone(), vec![0.0; out.len()]));
             parts.fold(first, |sum, part| sum.plus(&part))
         }

@@ -83,7 +83,8 @@ pub(super) fn conv(x: &Shape, out: &Shape, w: &[f64], groups: usize, windows: &W
     let area: usize = extent.iter().product();
     let taps: usize = windows.kernel.iter().product();
     let reads = windows.reads(&out.0[2..], extent);
-    let mut b = RowBuilder::new(out.len(), x.len());
+    let taps_read: usize = reads.iter().map(Vec::len).sum();
+    let mut b = RowBuilder::new(out.len(), x.len()).with_room(out.0[0] * filters * per_group * taps_read);
     for batch in 0..out.0[0] {
         for f in 0..filters {
             let first = f / filters_per_group * per_group;

@@ -3,8 +3,10 @@
 //! A layout that is cheap to reach may be dear for all that follows, so several partial choices are kept. Two that agree on
 //! every source still to be read are compared at once and only the cheaper one stays.
 
-use std::collections::HashMap;
-use std::rc::Rc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rayon::prelude::*;
 
 use super::affine::Affine;
 use super::cost::LinearCost;
@@ -37,14 +39,14 @@ struct State {
 /// A term of a linear source, ready to be costed.
 struct Term {
     source: usize,
-    map: Rc<Sparse>,
+    map: Arc<Sparse>,
     pattern: u64,
     uniform: bool,
     diagonal: bool,
 }
 
 fn terms(value: &Affine) -> Vec<Term> {
-    let term = |(source, map): &(usize, Rc<Sparse>)| Term {
+    let term = |(source, map): &(usize, Arc<Sparse>)| Term {
         source: *source,
         map: map.clone(),
         pattern: map.pattern(),
@@ -80,13 +82,19 @@ pub(super) fn choose(graph: &Graph, slots: usize, cost: &LinearCost) -> Option<V
                         Some(like) => at(*like).into_iter().collect(),
                         None => placer.candidates(value, &terms, &at, source.port),
                     };
-                    for to in candidates {
-                        let extra = placer.sum(&terms, &at, to);
+                    next.extend(candidates.into_iter().map(|to| {
                         let mut state = state.clone();
                         state.chosen[source.root] = Some(to);
-                        state.cost += extra;
-                        next.push(state);
-                    }
+                        state
+                    }));
+                }
+                // No term reads the source that is placed here.
+                let reads = next.iter().filter_map(|s| Some((s.chosen[source.root]?, s)));
+                let reads: Vec<(usize, Vec<Option<usize>>)> =
+                    reads.map(|(to, s)| (to, terms.iter().map(|t| s.chosen[graph.root(t.source)]).collect())).collect();
+                placer.price(&terms, &reads);
+                for (state, (to, froms)) in next.iter_mut().zip(&reads) {
+                    state.cost += placer.sum(&terms, froms, *to);
                 }
             }
         }
@@ -243,33 +251,47 @@ impl Placer<'_> {
             .collect()
     }
 
-    /// The cost of a sum of terms in placement `to`.
-    fn sum(&mut self, terms: &[Term], at: &dyn Fn(usize) -> Option<usize>, to: usize) -> f64 {
-        let mut total = 0.0;
-        for t in terms {
-            let Some(from) = at(t.source) else { continue };
-            if !(t.uniform && from == to) {
-                total += self.transform(t, from, to);
-            }
-        }
-        // A value in several ciphertexts makes everything after it dearer, too.
-        total + (self.placements[to].ciphertexts - 1) as f64 * self.cost.level
+    /// Whether a term stays where it is and costs nothing.
+    fn stays(t: &Term, from: usize, to: usize) -> bool {
+        t.uniform && from == to
     }
 
-    fn transform(&mut self, t: &Term, from: usize, to: usize) -> f64 {
-        let key = (t.pattern, from, to);
-        if let Some(&cost) = self.costs.get(&key) {
-            return cost;
+    /// Finds the costs of all terms for results at the given placements, each with its operands' placements.
+    fn price(&mut self, terms: &[Term], reads: &[(usize, Vec<Option<usize>>)]) {
+        let mut wanted: BTreeMap<(u64, usize, usize), &Sparse> = BTreeMap::new();
+        for (to, froms) in reads {
+            for (t, from) in terms.iter().zip(froms).filter_map(|(t, from)| Some((t, (*from)?))) {
+                let key = (t.pattern, from, *to);
+                if !Self::stays(t, from, *to) && !self.costs.contains_key(&key) {
+                    wanted.insert(key, &t.map);
+                }
+            }
         }
-        let cost = transform::plan(&t.map, &self.placements[from], &self.placements[to], self.cost).cost;
-        self.costs.insert(key, cost);
-        cost
+        let cost = |(key, map): ((u64, usize, usize), &Sparse)| {
+            (key, transform::plan(map, &self.placements[key.1], &self.placements[key.2], self.cost).cost)
+        };
+        let found: Vec<_> = wanted.into_par_iter().map(cost).collect();
+        self.costs.extend(found);
+    }
+
+    /// The cost of a sum of terms, priced before, in placement `to`, by the placements of their operands.
+    fn sum(&self, terms: &[Term], froms: &[Option<usize>], to: usize) -> f64 {
+        let of_term = |(t, from): (&Term, &Option<usize>)| match *from {
+            Some(from) if !Self::stays(t, from, to) => self.costs[&(t.pattern, from, to)],
+            _ => 0.0,
+        };
+        let total: f64 = terms.iter().zip(froms).map(of_term).sum();
+        // A value in several ciphertexts makes everything after it dearer, too.
+        total + (self.placements[to].ciphertexts - 1) as f64 * self.cost.level
     }
 
     fn cheapest(&mut self, value: &Affine, at: &dyn Fn(usize) -> Option<usize>) -> Option<(f64, usize)> {
         let terms = terms(value);
         self.ends.clear();
         let candidates = self.candidates(value, &terms, at, false);
-        candidates.into_iter().map(|to| (self.sum(&terms, at, to), to)).min_by(|a, b| a.0.total_cmp(&b.0))
+        let froms: Vec<Option<usize>> = terms.iter().map(|t| at(t.source)).collect();
+        let reads: Vec<_> = candidates.into_iter().map(|to| (to, froms.clone())).collect();
+        self.price(&terms, &reads);
+        reads.iter().map(|(to, froms)| (self.sum(&terms, froms, *to), *to)).min_by(|a, b| a.0.total_cmp(&b.0))
     }
 }

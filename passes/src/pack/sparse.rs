@@ -24,6 +24,12 @@ impl RowBuilder {
         starts.push(0);
         Self { matrix: Sparse { cols, starts, index: Vec::new(), value: Vec::new() }, row: Vec::new() }
     }
+    /// Makes room for so many entries.
+    pub(crate) fn with_room(mut self, entries: usize) -> Self {
+        self.matrix.index.reserve(entries);
+        self.matrix.value.reserve(entries);
+        self
+    }
     /// Adds to an entry of the current row.
     pub(crate) fn push(&mut self, col: usize, value: f64) {
         self.row.push((col as u32, value));
@@ -152,12 +158,21 @@ impl Sparse {
     }
     /// The map with every row multiplied by its factor.
     pub(crate) fn scale_rows(&self, factor: impl Fn(usize) -> f64) -> Self {
-        let mut b = RowBuilder::new(self.rows(), self.cols);
+        let mut out = self.clone();
         for r in 0..self.rows() {
             let f = factor(r);
-            for (c, v) in self.row(r) {
-                b.push(c, f * v);
-            }
+            out.value[self.starts[r]..self.starts[r + 1]].iter_mut().for_each(|v| *v *= f);
+        }
+        out.without_zeros()
+    }
+    /// Drops entries that have become zero.
+    fn without_zeros(self) -> Self {
+        if !self.value.contains(&0.0) {
+            return self;
+        }
+        let mut b = RowBuilder::new(self.rows(), self.cols);
+        for r in 0..self.rows() {
+            self.row(r).for_each(|(c, v)| b.push(c, v));
             b.end_row();
         }
         b.finish()

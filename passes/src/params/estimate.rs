@@ -17,6 +17,7 @@ use std::rc::Rc;
 use fhec_ir::nn::Basis;
 use fhec_ir::slot::{SlotOp, eval};
 use fhec_ir::{Entity, Module, Node, Slot, Tensor};
+use rayon::prelude::*;
 
 use crate::approx::{EvalTree, Interval, Polynomial, TreeOptions};
 use crate::lower::columns;
@@ -58,35 +59,42 @@ const BINS: usize = 200;
 
 /// What every value looks like over the samples; empty when there are none that run.
 fn measure(module: &Module<Slot>, samples: &[Vec<Tensor>]) -> Vec<Seen> {
+    let runs: Vec<Vec<Seen>> = samples.par_iter().filter_map(|sample| measure_one(module, sample)).collect();
+    let count = runs.len() as f64;
+    // In the order of the samples, whatever the number of threads.
+    let mut all = runs.into_iter().reduce(|mut all, one| {
+        for (all, one) in all.iter_mut().zip(one) {
+            all.largest = all.largest.max(one.largest);
+            all.squares += one.squares;
+            all.places.iter_mut().zip(one.places).for_each(|(a, b)| *a += b);
+        }
+        all
+    });
+    all.iter_mut().flatten().for_each(|s| s.squares /= count);
+    all.unwrap_or_default()
+}
+
+/// What every value looks like on one sample; `None` when it does not run.
+fn measure_one(module: &Module<Slot>, sample: &[Tensor]) -> Option<Vec<Seen>> {
     let mut seen = vec![Seen::default(); module.func.len()];
     for (_, node) in module.func.iter().filter(|(_, n)| matches!(n.op, SlotOp::Polynomial { .. })) {
         seen[node.operands[0].index()].places = vec![0.0; BINS];
     }
-    let mut runs = 0.0;
-    for sample in samples {
-        let packed: Option<Vec<Vec<Vec<f64>>>> =
-            module.inputs.iter().zip(sample).map(|(port, t)| port.layout.as_ref()?.pack(t).ok()).collect();
-        let vectors: Vec<Vec<f64>> = packed.unwrap_or_default().into_iter().flatten().collect();
-        let observed = eval::eval_slots(module, &vectors, |v, slots| {
-            let Seen { largest, squares, places } = &mut seen[v.index()];
-            *largest = slots.iter().fold(*largest, |m, x| m.max(x.abs()));
-            // Slots without an element hold zero.
-            let used = || slots.iter().filter(|x| **x != 0.0);
-            *squares += slots.iter().map(|x| x * x).sum::<f64>() / used().count().max(1) as f64;
-            if !places.is_empty() {
-                let bin = |x: f64| ((x + 1.0) / 2.0 * BINS as f64).clamp(0.0, BINS as f64 - 1.0) as usize;
-                used().for_each(|&x| places[bin(x)] += 1.0);
-            }
-        });
-        if observed.is_ok() {
-            runs += 1.0;
+    let packed: Option<Vec<Vec<Vec<f64>>>> =
+        module.inputs.iter().zip(sample).map(|(port, t)| port.layout.as_ref()?.pack(t).ok()).collect();
+    let vectors: Vec<Vec<f64>> = packed?.into_iter().flatten().collect();
+    let observed = eval::eval_slots(module, &vectors, |v, slots| {
+        let Seen { largest, squares, places } = &mut seen[v.index()];
+        *largest = slots.iter().fold(*largest, |m, x| m.max(x.abs()));
+        // Slots without an element hold zero.
+        let used = || slots.iter().filter(|x| **x != 0.0);
+        *squares = slots.iter().map(|x| x * x).sum::<f64>() / used().count().max(1) as f64;
+        if !places.is_empty() {
+            let bin = |x: f64| ((x + 1.0) / 2.0 * BINS as f64).clamp(0.0, BINS as f64 - 1.0) as usize;
+            used().for_each(|&x| places[bin(x)] += 1.0);
         }
-    }
-    if runs == 0.0 {
-        return Vec::new();
-    }
-    seen.iter_mut().for_each(|s| s.squares /= runs);
-    seen
+    });
+    observed.is_ok().then_some(seen)
 }
 
 /// Values beyond what the samples showed, as a factor.

@@ -14,6 +14,7 @@ use std::convert::Infallible;
 
 use fhec_ir::slot::SlotOp;
 use fhec_ir::{Issue, Module, ParamSpec, Slot, Value};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::approximate::Choice;
@@ -136,14 +137,13 @@ impl<'a> Placer<'a> {
     /// The networks for every number of levels on offer, with their parameters.
     fn networks(&self) -> Result<Vec<(ParamSpec, Network)>, PassError> {
         let slots = self.tensors.module().func.iter().next().map_or(1, |(_, node)| node.ty.0);
-        let mut out = Vec::new();
-        for top in LEVELS {
-            let Some(spec) = self.target.bootstrapping(top) else { continue };
-            let Some(table) = self.target.costs(&spec, slots) else { continue };
-            let network = self.tensors.network(&table, top, self.output_level)?;
-            out.push((spec, self.strategy.restrict(network)));
-        }
-        Ok(out)
+        let of_levels = |top: u32| {
+            let spec = self.target.bootstrapping(top)?;
+            let table = self.target.costs(&spec, slots)?;
+            let network = self.tensors.network(&table, top, self.output_level);
+            Some(network.map(|network| (spec, self.strategy.restrict(network))))
+        };
+        LEVELS.collect::<Vec<u32>>().into_par_iter().filter_map(of_levels).collect()
     }
 
     /// The best plan within `limits` over all numbers of levels: the fastest where the error is limited, else the most
@@ -152,29 +152,33 @@ impl<'a> Placer<'a> {
     /// # Errors
     /// When no plan is within them, or levels run out with every number on offer.
     pub fn place(&self, limits: &Limits) -> Result<Placement, PassError> {
-        let mut best: Option<(Plan, ParamSpec, Explanation)> = None;
+        let networks = self.networks()?;
+        let plan = |(_, network): &(ParamSpec, Network)| {
+            let planner = Planner::new(network, Effort::default())?;
+            self.strategy.plan(&planner, network, limits)
+        };
+        let plans: Vec<Result<Plan, PlanError>> = networks.par_iter().map(plan).collect();
+        let better = |a: &Plan, b: &Plan| match limits.max_error {
+            Some(_) => a.latency_us < b.latency_us,
+            None => (a.error, a.latency_us) < (b.error, b.latency_us),
+        };
+        let mut best: Option<(Plan, usize)> = None;
         let mut failure = "the engine offers no parameters for bootstrapping".to_string();
-        for (spec, network) in self.networks()? {
-            let planned = Planner::new(&network, Effort::default()).and_then(|planner| {
-                let plan = self.strategy.plan(&planner, &network, limits)?;
-                let better = best.as_ref().is_none_or(|(b, ..)| match limits.max_error {
-                    Some(_) => plan.latency_us < b.latency_us,
-                    None => (plan.error, plan.latency_us) < (b.error, b.latency_us),
-                });
-                let explanation = better.then(|| planner.explain(&plan));
-                Ok((plan, explanation))
-            });
-            match planned {
-                Ok((plan, Some(explanation))) => best = Some((plan, spec, explanation)),
-                Ok((_, None)) => {}
+        for (number, plan) in plans.into_iter().enumerate() {
+            match plan {
+                Ok(plan) if best.as_ref().is_none_or(|(b, _)| better(&plan, b)) => best = Some((plan, number)),
+                Ok(_) => {}
                 Err(e) => failure = e.to_string(),
             }
         }
-        let none = || {
+        let none = |failure: String| {
             let issue = Issue::new(&Default::default(), "module", failure, "lower the degrees or relax the limits");
             PassError { pass: NAME, issues: vec![issue] }
         };
-        best.map(|(plan, spec, explanation)| Placement { plan, spec, explanation }).ok_or_else(none)
+        let (plan, number) = best.ok_or_else(|| none(failure))?;
+        let (spec, network) = &networks[number];
+        let planner = Planner::new(network, Effort::default()).map_err(|e| none(e.to_string()))?;
+        Ok(Placement { explanation: planner.explain(&plan), plan, spec: spec.clone() })
     }
 
     /// All plans that no other one beats in time and error, over all numbers of levels.
@@ -182,12 +186,12 @@ impl<'a> Placer<'a> {
     /// # Errors
     /// As [`place`](Self::place).
     pub fn front(&self, limits: &Limits) -> Result<Vec<(Plan, ParamSpec)>, PassError> {
-        let mut all: Vec<(Plan, ParamSpec)> = Vec::new();
-        for (spec, network) in self.networks()? {
-            let Ok(planner) = Planner::new(&network, Effort::default()) else { continue };
-            let Ok(Frontier { plans, .. }) = planner.front(limits) else { continue };
-            all.extend(plans.into_iter().map(|plan| (plan, spec.clone())));
-        }
+        let plans = |(spec, network): &(ParamSpec, Network)| {
+            let front = Planner::new(network, Effort::default()).and_then(|planner| planner.front(limits));
+            let plans = front.map_or(Vec::new(), |Frontier { plans, .. }| plans);
+            plans.into_iter().map(|plan| (plan, spec.clone())).collect::<Vec<_>>()
+        };
+        let mut all: Vec<(Plan, ParamSpec)> = self.networks()?.par_iter().flat_map_iter(plans).collect();
         all.sort_by(|(a, _), (b, _)| {
             (a.latency_us, a.error).partial_cmp(&(b.latency_us, b.error)).expect("finite times")
         });

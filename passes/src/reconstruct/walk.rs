@@ -307,7 +307,7 @@ fn distribution(values: &[Tensor]) -> Option<Vec<Histogram>> {
         .par_chunks(share)
         .map(|part| {
             let mut seen = Vec::new();
-            part.iter().all(|x| gather(&mut seen, x).is_ok()).then_some(seen)
+            gather(&mut seen, part).is_ok().then_some(seen)
         })
         .collect();
     let mut all: Vec<Histogram> = Vec::new();
