@@ -53,16 +53,19 @@ pub struct Summary {
     counts: OpCounts,
     evaluation_key_bytes: u64,
     keys: usize,
-    /// On one thread; absent where an op has no known time.
+    /// Absent where an op has no known time.
     predicted_seconds: Option<f64>,
+    /// Threads that the time is predicted for: those of this machine, or of the profile that was given; absent for a table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predicted_threads: Option<usize>,
     predicted_memory: MemoryPrediction,
     predicted_memory_bytes: u64,
 }
 
 /// The predicted time. A measured table that does not fit the plan is an error, an op the built-in profile does not know
 /// is not.
-fn seconds(plan: &Plan, latency: Option<&ir::cost::LatencyTable>) -> Result<Option<f64>, Error> {
-    match (predict_time(plan, latency), latency) {
+fn seconds(plan: &Plan, latency: Option<&Times>, threads: usize) -> Result<Option<f64>, Error> {
+    match (predict_time(plan, latency.map(|t| &t.table), threads), latency) {
         (Ok(prediction), _) => Ok(Some(prediction.micros / 1e6)),
         (Err(_), None) => Ok(None),
         (Err(e), Some(_)) => {
@@ -78,7 +81,7 @@ impl Summary {
         Self::with(plan, None)
     }
 
-    fn with(plan: &Plan, latency: Option<&ir::cost::LatencyTable>) -> Result<Self, Error> {
+    fn with(plan: &Plan, latency: Option<&Times>) -> Result<Self, Error> {
         let port = |p: &ir::Port| PortSummary {
             name: p.name.clone(),
             shape: p.shape.0.clone(),
@@ -103,7 +106,8 @@ impl Summary {
             counts: plan.counts().clone(),
             evaluation_key_bytes: keys(plan).iter().map(|k| k.bytes).sum(),
             keys: plan.keys().len(),
-            predicted_seconds: seconds(plan, latency)?,
+            predicted_seconds: seconds(plan, latency, threads)?,
+            predicted_threads: latency.map_or(Some(threads), |t| t.threads),
             predicted_memory_bytes: memory.total(),
             predicted_memory: memory,
         })
@@ -148,7 +152,12 @@ impl Summary {
         );
         say!("keys        {} keys, {} in the file", self.keys, output::bytes(self.evaluation_key_bytes));
         if let Some(seconds) = self.predicted_seconds {
-            say!("time        {} predicted for one thread", output::seconds(seconds));
+            let threads = match self.predicted_threads {
+                None => String::new(),
+                Some(1) => " for one thread".into(),
+                Some(threads) => format!(" for {threads} threads"),
+            };
+            say!("time        {} predicted{threads}", output::seconds(seconds));
         }
         let m = &self.predicted_memory;
         say!(
@@ -162,14 +171,22 @@ impl Summary {
     }
 }
 
+/// Times of a plan's ops by a file.
+struct Times {
+    table: ir::cost::LatencyTable,
+    /// Absent where the file does not say.
+    threads: Option<usize>,
+}
+
 /// The times of a plan's ops by a file, which holds a profile or a table.
-fn table(path: &Path, plan: &Plan) -> Result<ir::cost::LatencyTable, Error> {
+fn times(path: &Path, plan: &Plan) -> Result<Times, Error> {
     let text =
         std::fs::read_to_string(path).map_err(|source| Error::File { file: path.display().to_string(), source })?;
     if let Ok(table) = ir::cost::LatencyTable::from_json(&text) {
-        return Ok(table);
+        return Ok(Times { table, threads: None });
     }
-    Ok(profile_in(path, &text)?.table(plan.params(), plan.slots()))
+    let profile = profile_in(path, &text)?;
+    Ok(Times { table: profile.table(plan.params(), plan.slots()), threads: Some(profile.threads) })
 }
 
 fn profile_in(path: &Path, text: &str) -> Result<HostProfile, Error> {
@@ -194,8 +211,8 @@ pub fn run(c: &Inspect) -> Result<(), Error> {
         say!("{}", ir::text::print_module(plan.module()).trim_end());
         return Ok(());
     }
-    let table = c.latency.as_deref().map(|path| table(path, &plan)).transpose()?;
-    let summary = Summary::with(&plan, table.as_ref())?;
+    let times = c.latency.as_deref().map(|path| times(path, &plan)).transpose()?;
+    let summary = Summary::with(&plan, times.as_ref())?;
     let keys = keys(&plan);
     if c.json {
         return output::json(&serde_json::json!({

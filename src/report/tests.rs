@@ -113,7 +113,7 @@ fn layers_and_spans_follow_the_program() {
 fn times_add_up_to_the_prediction() {
     let plan = plan(None);
     let report = Report::of(&plan, None);
-    let predicted = predict_time(&plan, None).unwrap().micros;
+    let predicted = predict_time(&plan, None, 1).unwrap().micros;
     let close = |x: f64| (x / predicted - 1.0).abs() < 1e-9;
     assert!(predicted > 0.0);
     assert!(close(report.micros.unwrap()));

@@ -1,5 +1,7 @@
-//! Times the operations on one thread: `cargo run --release -p fhec-ckks --example ops -- LOG_N LIMBS DNUM [THREADS]`.
+//! Times the operations on one thread:
+//! `cargo run --release -p fhec-ckks --example ops -- LOG_N LIMBS DNUM [THREADS [BABIES GIANTS]]`.
 //!
+//! With the last two only a linear transform of half the slots with so many steps, as deep networks have them.
 //! Parameters are marked insecure, so that any combination runs.
 
 use fhec_ckks::{
@@ -45,10 +47,35 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let threads = args.get(3).copied().unwrap_or(1) as usize;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    Ok(pool.install(|| run(log_n, limbs, dnum))?)
+    let steps = args.get(4..6).map(|steps| (i64::from(steps[0]), i64::from(steps[1])));
+    Ok(pool.install(|| run(log_n, limbs, dnum, steps))?)
 }
 
-fn run(log_n: u32, limbs: u32, dnum: u32) -> Result<(), CkksError> {
+/// Times a transform of half the slots with so many baby and giant steps.
+fn time_linear(
+    ctx: &Arc<Context>,
+    secret: &SecretKey,
+    random: &mut Randomness,
+    level: usize,
+    (babies, giants): (i64, i64),
+) -> Result<(), CkksError> {
+    let slots = ctx.params().max_slots() / 2;
+    let rotations = (1..babies).chain((1..giants).map(|g| g * babies));
+    let requests: Vec<KeyRequest> =
+        rotations.map(|r| KeyRequest { name: KeyName::Rotation(r as u32), level }).collect();
+    let keys = KeyGenerator::new(ctx, secret, random)?.generate(&requests, |_| ())?;
+    let eval = Evaluator::new(ctx.clone(), Arc::new(keys))?;
+    let values: Vec<f64> = (0..slots).map(|i| (i as f64 * 0.37).sin()).collect();
+    let x = secret.encrypt(ctx, &values, level, random)?;
+    let diagonals: Vec<Diagonal<'_>> = (0..babies * giants)
+        .map(|r| Diagonal { rotation: r, giant: r / babies * babies, re: &values, im: &[] })
+        .collect();
+    let transform = LinearTransform::new(ctx, slots, level, level, &diagonals)?;
+    time(&format!("linear transform, {babies} x {giants}"), || eval.linear(&x, &transform));
+    Ok(())
+}
+
+fn run(log_n: u32, limbs: u32, dnum: u32, steps: Option<(i64, i64)>) -> Result<(), CkksError> {
     let alpha = limbs.div_ceil(dnum);
     let level = limbs as usize - 1;
     let params = Params::new(ParamSpec {
@@ -65,6 +92,9 @@ fn run(log_n: u32, limbs: u32, dnum: u32) -> Result<(), CkksError> {
     println!("N = 2^{log_n}, {limbs} limbs, {alpha} special primes, {dnum} digits, {}", ctx.ring().isa().name());
     let mut random = Randomness::system()?;
     let secret = SecretKey::generate(&ctx, &mut random)?;
+    if let Some(steps) = steps {
+        return time_linear(&ctx, &secret, &mut random, level, steps);
+    }
     let rotations: Vec<i64> = (1..8).chain([8, 16, 24]).collect();
     let mut requests = vec![KeyRequest { name: KeyName::Relin, level }];
     requests.extend(rotations.iter().map(|&r| KeyRequest { name: KeyName::Rotation(r as u32), level }));

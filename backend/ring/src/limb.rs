@@ -164,6 +164,29 @@ impl<'r> Limb<'r> {
         dispatch!(self, inner_product(d, x0, x1, source, accumulate, out0, out1));
     }
 
+    /// [`inner_product`](Self::inner_product) with first factors of fewer values, of which each stands for `run` equal
+    /// ones, as the evaluations of a polynomial in `X^run` do.
+    ///
+    /// # Panics
+    /// When the numbers of terms differ or exceed 4096, when `run` is no power of two, or lengths do not fit.
+    #[expect(clippy::too_many_arguments)]
+    pub fn inner_product_of_runs(
+        &self,
+        d: &[&[u64]],
+        run: usize,
+        x0: &[&[u64]],
+        x1: &[&[u64]],
+        accumulate: bool,
+        out0: &mut [u64],
+        out1: &mut [u64],
+    ) {
+        let n = out0.len();
+        assert!(d.len() == x0.len() && d.len() == x1.len() && d.len() <= 4096 && run.is_power_of_two());
+        assert!(out1.len() == n && d.iter().all(|s| s.len() == n.div_ceil(run)));
+        assert!(x0.iter().chain(x1).all(|s| s.len() == n));
+        dispatch!(self, inner_product_of_runs(d, run, x0, x1, accumulate, out0, out1));
+    }
+
     /// Evaluations of two polynomials from those of `a + X^(N/2) b`, both equal to their conjugates (`X -> X^-1`): `re`
     /// comes with the evaluations of the sum and leaves with those of `a`; `im` leaves with those of `b`.
     ///

@@ -97,12 +97,14 @@ impl Evaluator {
         let first_stage = |(t, outs): (usize, Vec<[&mut [u64]; 2]>)| {
             let limb = ring.limb(index(t));
             let p = self.special_product(index(t), 0..alpha);
-            let mut rotated = ctx.scratch().take(babies.len() * 2 * n);
+            let tiles = Tiles::new(babies.len(), n);
+            let mut rotated = ctx.scratch().take(babies.len() * 2 * tiles.stride);
             let mut present = vec![false; babies.len()];
             for (((_, baby), rows), (u, present)) in
-                babies.iter().zip(&prepared).zip(rotated.chunks_exact_mut(2 * n).zip(&mut present))
+                babies.iter().zip(&prepared).zip(rotated.chunks_exact_mut(2 * tiles.stride).zip(&mut present))
             {
-                let (u0, u1) = u.split_at_mut(n);
+                let (u0, u1) = u.split_at_mut(tiles.stride);
+                let (u0, u1) = (&mut u0[..n], &mut u1[..n]);
                 match (baby, rows) {
                     (Some(step), Some(rows)) if t < step.switcher.qp_limbs() => {
                         *present = true;
@@ -129,7 +131,7 @@ impl Evaluator {
                     _ => {}
                 }
             }
-            let sources = Sources { rotated: &rotated, present: &present, position: &position };
+            let sources = Sources { rotated: &rotated, tiles, present: &present, position: &position };
             multiply_sum(ctx, &limb, index(t), transform, &sources, &rings, outs);
         };
         if rayon::current_num_threads() <= 1 {
@@ -196,15 +198,40 @@ impl Evaluator {
 
 /// The baby rotations of one limb.
 struct Sources<'a> {
-    /// Both halves of every rotation, one after the other.
+    /// Both halves of every rotation, one after the other, `tiles.stride` words apart.
     rotated: &'a [u64],
+    tiles: Tiles,
     /// Which of them are not zero modulo this prime.
     present: &'a [bool],
     position: &'a BTreeMap<Option<KeyName>, usize>,
 }
 
-/// Residues handled at a time: those of all baby rotations stay in the second-level cache over all giant sums.
-const BLOCK: usize = 4096;
+/// How the baby rotations of one limb lie in memory and are walked through.
+#[derive(Debug, Clone, Copy)]
+struct Tiles {
+    /// Residues handled at a time: those of all baby rotations stay in the second-level cache over all giant sums.
+    block: usize,
+    /// Words between polynomials. At a power of two all of them would compete for the same few sets of the caches: here
+    /// blocks of one range follow each other in the sets.
+    stride: usize,
+}
+
+impl Tiles {
+    /// Words of the second-level cache that rotations may fill: half a megabyte.
+    const CACHED: usize = 1 << 16;
+    /// A block is worth its loop, and no larger than helps.
+    const BLOCKS: std::ops::RangeInclusive<usize> = 256..=4096;
+    const LINE: usize = 8;
+
+    fn new(babies: usize, n: usize) -> Self {
+        let fitting = 1 << (Self::CACHED / (2 * babies.max(1))).max(1).ilog2();
+        let block = fitting.clamp(*Self::BLOCKS.start(), *Self::BLOCKS.end()).min(n);
+        Self { block, stride: n + block + Self::LINE }
+    }
+}
+
+/// The products of one giant sum, by the number of values that the diagonal has: the baby rotation and the values.
+type Row<'a> = BTreeMap<usize, Vec<(usize, &'a [u64])>>;
 
 /// One limb of every giant sum: `out_g = sum_b d_(g,b) rotate_b(x)`.
 fn multiply_sum(
@@ -240,44 +267,36 @@ fn multiply_sum(
         }
         values.push(mine);
     }
-    let row = |terms: &Vec<Term>| -> Vec<(usize, &[u64])> {
-        let value = |term: &Term| {
+    // By the number of their values: each stands for a run of equal ones.
+    let row = |terms: &Vec<Term>| {
+        let mut row = Row::new();
+        for term in terms {
+            let Some(baby) = present(&term.baby) else { continue };
             let len = transform.polynomials[term.polynomial].len();
             let all = values[term.polynomial];
-            Some((present(&term.baby)?, if term.part == Part::Second { &all[len..] } else { &all[..len] }))
-        };
-        terms.iter().filter_map(value).collect()
+            row.entry(len).or_default().push((baby, if term.part == Part::Second { &all[len..] } else { &all[..len] }));
+        }
+        row
     };
-    let rows: Vec<Vec<(usize, &[u64])>> = transform.giants.values().map(row).collect();
-    let block = BLOCK.min(n);
-    let mut spread = ctx.scratch().take(rows.iter().map(Vec::len).max().unwrap_or(0) * block);
+    let rows: Vec<Row<'_>> = transform.giants.values().map(row).collect();
+    let Tiles { block, stride } = sources.tiles;
     for start in (0..n).step_by(block) {
         let range = start..start + block;
         for (row, [o0, o1]) in rows.iter().zip(&mut outs) {
+            let (o0, o1) = (&mut o0[range.clone()], &mut o1[range.clone()]);
             if row.is_empty() {
-                o0[range.clone()].fill(0);
-                o1[range.clone()].fill(0);
-                continue;
+                o0.fill(0);
+                o1.fill(0);
             }
-            let plain: Vec<&[u64]> = row
-                .iter()
-                .zip(spread.chunks_exact_mut(block))
-                .map(|(&(_, values), buffer)| {
-                    if values.len() == n {
-                        return &values[range.clone()];
-                    }
-                    // Each value stands for a run of equal ones.
-                    let run = n / values.len();
-                    for (chunk, v) in buffer.chunks_mut(run).zip(&values[start / run..]) {
-                        chunk.fill(*v);
-                    }
-                    &*buffer
-                })
-                .collect();
-            let half = |h: usize| -> Vec<&[u64]> {
-                row.iter().map(|(b, _)| &sources.rotated[(2 * b + h) * n..][range.clone()]).collect()
-            };
-            limb.inner_product(&plain, &half(0), &half(1), None, false, &mut o0[range.clone()], &mut o1[range.clone()]);
+            for (k, (&len, terms)) in row.iter().enumerate() {
+                let run = n / len;
+                let plain: Vec<&[u64]> =
+                    terms.iter().map(|(_, values)| &values[start / run..][..block.div_ceil(run)]).collect();
+                let half = |h: usize| -> Vec<&[u64]> {
+                    terms.iter().map(|(b, _)| &sources.rotated[(2 * b + h) * stride..][range.clone()]).collect()
+                };
+                limb.inner_product_of_runs(&plain, run, &half(0), &half(1), k > 0, o0, o1);
+            }
         }
     }
 }

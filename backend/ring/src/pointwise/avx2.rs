@@ -43,4 +43,13 @@ compiled! {
         out0: &mut [u64],
         out1: &mut [u64]
     );
+    inner_product_of_runs(
+        d: &[&[u64]],
+        run: usize,
+        x0: &[&[u64]],
+        x1: &[&[u64]],
+        accumulate: bool,
+        out0: &mut [u64],
+        out1: &mut [u64]
+    );
 }

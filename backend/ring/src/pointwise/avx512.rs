@@ -242,42 +242,102 @@ pub(crate) unsafe fn inner_product(
     }
     // SAFETY: the contract of this function is that of the ones called.
     unsafe {
-        match (source, is_narrow(m, d.len())) {
-            (None, true) => inner::<true, false>(m, d, x0, x1, &[], accumulate, out0, out1),
-            (None, false) => inner::<false, false>(m, d, x0, x1, &[], accumulate, out0, out1),
-            (Some(s), true) => inner::<true, true>(m, d, x0, x1, s, accumulate, out0, out1),
-            (Some(s), false) => inner::<false, true>(m, d, x0, x1, s, accumulate, out0, out1),
+        match source {
+            None => inner::<PLAIN>(m, d, &[], 1, x0, x1, accumulate, out0, out1),
+            Some(source) => inner::<PERMUTED>(m, d, source, 1, x0, x1, accumulate, out0, out1),
         }
     }
 }
 
 /// # Safety
-/// As [`inner_product`], the length a multiple of eight; `source` is read only when `PERMUTED`.
+/// See the module; `x0` and `x1` have as many slices as `d`, at most 4096; `run` is a power of two and the slices of `d` are
+/// the other's length over `run`, rounded up.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 #[expect(clippy::too_many_arguments)]
-unsafe fn inner<const NARROW: bool, const PERMUTED: bool>(
+pub(crate) unsafe fn inner_product_of_runs(
     m: &Modulus,
     d: &[&[u64]],
+    run: usize,
     x0: &[&[u64]],
     x1: &[&[u64]],
+    accumulate: bool,
+    out0: &mut [u64],
+    out1: &mut [u64],
+) {
+    if !out0.len().is_multiple_of(LANES) {
+        return portable::inner_product_of_runs(m, d, run, x0, x1, accumulate, out0, out1);
+    }
+    // SAFETY: the contract of this function is that of the one called.
+    unsafe { inner::<RUNS>(m, d, &[], run, x0, x1, accumulate, out0, out1) }
+}
+
+/// How [`inner`] reads its first factors: in order, through a permutation, or each value for a run of places.
+const PLAIN: u8 = 0;
+const PERMUTED: u8 = 1;
+const RUNS: u8 = 2;
+
+/// # Safety
+/// As [`inner_product`], the length a multiple of eight; `source` is read only when `PERMUTED`. With `RUNS` as
+/// [`inner_product_of_runs`].
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+#[expect(clippy::too_many_arguments)]
+unsafe fn inner<const READ: u8>(
+    m: &Modulus,
+    d: &[&[u64]],
     source: &[u32],
+    run: usize,
+    x0: &[&[u64]],
+    x1: &[&[u64]],
+    accumulate: bool,
+    out0: &mut [u64],
+    out1: &mut [u64],
+) {
+    // SAFETY: the contract of this function is that of the ones called.
+    unsafe {
+        match is_narrow(m, d.len()) {
+            true => inner_sums::<true, READ>(m, d, source, run, x0, x1, accumulate, out0, out1),
+            false => inner_sums::<false, READ>(m, d, source, run, x0, x1, accumulate, out0, out1),
+        }
+    }
+}
+
+/// # Safety
+/// As [`inner`].
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+#[expect(clippy::too_many_arguments)]
+unsafe fn inner_sums<const NARROW: bool, const READ: u8>(
+    m: &Modulus,
+    d: &[&[u64]],
+    source: &[u32],
+    run: usize,
+    x0: &[&[u64]],
+    x1: &[&[u64]],
     accumulate: bool,
     out0: &mut [u64],
     out1: &mut [u64],
 ) {
     let (k, zero, len) = (Wide::new(m), _mm512_setzero_si512(), out0.len());
     let (o0, o1) = (out0.as_mut_ptr(), out1.as_mut_ptr());
+    let shift = run.trailing_zeros();
+    // A vector of runs holds 8 / run values, at least one.
+    let (values, spread) = (0xFFu8 >> (LANES - (LANES >> shift).max(1)), spread(shift));
     vectors!(len, p, {
         let (mut l0, mut l1, mut h0, mut h1) = (zero, zero, zero, zero);
         if accumulate {
             (l0, l1) = (load(o0.add(p)), load(o1.add(p)));
         }
-        let (block, lanes) = if PERMUTED { gather_plan(source, p) } else { (p, zero) };
+        let (block, lanes) = match READ {
+            PERMUTED => gather_plan(source, p),
+            RUNS => (p >> shift, spread),
+            _ => (p, zero),
+        };
         for j in 0..d.len() {
-            let mut digit = load(d.get_unchecked(j).as_ptr().add(block));
-            if PERMUTED {
-                digit = _mm512_permutexvar_epi64(lanes, digit);
-            }
+            let from = d.get_unchecked(j).as_ptr().add(block);
+            let digit = match READ {
+                PERMUTED => _mm512_permutexvar_epi64(lanes, load(from)),
+                RUNS => _mm512_permutexvar_epi64(lanes, _mm512_maskz_loadu_epi64(values, from.cast())),
+                _ => load(from),
+            };
             let (y0, y1) = (load(x0.get_unchecked(j).as_ptr().add(p)), load(x1.get_unchecked(j).as_ptr().add(p)));
             l0 = lo(l0, digit, y0);
             h0 = hi(h0, digit, y0);
@@ -287,6 +347,13 @@ unsafe fn inner<const NARROW: bool, const PERMUTED: bool>(
         store(o0.add(p), k.reduce_sum::<NARROW>(h0, l0));
         store(o1.add(p), k.reduce_sum::<NARROW>(h1, l1))
     });
+}
+
+/// For every lane the place, in a vector, of the value it takes when each stands for a run of `2^shift`.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn spread(shift: u32) -> V {
+    let lanes = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+    _mm512_srl_epi64(lanes, _mm_cvtsi32_si128(shift as i32))
 }
 
 /// Where the vector at `p` comes from under a permutation: the offset of the source block, and the lane order

@@ -122,8 +122,43 @@ pub(crate) fn inner_product(
     out0: &mut [u64],
     out1: &mut [u64],
 ) {
+    match source {
+        Some(source) => inner(m, d, |p| source[p] as usize, x0, x1, accumulate, out0, out1),
+        None => inner(m, d, |p| p, x0, x1, accumulate, out0, out1),
+    }
+}
+
+#[expect(clippy::too_many_arguments)]
+#[inline]
+pub(crate) fn inner_product_of_runs(
+    m: &Modulus,
+    d: &[&[u64]],
+    run: usize,
+    x0: &[&[u64]],
+    x1: &[&[u64]],
+    accumulate: bool,
+    out0: &mut [u64],
+    out1: &mut [u64],
+) {
+    let shift = run.trailing_zeros();
+    inner(m, d, |p| p >> shift, x0, x1, accumulate, out0, out1);
+}
+
+/// The inner products of `d`, read where `from` says.
+#[expect(clippy::too_many_arguments)]
+#[inline]
+fn inner(
+    m: &Modulus,
+    d: &[&[u64]],
+    from: impl Fn(usize) -> usize,
+    x0: &[&[u64]],
+    x1: &[&[u64]],
+    accumulate: bool,
+    out0: &mut [u64],
+    out1: &mut [u64],
+) {
     for (p, (o0, o1)) in out0.iter_mut().zip(out1).enumerate() {
-        let from = source.map_or(p, |s| s[p] as usize);
+        let from = from(p);
         let (mut acc0, mut acc1) = (0u128, 0u128);
         if accumulate {
             (acc0, acc1) = (u128::from(*o0), u128::from(*o1));

@@ -107,6 +107,29 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn inner_products_read_values_for_runs(terms in 0usize..20, log_run in 0u32..=6, accumulate: bool, seed: u64) {
+        let primes = assorted_primes(6);
+        let run = 1usize << log_run;
+        for ring in rings(6, &primes) {
+            let n = ring.n();
+            for i in 0..primes.len() {
+                let (limb, m) = (ring.limb(i), ring.modulus(i));
+                let mut words = Words(seed ^ i as u64);
+                let mut many = |len: usize| -> Vec<Vec<u64>> { (0..terms).map(|_| words.residues(&m, len)).collect() };
+                let (d, x0, x1) = (many(n / run), many(n), many(n));
+                let repeated: Vec<Vec<u64>> = d.iter().map(|d| (0..n).map(|p| d[p / run]).collect()).collect();
+                let start = [Words(seed).residues(&m, n), Words(!seed).residues(&m, n)];
+                let ([mut a0, mut a1], [mut b0, mut b1]) = (start.clone(), start);
+                fn slices(v: &[Vec<u64>]) -> Vec<&[u64]> { v.iter().map(|x| &x[..]).collect() }
+                let (x0, x1) = (slices(&x0), slices(&x1));
+                limb.inner_product_of_runs(&slices(&d), run, &x0, &x1, accumulate, &mut a0, &mut a1);
+                limb.inner_product(&slices(&repeated), &x0, &x1, None, accumulate, &mut b0, &mut b1);
+                prop_assert_eq!((a0, a1), (b0, b1));
+            }
+        }
+    }
 }
 
 #[test]

@@ -19,12 +19,12 @@ pub use units::{Kind, Unit};
 
 use crate::plan::Plan;
 
-/// The time of a run: by a table of measured times, or by the built-in profile on one thread. The times of keys are those
-/// of the plan's key list.
+/// The time of a run: by a table of measured times, or by the built-in profile on so many threads. The times of keys are
+/// those of the plan's key list.
 ///
 /// # Errors
 /// A table of another ring degree, or an op without a time.
-pub fn predict_time(plan: &Plan, table: Option<&LatencyTable>) -> Result<Prediction, CostError> {
+pub fn predict_time(plan: &Plan, table: Option<&LatencyTable>, threads: usize) -> Result<Prediction, CostError> {
     let level = |key: Key, level: u32| {
         let levels = plan.keys().levels_of(match key {
             Key::Relinearization => KeyName::Relin,
@@ -34,8 +34,9 @@ pub fn predict_time(plan: &Plan, table: Option<&LatencyTable>) -> Result<Predict
         // The engine takes the smallest key that serves.
         levels.iter().copied().filter(|&made| made >= level).min()
     };
+    let builtin = || HostProfile::builtin(threads).table(plan.params(), plan.slots());
     match table {
         Some(table) => predict_with_keys(plan.module(), table, level),
-        None => predict_with_keys(plan.module(), &HostProfile::builtin(1).table(plan.params(), plan.slots()), level),
+        None => predict_with_keys(plan.module(), &builtin(), level),
     }
 }
