@@ -11,7 +11,7 @@ fuzz_target!(
     |data: &[u8]| {
         let Ok(text) = std::str::from_utf8(data) else { return };
         if let Ok(table) = LatencyTable::from_json(text) {
-            let _ = predict_time(&files::plan(), Some(&table));
+            let _ = predict_time(&files::plan(), Some(&table), 1);
         }
         let Ok(profile) = HostProfile::from_json(text) else { return };
         assert_eq!(HostProfile::from_json(&profile.to_json()).as_ref(), Ok(&profile));

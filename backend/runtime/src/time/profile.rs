@@ -186,6 +186,15 @@ mod tests {
     }
 
     #[test]
+    fn costs_read_back_to_the_last_bit() {
+        let mut profile = HostProfile::builtin(1);
+        let costs =
+            profile.costs.values_mut().flat_map(|costs| costs.values_mut().flat_map(|units| units.values_mut()));
+        costs.enumerate().for_each(|(k, cost)| *cost = (k as f64 + 0.1).sin().abs() * 1e3 / 7.0);
+        assert_eq!(HostProfile::from_json(&profile.to_json()), Ok(profile));
+    }
+
+    #[test]
     fn built_in_profiles_are_profiles() {
         for (text, threads) in BUILTIN.into_iter().zip([1, 2]) {
             let profile = HostProfile::from_json(text).unwrap();
