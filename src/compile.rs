@@ -9,7 +9,7 @@ use fhec_frontend::ImportOptions;
 use fhec_ir::nn::{NnOp, eval};
 use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::approximate::{
-    ApproximateActivations, ApproximateOptions, Calibration, CandidateRow, Choices, Replacement, candidates,
+    Alternatives, ApproximateActivations, ApproximateOptions, Calibration, CandidateRow, Choices, Replacement,
 };
 use fhec_passes::fold::Fold;
 use fhec_passes::pipeline::{self, Packing, PlanOptions};
@@ -270,6 +270,7 @@ impl Compiler {
         let plan = Plan::new(planned.module, provenance)?;
         lap("verify");
         let mut explanation = explanation.to_string();
+        explanation.push_str(&chosen.forms);
         for placement in planned.placement.iter().chain(&chosen.placement) {
             explanation.push_str(&placement.explanation.to_string());
         }
@@ -339,7 +340,8 @@ impl Compiler {
             return Ok(Chosen::default());
         }
         let calibration = Calibration::measure(folded, &samples[..samples.len().min(CANDIDATE_SAMPLES)])?;
-        let table = candidates(folded, &calibration, &approximate)?;
+        let alternatives = Alternatives::of_all_degrees(folded, &calibration, &approximate)?;
+        let table = alternatives.table();
         // A network without a loss has no sensitivities: then all activations count alike.
         let weights = Sensitivities::measure(folded, few, None).unwrap_or_default();
         let names: BTreeMap<Value, String> =
@@ -350,6 +352,7 @@ impl Compiler {
                 let weight = weights.of(*v).unwrap_or(1.0);
                 let candidate = |row: &CandidateRow| Candidate {
                     choice: row.choice,
+                    rule: Some(row.rule),
                     error: weight * row.mean_square,
                     max_error: row.max_error,
                 };
@@ -374,7 +377,8 @@ impl Compiler {
             choices: pipeline::Chosen::choices(plan, &candidates),
             accuracy: None,
         });
-        Ok(Chosen { choices, front: front.collect(), placement: Some(found.placement) })
+        let (front, forms) = (front.collect(), alternatives.to_string());
+        Ok(Chosen { choices, front, placement: Some(found.placement), forms })
     }
 
     /// Whether weights are rebuilt: a composite leaves no errors to make up for, and few samples no room.
@@ -457,6 +461,8 @@ struct Chosen {
     choices: Choices,
     front: Vec<FrontPoint>,
     placement: Option<Placement>,
+    /// The forms among which the planner chose, by rule.
+    forms: String,
 }
 
 /// Whether the planner is offered a row of the table: a bootstrap needs its operand in [-1, 1], which completed squares do

@@ -1,7 +1,8 @@
 //! Activations made of a composite sign: x times polynomials of x one after the other.
 
 use super::fit::{mean_square, merged, op};
-use super::{Replacement, Substitute, Target};
+use super::rules::Form;
+use super::{Replacement, Target};
 use crate::approx::{ApproxError, CompositeRelu, CompositeSign, Function, Histogram, Polynomial};
 
 /// `target` by `sign` on the inputs seen, per channel; one composite serves all channels.
@@ -13,7 +14,7 @@ pub(super) fn fit(
     channels: &[Histogram],
     sign: &CompositeSign,
     margin: f64,
-) -> Result<(Substitute, Replacement), ApproxError> {
+) -> Result<Form, ApproxError> {
     let function = target.function();
     let slope = match function {
         Function::Relu => 0.0,
@@ -38,5 +39,6 @@ pub(super) fn fit(
         max_error: composite.max_error(),
     };
     let stages = stages.iter().map(|p| op(p.interval(), std::slice::from_ref(p))).collect();
-    Ok((Substitute { stages, gated: true }, replacement))
+    // The product with the operand takes one level more.
+    Ok(Form { choice: None, depth: sign.depth() + 1, stages, gated: true, replacement })
 }

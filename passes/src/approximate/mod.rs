@@ -1,22 +1,28 @@
 //! `approximate-activations`: every activation becomes a polynomial on the range its inputs have on calibration data.
 
+mod alternatives;
 mod calibrate;
 mod candidates;
 mod composite;
 mod fit;
+mod rules;
 
 use std::collections::BTreeMap;
 
-use fhec_ir::nn::{Activation, NnOp, eval};
-use fhec_ir::{Entity, Loc, Module, Nn, Tensor, Value};
+use fhec_ir::nn::{Activation, eval};
+use fhec_ir::{Loc, Module, Nn, Tensor, Value};
 use miette::Diagnostic;
 use serde::Serialize;
 use thiserror::Error;
 
+pub use alternatives::Alternatives;
 pub use calibrate::Calibration;
 pub(crate) use calibrate::{channels, gather};
-pub use candidates::{CandidateRow, DEGREES, candidates};
+pub use candidates::{CandidateRow, DEGREES};
 pub(crate) use fit::{Target, fit};
+
+use alternatives::Extracted;
+use rules::Asked;
 
 use crate::approx::{ApproxError, CompositeSign, FitOptions, Function};
 use crate::{Issue, Pass, PassError};
@@ -178,63 +184,17 @@ impl ApproximateActivations {
     }
 
     fn replaced(&self, module: &Module<Nn>) -> Result<Replaced, PassError> {
-        let mut issues = Vec::new();
-        let mut substitutes: BTreeMap<Value, Substitute> = BTreeMap::new();
-        let mut report = Vec::new();
-        let live = module.func.live();
-        for (value, node) in module.func.iter().filter(|(v, _)| live[v.index()]) {
-            let Some(target) = Target::of(&node.op) else { continue };
-            match self.substitute(value, target) {
-                Ok((substitute, replacement)) => {
-                    report.push(Replacement { node: node.loc.name().to_string(), ..replacement });
-                    substitutes.insert(value, substitute);
-                }
-                Err(e) => issues.push(unfit(&node.loc, target, &e)),
-            }
-        }
-        if !issues.is_empty() {
-            return Err(PassError { pass: NAME, issues });
-        }
-        let mut polynomials = BTreeMap::new();
-        let module = module.rebuild(|out, value, node, operands| {
-            let mut push = |op: NnOp, operands: Vec<Value>| {
-                out.push(op, operands, node.loc.clone()).map_err(|e| ill_typed(&node.loc, &e.to_string()))
-            };
-            let Some(Substitute { stages, gated }) = substitutes.get(&value) else {
-                return push(node.op.clone(), operands.to_vec());
-            };
-            let x = operands[0];
-            let mut y = x;
-            for stage in stages {
-                y = push(stage.clone(), vec![y])?;
-                polynomials.entry(value).or_insert(y);
-            }
-            if *gated { push(NnOp::Mul {}, vec![x, y]) } else { Ok(y) }
-        })?;
-        Ok(Replaced { module, report, polynomials })
+        let asked = |value| match self.options.composite.filter(|_| !self.choices.contains_key(&value)) {
+            Some(sign) => Asked { choices: Vec::new(), composite: Some(sign) },
+            None => Asked { choices: vec![self.options.choice(&self.choices, value)], composite: None },
+        };
+        let alternatives = Alternatives::new(module, &self.calibration, &self.options, asked)?;
+        let Extracted { module: out, polynomials } = alternatives.extract(|_| 0)?;
+        let name = |value| module.func.node(value).loc.name().to_string();
+        let forms = alternatives.forms().iter().flat_map(|(&value, forms)| forms.first().map(|a| (value, a)));
+        let report = forms.map(|(value, a)| Replacement { node: name(value), ..a.form.replacement.clone() });
+        Ok(Replaced { module: out, report: report.collect(), polynomials })
     }
-
-    fn substitute(&self, value: Value, target: Target) -> Result<(Substitute, Replacement), ApproxError> {
-        let seen = self
-            .calibration
-            .channels_of(value)
-            .ok_or(ApproxError::NoData { lo: f64::NEG_INFINITY, hi: f64::INFINITY })?;
-        match self.options.composite.filter(|_| !self.choices.contains_key(&value)) {
-            Some(sign) => composite::fit(target, seen, sign, self.options.margin),
-            None => {
-                let choice = self.options.choice(&self.choices, value);
-                let fitted = fit(target, seen, choice, &self.options, false)?;
-                Ok((Substitute { stages: vec![fitted.op()?], gated: false }, fitted.replacement))
-            }
-        }
-    }
-}
-
-/// What is put in place of an activation: polynomials one after the other and, if `gated`, the product of their result with
-/// the operand.
-struct Substitute {
-    stages: Vec<NnOp>,
-    gated: bool,
 }
 
 /// The outcome of the pass.

@@ -1,7 +1,6 @@
 use super::*;
 use fhec_ir::io::Port;
-use fhec_ir::nn::Basis;
-use fhec_ir::nn::TensorTy;
+use fhec_ir::nn::{Basis, NnOp, TensorTy};
 use fhec_ir::{F64, Loc, Shape};
 
 fn one_activation(function: Activation) -> Module<Nn> {
@@ -82,6 +81,33 @@ fn what_is_not_made_of_a_sign_has_no_composite() {
         .unwrap_err();
     let ApproximateError::Pass(PassError { issues, .. }) = error else { panic!("{error}") };
     assert!(issues[0].reason.contains("not made of a sign"), "{}", issues[0].reason);
+}
+
+#[test]
+fn every_form_stands_in_the_class_of_its_activation_and_can_be_extracted() {
+    let mut module = one_activation(Activation::Relu);
+    let (x, relu) = (module.func.params()[0], module.func.results()[0]);
+    let gelu = NnOp::Activation { function: Activation::Gelu, alpha: None, beta: None };
+    let gelu = module.push(gelu, [x], Loc::onnx("gelu")).unwrap();
+    let sum = module.push(NnOp::Add {}, [relu, gelu], Loc::onnx("sum")).unwrap();
+    module.func.set_results([sum]);
+    let calibration = Calibration::measure(&module, &samples(-3.0, 2.0)).unwrap();
+    let alternatives = Alternatives::of_all_degrees(&module, &calibration, &ApproximateOptions::default()).unwrap();
+    for (pick, degree) in DEGREES.into_iter().enumerate() {
+        let out = alternatives.extract(|v| if v == relu { pick } else { 1 }).unwrap();
+        let terms = |v: Value| match &out.module.func.node(v).op {
+            NnOp::Polynomial { coeffs, .. } => coeffs.len(),
+            op => panic!("{op:?} is left"),
+        };
+        assert_eq!(out.module.func.len(), 4);
+        assert_eq!((terms(out.polynomials[&relu]), terms(out.polynomials[&gelu])), (degree + 1, DEGREES[1] + 1));
+        assert_eq!(out.module.func.node(out.polynomials[&relu]).loc.name(), "act");
+    }
+    assert!(alternatives.extract(|_| DEGREES.len()).is_err());
+    let text = alternatives.to_string();
+    assert!(text.starts_with("class of `act`: 9 forms\n  least-squares: f(x) ≈ p(x), "), "{text}");
+    let rows = alternatives.table().remove(&gelu).unwrap();
+    assert!(rows.iter().all(|r| r.rule == "least-squares") && rows.is_sorted_by_key(|r| r.depth), "{rows:?}");
 }
 
 #[test]
@@ -168,7 +194,8 @@ fn every_candidate_is_what_its_polynomials_do() {
     let act = module.func.results()[0];
     let options = ApproximateOptions::default();
     let calibration = Calibration::measure(&module, &samples).unwrap();
-    let rows = candidates(&module, &calibration, &options).unwrap().remove(&act).unwrap();
+    let alternatives = Alternatives::of_all_degrees(&module, &calibration, &options).unwrap();
+    let rows = alternatives.table().remove(&act).unwrap();
     assert_eq!(rows.len(), 2 * DEGREES.len());
     assert!(rows.is_sorted_by(|a, b| (a.depth, a.mean_square) <= (b.depth, b.mean_square)));
     for row in &rows {
@@ -204,6 +231,7 @@ fn every_candidate_is_what_its_polynomials_do() {
 #[test]
 fn candidates_without_calibration_are_refused_by_name() {
     let module = one_activation(Activation::Relu);
-    let error = candidates(&module, &Calibration::default(), &ApproximateOptions::default()).unwrap_err();
+    let found = Alternatives::of_all_degrees(&module, &Calibration::default(), &ApproximateOptions::default());
+    let error = found.err().expect("nothing is known of its inputs");
     assert_eq!(error.issues[0].node, "act");
 }

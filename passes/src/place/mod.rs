@@ -32,6 +32,8 @@ pub struct Candidate {
     /// The polynomial.
     #[serde(flatten)]
     pub choice: Choice,
+    /// The rule that put it into the activation's class; none where there is nothing to choose.
+    pub rule: Option<&'static str>,
     /// Sensitivity times mean square error: its share of the surrogate for lost accuracy (OLA).
     pub error: f64,
     /// Largest error on the interval.
@@ -41,11 +43,12 @@ pub struct Candidate {
 impl Candidate {
     /// A polynomial that is not up for choice.
     fn given(choice: Choice) -> Self {
-        Self { choice, error: 0.0, max_error: 0.0 }
+        Self { choice, rule: None, error: 0.0, max_error: 0.0 }
     }
-    /// For reports: the degree, and whether per channel.
+    /// For reports: the degree, and the rule that offers it.
     pub fn id(&self) -> String {
-        format!("degree {}{}", self.choice.degree, if self.choice.per_channel { " per channel" } else { "" })
+        let degree = self.choice.degree;
+        self.rule.map_or_else(|| format!("degree {degree}"), |rule| format!("degree {degree}, {rule}"))
     }
 }
 
