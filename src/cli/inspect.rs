@@ -163,8 +163,8 @@ impl Summary {
         say!(
             "memory      {} predicted: keys {}, constants {}, ciphertexts {}, temporaries {}",
             output::bytes(self.predicted_memory_bytes),
-            output::bytes(m.keys_stored + m.keys_expanded),
-            output::bytes(m.encodings + m.constants),
+            output::bytes(m.keys),
+            output::bytes(m.matrices + m.encodings + m.constants),
             output::bytes(m.ciphertexts),
             output::bytes(m.scratch + m.tables)
         );

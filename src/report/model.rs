@@ -168,8 +168,7 @@ pub fn keys(plan: &Plan) -> Vec<Key> {
     let key = |request: fhec_runtime::KeyRequest| Key {
         name: request.name.to_string(),
         level: request.level,
-        // Half of a key is stored as a seed.
-        bytes: plan.params().key_bytes(request.level) as u64 / 2 + 32,
+        bytes: plan.params().stored_key_bytes(request.level) as u64,
     };
     plan.keys().requests().into_iter().map(key).collect()
 }

@@ -221,8 +221,8 @@ pub fn parameters(report: &Report) -> String {
 pub fn memory(report: &Report) -> String {
     let m = &report.memory;
     let parts = [
-        ("Keys, as stored", m.keys_stored),
-        ("Keys, expanded", m.keys_expanded),
+        ("Keys, both halves", m.keys),
+        ("Matrices of bootstraps", m.matrices),
         ("Encoded constants", m.encodings),
         ("Constants", m.constants),
         ("Ciphertexts", m.ciphertexts),

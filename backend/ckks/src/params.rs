@@ -1,6 +1,8 @@
 //! Parameters: the prime chain, the canonical scales, the security gate.
 
 use crate::error::{CkksError, Digest, Result};
+use crate::packing::{bits_of, packed_limb_len};
+use crate::sample::Seed;
 use crate::security;
 use fhec_ring::{Modulus, nearest_ntt_prime};
 use serde::{Deserialize, Serialize};
@@ -384,6 +386,14 @@ impl Params {
     pub fn key_bytes(&self, level: usize) -> usize {
         let alpha = self.key_alpha(level);
         (level + 1).div_ceil(alpha) * (level + 1 + alpha) * self.n() * 16
+    }
+
+    /// Bytes of a key for `level` in a file: one half, every residue in the bits of its prime, and the seed of the other.
+    pub fn stored_key_bytes(&self, level: usize) -> usize {
+        let alpha = self.key_alpha(level);
+        let primes = self.q()[..=level].iter().chain(&self.p()[..alpha]);
+        let row: usize = primes.map(|&q| packed_limb_len(bits_of(q), self.n())).sum();
+        (level + 1).div_ceil(alpha) * row + size_of::<Seed>()
     }
 
     /// Refuses slot counts other than powers of two up to N/2.

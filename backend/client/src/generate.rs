@@ -73,27 +73,27 @@ impl<'a> KeyGenerator<'a> {
         let digits = (request.level + 1).div_ceil(alpha);
         let errors: Vec<Zeroizing<Vec<i64>>> = (0..digits).map(|_| self.random.errors(n)).collect();
         let seed = self.random.seed();
-        SwitchingKey::generate(ctx, request, seed, |row, index, a, b| {
+        let product = || Zeroizing::new(vec![0; n]);
+        SwitchingKey::generate(ctx, request, seed, product, |buffer, row, index, a, b| {
             let limb = ring.limb(index);
             // The secret the rows are encrypted under, and the one they carry.
             let under = if request.name == KeyName::ToSparse { sparse(index) } else { self.secret.limb(index) };
-            let mut buffer = Zeroizing::new(vec![0; n]);
             limb.reduce_signed(&errors[row], b);
             limb.forward(b);
-            limb.mul(a, under, &mut buffer);
-            limb.sub_assign(b, &buffer);
+            limb.mul(a, under, buffer);
+            limb.sub_assign(b, buffer);
             if index > request.level || index / alpha != row {
                 return;
             }
             match request.name {
-                KeyName::Relin => limb.mul(self.secret.limb(index), self.secret.limb(index), &mut buffer),
-                KeyName::Conj | KeyName::Rotation(_) => automorphism.apply(self.secret.limb(index), &mut buffer),
+                KeyName::Relin => limb.mul(self.secret.limb(index), self.secret.limb(index), buffer),
+                KeyName::Conj | KeyName::Rotation(_) => automorphism.apply(self.secret.limb(index), buffer),
                 KeyName::ToSparse => buffer.copy_from_slice(self.secret.limb(index)),
                 KeyName::FromSparse => buffer.copy_from_slice(sparse(index)),
             }
             let m = limb.modulus();
             let p = ctx.params().p()[..alpha].iter().fold(1, |acc, &p| m.mul(acc, m.reduce_u64(p)));
-            limb.mul_scalar_add(b, &buffer, p);
+            limb.mul_scalar_add(b, buffer, p);
         })
     }
 
@@ -136,7 +136,7 @@ impl<'a> KeyGenerator<'a> {
         let (total, mut bytes) = (distinct.len(), 0);
         for (i, request) in distinct.into_iter().enumerate() {
             let key = self.key(request)?;
-            bytes += key.stored_half().len() * 8;
+            bytes += self.ctx.params().stored_key_bytes(key.level());
             sink(key)?;
             progress(Progress { done: i + 1, total, key: request.name, bytes });
         }

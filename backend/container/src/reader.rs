@@ -273,6 +273,13 @@ impl Section {
         std::str::from_utf8(self)
             .map_err(|e| Error::malformed(&self.file, format!("section `{}` is not text: {e}", self.name)))
     }
+    /// Ends the use of a section: the pages of a mapped file no longer count as this process's memory, until they are
+    /// read again.
+    pub fn release(self) {
+        if let SectionBytes::InPlace(inner, range) = &self.bytes {
+            inner.source.release(range.clone());
+        }
+    }
 }
 
 impl Deref for Section {

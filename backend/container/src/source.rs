@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 /// 64 bytes at an address that is a multiple of 64.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -58,6 +60,20 @@ impl Source {
         // else while mapped ends the process with SIGBUS; it cannot make the evaluator use wrong memory.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self::Mapped(map))
+    }
+
+    /// Lets the system take the pages of `range` of a mapped file out of this process; reading them again reads the file.
+    #[allow(unsafe_code)]
+    pub fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Self::Mapped(map) = self {
+            // SAFETY: what DONTNEED may destroy are changes that are only in memory. The map is read only and shows a file,
+            // so there are none: a page that is touched again has the bytes of the file, as on its first use.
+            // Only advice: where it is refused the pages stay.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+        }
+        #[cfg(not(unix))]
+        let _ = range;
     }
 }
 

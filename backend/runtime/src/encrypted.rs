@@ -336,7 +336,8 @@ impl<'a> Executor<'a> {
         let encoding_bytes = match options.memory {
             None => usize::MAX,
             Some(bound) => {
-                let (for_keys, for_encodings) = prediction.within(bound)?;
+                let (for_keys, for_encodings) = prediction.within(bound, keys.resident_bytes() as u64)?;
+                keys.expect_uses(plan.key_steps());
                 keys.set_memory_bound(for_keys);
                 for_encodings
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fhec_ckks::{Bootstrapper, CkksError, KeyName, KeyRequest, Params};
 use fhec_ir::ckks::CkksOp;
-use fhec_ir::{Ckks, Module};
+use fhec_ir::{Ckks, Module, Node};
 use serde::{Deserialize, Serialize};
 
 /// The evaluation keys of a program. A key made for a high level is large and, used at a low one, slow; a rotation that is
@@ -77,6 +77,42 @@ fn key_levels(uses: &BTreeSet<u32>) -> Vec<u32> {
     levels
 }
 
+/// The keys that a run of `module` uses at which levels, in order; those of one step are in use together.
+///
+/// # Errors
+/// A bootstrap that the parameters do not allow.
+pub fn key_steps(module: &Module<Ckks>, params: &Params, slots: usize) -> Result<Vec<Vec<KeyRequest>>, CkksError> {
+    let live = module.func.live();
+    let nodes = module.func.iter().zip(&live).filter(|(_, live)| **live);
+    let steps: Vec<_> = nodes.map(|((_, node), _)| steps_of(module, node, params, slots)).collect::<Result<_, _>>()?;
+    Ok(steps.concat())
+}
+
+/// The key uses of one op.
+fn steps_of(
+    module: &Module<Ckks>,
+    node: &Node<Ckks>,
+    params: &Params,
+    slots: usize,
+) -> Result<Vec<Vec<KeyRequest>>, CkksError> {
+    let request = |name: KeyName, level: u32| KeyRequest { name, level: level as usize };
+    Ok(match &node.op {
+        CkksOp::Relinearize {} => vec![vec![request(KeyName::Relin, node.ty.level)]],
+        CkksOp::Conjugate {} => vec![vec![request(KeyName::Conj, node.ty.level)]],
+        CkksOp::Rotate { by } => {
+            let name = KeyName::rotation(*by, slots);
+            name.into_iter().map(|name| vec![request(name, node.ty.level)]).collect()
+        }
+        CkksOp::Linear { rotations, giants, at, diagonals } => {
+            let steps = Steps::of(rotations, giants, module.consts.tensor(*diagonals).data(), slots);
+            let rotations = steps.babies.iter().chain(&steps.giants);
+            vec![rotations.map(|&by| request(KeyName::Rotation(by), *at)).collect()]
+        }
+        CkksOp::Bootstrap { to } => Bootstrapper::key_steps(params, slots, *to as usize)?,
+        _ => Vec::new(),
+    })
+}
+
 impl KeyList {
     /// The keys that the ops of `module` use, whose vectors have `slots` slots.
     ///
@@ -84,27 +120,15 @@ impl KeyList {
     /// A bootstrap that the parameters do not allow.
     pub fn of(module: &Module<Ckks>, params: &Params, slots: usize) -> Result<Self, CkksError> {
         let mut uses = Uses::new();
-        let mut note = |name: KeyName, level: u32| {
-            uses.entry(name).or_default().insert(level);
-        };
         let live = module.func.live();
         for ((_, node), _) in module.func.iter().zip(&live).filter(|(_, live)| **live) {
-            match &node.op {
-                CkksOp::Relinearize {} => note(KeyName::Relin, node.ty.level),
-                CkksOp::Conjugate {} => note(KeyName::Conj, node.ty.level),
-                CkksOp::Rotate { by } => {
-                    KeyName::rotation(*by, slots).into_iter().for_each(|name| note(name, node.ty.level));
-                }
-                CkksOp::Linear { rotations, giants, at, diagonals } => {
-                    let steps = Steps::of(rotations, giants, module.consts.tensor(*diagonals).data(), slots);
-                    steps.babies.iter().chain(&steps.giants).for_each(|&by| note(KeyName::Rotation(by), *at));
-                }
-                CkksOp::Bootstrap { to } => {
-                    for request in Bootstrapper::keys(params, slots, *to as usize)? {
-                        note(request.name, request.level as u32);
-                    }
-                }
-                _ => {}
+            let requests = match &node.op {
+                // Inside a bootstrap a key serves all lower levels too.
+                CkksOp::Bootstrap { to } => Bootstrapper::keys(params, slots, *to as usize)?,
+                _ => steps_of(module, node, params, slots)?.concat(),
+            };
+            for request in requests {
+                uses.entry(request.name).or_default().insert(request.level as u32);
             }
         }
         let mut keys = Self::default();

@@ -1,5 +1,8 @@
 //! How much memory a run will need.
 
+use std::collections::BTreeSet;
+
+use fhec_ckks::{KeyName, KeyRequest};
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::{Entity, OpInfo};
 use serde::Serialize;
@@ -16,17 +19,17 @@ pub struct MemoryPrediction {
     pub ciphertexts: u64,
     /// Temporary polynomials of the largest operation.
     pub scratch: u64,
-    /// Evaluation keys: the half that is stored (mapped from the file).
-    pub keys_stored: u64,
-    /// Evaluation keys: the half that is expanded from seeds.
-    pub keys_expanded: u64,
+    /// Evaluation keys, both halves.
+    pub keys: u64,
+    /// Encoded matrices of the bootstraps.
+    pub matrices: u64,
     /// Encoded constants.
     pub encodings: u64,
     /// The plan's own constants.
     pub constants: u64,
     /// Transform tables and the program itself.
     pub tables: u64,
-    /// Bytes of the largest expanded half of a key, and of the largest encoding: the least that can be held.
+    /// Bytes of the keys that are in use together, at most, and of the largest encoding: the least that can be held.
     #[serde(skip)]
     largest: (u64, u64),
 }
@@ -45,10 +48,19 @@ impl MemoryPrediction {
         let limb = params.n() as u64 * 8;
         let module = plan.module();
         let live = module.func.live();
-        let key_half = |level: u32| params.key_bytes(level as usize) as u64 / 2;
-        let keys: u64 = plan.keys().levels().map(key_half).sum();
-        let largest_key = plan.keys().levels().map(key_half).max().unwrap_or(0);
-        let (mut scratch, mut encodings, mut largest_encoding) = (0, 0, 0);
+        let key_bytes = |level: u32| params.key_bytes(level as usize) as u64;
+        let keys: u64 = plan.keys().levels().map(key_bytes).sum();
+        // The smallest key that serves; the list has the highest first.
+        let serving = |r: &KeyRequest| {
+            let levels = plan.keys().levels_of(r.name).iter().copied();
+            levels.take_while(|&level| level as usize >= r.level).last().map(|level| (r.name, level))
+        };
+        let together = |step: &Vec<KeyRequest>| -> u64 {
+            let keys: BTreeSet<(KeyName, u32)> = step.iter().filter_map(serving).collect();
+            keys.into_iter().map(|(_, level)| key_bytes(level)).sum()
+        };
+        let largest_step = plan.key_steps().iter().map(together).max().unwrap_or(0);
+        let (mut scratch, mut matrices, mut encodings, mut largest_encoding) = (0, 0, 0, 0);
         if let Some(spec) = params.spec().bootstrap.as_ref().filter(|_| !plan.bootstrap_levels().is_empty()) {
             // CoeffsToSlots at the top: the digits, and the sums of its giant steps.
             let limbs = params.top_level() as u64 + 1;
@@ -57,7 +69,7 @@ impl MemoryPrediction {
             scratch = (limbs.div_ceil(alpha) + 2 * sums) * (limbs + alpha) * limb;
             let diagonals = diagonals_of_factors(plan.slots(), spec.cts_levels)
                 + diagonals_of_factors(plan.slots(), spec.stc_levels);
-            encodings = plan.bootstrap_levels().len() as u64 * diagonals * plan.slots() as u64 * 16;
+            matrices = plan.bootstrap_levels().len() as u64 * diagonals * plan.slots() as u64 * 16;
         }
         for (_, node) in module.func.iter().filter(|(v, n)| live[v.index()] && n.op.as_input().is_none()) {
             let limbs = u64::from(node.ty.level + 1);
@@ -92,43 +104,41 @@ impl MemoryPrediction {
         Self {
             ciphertexts: peak_ciphertext_bytes(module, params.n()),
             scratch,
-            keys_stored: keys,
-            keys_expanded: keys,
+            keys,
+            matrices,
             encodings,
             constants,
             tables: tables + (16 << 20),
-            largest: (largest_key, largest_encoding),
+            largest: (largest_step, largest_encoding),
         }
     }
 
     /// Everything together.
     pub fn total(&self) -> u64 {
-        self.fixed() + self.keys_stored + self.keys_expanded + self.encodings
+        self.fixed() + self.keys + self.encodings
     }
 
     fn fixed(&self) -> u64 {
-        self.ciphertexts + self.scratch + self.constants + self.tables
+        self.ciphertexts + self.scratch + self.matrices + self.constants + self.tables
     }
 
-    /// Shares what a memory bound leaves for expanded keys and encodings between the two. Mapped key halves belong to the
-    /// file and can be dropped by the system at any time, so they do not count.
+    /// Shares what a memory bound leaves for keys and encodings between the two: bytes of prepared keys beyond the
+    /// `resident` ones (stored halves in memory), and of encodings. Keys come first: a run uses most of them several
+    /// times, an encoding once.
     ///
     /// # Errors
-    /// When not even one key and one transform fit.
-    pub fn within(&self, bound: u64) -> Result<(usize, usize), RuntimeError> {
-        let least = self.fixed() + self.largest.0 + self.largest.1;
+    /// When not even the keys of one step and one transform fit.
+    pub fn within(&self, bound: u64, resident: u64) -> Result<(usize, usize), RuntimeError> {
+        let (keys, encoding) = self.largest;
+        let least = self.fixed() + resident + keys + encoding;
         if bound < least {
             return Err(RuntimeError::Memory { bound, least, unbounded: self.total() });
         }
-        let share = bound - self.fixed();
-        let wanted = self.keys_expanded + self.encodings;
-        if wanted <= share {
+        let share = bound - self.fixed() - resident;
+        if self.keys.saturating_sub(resident) + self.encodings <= share {
             return Ok((usize::MAX, usize::MAX));
         }
-        let spare = share - self.largest.0 - self.largest.1;
-        let more = [self.keys_expanded - self.largest.0, self.encodings - self.largest.1];
-        let part =
-            |wanted: u64| (u128::from(spare) * u128::from(wanted) / u128::from((more[0] + more[1]).max(1))) as u64;
-        Ok(((self.largest.0 + part(more[0])) as usize, (self.largest.1 + part(more[1])) as usize))
+        let for_keys = (share - encoding).min(self.keys);
+        Ok((for_keys as usize, (share - for_keys) as usize))
     }
 }

@@ -114,23 +114,38 @@ impl Bootstrapper {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn keys(params: &Params, slots: usize, target: usize) -> Result<Vec<KeyRequest>> {
-        let Course { spec, levels, start, .. } = Course::new(params, slots, target)?;
-        let request = |name, level| KeyRequest { name, level };
-        let mut out = vec![request(KeyName::Relin, levels[0]), request(KeyName::Conj, levels[0] + 1)];
-        if spec.sparse_weight > 0 {
-            out.push(request(KeyName::ToSparse, 0));
-            out.push(request(KeyName::FromSparse, start));
-        }
-        out.extend(trace(params, slots).map(|name| request(name, start)));
-        let end = levels.last().copied().unwrap_or(target);
-        for (top, count, to_coefficients) in [(start, spec.cts_levels, true), (end, spec.stc_levels, false)] {
-            for (i, steps) in factor_steps(slots, count as usize, to_coefficients).into_iter().enumerate() {
-                let names = steps.into_iter().flat_map(|(rotation, giant)| [giant, rotation - giant]);
-                out.extend(names.filter_map(|by| KeyName::rotation(by, slots)).map(|name| request(name, top - i)));
-            }
-        }
+        let mut out = Self::key_steps(params, slots, target)?.concat();
         out.sort_unstable_by_key(|r| (r.name, std::cmp::Reverse(r.level)));
         out.dedup_by_key(|r| r.name);
+        Ok(out)
+    }
+
+    /// The keys it uses at which levels, in order; those of one step are in use together.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn key_steps(params: &Params, slots: usize, target: usize) -> Result<Vec<Vec<KeyRequest>>> {
+        let Course { spec, levels, start, .. } = Course::new(params, slots, target)?;
+        let request = |name, level| KeyRequest { name, level };
+        let matrices = |top: usize, count: u32, to_coefficients: bool| {
+            let factors = factor_steps(slots, count as usize, to_coefficients).into_iter().enumerate();
+            factors.map(move |(i, steps)| {
+                let names = steps.into_iter().flat_map(|(rotation, giant)| [giant, rotation - giant]);
+                names.filter_map(|by| KeyName::rotation(by, slots)).map(|name| request(name, top - i)).collect()
+            })
+        };
+        let mut out = Vec::new();
+        if spec.sparse_weight > 0 {
+            out.push(vec![request(KeyName::ToSparse, 0)]);
+            out.push(vec![request(KeyName::FromSparse, start)]);
+        }
+        out.extend(trace(params, slots).map(|name| vec![request(name, start)]));
+        out.extend(matrices(start, spec.cts_levels, true));
+        out.push(vec![request(KeyName::Conj, levels[0] + 1)]);
+        let end = levels.last().copied().unwrap_or(target);
+        out.extend((end..=levels[0]).rev().map(|level| vec![request(KeyName::Relin, level)]));
+        out.extend(matrices(end, spec.stc_levels, false));
+        out.push(vec![request(KeyName::Conj, target)]);
         Ok(out)
     }
 

@@ -1,16 +1,23 @@
-//! The key file: an index, and one aligned section per key, mapped and read at first use.
+//! The key file: an index, and one section per key, mapped and read whenever a key is prepared.
+//!
+//! A section is the stored half of a key, limb by limb, every residue in the bits of its prime: three quarters of what
+//! 64-bit words take, and of what a client sends.
 
 use super::set::{Entry, KeySet, Store};
 use super::switching::{Shape, SwitchingKey};
 use crate::context::Context;
 use crate::error::{CkksError, Digest, KeyName, Result};
-use fhec_container::{Codec, Dtype, FileWriter, Reader, Section, Writer};
+use crate::packing::{pack_limb, packed_limb_len, unpack_limb};
+use crate::params::Params;
+use crate::sample::Seed;
+use fhec_container::{Codec, Dtype, FileWriter, Reader, Writer};
+use fhec_ring::Buffer;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 const KIND: &str = "evaluation-keys";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +45,7 @@ fn format(e: impl std::fmt::Display) -> CkksError {
 pub struct KeySetWriter {
     writer: FileWriter,
     manifest: Manifest,
+    params: Params,
 }
 
 impl KeySetWriter {
@@ -47,8 +55,9 @@ impl KeySetWriter {
     /// When the file cannot be created.
     pub fn create(ctx: &Context, path: impl AsRef<Path>, key: Digest) -> Result<Self> {
         let writer = Writer::create(path, KIND, VERSION).map_err(format)?;
-        let (params, insecure) = (ctx.params().digest(), ctx.params().is_insecure());
-        Ok(Self { writer, manifest: Manifest { params, insecure, key, keys: Vec::new() } })
+        let params = ctx.params().clone();
+        let manifest = Manifest { params: params.digest(), insecure: params.is_insecure(), key, keys: Vec::new() };
+        Ok(Self { writer, manifest, params })
     }
 
     /// Appends a key.
@@ -57,7 +66,14 @@ impl KeySetWriter {
     /// A second key of the same name and level, or a failed write.
     pub fn push(&mut self, key: &SwitchingKey) -> Result<()> {
         let section = section_name(key.name(), key.level());
-        self.writer.section(&section, Dtype::U64, key.stored_half(), Codec::Raw).map_err(format)?;
+        let n = self.params.n();
+        let mut packed = vec![0; section_len(&self.params, key.level())];
+        let mut rest = &mut packed[..];
+        let cut = |bits| (bits, rest.split_off_mut(..packed_limb_len(bits, n)).unwrap_or_default());
+        let outs: Vec<(u32, &mut [u8])> = key.shape.limb_bits(&self.params).into_iter().map(cut).collect();
+        let limbs = key.stored_half().par_chunks_exact(n);
+        limbs.zip(outs).for_each(|(limb, (bits, out))| pack_limb(bits, limb, out));
+        self.writer.section(&section, Dtype::U8, &packed, Codec::Raw).map_err(format)?;
         let seed = key.seed().iter().map(|b| format!("{b:02x}")).collect();
         let listed = Listed { name: key.name(), level: key.level(), alpha: key.alpha(), seed };
         self.manifest.keys.push(listed);
@@ -96,7 +112,6 @@ impl KeySet {
         let manifest: Manifest = reader.manifest().map_err(format)?;
         ctx.params().check_digest("the evaluation key file", manifest.params)?;
         let mut set = Self::new(ctx, manifest.key);
-        let n = ctx.params().n();
         for listed in manifest.keys {
             let name = listed.name;
             let shape = Shape::new(ctx.params(), listed.level)?;
@@ -107,7 +122,8 @@ impl KeySet {
                 parse_seed(&listed.seed).ok_or_else(|| format(format_args!("the seed for {name} is damaged")))?;
             let section = section_name(name, listed.level);
             let stored = reader.sections().iter().find(|s| s.name == section);
-            if stored.is_none_or(|s| s.len != shape.len(n) as u64 * 8 || s.codec != Codec::Raw) {
+            let len = section_len(ctx.params(), listed.level) as u64;
+            if stored.is_none_or(|s| s.len != len || s.codec != Codec::Raw) {
                 return Err(format(format_args!("the key for {name} is absent or of the wrong size")));
             }
             let store = Store::File { reader: reader.clone(), section };
@@ -119,22 +135,30 @@ impl KeySet {
     }
 }
 
-/// The stored half of a key, its hash and the range of its residues checked.
-pub(super) fn load(ctx: &Context, reader: &Reader, section: &str, shape: Shape) -> Result<Section> {
+/// Bytes of the stored half of a key for `level`.
+fn section_len(params: &Params, level: usize) -> usize {
+    params.stored_key_bytes(level) - size_of::<Seed>()
+}
+
+/// The stored half of a key, its hash and the range of its residues checked. The pages it was read from are given back.
+pub(super) fn load(ctx: &Context, reader: &Reader, section: &str, shape: Shape) -> Result<Buffer> {
     let n = ctx.params().n();
     let section = reader.section(section).map_err(format)?;
-    let residues = section.as_slice::<u64>().map_err(format)?;
-    if residues.len() != shape.len(n) {
-        return Err(format(format_args!("a key has {} residues, {} are needed", residues.len(), shape.len(n))));
-    }
-    let canonical = |(k, limb): (usize, &[u64])| {
-        let q = ctx.ring().modulus(shape.prime_index(ctx, k % shape.row_limbs())).value();
-        limb.iter().fold(0, |largest, &v| v.max(largest)) < q
-    };
-    if !residues.par_chunks_exact(n).enumerate().all(canonical) {
+    let mut rest = &section[..];
+    let cut = |bits: u32| rest.split_off(..packed_limb_len(bits, n));
+    let limbs: Option<Vec<&[u8]>> = shape.limb_bits(ctx.params()).into_iter().map(cut).collect();
+    let limbs = limbs.filter(|_| rest.is_empty()).ok_or_else(|| format("a key is of the wrong size"))?;
+    let mut b = Buffer::unspecified(shape.len(n));
+    let canonical = b.par_chunks_exact_mut(n).zip(limbs).enumerate().map(|(k, (limb, packed))| {
+        let m = ctx.ring().modulus(shape.prime_index(ctx, k % shape.row_limbs()));
+        unpack_limb(&m, packed, limb)
+    });
+    // Every limb is written, whatever another one was.
+    if !canonical.reduce(|| true, |a, b| a && b) {
         return Err(format("a key has residues that are not below their primes"));
     }
-    Ok(section)
+    section.release();
+    Ok(b)
 }
 
 fn section_name(name: KeyName, level: usize) -> String {

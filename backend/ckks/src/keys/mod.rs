@@ -1,6 +1,7 @@
 //! Evaluation keys.
 
 mod file;
+mod schedule;
 mod set;
 mod switching;
 

@@ -1,13 +1,18 @@
 //! The keys an evaluation uses, in memory or on disk.
 
-use super::switching::{Shape, SwitchingKey, expand, rows};
+use super::schedule::Schedule;
+use super::switching::{KeyRequest, Shape, SwitchingKey, expand, rows};
 use crate::context::Context;
 use crate::error::{CkksError, Digest, KeyName, Result};
+use crate::params::Params;
 use crate::sample::Seed;
-use fhec_container::Section;
 use fhec_ring::{Buffer, KeyHalves};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A key's name and the level it was made for.
+pub(super) type Place = (KeyName, usize);
 
 /// Where the stored half of a key lies.
 #[derive(Clone)]
@@ -31,28 +36,39 @@ pub struct KeyInfo {
     pub level: usize,
     /// Special primes, and limbs per digit.
     pub alpha: usize,
-    /// Bytes stored.
+    /// Bytes in a file.
     pub stored_bytes: usize,
 }
 
 /// Evaluation keys by name, of one name for as many levels as there are keys: the smallest that serves is used, since a key
-/// made for a high level is slow at a low one. The uniform halves are expanded from their seeds at first use and kept within a memory
-/// bound; the stored halves lie in memory or in a mapped file.
+/// made for a high level is slow at a low one.
+///
+/// Of a key in memory one half is held, of a key in a file none: the rest is made (expanded from its seed, read from the
+/// mapped file) when it is used, and kept within a memory bound. What does not fit is forgotten by the next use: where
+/// the order of uses is known ([`expect_uses`](Self::expect_uses)), the key that is used again last goes first (Belady, A
+/// study of replacement algorithms for a virtual-storage computer, 1966), else the one not used for longest.
 pub struct KeySet {
-    params: Digest,
+    params: Params,
     key: Digest,
-    n: usize,
-    /// By name, then by level.
-    pub(super) entries: BTreeMap<(KeyName, usize), Entry>,
+    pub(super) entries: BTreeMap<Place, Entry>,
     cache: Mutex<Cache>,
 }
 
 #[derive(Default)]
 struct Cache {
     budget: usize,
+    /// Bytes of the keys below and of those being prepared.
     held: usize,
     clock: u64,
-    keys: BTreeMap<(KeyName, usize), (Arc<PreparedKey>, u64)>,
+    keys: BTreeMap<Place, Prepared>,
+    schedule: Schedule,
+}
+
+struct Prepared {
+    key: Arc<PreparedKey>,
+    /// Bytes that are freed when it is forgotten.
+    bytes: usize,
+    used: u64,
 }
 
 impl std::fmt::Debug for KeySet {
@@ -61,17 +77,11 @@ impl std::fmt::Debug for KeySet {
     }
 }
 
-/// The stored half, readable as residues.
-enum Half {
-    Memory(Arc<Buffer>),
-    Mapped(Section),
-}
-
 /// A key with both halves at hand.
 pub struct PreparedKey {
     shape: Shape,
     n: usize,
-    b: Half,
+    b: Arc<Buffer>,
     a: Buffer,
 }
 
@@ -88,21 +98,19 @@ impl PreparedKey {
 
     /// Its rows, one per digit.
     pub fn rows(&self) -> Vec<KeyHalves<'_>> {
-        let b = match &self.b {
-            Half::Memory(b) => b,
-            // The length was checked when the key was prepared, and sections are aligned.
-            Half::Mapped(section) => section.as_slice::<u64>().unwrap_or(&[]),
-        };
-        rows(self.shape, self.n, b, &self.a)
+        rows(self.shape, self.n, &self.b, &self.a)
     }
 }
 
 impl KeySet {
     /// An empty set for keys of the secret key with id `key`.
     pub fn new(ctx: &Context, key: Digest) -> Self {
-        let (params, n) = (ctx.params().digest(), ctx.params().n());
         let cache = Cache { budget: usize::MAX, ..Cache::default() };
-        Self { params, key, n, entries: BTreeMap::new(), cache: Mutex::new(cache) }
+        Self { params: ctx.params().clone(), key, entries: BTreeMap::new(), cache: Mutex::new(cache) }
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a key, replacing one of the same name and level.
@@ -110,17 +118,22 @@ impl KeySet {
         let entry = Entry { shape: key.shape, seed: key.seed, store: Store::Memory(key.b.clone()) };
         let place = (key.name(), key.level());
         self.entries.insert(place, entry);
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((old, _)) = cache.keys.remove(&place) {
-            cache.held -= old.a.len() * 8;
-        }
+        self.cache().forget(place);
     }
 
-    /// Bounds the bytes of expanded halves that are kept between uses. One key is always kept while it is in use.
+    /// Bounds the bytes of prepared keys that are kept between uses. The keys in use at one time are kept in any case.
     pub fn set_memory_bound(&self, bytes: usize) {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache();
         cache.budget = bytes;
-        cache.shrink();
+        cache.shrink(0);
+    }
+
+    /// Says which keys will be used, step after step and then from the first again, so that those are kept that are used
+    /// soonest. The keys of one step are in use together, in any order. It changes no result.
+    pub fn expect_uses(&self, steps: &[Vec<KeyRequest>]) {
+        let served = |step: &Vec<KeyRequest>| step.iter().filter_map(|r| self.find(r.name, r.level)).collect();
+        let steps: Vec<Vec<Place>> = steps.iter().map(served).collect();
+        self.cache().schedule = Schedule::new(&steps);
     }
 
     /// Id of the secret key these keys belong to.
@@ -130,18 +143,32 @@ impl KeySet {
 
     /// Digest of the parameters.
     pub fn params_digest(&self) -> Digest {
-        self.params
+        self.params.digest()
     }
 
     /// All keys in order of their names, then of their levels.
     pub fn infos(&self) -> Vec<KeyInfo> {
-        let info = |(&(name, _), e): (&(KeyName, usize), &Entry)| KeyInfo {
+        let info = |(&(name, _), e): (&Place, &Entry)| KeyInfo {
             name,
             level: e.shape.level,
             alpha: e.shape.alpha,
-            stored_bytes: e.shape.len(self.n) * 8 + e.seed.len(),
+            stored_bytes: self.params.stored_key_bytes(e.shape.level),
         };
         self.entries.iter().map(info).collect()
+    }
+
+    /// Bytes that the set holds whatever its bound: the stored halves of keys that are in no file.
+    pub fn resident_bytes(&self) -> usize {
+        let held = |e: &Entry| match &e.store {
+            Store::Memory(b) => b.len() * 8,
+            Store::File { .. } => 0,
+        };
+        self.entries.values().map(held).sum()
+    }
+
+    /// The smallest key of this name that serves at `level`.
+    fn find(&self, name: KeyName, level: usize) -> Option<Place> {
+        self.entries.range((name, level)..=(name, usize::MAX)).next().map(|(place, _)| *place)
     }
 
     /// The key `name` for use at `level`.
@@ -149,51 +176,81 @@ impl KeySet {
     /// # Errors
     /// A missing key, a key made for a lower level, a damaged file.
     pub fn get(&self, ctx: &Context, name: KeyName, level: usize) -> Result<Arc<PreparedKey>> {
-        ctx.params().check_digest("the evaluation key set", self.params)?;
-        let Some((&place, entry)) = self.entries.range((name, level)..=(name, usize::MAX)).next() else {
+        ctx.params().check_digest("the evaluation key set", self.params_digest())?;
+        let found = self.find(name, level).and_then(|place| Some((place, self.entries.get(&place)?)));
+        let Some((place, entry)) = found else {
             let highest = self.entries.range((name, 0)..(name, level)).next_back();
             return Err(match highest {
                 Some((&(_, have), _)) => CkksError::KeyLevel { name, have, need: level },
                 None => CkksError::MissingKey(name),
             });
         };
-        {
-            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            cache.clock += 1;
-            let now = cache.clock;
-            if let Some((found, used)) = cache.keys.get_mut(&place) {
-                *used = now;
-                return Ok(found.clone());
-            }
-        }
-        let b = match &entry.store {
-            Store::Memory(b) => Half::Memory(b.clone()),
-            Store::File { reader, section } => Half::Mapped(super::file::load(ctx, reader, section, entry.shape)?),
+        let n = self.params.n();
+        let half = entry.shape.len(n) * 8;
+        let bytes = match &entry.store {
+            Store::Memory(_) => half,
+            Store::File { .. } => 2 * half,
         };
-        // Expanded outside the lock: two threads may do the same work, none waits for another key.
-        let a = expand(ctx, entry.shape, &entry.seed);
-        let prepared = Arc::new(PreparedKey { shape: entry.shape, n: self.n, b, a });
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = cache.clock;
-        cache.held += prepared.a.len() * 8;
-        if let Some((old, _)) = cache.keys.insert(place, (prepared.clone(), now)) {
-            cache.held -= old.a.len() * 8;
+        {
+            let mut cache = self.cache();
+            if let Some(key) = cache.use_(place) {
+                return Ok(key);
+            }
+            // Room is made before the key is, so that the bound holds meanwhile.
+            cache.shrink(bytes);
+            cache.held += bytes;
         }
-        cache.shrink();
-        Ok(prepared)
+        // Prepared outside the lock: two threads may do the same work, none waits for another key.
+        let prepared = self.prepare(ctx, entry);
+        let mut cache = self.cache();
+        cache.held -= bytes;
+        let key = Arc::new(prepared?);
+        cache.keep(place, key.clone(), bytes);
+        Ok(key)
+    }
+
+    fn prepare(&self, ctx: &Context, entry: &Entry) -> Result<PreparedKey> {
+        let b = match &entry.store {
+            Store::Memory(b) => b.clone(),
+            Store::File { reader, section } => Arc::new(super::file::load(ctx, reader, section, entry.shape)?),
+        };
+        let a = expand(ctx, entry.shape, &entry.seed);
+        Ok(PreparedKey { shape: entry.shape, n: self.params.n(), b, a })
     }
 }
 
 impl Cache {
-    /// Forgets the keys not used for longest until the rest fits.
-    fn shrink(&mut self) {
-        while self.held > self.budget {
-            let Some(oldest) = self.keys.iter().min_by_key(|(_, (_, used))| *used).map(|(place, _)| *place) else {
-                return;
+    /// Notes a use, and gives the key if it is at hand.
+    fn use_(&mut self, place: Place) -> Option<Arc<PreparedKey>> {
+        self.clock += 1;
+        self.schedule.advance(place);
+        let found = self.keys.get_mut(&place)?;
+        found.used = self.clock;
+        Some(found.key.clone())
+    }
+
+    fn keep(&mut self, place: Place, key: Arc<PreparedKey>, bytes: usize) {
+        self.forget(place);
+        self.shrink(bytes);
+        self.held += bytes;
+        self.keys.insert(place, Prepared { key, bytes, used: self.clock });
+    }
+
+    fn forget(&mut self, place: Place) {
+        if let Some(gone) = self.keys.remove(&place) {
+            self.held -= gone.bytes;
+        }
+    }
+
+    /// Forgets keys until `more` bytes fit beside the rest, those first that are used again last.
+    fn shrink(&mut self, more: usize) {
+        while self.held.saturating_add(more) > self.budget {
+            // Of keys that are used at one time, or never again, the one not used for longest.
+            let rank = |(place, p): &(&Place, &Prepared)| {
+                (self.schedule.distance(**place).unwrap_or(usize::MAX), Reverse(p.used))
             };
-            if let Some((key, _)) = self.keys.remove(&oldest) {
-                self.held -= key.a.len() * 8;
-            }
+            let Some((&place, _)) = self.keys.iter().max_by_key(rank) else { return };
+            self.forget(place);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::error::{CkksError, KeyName, Result};
+use crate::packing::bits_of;
 use crate::params::Params;
 use crate::sample::Seed;
 use fhec_ring::{Buffer, KeyHalves};
@@ -46,6 +47,13 @@ impl Shape {
         self.rows() * self.row_limbs() * n
     }
 
+    /// Bits of the residues of every limb of one half, row by row.
+    pub fn limb_bits(&self, params: &Params) -> Vec<u32> {
+        let primes = params.q()[..=self.level].iter().chain(&params.p()[..self.alpha]);
+        let row: Vec<u32> = primes.map(|&q| bits_of(q)).collect();
+        row.repeat(self.rows())
+    }
+
     /// Ring index of limb `limb` of a row.
     pub fn prime_index(&self, ctx: &Context, limb: usize) -> usize {
         if limb <= self.level { limb } else { ctx.special(limb - self.level - 1) }
@@ -65,25 +73,26 @@ pub struct SwitchingKey {
 }
 
 impl SwitchingKey {
-    /// Generates the rows: `fill(row, limb, prime index, a, b)` must write the half `b` of one limb, given the uniform
-    /// half `a`. Limbs are done in parallel.
+    /// Generates the rows: `fill(state, row, prime index, a, b)` must write the half `b` of one limb, given the uniform
+    /// half `a`. Limbs are done in parallel, those that one thread does one after another with one state from `init`.
     ///
     /// # Errors
     /// A level that the parameters do not have.
-    pub fn generate(
+    pub fn generate<S>(
         ctx: &Context,
         request: KeyRequest,
         seed: Seed,
-        fill: impl Fn(usize, usize, &[u64], &mut [u64]) + Sync,
+        init: impl Fn() -> S + Sync,
+        fill: impl Fn(&mut S, usize, usize, &[u64], &mut [u64]) + Sync,
     ) -> Result<Self> {
         let shape = Shape::new(ctx.params(), request.level)?;
         let n = ctx.params().n();
         let mut b = Buffer::unspecified(shape.len(n));
-        b.par_chunks_exact_mut(n).enumerate().for_each(|(k, limb)| {
+        b.par_chunks_exact_mut(n).enumerate().for_each_init(&init, |state, (k, limb)| {
             let (row, index) = (k / shape.row_limbs(), shape.prime_index(ctx, k % shape.row_limbs()));
             let mut a = ctx.scratch().take(n);
             ctx.expand_limb(&seed, row as u32, index, &mut a);
-            fill(row, index, &a, limb);
+            fill(state, row, index, &a, limb);
         });
         Ok(Self { name: request.name, shape, seed, b: Arc::new(b) })
     }

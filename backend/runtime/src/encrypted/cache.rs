@@ -43,18 +43,18 @@ impl Encoded {
     }
 }
 
-/// Least recently used first out.
+/// What was encoded first is kept, as far as the bound goes: a program uses every encoding once per run, so that one
+/// kept instead would be no better, and with the one not used for longest gone every use would find its encoding gone.
 #[derive(Debug)]
 pub(super) struct EncodingCache {
     bound: usize,
     held: usize,
-    clock: u64,
-    entries: BTreeMap<Use, (Encoded, u64)>,
+    entries: BTreeMap<Use, Encoded>,
 }
 
 impl EncodingCache {
     pub fn new(bound: usize) -> Self {
-        Self { bound, held: 0, clock: 0, entries: BTreeMap::new() }
+        Self { bound, held: 0, entries: BTreeMap::new() }
     }
 
     /// The encoding for `use_`, made by `encode` when it is not held.
@@ -63,21 +63,13 @@ impl EncodingCache {
         use_: Use,
         encode: impl FnOnce() -> Result<Encoded, CkksError>,
     ) -> Result<Encoded, CkksError> {
-        self.clock += 1;
-        if let Some((found, used)) = self.entries.get_mut(&use_) {
-            *used = self.clock;
+        if let Some(found) = self.entries.get(&use_) {
             return Ok(found.clone());
         }
         let encoded = encode()?;
-        let bytes = encoded.bytes();
-        if bytes <= self.bound {
-            while self.held + bytes > self.bound {
-                let oldest = self.entries.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone());
-                let Some((gone, _)) = oldest.and_then(|key| self.entries.remove(&key)) else { break };
-                self.held -= gone.bytes();
-            }
-            self.held += bytes;
-            self.entries.insert(use_, (encoded.clone(), self.clock));
+        if self.held.saturating_add(encoded.bytes()) <= self.bound {
+            self.held += encoded.bytes();
+            self.entries.insert(use_, encoded.clone());
         }
         Ok(encoded)
     }

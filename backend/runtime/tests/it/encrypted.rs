@@ -105,7 +105,7 @@ fn a_memory_bound_changes_no_bit_of_the_work_and_a_hopeless_one_is_refused() {
     let mut client = Client::new(&plan);
     let keys = client.keys(&plan);
     let prediction = MemoryPrediction::of(&plan, 1);
-    let (for_keys, for_encodings) = prediction.within(prediction.total()).unwrap();
+    let (for_keys, for_encodings) = prediction.within(prediction.total(), 0).unwrap();
     assert_eq!((for_keys, for_encodings), (usize::MAX, usize::MAX));
     let hopeless = ExecutorOptions { threads: 1, memory: Some(1 << 20) };
     let error = Executor::new(&plan, client.ctx.clone(), keys.clone(), hopeless).unwrap_err();
