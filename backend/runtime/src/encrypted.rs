@@ -15,6 +15,7 @@ use fhec_ir::{Ckks, Entity, Module, Node, OpInfo};
 use serde::Serialize;
 
 use crate::error::RuntimeError;
+use crate::keys::key_steps;
 use crate::memory::MemoryPrediction;
 use crate::plan::Plan;
 use crate::stats::{TraceEntry, expected_trace};
@@ -337,7 +338,7 @@ impl<'a> Executor<'a> {
             None => usize::MAX,
             Some(bound) => {
                 let (for_keys, for_encodings) = prediction.within(bound, keys.resident_bytes() as u64)?;
-                keys.expect_uses(plan.key_steps());
+                keys.expect_uses(&key_steps(plan.module(), plan.params(), plan.slots())?);
                 keys.set_memory_bound(for_keys);
                 for_encodings
             }

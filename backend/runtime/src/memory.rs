@@ -1,8 +1,5 @@
 //! How much memory a run will need.
 
-use std::collections::BTreeSet;
-
-use fhec_ckks::{KeyName, KeyRequest};
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::{Entity, OpInfo};
 use serde::Serialize;
@@ -29,7 +26,7 @@ pub struct MemoryPrediction {
     pub constants: u64,
     /// Transform tables and the program itself.
     pub tables: u64,
-    /// Bytes of the keys that are in use together, at most, and of the largest encoding: the least that can be held.
+    /// Bytes of the largest key, and of the largest encoding: the least that can be held.
     #[serde(skip)]
     largest: (u64, u64),
 }
@@ -50,16 +47,7 @@ impl MemoryPrediction {
         let live = module.func.live();
         let key_bytes = |level: u32| params.key_bytes(level as usize) as u64;
         let keys: u64 = plan.keys().levels().map(key_bytes).sum();
-        // The smallest key that serves; the list has the highest first.
-        let serving = |r: &KeyRequest| {
-            let levels = plan.keys().levels_of(r.name).iter().copied();
-            levels.take_while(|&level| level as usize >= r.level).last().map(|level| (r.name, level))
-        };
-        let together = |step: &Vec<KeyRequest>| -> u64 {
-            let keys: BTreeSet<(KeyName, u32)> = step.iter().filter_map(serving).collect();
-            keys.into_iter().map(|(_, level)| key_bytes(level)).sum()
-        };
-        let largest_step = plan.key_steps().iter().map(together).max().unwrap_or(0);
+        let largest_key = plan.keys().levels().map(key_bytes).max().unwrap_or(0);
         let (mut scratch, mut matrices, mut encodings, mut largest_encoding) = (0, 0, 0, 0);
         if let Some(spec) = params.spec().bootstrap.as_ref().filter(|_| !plan.bootstrap_levels().is_empty()) {
             // CoeffsToSlots at the top: the digits, and the sums of its giant steps.
@@ -109,7 +97,7 @@ impl MemoryPrediction {
             encodings,
             constants,
             tables: tables + (16 << 20),
-            largest: (largest_step, largest_encoding),
+            largest: (largest_key, largest_encoding),
         }
     }
 
@@ -127,7 +115,7 @@ impl MemoryPrediction {
     /// times, an encoding once.
     ///
     /// # Errors
-    /// When not even the keys of one step and one transform fit.
+    /// When not even one key and one transform fit.
     pub fn within(&self, bound: u64, resident: u64) -> Result<(usize, usize), RuntimeError> {
         let (keys, encoding) = self.largest;
         let least = self.fixed() + resident + keys + encoding;

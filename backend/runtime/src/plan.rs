@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use fhec_ckks::{CkksError, KeyRequest, Params};
+use fhec_ckks::{CkksError, Params};
 use fhec_container::{Codec, Dtype, Reader, Writer};
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::text::{Blobs, parse_module, print_with_blobs};
@@ -13,7 +13,7 @@ use fhec_ir::{BootstrapSpec, Ckks, Digest, Module, Node, ParamSpec, Port, Shape,
 use serde::{Deserialize, Serialize};
 
 use crate::error::RuntimeError;
-use crate::keys::{KeyList, key_steps};
+use crate::keys::KeyList;
 use crate::stats::OpCounts;
 
 /// Kind of a plan file.
@@ -73,7 +73,6 @@ pub struct Plan {
     params: Params,
     slots: usize,
     keys: KeyList,
-    key_steps: Vec<Vec<KeyRequest>>,
     counts: OpCounts,
     /// Hash of the file's content, once known.
     digest: OnceLock<Digest>,
@@ -105,9 +104,8 @@ impl Plan {
         let layouts = module.inputs.iter().chain(&module.outputs).filter_map(|port| port.layout.as_ref());
         let slots = layouts.map(|l| l.slots).next().ok_or_else(|| not_a_plan("the ports have no layouts"))?;
         let keys = KeyList::of(&module, &params, slots)?;
-        let key_steps = key_steps(&module, &params, slots)?;
         let counts = OpCounts::of(&module, slots);
-        Ok(Self { module, provenance, params, slots, keys, key_steps, counts, digest: OnceLock::new() })
+        Ok(Self { module, provenance, params, slots, keys, counts, digest: OnceLock::new() })
     }
 
     /// The program.
@@ -153,10 +151,6 @@ impl Plan {
     /// The evaluation keys it needs.
     pub fn keys(&self) -> &KeyList {
         &self.keys
-    }
-    /// The keys that a run uses at which levels, in order; those of one step are in use together.
-    pub fn key_steps(&self) -> &[Vec<KeyRequest>] {
-        &self.key_steps
     }
     /// Its operations.
     pub fn counts(&self) -> &OpCounts {
