@@ -20,9 +20,11 @@ pub(super) struct FlatDigit {
 /// Digits that give every element of a tensor its own address.
 pub(super) type Digits = Vec<FlatDigit>;
 
-/// A layout with its addresses worked out.
-#[derive(Clone, Debug)]
+/// A layout with its addresses worked out. Equal ones have equal digits, not addresses alone: of two spellings of the same
+/// addresses only one may be a layout that a port can state.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Placement {
+    /// In the form of [`canonical`].
     pub(super) digits: Digits,
     /// Slots of one ciphertext.
     pub(super) slots: usize,
@@ -34,11 +36,22 @@ pub(super) struct Placement {
     pub(super) addresses: Arc<[u32]>,
 }
 
-impl PartialEq for Placement {
-    fn eq(&self, other: &Self) -> bool {
-        (self.slots, self.ciphertexts, self.period) == (other.slots, other.ciphertexts, other.period)
-            && self.addresses == other.addresses
+/// The same addresses of `len` elements in the fewest digits: a digit that goes on where the one before ends joins it, digits
+/// without a second value and places past the last element go.
+fn canonical(mut digits: Digits, len: usize) -> Digits {
+    digits.sort_unstable();
+    let mut out: Digits = Vec::with_capacity(digits.len());
+    for mut d in digits {
+        d.size = d.size.min(len.div_ceil(d.divisor));
+        match out.last_mut() {
+            _ if d.size <= 1 => {}
+            Some(last) if d.divisor == last.divisor * last.size && d.stride == last.stride * last.size => {
+                last.size = (last.size * d.size).min(len.div_ceil(last.divisor));
+            }
+            _ => out.push(d),
+        }
     }
+    out
 }
 
 /// The addresses of `len` elements under `digits`; `None` when two elements would share one or an address is out of range.
@@ -64,6 +77,7 @@ impl Placement {
     /// The placement of `len` elements in ciphertexts of `slots` slots, repeated as often as it fits; `None` when the digits
     /// are no layout.
     pub(super) fn new(digits: Digits, len: usize, slots: usize) -> Option<Self> {
+        let digits = canonical(digits, len);
         let addresses = addresses(&digits, len)?;
         let extent = addresses.iter().max().map_or(1, |&a| a as usize + 1);
         let period = extent.next_power_of_two().min(slots);
@@ -290,6 +304,23 @@ mod tests {
             let layout = p.to_layout(&out).unwrap();
             assert!(layout.addresses(&out).iter().zip(p.addresses.iter()).all(|(&a, &b)| a == b as usize));
         }
+    }
+
+    #[test]
+    fn equal_addresses_in_either_spelling_are_one_placement() {
+        let digit = |divisor, size, stride| FlatDigit { divisor, size, stride };
+        // Twelve elements one after the other, spelled over rows of 4 and as if 15 came in rows of 5.
+        let rows = vec![digit(4, 3, 4), digit(1, 4, 1), digit(12, 1, 77)];
+        let past_the_end = vec![digit(1, 5, 1), digit(5, 3, 5)];
+        let plain = Placement::new(row_major(12), 12, 16).unwrap();
+        for digits in [rows, past_the_end] {
+            let p = Placement::new(digits, 12, 16).unwrap();
+            assert_eq!(p, plain);
+            assert!(p.to_layout(&stage([1, 3, 2, 2])).is_some());
+        }
+        // A digit that starts inside another one does not join it.
+        let gap = Placement::new(vec![digit(1, 2, 1), digit(2, 6, 4)], 12, 32).unwrap();
+        assert_eq!(gap.digits.len(), 2);
     }
 
     #[test]
