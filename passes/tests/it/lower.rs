@@ -209,6 +209,7 @@ proptest! {
         slots in prop::sample::select(vec![32usize, 128, 4096]),
     ) {
         let (module, inputs) = nets::network(seed, [c, h, w], &layers, head);
+        prop_assume!(nets::in_range(&module, &inputs));
         check(&module, &inputs, slots);
     }
 }
