@@ -166,7 +166,7 @@ impl Summary {
             output::bytes(m.keys),
             output::bytes(m.matrices + m.encodings + m.constants),
             output::bytes(m.ciphertexts),
-            output::bytes(m.scratch + m.tables)
+            output::bytes(m.scratch + m.recycled + m.tables)
         );
     }
 }

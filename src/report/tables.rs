@@ -227,6 +227,7 @@ pub fn memory(report: &Report) -> String {
         ("Constants", m.constants),
         ("Ciphertexts", m.ciphertexts),
         ("Temporaries", m.scratch),
+        ("Kept for later temporaries", m.recycled),
         ("Tables and program", m.tables),
     ];
     let most = parts.iter().map(|(_, b)| *b).max().unwrap_or(0) as f64;

@@ -37,6 +37,7 @@ pub use context::Context;
 pub use encode::{Plaintext, Role};
 pub use error::{CkksError, Digest, KeyName, Result};
 pub use eval::{Counts, Diagonal, Evaluator, LinearTransform};
+pub use fhec_ring::RECYCLED_BYTES;
 pub use keys::{KeyInfo, KeyRequest, KeySet, KeySetWriter, PreparedKey, SwitchingKey};
 pub use params::{BootstrapSpec, ParamSpec, Params};
 pub use sample::Seed;

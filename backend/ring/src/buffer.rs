@@ -19,9 +19,6 @@ enum Store {
 
 /// Size of a huge page in bytes.
 const HUGE_PAGE: usize = 2 << 20;
-/// Buffers from this size on are mapped: rounding up to whole huge pages wastes at most a quarter.
-const MAP_FROM: usize = 4 * HUGE_PAGE;
-
 /// Buffers from this many words on are kept for others when they are dropped.
 const RECYCLE_FROM: usize = 1 << 14;
 
@@ -54,15 +51,29 @@ impl Store {
     /// At least `len` zeros, from the system.
     fn fresh(len: usize) -> Self {
         let bytes = len.saturating_mul(8);
-        if bytes >= MAP_FROM
-            && let Some(size) = bytes.checked_next_multiple_of(HUGE_PAGE)
-            && let Ok(map) = MmapMut::map_anon(size)
-        {
-            // Only advice: without huge pages the memory is as good as any.
-            #[cfg(target_os = "linux")]
-            let _ = map.advise(memmap2::Advice::HugePage);
-            return Self::Map(map);
+        // Rounding up to whole huge pages wastes at most a quarter.
+        let size = if bytes >= 4 * HUGE_PAGE { bytes.checked_next_multiple_of(HUGE_PAGE) } else { Some(bytes) };
+        size.filter(|_| len >= RECYCLE_FROM).and_then(Self::map).unwrap_or_else(|| Self::lines(len))
+    }
+
+    /// `len` words of unspecified contents in no more memory than they need.
+    fn exact(len: usize) -> Self {
+        if len < RECYCLE_FROM {
+            return Self::lines(len);
         }
+        POOL.take_exact(len).or_else(|| Self::map(len * 8)).unwrap_or_else(|| Self::lines(len))
+    }
+
+    /// Mapped zeros.
+    fn map(bytes: usize) -> Option<Self> {
+        let map = MmapMut::map_anon(bytes).ok()?;
+        // Only advice: without huge pages the memory is as good as any.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Some(Self::Map(map))
+    }
+
+    fn lines(len: usize) -> Self {
         Self::Lines(vec![Line([0; 8]); len.div_ceil(8)])
     }
 
@@ -98,6 +109,12 @@ impl Buffer {
     /// `len` words of unspecified contents: zeros, or what was in memory used before.
     pub fn unspecified(len: usize) -> Self {
         Self { store: Store::unspecified(len), len }
+    }
+
+    /// `len` words of unspecified contents in no more memory than they need, for what is held long and counted by its
+    /// bytes.
+    pub fn exact(len: usize) -> Self {
+        Self { store: Store::exact(len), len }
     }
 
     /// Changes the length; the contents of new elements are unspecified. Memory is kept when it shrinks.
@@ -252,14 +269,14 @@ mod tests {
 
     #[test]
     fn buffers_of_either_kind_are_aligned_zero_and_keep_their_words() {
-        for len in [0, 1, 7, 1000, MAP_FROM / 8, MAP_FROM / 8 + 13] {
+        for len in [0, 1, 7, 1000, RECYCLE_FROM, HUGE_PAGE / 2, HUGE_PAGE / 2 + 13] {
             let mut buffer = Buffer::zeroed(len);
             assert!(buffer.len() == len && buffer.iter().all(|&w| w == 0));
             assert_eq!(buffer.as_ptr() as usize % 64, 0);
             buffer.iter_mut().zip(1..).for_each(|(w, i)| *w = i);
             let copy = buffer.clone();
-            buffer.resize(2 * len + MAP_FROM / 8);
-            assert!(buffer[..len] == copy[..] && buffer.len() == 2 * len + MAP_FROM / 8);
+            buffer.resize(2 * len + HUGE_PAGE / 2);
+            assert!(buffer[..len] == copy[..] && buffer.len() == 2 * len + HUGE_PAGE / 2);
             buffer.resize(len);
             assert!(buffer == copy);
         }

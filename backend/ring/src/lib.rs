@@ -46,5 +46,6 @@ pub use limb::Limb;
 pub use moddown::ModDown;
 pub use modulus::Modulus;
 pub use primes::{is_prime, nearest_ntt_prime, ntt_primes};
+pub use recycle::RECYCLED_BYTES;
 pub use ring::Ring;
 pub use scratch::{Lease, Scratch};

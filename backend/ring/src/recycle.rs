@@ -5,8 +5,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// Most bytes kept.
-const MOST_BYTES: usize = 768 << 20;
+/// Most bytes of dropped polynomials that a process keeps for the next ones.
+pub const RECYCLED_BYTES: usize = 512 << 20;
 
 /// Memory that knows its size.
 pub(crate) trait Sized64 {
@@ -26,8 +26,16 @@ impl<T: Sized64> Pool<T> {
 
     /// The smallest piece of at least `len` words that does not waste more than half of itself.
     pub fn take(&self, len: usize) -> Option<T> {
+        self.best(|words| words >= len && words / 2 <= len)
+    }
+
+    /// A piece of `len` words.
+    pub fn take_exact(&self, len: usize) -> Option<T> {
+        self.best(|words| words == len)
+    }
+
+    fn best(&self, fits: impl Fn(usize) -> bool) -> Option<T> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |words: usize| words >= len && words / 2 <= len;
         let (pieces, bytes) = &mut *free;
         let best = (0..pieces.len()).filter(|&i| fits(pieces[i].words())).min_by_key(|&i| pieces[i].words())?;
         let piece = pieces.swap_remove(best);
@@ -40,7 +48,7 @@ impl<T: Sized64> Pool<T> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let (pieces, bytes) = &mut *free;
         let more = piece.words() * 8;
-        if *bytes + more <= MOST_BYTES {
+        if *bytes + more <= RECYCLED_BYTES {
             *bytes += more;
             pieces.push(piece);
         }
@@ -69,5 +77,7 @@ mod tests {
         assert_eq!(pool.take(42), None);
         assert_eq!(pool.take(101), None);
         assert_eq!(pool.take(1), None);
+        assert_eq!(pool.take_exact(99), None);
+        assert_eq!(pool.take_exact(100).map(|v| v.len()), Some(100));
     }
 }

@@ -27,10 +27,15 @@ impl Scratch {
     /// A buffer of `len` residues with unspecified contents.
     pub fn take(&self, len: usize) -> Lease<'_> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        // The smallest buffer that is large enough; the pool holds a few dozen at most.
-        let best = (0..free.len()).filter(|&i| free[i].capacity() >= len).min_by_key(|&i| free[i].capacity());
+        // The smallest buffer that is large enough; the pool holds a few dozen at most. Where none is, a new one takes the
+        // place of the largest, so that there are never more than were on lease at one time.
+        let fitting = (0..free.len()).filter(|&i| free[i].capacity() >= len).min_by_key(|&i| free[i].capacity());
+        let best = fitting.or_else(|| (0..free.len()).max_by_key(|&i| free[i].capacity()));
         let mut buffer = best.map(|i| free.swap_remove(i)).unwrap_or_default();
         drop(free);
+        if buffer.capacity() < len {
+            buffer = Buffer::default();
+        }
         buffer.resize(len);
         Lease { buffer, home: self }
     }
@@ -83,5 +88,8 @@ mod tests {
         assert!(scratch.idle_bytes() >= 8000);
         let second = scratch.take(900);
         assert_eq!((second.as_ptr(), second.len()), (address, 900));
+        drop(second);
+        drop(scratch.take(2000));
+        assert!((16_000..24_000).contains(&scratch.idle_bytes()), "the smaller buffer is still held");
     }
 }

@@ -7,8 +7,8 @@ use fhec_ir::ckks::CkksOp;
 use fhec_ir::{Ckks, Module, Node};
 use serde::{Deserialize, Serialize};
 
-/// The evaluation keys of a program. A key made for a high level is large and, used at a low one, slow; a rotation that is
-/// used at several levels gets a further key for those at most half as high.
+/// The evaluation keys of a program. A key made for a high level is large and, used at a low one, slow; what is used at
+/// several levels gets a further key for those at most half as high where that saves a tenth of the work.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyList {
@@ -66,11 +66,23 @@ impl Steps {
 /// Levels at which each key is used.
 type Uses = BTreeMap<KeyName, BTreeSet<u32>>;
 
-/// The levels to make keys for, the highest first: that of the highest use, and again below half of the limbs of the last.
-fn key_levels(uses: &BTreeSet<u32>) -> Vec<u32> {
+/// Limbs that are multiplied in a key switch at `level` with a key of `alpha` limbs per digit: what its time goes by.
+fn switching_work(level: u32, alpha: usize) -> usize {
+    let limbs = level as usize + 1;
+    limbs.div_ceil(alpha) * (limbs + alpha)
+}
+
+/// The levels to make keys for, the highest first: that of the highest use, and again below half of the limbs of the last
+/// where a smaller key, with its fewer special primes, does with at least a tenth less work.
+fn key_levels(uses: &BTreeSet<u32>, params: &Params) -> Vec<u32> {
+    let alpha = |level: u32| params.key_alpha(level as usize);
     let mut levels: Vec<u32> = Vec::new();
     for &level in uses.iter().rev() {
-        if levels.last().is_none_or(|last| 2 * (level + 1) <= last + 1) {
+        let worth = |last: u32| {
+            let (with_last, own) = (switching_work(level, alpha(last)), switching_work(level, alpha(level)));
+            2 * (level + 1) <= last + 1 && 10 * own <= 9 * with_last
+        };
+        if levels.last().is_none_or(|&last| worth(last)) {
             levels.push(level);
         }
     }
@@ -105,8 +117,10 @@ fn steps_of(
         }
         CkksOp::Linear { rotations, giants, at, diagonals } => {
             let steps = Steps::of(rotations, giants, module.consts.tensor(*diagonals).data(), slots);
-            let rotations = steps.babies.iter().chain(&steps.giants);
-            vec![rotations.map(|&by| request(KeyName::Rotation(by), *at)).collect()]
+            let rotation = |&by: &u32| request(KeyName::Rotation(by), *at);
+            // The baby rotations are made together, the giant ones one after the other.
+            let babies = steps.babies.iter().map(rotation).collect();
+            [babies].into_iter().chain(steps.giants.iter().map(|by| vec![rotation(by)])).collect()
         }
         CkksOp::Bootstrap { to } => Bootstrapper::key_steps(params, slots, *to as usize)?,
         _ => Vec::new(),
@@ -133,7 +147,7 @@ impl KeyList {
         }
         let mut keys = Self::default();
         for (name, uses) in &uses {
-            let levels = key_levels(uses);
+            let levels = key_levels(uses, params);
             match name {
                 KeyName::Relin => keys.relinearization = levels,
                 KeyName::Conj => keys.conjugation = levels,
@@ -189,11 +203,28 @@ impl KeyList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fhec_ckks::ParamSpec;
 
     #[test]
-    fn a_second_key_is_made_where_the_first_has_twice_the_limbs() {
-        let levels = |uses: &[u32]| key_levels(&uses.iter().copied().collect());
-        assert_eq!(levels(&[24, 23, 12, 11, 6, 5, 1, 0]), [24, 11, 5, 1, 0]);
+    fn a_smaller_key_is_made_where_it_saves_a_tenth_of_the_work() {
+        // Up to seven limbs per digit.
+        let spec = ParamSpec {
+            log_n: 10,
+            first_bits: 50,
+            scale_bits: 40,
+            levels: 24,
+            alpha: 7,
+            special_bits: 50,
+            bootstrap: None,
+            insecure: true,
+        };
+        let params = Params::new(spec).expect("small parameters");
+        let levels = |uses: &[u32]| key_levels(&uses.iter().copied().collect(), &params);
+        // Two digits of 9 limbs: 2 (9 + 7) limbs with seven special primes, 2 (9 + 5) with five.
+        assert_eq!(levels(&[24, 8, 1]), [24, 8, 1]);
+        // Two digits of 12 limbs: 2 (12 + 7) and 2 (12 + 6). One of 6: 13 and 12.
+        assert_eq!(levels(&[24, 11, 5]), [24]);
+        assert_eq!(levels(&[24, 23, 12, 11, 6, 5, 4, 1, 0]), [24, 4, 1, 0]);
         assert_eq!(levels(&[7]), [7]);
         assert_eq!(levels(&[7, 6, 5, 4]), [7]);
     }

@@ -1,5 +1,6 @@
 //! How much memory a run will need.
 
+use fhec_ckks::RECYCLED_BYTES;
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::{Entity, OpInfo};
 use serde::Serialize;
@@ -26,6 +27,8 @@ pub struct MemoryPrediction {
     pub constants: u64,
     /// Transform tables and the program itself.
     pub tables: u64,
+    /// Memory of dropped polynomials that is kept for the next ones.
+    pub recycled: u64,
     /// Bytes of the largest key, and of the largest encoding: the least that can be held.
     #[serde(skip)]
     largest: (u64, u64),
@@ -68,12 +71,13 @@ impl MemoryPrediction {
                     let data = module.consts.tensor(*diagonals).data();
                     let steps = Steps::of(rotations, giants, data, plan.slots());
                     let sums = (steps.giants.len() as u64 + 2) * 2 * (limbs + alpha);
-                    // Real diagonals are kept in pairs. Each thread holds one limb of every rotated operand and of the diagonals of one giant step.
-                    let per_thread = 3 * (steps.babies.len() as u64 + 1);
-                    (
-                        digits + sums + threads as u64 * per_thread,
-                        steps.products.div_ceil(2) as u64 * plan.slots() as u64 * 16,
-                    )
+                    // Each thread holds one limb of both halves of every rotated operand, and of every diagonal; a
+                    // diagonal has two values per slot.
+                    let values = (2 * steps.products * plan.slots()).div_ceil(params.n()) as u64;
+                    let per_thread = 2 * (steps.babies.len() as u64 + 1) + values;
+                    // Real diagonals are kept in pairs.
+                    let encoding = steps.products.div_ceil(2) as u64 * plan.slots() as u64 * 16;
+                    (digits + sums + threads as u64 * per_thread, encoding)
                 }
                 CkksOp::Relinearize {} | CkksOp::Rotate { .. } | CkksOp::Conjugate {} => {
                     (digits + 2 * (limbs + alpha), 0)
@@ -89,14 +93,16 @@ impl MemoryPrediction {
         // Per prime: forward and inverse twiddles with their Shoup companions. Per rotation: a permutation.
         let tables = primes * 4 * limb + plan.keys().rotations.len() as u64 * limb / 2;
         let constants = module.consts.iter().map(|(_, c)| c.tensor.data().len() as u64 * 4).sum();
+        let ciphertexts = peak_ciphertext_bytes(module, params.n());
         Self {
-            ciphertexts: peak_ciphertext_bytes(module, params.n()),
+            ciphertexts,
             scratch,
             keys,
             matrices,
             encodings,
             constants,
             tables: tables + (16 << 20),
+            recycled: (ciphertexts + scratch).min(RECYCLED_BYTES as u64),
             largest: (largest_key, largest_encoding),
         }
     }
@@ -107,7 +113,7 @@ impl MemoryPrediction {
     }
 
     fn fixed(&self) -> u64 {
-        self.ciphertexts + self.scratch + self.matrices + self.constants + self.tables
+        self.ciphertexts + self.scratch + self.matrices + self.constants + self.tables + self.recycled
     }
 
     /// Shares what a memory bound leaves for keys and encodings between the two: bytes of prepared keys beyond the
@@ -126,7 +132,9 @@ impl MemoryPrediction {
         if self.keys.saturating_sub(resident) + self.encodings <= share {
             return Ok((usize::MAX, usize::MAX));
         }
-        let for_keys = (share - encoding).min(self.keys);
+        // One encoding is in use that may not be among those kept.
+        let share = share - encoding;
+        let for_keys = share.min(self.keys);
         Ok((for_keys as usize, (share - for_keys) as usize))
     }
 }

@@ -26,6 +26,7 @@ use factors::{Diagonals, factor_count, factor_steps, factors};
 use fhec_ring::RnsPoly;
 use rayon::prelude::*;
 use scaled::{Machine, Scaled};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 pub use work::{KeyShape, Step, Work};
 
@@ -129,9 +130,14 @@ impl Bootstrapper {
         let request = |name, level| KeyRequest { name, level };
         let matrices = |top: usize, count: u32, to_coefficients: bool| {
             let factors = factor_steps(slots, count as usize, to_coefficients).into_iter().enumerate();
-            factors.map(move |(i, steps)| {
-                let names = steps.into_iter().flat_map(|(rotation, giant)| [giant, rotation - giant]);
-                names.filter_map(|by| KeyName::rotation(by, slots)).map(|name| request(name, top - i)).collect()
+            factors.flat_map(move |(i, steps)| {
+                let names = |by: fn(&(i64, i64)) -> i64| -> BTreeSet<KeyName> {
+                    steps.iter().filter_map(|step| KeyName::rotation(by(step), slots)).collect()
+                };
+                let babies = names(|(rotation, giant)| rotation - giant).into_iter();
+                let babies = babies.map(|name| request(name, top - i)).collect();
+                let giants = names(|(_, giant)| *giant).into_iter().map(move |name| vec![request(name, top - i)]);
+                [babies].into_iter().chain(giants)
             })
         };
         let mut out = Vec::new();

@@ -54,23 +54,30 @@ impl Evaluator {
 
     /// [`linear`](Self::linear) on polynomials of at least `at + 1` limbs.
     pub(crate) fn linear_parts(&self, c: [&RnsPoly; 2], transform: &LinearTransform) -> Result<[RnsPoly; 2]> {
-        let ctx = &*self.ctx;
-        let (ring, n, at) = (ctx.ring(), ctx.params().n(), transform.at);
-        let step = |name: Option<KeyName>| -> Result<Option<Step>> {
-            let Some(name) = name else { return Ok(None) };
-            let key = self.keys.get(ctx, name, at)?;
-            let switcher = ctx.switcher(at, key.alpha())?;
-            Ok(Some(Step { automorphism: ctx.automorphism(name)?, key, switcher }))
-        };
-        let babies: Vec<(Option<KeyName>, Option<Step>)> =
-            transform.babies().into_iter().map(|b| Ok((b, step(b)?))).collect::<Result<_>>()?;
-        let giants: Vec<Option<Step>> = transform.giants.keys().map(|&g| step(g)).collect::<Result<_>>()?;
         // Sums are held over the special primes of the largest key; those of a smaller one are brought there by the
         // factor of the primes it lacks, modulo which they are zero.
-        let used = babies.iter().filter_map(|(_, s)| s.as_ref()).chain(giants.iter().flatten());
-        let alpha = used.map(|s| s.key.alpha()).max().unwrap_or(0);
+        let names = transform.giants.keys().copied().chain(transform.babies()).flatten();
+        let alphas = names.map(|name| self.keys.alpha(name, transform.at)).collect::<Result<Vec<_>>>()?;
+        let alpha = alphas.into_iter().max().unwrap_or(0);
+        let sums = self.giant_sums(c, transform, alpha)?;
+        self.rotate_sum(sums, transform, alpha)
+    }
+
+    /// A rotation at `level`.
+    fn step(&self, name: KeyName, level: usize) -> Result<Step> {
+        let key = self.keys.get(&self.ctx, name, level)?;
+        let switcher = self.ctx.switcher(level, key.alpha())?;
+        Ok(Step { automorphism: self.ctx.automorphism(name)?, key, switcher })
+    }
+
+    /// First stage: `acc_g = sum_b d_(g,b) rotate_b(x)` over `Q P` for every giant step.
+    fn giant_sums(&self, c: [&RnsPoly; 2], transform: &LinearTransform, alpha: usize) -> Result<Vec<[RnsPoly; 2]>> {
+        let ctx = &*self.ctx;
+        let (ring, n, at) = (ctx.ring(), ctx.params().n(), transform.at);
         let limbs = at + 1 + alpha;
-        let outer = if alpha > 0 { Some(ctx.switcher(at, alpha)?) } else { None };
+        let step = |name: Option<KeyName>| name.map(|name| self.step(name, at)).transpose();
+        let babies: Vec<(Option<KeyName>, Option<Step>)> =
+            transform.babies().into_iter().map(|b| Ok((b, step(b)?))).collect::<Result<_>>()?;
         let mut digits: BTreeMap<usize, Digits> = BTreeMap::new();
         for (_, baby) in &babies {
             if let Some(step) = baby {
@@ -78,9 +85,8 @@ impl Evaluator {
             }
         }
 
-        // First stage: acc_g = sum_b d_(g,b) rotate_b(x) over Q P.
         let mut sums: Vec<[RnsPoly; 2]> =
-            giants.iter().map(|_| [0, 1].map(|_| RnsPoly::unspecified(n, limbs))).collect();
+            transform.giants.keys().map(|_| [0, 1].map(|_| RnsPoly::unspecified(n, limbs))).collect();
         let mut by_limb: Vec<Vec<[&mut [u64]; 2]>> = (0..limbs).map(|_| Vec::with_capacity(sums.len())).collect();
         for [s0, s1] in &mut sums {
             for ((row, l0), l1) in by_limb.iter_mut().zip(s0.limbs_mut()).zip(s1.limbs_mut()) {
@@ -94,7 +100,7 @@ impl Evaluator {
         let sizes = transform.polynomials.iter().map(|p| p.len());
         let rings: BTreeMap<usize, &Ring> = sizes.map(|len| Ok((len, ctx.ring_of(len)?))).collect::<Result<_>>()?;
         let index = |t: usize| if t <= at { t } else { ctx.special(t - at - 1) };
-        let first_stage = |(t, outs): (usize, Vec<[&mut [u64]; 2]>)| {
+        let of_limb = |(t, outs): (usize, Vec<[&mut [u64]; 2]>)| {
             let limb = ring.limb(index(t));
             let p = self.special_product(index(t), 0..alpha);
             let tiles = Tiles::new(babies.len(), n);
@@ -135,9 +141,9 @@ impl Evaluator {
             multiply_sum(ctx, &limb, index(t), transform, &sources, &rings, outs);
         };
         if rayon::current_num_threads() <= 1 {
-            by_limb.into_iter().enumerate().for_each(first_stage);
+            by_limb.into_iter().enumerate().for_each(of_limb);
         } else {
-            by_limb.into_par_iter().enumerate().for_each(first_stage);
+            by_limb.into_par_iter().enumerate().for_each(of_limb);
         }
         let rotations = babies.iter().filter(|(_, s)| s.is_some()).count();
         count(&self.counters.rotations, rotations);
@@ -146,11 +152,20 @@ impl Evaluator {
         let full = transform.polynomials.iter().filter(|p| p.len() == n).count();
         count(&self.counters.transforms, full * limbs);
         digits.into_values().for_each(|d| ctx.put_digits(d));
+        Ok(sums)
+    }
 
-        // Second stage: the giant rotations, summed over Q P.
+    /// Second stage: the giant rotations, one after the other, summed over `Q P`; the sum divided by `P`.
+    fn rotate_sum(&self, sums: Vec<[RnsPoly; 2]>, transform: &LinearTransform, alpha: usize) -> Result<[RnsPoly; 2]> {
+        let ctx = &*self.ctx;
+        let (ring, n, at) = (ctx.ring(), ctx.params().n(), transform.at);
+        let limbs = at + 1 + alpha;
+        let index = |t: usize| if t <= at { t } else { ctx.special(t - at - 1) };
+        let outer = if alpha > 0 { Some(ctx.switcher(at, alpha)?) } else { None };
         let [mut out0, mut out1] = [0, 1].map(|_| RnsPoly::zero(n, limbs));
-        for (giant, [s0, mut s1]) in giants.iter().zip(sums) {
-            if let (Some(step), Some(outer)) = (giant, &outer) {
+        for (&giant, [s0, mut s1]) in transform.giants.keys().zip(sums) {
+            if let (Some(name), Some(outer)) = (giant, &outer) {
+                let step = self.step(name, at)?;
                 outer.mod_down().apply(ring, &mut s1, ctx.scratch());
                 let digits = self.decompose(&s1, &step.switcher);
                 let rows = step.key.rows();

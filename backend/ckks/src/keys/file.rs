@@ -148,7 +148,7 @@ pub(super) fn load(ctx: &Context, reader: &Reader, section: &str, shape: Shape) 
     let cut = |bits: u32| rest.split_off(..packed_limb_len(bits, n));
     let limbs: Option<Vec<&[u8]>> = shape.limb_bits(ctx.params()).into_iter().map(cut).collect();
     let limbs = limbs.filter(|_| rest.is_empty()).ok_or_else(|| format("a key is of the wrong size"))?;
-    let mut b = Buffer::unspecified(shape.len(n));
+    let mut b = Buffer::exact(shape.len(n));
     let canonical = b.par_chunks_exact_mut(n).zip(limbs).enumerate().map(|(k, (limb, packed))| {
         let m = ctx.ring().modulus(shape.prime_index(ctx, k % shape.row_limbs()));
         unpack_limb(&m, packed, limb)

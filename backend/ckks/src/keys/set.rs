@@ -171,20 +171,33 @@ impl KeySet {
         self.entries.range((name, level)..=(name, usize::MAX)).next().map(|(place, _)| *place)
     }
 
+    /// The key `name` for use at `level`, as it lies in the set.
+    fn place(&self, name: KeyName, level: usize) -> Result<(Place, &Entry)> {
+        if let Some(found) = self.find(name, level).and_then(|place| Some((place, self.entries.get(&place)?))) {
+            return Ok(found);
+        }
+        let highest = self.entries.range((name, 0)..(name, level)).next_back();
+        Err(match highest {
+            Some((&(_, have), _)) => CkksError::KeyLevel { name, have, need: level },
+            None => CkksError::MissingKey(name),
+        })
+    }
+
+    /// Special primes, and limbs per digit, of the key `name` for use at `level`.
+    ///
+    /// # Errors
+    /// A missing key, a key made for a lower level.
+    pub fn alpha(&self, name: KeyName, level: usize) -> Result<usize> {
+        Ok(self.place(name, level)?.1.shape.alpha)
+    }
+
     /// The key `name` for use at `level`.
     ///
     /// # Errors
     /// A missing key, a key made for a lower level, a damaged file.
     pub fn get(&self, ctx: &Context, name: KeyName, level: usize) -> Result<Arc<PreparedKey>> {
         ctx.params().check_digest("the evaluation key set", self.params_digest())?;
-        let found = self.find(name, level).and_then(|place| Some((place, self.entries.get(&place)?)));
-        let Some((place, entry)) = found else {
-            let highest = self.entries.range((name, 0)..(name, level)).next_back();
-            return Err(match highest {
-                Some((&(_, have), _)) => CkksError::KeyLevel { name, have, need: level },
-                None => CkksError::MissingKey(name),
-            });
-        };
+        let (place, entry) = self.place(name, level)?;
         let n = self.params.n();
         let half = entry.shape.len(n) * 8;
         let bytes = match &entry.store {

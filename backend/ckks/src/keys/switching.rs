@@ -87,7 +87,7 @@ impl SwitchingKey {
     ) -> Result<Self> {
         let shape = Shape::new(ctx.params(), request.level)?;
         let n = ctx.params().n();
-        let mut b = Buffer::unspecified(shape.len(n));
+        let mut b = Buffer::exact(shape.len(n));
         b.par_chunks_exact_mut(n).enumerate().for_each_init(&init, |state, (k, limb)| {
             let (row, index) = (k / shape.row_limbs(), shape.prime_index(ctx, k % shape.row_limbs()));
             let mut a = ctx.scratch().take(n);
@@ -126,7 +126,7 @@ impl SwitchingKey {
 /// The uniform half of a key.
 pub(crate) fn expand(ctx: &Context, shape: Shape, seed: &Seed) -> Buffer {
     let n = ctx.params().n();
-    let mut a = Buffer::unspecified(shape.len(n));
+    let mut a = Buffer::exact(shape.len(n));
     a.par_chunks_exact_mut(n).enumerate().for_each(|(k, limb)| {
         let (row, index) = (k / shape.row_limbs(), shape.prime_index(ctx, k % shape.row_limbs()));
         ctx.expand_limb(seed, row as u32, index, limb);
