@@ -61,9 +61,13 @@ impl<'p> Server<'p> {
     pub fn threads(&self) -> usize {
         self.executor.threads()
     }
-    /// The memory it was predicted to need.
+    /// The memory that a run without a bound is predicted to need.
     pub fn prediction(&self) -> &MemoryPrediction {
         self.executor.prediction()
+    }
+    /// Bytes that its runs are predicted to need, within their bound.
+    pub fn predicted_memory(&self) -> u64 {
+        self.executor.predicted_memory()
     }
 
     /// Runs the plan until all images are done, one run after another. The executed ops are checked against the plan.

@@ -50,7 +50,7 @@ pub fn run(c: &Eval) -> Result<(), Error> {
             "ops": reports.first().map(|r| r.ops), "rotations": reports.first().map(|r| r.rotations),
             "key_switches": reports.first().map(|r| r.key_switches),
             "seconds_by_op": reports.last().map(|r| &r.seconds_by_op),
-            "peak_memory_bytes": peak, "predicted_memory_bytes": server.prediction().total(),
+            "peak_memory_bytes": peak, "predicted_memory_bytes": server.predicted_memory(),
             "ciphertext_bytes": output::file_bytes(&c.output)?, "security_bits": plan.security().bits,
         }));
     }
@@ -59,7 +59,7 @@ pub fn run(c: &Eval) -> Result<(), Error> {
         c.output.display(),
         times_line(&reports, results.images(), server.threads())
     );
-    say!("memory: {}", memory_line(server.prediction().total(), peak));
+    say!("memory: {}", memory_line(server.predicted_memory(), peak));
     Ok(())
 }
 

@@ -142,7 +142,7 @@ fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Resul
         seconds,
         bytes: [key_bytes, input_bytes, output_bytes],
         peak,
-        predicted: server.prediction().total(),
+        predicted: server.predicted_memory(),
     };
     Ok((results, outcome))
 }

@@ -52,7 +52,8 @@ fn a_memory_bound_is_kept_by_making_keys_again() {
     let message = p.fails(&["run", "plan.fhe", "--input", "x.npy", "-o", "b.npy", "--mem", "1M"]);
     assert!(message.contains("the run needs at least") && message.contains("raise --mem"), "{message}");
     let bound = (total * 3 / 4).to_string();
-    p.json(&["run", "plan.fhe", "--input", "x.npy", "-o", "b.npy", "--mem", &bound, "--threads", "1"]);
+    let bounded = p.json(&["run", "plan.fhe", "--input", "x.npy", "-o", "b.npy", "--mem", &bound, "--threads", "1"]);
+    assert_eq!(bounded["predicted_memory_bytes"].as_u64(), bound.parse().ok());
     assert!(difference(&read_scores(&p.path("a.npy")), &read_scores(&p.path("b.npy"))) < 1e-3);
 }
 

@@ -279,6 +279,8 @@ pub struct Executor<'a> {
     backend: CkksBackend,
     expected: Vec<TraceEntry>,
     prediction: MemoryPrediction,
+    /// The bound on the memory of the run, in bytes.
+    memory: Option<u64>,
 }
 
 /// Shows progress and takes times.
@@ -350,12 +352,17 @@ impl<'a> Executor<'a> {
             // Where not all encodings fit, they are made when they are needed.
             if encoding_bytes == usize::MAX { backend.prepare_constants(plan.module()) } else { Ok(()) }
         })?;
-        Ok(Self { plan, pool, backend, expected: expected_trace(plan.module()), prediction })
+        Ok(Self { plan, pool, backend, expected: expected_trace(plan.module()), prediction, memory: options.memory })
     }
 
-    /// What the run was predicted to need.
+    /// What a run without a memory bound is predicted to need.
     pub fn prediction(&self) -> &MemoryPrediction {
         &self.prediction
+    }
+
+    /// Bytes that the run is predicted to need: those of the prediction, or the bound below them.
+    pub fn predicted_memory(&self) -> u64 {
+        self.memory.unwrap_or(u64::MAX).min(self.prediction.total())
     }
 
     /// Threads of the run.

@@ -1,7 +1,6 @@
 //! The key file: an index, and one section per key, mapped and read whenever a key is prepared.
 //!
-//! A section is the stored half of a key, limb by limb, every residue in the bits of its prime: three quarters of what
-//! 64-bit words take, and of what a client sends.
+//! A section is the stored half of a key, limb by limb, every residue in the bits of its prime: what a client sends.
 
 use super::set::{Entry, KeySet, Store};
 use super::switching::{Shape, SwitchingKey};
