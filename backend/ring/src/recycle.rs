@@ -6,7 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 
 /// Most bytes of dropped polynomials that a process keeps for the next ones.
-pub const RECYCLED_BYTES: usize = 512 << 20;
+pub const RECYCLED_BYTES: usize = 768 << 20;
 
 /// Memory that knows its size.
 pub(crate) trait Sized64 {
