@@ -154,9 +154,11 @@ fn print(report: &Report<'_>, done: &Simulation) -> Result<(), Error> {
             Range::Interval => "the argument of the polynomial leaves its interval",
             Range::Bootstrap => "the bootstrap input leaves [-1, 1]",
         };
+        // One escape feeds the next, up to numbers of hundreds of digits.
+        let worst = if e.multiple < 1e4 { format!("{:.3}", e.multiple) } else { format!("{:.1e}", e.multiple) };
         eprintln!(
-            "warning: `{}`: {what}: {} values in {} of {} images, at worst {:.3} times the limit",
-            e.node, e.slots, e.images, report.images, e.multiple
+            "warning: `{}`: {what}: {} values in {} of {} images, at worst {worst} times the limit",
+            e.node, e.slots, e.images, report.images
         );
     }
     let images = report.images;
