@@ -67,6 +67,11 @@ impl Context {
         self.params.q().len() + i
     }
 
+    /// Ring index of limb `limb` of a polynomial over the primes of `level` and the special primes.
+    pub fn prime_index(&self, level: usize, limb: usize) -> usize {
+        if limb <= level { limb } else { self.special(limb - level - 1) }
+    }
+
     /// Tables for key switching at `level` with a key of `alpha` special primes.
     pub fn switcher(&self, level: usize, alpha: usize) -> Result<Arc<KeySwitcher>> {
         let mut cache = self.switchers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,7 +19,7 @@ enum Store {
 
 /// Size of a huge page in bytes.
 const HUGE_PAGE: usize = 2 << 20;
-/// Buffers from this many words on are kept for others when they are dropped.
+/// Buffers from this many words on are mapped, and kept for others when they are dropped.
 const RECYCLE_FROM: usize = 1 << 14;
 
 static POOL: Pool<Store> = Pool::new();
@@ -52,28 +52,26 @@ impl Store {
     fn fresh(len: usize) -> Self {
         let bytes = len.saturating_mul(8);
         // Rounding up to whole huge pages wastes at most a quarter.
-        let size = if bytes >= 4 * HUGE_PAGE { bytes.checked_next_multiple_of(HUGE_PAGE) } else { Some(bytes) };
-        size.filter(|_| len >= RECYCLE_FROM).and_then(Self::map).unwrap_or_else(|| Self::lines(len))
+        let rounded = bytes.checked_next_multiple_of(HUGE_PAGE).filter(|_| bytes >= 4 * HUGE_PAGE);
+        Self::in_bytes(len, rounded.unwrap_or(bytes))
     }
 
     /// `len` words of unspecified contents in no more memory than they need.
     fn exact(len: usize) -> Self {
-        if len < RECYCLE_FROM {
-            return Self::lines(len);
+        let used = if len >= RECYCLE_FROM { POOL.take_exact(len) } else { None };
+        used.unwrap_or_else(|| Self::in_bytes(len, len.saturating_mul(8)))
+    }
+
+    /// At least `len` zeros, from the system; large ones mapped, in so many bytes.
+    fn in_bytes(len: usize, bytes: usize) -> Self {
+        if len >= RECYCLE_FROM
+            && let Ok(map) = MmapMut::map_anon(bytes)
+        {
+            // Only advice: without huge pages the memory is as good as any.
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(memmap2::Advice::HugePage);
+            return Self::Map(map);
         }
-        POOL.take_exact(len).or_else(|| Self::map(len * 8)).unwrap_or_else(|| Self::lines(len))
-    }
-
-    /// Mapped zeros.
-    fn map(bytes: usize) -> Option<Self> {
-        let map = MmapMut::map_anon(bytes).ok()?;
-        // Only advice: without huge pages the memory is as good as any.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage);
-        Some(Self::Map(map))
-    }
-
-    fn lines(len: usize) -> Self {
         Self::Lines(vec![Line([0; 8]); len.div_ceil(8)])
     }
 

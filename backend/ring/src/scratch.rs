@@ -31,11 +31,9 @@ impl Scratch {
         // place of the largest, so that there are never more than were on lease at one time.
         let fitting = (0..free.len()).filter(|&i| free[i].capacity() >= len).min_by_key(|&i| free[i].capacity());
         let best = fitting.or_else(|| (0..free.len()).max_by_key(|&i| free[i].capacity()));
-        let mut buffer = best.map(|i| free.swap_remove(i)).unwrap_or_default();
+        let found = best.map(|i| free.swap_remove(i));
         drop(free);
-        if buffer.capacity() < len {
-            buffer = Buffer::default();
-        }
+        let mut buffer = found.filter(|b| b.capacity() >= len).unwrap_or_default();
         buffer.resize(len);
         Lease { buffer, home: self }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fhec_ckks::{Bootstrapper, CkksError, KeyName, KeyRequest, Params};
+use fhec_ckks::{Bootstrapper, CkksError, KeyName, KeyRequest, KeyShape, Params};
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::{Ckks, Module, Node};
 use serde::{Deserialize, Serialize};
@@ -66,22 +66,14 @@ impl Steps {
 /// Levels at which each key is used.
 type Uses = BTreeMap<KeyName, BTreeSet<u32>>;
 
-/// Limbs that are multiplied in a key switch at `level` with a key of `alpha` limbs per digit: what its time goes by.
-fn switching_work(level: u32, alpha: usize) -> usize {
-    let limbs = level as usize + 1;
-    limbs.div_ceil(alpha) * (limbs + alpha)
-}
-
 /// The levels to make keys for, the highest first: that of the highest use, and again below half of the limbs of the last
 /// where a smaller key, with its fewer special primes, saves more than an eighth of the work.
 fn key_levels(uses: &BTreeSet<u32>, params: &Params) -> Vec<u32> {
-    let alpha = |level: u32| params.key_alpha(level as usize);
+    // The time of a key switch goes by the limbs that are multiplied with the key.
+    let work = |level: u32, key: u32| KeyShape::new(params, level as usize, key as usize).digit_limbs();
     let mut levels: Vec<u32> = Vec::new();
     for &level in uses.iter().rev() {
-        let worth = |last: u32| {
-            let (with_last, own) = (switching_work(level, alpha(last)), switching_work(level, alpha(level)));
-            2 * (level + 1) <= last + 1 && 8 * own < 7 * with_last
-        };
+        let worth = |last: u32| 2 * (level + 1) <= last + 1 && 8 * work(level, level) < 7 * work(level, last);
         if levels.last().is_none_or(|&last| worth(last)) {
             levels.push(level);
         }

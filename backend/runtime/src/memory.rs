@@ -1,6 +1,6 @@
 //! How much memory a run will need.
 
-use fhec_ckks::RECYCLED_BYTES;
+use fhec_ckks::{KeyShape, RECYCLED_BYTES};
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::{Entity, OpInfo};
 use serde::Serialize;
@@ -65,7 +65,7 @@ impl MemoryPrediction {
         for (_, node) in module.func.iter().filter(|(v, n)| live[v.index()] && n.op.as_input().is_none()) {
             let limbs = u64::from(node.ty.level + 1);
             let alpha = params.key_alpha(node.ty.level as usize) as u64;
-            let digits = limbs.div_ceil(alpha) * (limbs + alpha);
+            let digits = KeyShape::new(params, node.ty.level as usize, node.ty.level as usize).digit_limbs() as u64;
             let (work, encoding) = match &node.op {
                 CkksOp::Linear { rotations, giants, diagonals, .. } => {
                     let data = module.consts.tensor(*diagonals).data();

@@ -1,6 +1,7 @@
 //! The transform between slots and coefficients as a product of sparse matrices, each given by its diagonals.
 
 use crate::encode::Fft;
+use crate::error::KeyName;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A matrix by diagonals: `y[i] = sum_r d_r[i] x[i + r]`, indices and rotations modulo the number of slots.
@@ -139,6 +140,12 @@ pub(super) fn factor_steps(slots: usize, count: usize, to_coefficients: bool) ->
         })
     };
     factor_layers(slots, count, to_coefficients).into_iter().map(|halves| steps(slots, &rotations(halves))).collect()
+}
+
+/// The baby and the giant rotations of one of [`factor_steps`], each once.
+pub(super) fn babies_and_giants(steps: &[(i64, i64)], slots: usize) -> [BTreeSet<KeyName>; 2] {
+    let names = |by: fn(&(i64, i64)) -> i64| steps.iter().filter_map(|s| KeyName::rotation(by(s), slots)).collect();
+    [names(|(rotation, giant)| rotation - giant), names(|(_, giant)| *giant)]
 }
 
 /// Number of factors that [`factors`] gives.

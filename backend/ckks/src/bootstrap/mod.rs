@@ -22,11 +22,10 @@ use crate::eval::{Diagonal, Evaluator, LinearTransform, for_limbs, truncated};
 use crate::keys::KeyRequest;
 use crate::params::{BootstrapSpec, Params};
 use evalmod::EvalMod;
-use factors::{Diagonals, factor_count, factor_steps, factors};
+use factors::{Diagonals, babies_and_giants, factor_count, factor_steps, factors};
 use fhec_ring::RnsPoly;
 use rayon::prelude::*;
 use scaled::{Machine, Scaled};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 pub use work::{KeyShape, Step, Work};
 
@@ -131,13 +130,9 @@ impl Bootstrapper {
         let matrices = |top: usize, count: u32, to_coefficients: bool| {
             let factors = factor_steps(slots, count as usize, to_coefficients).into_iter().enumerate();
             factors.flat_map(move |(i, steps)| {
-                let names = |by: fn(&(i64, i64)) -> i64| -> BTreeSet<KeyName> {
-                    steps.iter().filter_map(|step| KeyName::rotation(by(step), slots)).collect()
-                };
-                let babies = names(|(rotation, giant)| rotation - giant).into_iter();
-                let babies = babies.map(|name| request(name, top - i)).collect();
-                let giants = names(|(_, giant)| *giant).into_iter().map(move |name| vec![request(name, top - i)]);
-                [babies].into_iter().chain(giants)
+                let [babies, giants] = babies_and_giants(&steps, slots);
+                let babies = babies.into_iter().map(|name| request(name, top - i)).collect();
+                [babies].into_iter().chain(giants.into_iter().map(move |name| vec![request(name, top - i)]))
             })
         };
         let mut out = Vec::new();

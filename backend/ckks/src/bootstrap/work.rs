@@ -1,6 +1,6 @@
 //! What a bootstrap does, step by step, from the parameters alone: what cost models price.
 
-use super::factors::{factor_count, factor_layers, factor_steps};
+use super::factors::{babies_and_giants, factor_count, factor_layers, factor_steps};
 use super::scaled::EXACT;
 use super::{Bootstrapper, Course, trace};
 use crate::error::{KeyName, Result};
@@ -31,6 +31,11 @@ impl KeyShape {
     /// Limbs over `Q P`.
     pub fn qp_limbs(&self) -> usize {
         self.limbs + self.alpha
+    }
+
+    /// Limbs over `Q P` of all digits.
+    pub fn digit_limbs(&self) -> usize {
+        self.digits() * self.qp_limbs()
     }
 }
 
@@ -195,12 +200,8 @@ impl Bootstrapper {
                     false => block.min(slots),
                 };
                 let diagonals: Vec<usize> = steps.iter().map(|&(rotation, _)| 2 * period(rotation)).collect();
-                let distinct = |names: &mut dyn Iterator<Item = i64>| -> Vec<usize> {
-                    let names: BTreeSet<KeyName> = names.filter_map(|by| KeyName::rotation(by, slots)).collect();
-                    names.into_iter().map(|name| shape(name, top - i).alpha).collect()
-                };
-                let babies = distinct(&mut steps.iter().map(|(rotation, giant)| rotation - giant));
-                let giants = distinct(&mut steps.iter().map(|(_, giant)| *giant));
+                let [babies, giants] = babies_and_giants(&steps, slots)
+                    .map(|names| -> Vec<usize> { names.into_iter().map(|name| shape(name, top - i).alpha).collect() });
                 work.linear(top - i + 1, &babies, &giants, &diagonals);
                 work.divide(top - i + 1, top - i);
             }

@@ -56,9 +56,10 @@ impl Evaluator {
     pub(crate) fn linear_parts(&self, c: [&RnsPoly; 2], transform: &LinearTransform) -> Result<[RnsPoly; 2]> {
         // Sums are held over the special primes of the largest key; those of a smaller one are brought there by the
         // factor of the primes it lacks, modulo which they are zero.
-        let names = transform.giants.keys().copied().chain(transform.babies()).flatten();
-        let alphas = names.map(|name| self.keys.alpha(name, transform.at)).collect::<Result<Vec<_>>>()?;
-        let alpha = alphas.into_iter().max().unwrap_or(0);
+        let mut alpha = 0;
+        for name in transform.giants.keys().copied().chain(transform.babies()).flatten() {
+            alpha = alpha.max(self.keys.alpha(name, transform.at)?);
+        }
         let sums = self.giant_sums(c, transform, alpha)?;
         self.rotate_sum(sums, transform, alpha)
     }
@@ -99,7 +100,7 @@ impl Evaluator {
             babies.iter().enumerate().map(|(i, (name, _))| (*name, i)).collect();
         let sizes = transform.polynomials.iter().map(|p| p.len());
         let rings: BTreeMap<usize, &Ring> = sizes.map(|len| Ok((len, ctx.ring_of(len)?))).collect::<Result<_>>()?;
-        let index = |t: usize| if t <= at { t } else { ctx.special(t - at - 1) };
+        let index = |t: usize| ctx.prime_index(at, t);
         let of_limb = |(t, outs): (usize, Vec<[&mut [u64]; 2]>)| {
             let limb = ring.limb(index(t));
             let p = self.special_product(index(t), 0..alpha);
@@ -160,7 +161,7 @@ impl Evaluator {
         let ctx = &*self.ctx;
         let (ring, n, at) = (ctx.ring(), ctx.params().n(), transform.at);
         let limbs = at + 1 + alpha;
-        let index = |t: usize| if t <= at { t } else { ctx.special(t - at - 1) };
+        let index = |t: usize| ctx.prime_index(at, t);
         let outer = if alpha > 0 { Some(ctx.switcher(at, alpha)?) } else { None };
         let [mut out0, mut out1] = [0, 1].map(|_| RnsPoly::zero(n, limbs));
         for (&giant, [s0, mut s1]) in transform.giants.keys().zip(sums) {

@@ -149,7 +149,7 @@ pub(super) fn load(ctx: &Context, reader: &Reader, section: &str, shape: Shape) 
     let limbs = limbs.filter(|_| rest.is_empty()).ok_or_else(|| format("a key is of the wrong size"))?;
     let mut b = Buffer::exact(shape.len(n));
     let canonical = b.par_chunks_exact_mut(n).zip(limbs).enumerate().map(|(k, (limb, packed))| {
-        let m = ctx.ring().modulus(shape.prime_index(ctx, k % shape.row_limbs()));
+        let m = ctx.ring().modulus(ctx.prime_index(shape.level, k % shape.row_limbs()));
         unpack_limb(&m, packed, limb)
     });
     // Every limb is written, whatever another one was.

@@ -131,7 +131,8 @@ impl KeySet {
     /// Says which keys will be used, step after step and then from the first again, so that those are kept that are used
     /// soonest. The keys of one step are in use together, in any order. It changes no result.
     pub fn expect_uses(&self, steps: &[Vec<KeyRequest>]) {
-        let served = |step: &Vec<KeyRequest>| step.iter().filter_map(|r| self.find(r.name, r.level)).collect();
+        let served =
+            |step: &Vec<KeyRequest>| step.iter().filter_map(|r| Some(self.find(r.name, r.level).ok()?.0)).collect();
         let steps: Vec<Vec<Place>> = steps.iter().map(served).collect();
         self.cache().schedule = Schedule::new(&steps);
     }
@@ -167,14 +168,9 @@ impl KeySet {
     }
 
     /// The smallest key of this name that serves at `level`.
-    fn find(&self, name: KeyName, level: usize) -> Option<Place> {
-        self.entries.range((name, level)..=(name, usize::MAX)).next().map(|(place, _)| *place)
-    }
-
-    /// The key `name` for use at `level`, as it lies in the set.
-    fn place(&self, name: KeyName, level: usize) -> Result<(Place, &Entry)> {
-        if let Some(found) = self.find(name, level).and_then(|place| Some((place, self.entries.get(&place)?))) {
-            return Ok(found);
+    fn find(&self, name: KeyName, level: usize) -> Result<(Place, &Entry)> {
+        if let Some((&place, entry)) = self.entries.range((name, level)..=(name, usize::MAX)).next() {
+            return Ok((place, entry));
         }
         let highest = self.entries.range((name, 0)..(name, level)).next_back();
         Err(match highest {
@@ -188,7 +184,7 @@ impl KeySet {
     /// # Errors
     /// A missing key, a key made for a lower level.
     pub fn alpha(&self, name: KeyName, level: usize) -> Result<usize> {
-        Ok(self.place(name, level)?.1.shape.alpha)
+        Ok(self.find(name, level)?.1.shape.alpha)
     }
 
     /// The key `name` for use at `level`.
@@ -197,7 +193,7 @@ impl KeySet {
     /// A missing key, a key made for a lower level, a damaged file.
     pub fn get(&self, ctx: &Context, name: KeyName, level: usize) -> Result<Arc<PreparedKey>> {
         ctx.params().check_digest("the evaluation key set", self.params_digest())?;
-        let (place, entry) = self.place(name, level)?;
+        let (place, entry) = self.find(name, level)?;
         let n = self.params.n();
         let half = entry.shape.len(n) * 8;
         let bytes = match &entry.store {

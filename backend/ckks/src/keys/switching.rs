@@ -53,11 +53,6 @@ impl Shape {
         let row: Vec<u32> = primes.map(|&q| bits_of(q)).collect();
         row.repeat(self.rows())
     }
-
-    /// Ring index of limb `limb` of a row.
-    pub fn prime_index(&self, ctx: &Context, limb: usize) -> usize {
-        if limb <= self.level { limb } else { ctx.special(limb - self.level - 1) }
-    }
 }
 
 /// A switching key as it is generated and stored: half of it is the seed.
@@ -89,7 +84,7 @@ impl SwitchingKey {
         let n = ctx.params().n();
         let mut b = Buffer::exact(shape.len(n));
         b.par_chunks_exact_mut(n).enumerate().for_each_init(&init, |state, (k, limb)| {
-            let (row, index) = (k / shape.row_limbs(), shape.prime_index(ctx, k % shape.row_limbs()));
+            let (row, index) = (k / shape.row_limbs(), ctx.prime_index(shape.level, k % shape.row_limbs()));
             let mut a = ctx.scratch().take(n);
             ctx.expand_limb(&seed, row as u32, index, &mut a);
             fill(state, row, index, &a, limb);
@@ -128,7 +123,7 @@ pub(crate) fn expand(ctx: &Context, shape: Shape, seed: &Seed) -> Buffer {
     let n = ctx.params().n();
     let mut a = Buffer::exact(shape.len(n));
     a.par_chunks_exact_mut(n).enumerate().for_each(|(k, limb)| {
-        let (row, index) = (k / shape.row_limbs(), shape.prime_index(ctx, k % shape.row_limbs()));
+        let (row, index) = (k / shape.row_limbs(), ctx.prime_index(shape.level, k % shape.row_limbs()));
         ctx.expand_limb(seed, row as u32, index, limb);
     });
     a
