@@ -115,6 +115,6 @@ fn refresh(job: &Bootstrap) -> Result<Results, Error> {
     let x = secret.encrypt(&ctx, &job.input, 0, &mut random)?;
     let fresh = bootstrapper.apply(&eval, &x)?;
     let square = eval.mul_rescale(&fresh, &fresh)?;
-    let outputs = [&fresh, &square].map(|ct| Ok(secret.decrypt(&ctx, ct)?.re));
+    let outputs = [&fresh, &square].map(|ct| Ok(secret.decrypt(&ctx, ct)?.re.to_vec()));
     Ok(Results::new(ctx.params(), outputs.into_iter().collect::<Result<_, Error>>()?))
 }

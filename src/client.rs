@@ -7,6 +7,7 @@ use fhec_ckks::{Context, KeySet};
 use fhec_client::{KeyGenerator, Progress, Randomness, SecretKey};
 use fhec_ir::Tensor;
 use fhec_runtime::{Plan, context, pack_inputs, runs_of, unpack_outputs};
+use zeroize::Zeroizing;
 
 use crate::ciphertexts::{Content, Encrypted};
 use crate::error::Error;
@@ -83,7 +84,7 @@ impl<'p> Client<'p> {
         let levels: Vec<usize> = func.params().iter().map(|&p| func.ty(p).level as usize).collect();
         let mut runs = Vec::new();
         for run in runs_of(self.plan, images)? {
-            let slots = pack_inputs(self.plan, &run)?;
+            let slots = Zeroizing::new(pack_inputs(self.plan, &run)?);
             let encrypt = |(slots, &level): (&Vec<f64>, &usize)| {
                 self.secret.encrypt(&self.context, slots, level, &mut self.random)
             };
@@ -104,8 +105,12 @@ impl<'p> Client<'p> {
     pub fn decrypt(&self, results: &Encrypted) -> Result<Vec<Vec<Tensor>>, Error> {
         results.expect(Content::Outputs)?;
         let decrypt = |run: &Vec<fhec_ckks::Ciphertext>| {
-            let slots = run.iter().map(|ct| Ok(self.secret.decrypt(&self.context, ct)?.re));
-            Ok(unpack_outputs(self.plan, &slots.collect::<Result<Vec<_>, Error>>()?)?)
+            // Room for all, so that none is moved and left behind.
+            let mut slots = Zeroizing::new(Vec::with_capacity(run.len()));
+            for ct in run {
+                slots.push(std::mem::take(&mut *self.secret.decrypt(&self.context, ct)?.re));
+            }
+            Ok(unpack_outputs(self.plan, &slots)?)
         };
         let runs = results.runs.iter().map(decrypt).collect::<Result<Vec<_>, Error>>()?;
         Ok(fhec_ir::images(&runs, self.plan.batch(), results.images))

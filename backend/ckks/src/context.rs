@@ -134,11 +134,13 @@ impl Context {
         let gap = out.len() / coefficients.len();
         let small = self.ring_of(coefficients.len()).ok().filter(|_| gap > 1);
         if let Some(ring) = small {
-            let mut values = self.scratch.take(coefficients.len());
-            ring.limb(index).reduce_signed(coefficients, &mut values);
-            ring.limb(index).forward(&mut values);
-            for (run, &v) in out.chunks_exact_mut(gap).zip(values.iter()) {
-                run.fill(v);
+            // In place, and spread from the end: coefficients may be a message, which must not stay in a lent buffer.
+            let values = &mut out[..coefficients.len()];
+            ring.limb(index).reduce_signed(coefficients, values);
+            ring.limb(index).forward(values);
+            for k in (0..coefficients.len()).rev() {
+                let v = out[k];
+                out[k * gap..(k + 1) * gap].fill(v);
             }
             return;
         }

@@ -34,7 +34,7 @@ mod security;
 pub use bootstrap::{Bootstrapper, KeyShape, Step, Work};
 pub use ciphertext::{Ciphertext, ciphertexts_from_bytes, ciphertexts_to_bytes, read_ciphertexts, write_ciphertexts};
 pub use context::Context;
-pub use encode::{Plaintext, Role};
+pub use encode::{Decoded, Plaintext, Role};
 pub use error::{CkksError, Digest, KeyName, Result};
 pub use eval::{Counts, Diagonal, Evaluator, LinearTransform};
 pub use fhec_ring::RECYCLED_BYTES;

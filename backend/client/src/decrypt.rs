@@ -1,20 +1,20 @@
 //! Decryption.
 
 use crate::secret::SecretKey;
+use crate::wiped::Wiped;
 use fhec_ckks::{Ciphertext, CkksError, Context, Result, Role};
-use fhec_ring::RnsPoly;
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
-/// The slots of a decrypted ciphertext.
+/// The slots of a decrypted ciphertext, wiped when dropped.
 ///
 /// They carry the noise of the computation, which depends on the secret key: who publishes decrypted values to others
 /// should round them first (Li and Micciancio, On the Security of Homomorphic Encryption on Approximate Numbers, 2021).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decrypted {
     /// Real parts.
-    pub re: Vec<f64>,
+    pub re: Zeroizing<Vec<f64>>,
     /// Imaginary parts; for real data, noise alone.
-    pub im: Vec<f64>,
+    pub im: Zeroizing<Vec<f64>>,
 }
 
 impl SecretKey {
@@ -32,7 +32,7 @@ impl SecretKey {
         // The message is far below the product of these limbs.
         let limbs = (ct.level() + 1).min(1 + usize::from(ct.scale_degree()));
         let (ring, n) = (ctx.ring(), ctx.params().n());
-        let mut message = RnsPoly::zero(n, limbs);
+        let mut message = Wiped::zero(n, limbs);
         for (i, out) in message.limbs_mut().enumerate() {
             let limb = ring.limb(i);
             // Horner: c_0 + s (c_1 + s c_2).
@@ -43,10 +43,8 @@ impl SecretKey {
             limb.inverse(out);
         }
         let limbs: Vec<&[u64]> = message.limbs().collect();
-        let decoded = ctx.decode(&limbs, ct.slots(), scale);
-        // The buffer may serve anything next.
-        message.as_mut_slice().zeroize();
-        decoded.map(|(re, im)| Decrypted { re, im })
+        let (re, im) = ctx.decode(&limbs, ct.slots(), scale)?;
+        Ok(Decrypted { re, im })
     }
 
     /// Whether a ciphertext was made under this secret.

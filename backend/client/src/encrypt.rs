@@ -28,7 +28,7 @@ impl SecretKey {
         let mut c0 = RnsPoly::unspecified(n, level + 1);
         c0.par_limbs_mut().enumerate().for_each(|(i, out)| {
             let limb = ring.limb(i);
-            // It will hold the uniform part times the secret.
+            // It will hold the message, and the uniform part times the secret.
             let mut buffer = Zeroizing::new(vec![0; n]);
             limb.reduce_signed(&errors, out);
             limb.forward(out);
@@ -83,6 +83,11 @@ impl PublicKey {
         Ok(Self { b, a, params: ctx.params().digest(), id: secret.id() })
     }
 
+    /// Its polynomials `(b, a)`, of which `b + a s` is a small error: modulo the primes of programs, in evaluation form.
+    pub fn halves(&self) -> [&RnsPoly; 2] {
+        [&self.b, &self.a]
+    }
+
     /// Encrypts real slots at `level`.
     ///
     /// # Errors
@@ -100,7 +105,8 @@ impl PublicKey {
             let mut out = RnsPoly::unspecified(n, level + 1);
             out.par_limbs_mut().enumerate().for_each(|(i, out)| {
                 let limb = ring.limb(i);
-                let mut buffer = vec![0; n];
+                // It will hold an error, and the message.
+                let mut buffer = Zeroizing::new(vec![0; n]);
                 limb.reduce_signed(&mask, out);
                 limb.forward(out);
                 limb.mul_assign(out, key.limb(i));

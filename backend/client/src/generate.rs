@@ -2,10 +2,10 @@
 
 use crate::random::Randomness;
 use crate::secret::{SecretKey, evaluate};
+use crate::wiped::Wiped;
 use fhec_ckks::{CkksError, Context, KeyName, KeyRequest, KeySet, KeySetWriter, Result, SwitchingKey};
-use fhec_ring::RnsPoly;
 use std::path::Path;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// How far key generation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +27,6 @@ pub struct KeyGenerator<'a> {
     random: &'a mut Randomness,
     /// The ephemeral secret of bootstrapping in evaluation form, once it is needed.
     sparse: Option<Wiped>,
-}
-
-/// A polynomial wiped when dropped.
-struct Wiped(RnsPoly);
-
-impl Drop for Wiped {
-    fn drop(&mut self) {
-        self.0.as_mut_slice().zeroize();
-    }
 }
 
 impl<'a> KeyGenerator<'a> {
@@ -65,9 +56,9 @@ impl<'a> KeyGenerator<'a> {
                 let reason = format!("{} needs parameters with an ephemeral sparse secret", request.name);
                 return Err(CkksError::Params(reason));
             }
-            self.sparse = Some(Wiped(evaluate(ctx, &self.secret.sparse(ctx, weight as usize))));
+            self.sparse = Some(evaluate(ctx, &self.secret.sparse(ctx, weight as usize)));
         }
-        let sparse = |index: usize| self.sparse.as_ref().map_or(&[][..], |s| s.0.limb(index));
+        let sparse = |index: usize| self.sparse.as_ref().map_or(&[][..], |s| s.limb(index));
         let automorphism = ring.automorphism(ctx.automorphism_exponent(request.name))?;
         let alpha = ctx.params().key_alpha(request.level.min(ctx.params().top_level()));
         let digits = (request.level + 1).div_ceil(alpha);

@@ -26,6 +26,7 @@ mod encrypt;
 mod generate;
 mod random;
 mod secret;
+mod wiped;
 
 pub use decrypt::Decrypted;
 pub use encrypt::PublicKey;

@@ -1,9 +1,9 @@
 //! The secret key.
 
 use crate::random::Randomness;
+use crate::wiped::Wiped;
 use fhec_ckks::{CkksError, Context, Digest, Result, Seed};
 use fhec_container::{Codec, Dtype, Reader, Writer};
-use fhec_ring::RnsPoly;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -16,15 +16,9 @@ const VERSION: u32 = 1;
 pub struct SecretKey {
     seed: Zeroizing<Seed>,
     /// Evaluation form modulo all primes of the ring, the special ones last.
-    values: RnsPoly,
+    values: Wiped,
     params: Digest,
     id: Digest,
-}
-
-impl Drop for SecretKey {
-    fn drop(&mut self) {
-        self.values.as_mut_slice().zeroize();
-    }
 }
 
 impl std::fmt::Debug for SecretKey {
@@ -51,19 +45,24 @@ impl SecretKey {
     /// # Errors
     /// None today; kept for sources of randomness that can fail.
     pub fn generate(ctx: &Context, random: &mut Randomness) -> Result<Self> {
-        Ok(Self::from_seed(ctx, random.seed()))
+        Ok(Self::of_seed(ctx, random.secret_seed()))
     }
 
-    /// The secret of a seed.
+    /// The secret of a seed: whoever knows the seed has the secret.
+    #[cfg(feature = "deterministic")]
     pub fn from_seed(ctx: &Context, seed: Seed) -> Self {
-        let seed = Zeroizing::new(seed);
+        Self::of_seed(ctx, Zeroizing::new(seed))
+    }
+
+    fn of_seed(ctx: &Context, seed: Zeroizing<Seed>) -> Self {
         let coefficients = Self::domain(&seed, "fhec secret key coefficients v1").ternary(ctx.params().n());
-        let id = Digest::of("fhec secret key id v1", &seed[..]);
+        let mut id = Digest::default();
+        id.0.copy_from_slice(&derived(&seed, "fhec secret key id v1")[..16]);
         Self { values: evaluate(ctx, &coefficients), seed, params: ctx.params().digest(), id }
     }
 
     fn domain(seed: &Seed, context: &str) -> Randomness {
-        Randomness::from_seed(&Zeroizing::new(blake3::derive_key(context, seed)))
+        Randomness::of_seed(&derived(seed, context))
     }
 
     /// The ephemeral sparse secret of bootstrapping that belongs to this key.
@@ -128,7 +127,7 @@ impl SecretKey {
         }
         let section = reader.section("seed").map_err(format)?;
         let seed = Zeroizing::new(Seed::try_from(&section[..]).map_err(|_| format("the seed has not 32 bytes"))?);
-        let key = Self::from_seed(ctx, *seed);
+        let key = Self::of_seed(ctx, seed);
         if key.id != manifest.id {
             return Err(format("the seed does not belong to the id of the file"));
         }
@@ -136,10 +135,21 @@ impl SecretKey {
     }
 }
 
+/// What BLAKE3 derives from a seed in the domain `context`; the state of the hash is wiped too.
+fn derived(seed: &Seed, context: &str) -> Zeroizing<Seed> {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    hasher.update(seed);
+    let mut hash = hasher.finalize();
+    let out = Zeroizing::new(*hash.as_bytes());
+    hash.zeroize();
+    hasher.zeroize();
+    out
+}
+
 /// Small coefficients modulo all primes of the ring, in evaluation form.
-pub(crate) fn evaluate(ctx: &Context, coefficients: &[i64]) -> RnsPoly {
+pub(crate) fn evaluate(ctx: &Context, coefficients: &[i64]) -> Wiped {
     let ring = ctx.ring();
-    let mut out = RnsPoly::zero(ring.n(), ring.moduli().len());
+    let mut out = Wiped::zero(ring.n(), ring.moduli().len());
     out.par_limbs_mut().enumerate().for_each(|(i, limb)| {
         ring.limb(i).reduce_signed(coefficients, limb);
         ring.limb(i).forward(limb);

@@ -74,7 +74,7 @@ impl Party {
     }
 
     fn decrypt(&self, ct: &Ciphertext) -> Vec<f64> {
-        self.secret.decrypt(&self.ctx, ct).unwrap().re
+        self.secret.decrypt(&self.ctx, ct).unwrap().re.to_vec()
     }
 }
 

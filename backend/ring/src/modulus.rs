@@ -4,7 +4,8 @@ use crate::error::RingError;
 
 /// An odd modulus `3 <= q < 2^50` with its reduction constants.
 ///
-/// All operands and results are canonical residues in `[0, q)` unless a method says otherwise.
+/// All operands and results are canonical residues in `[0, q)` unless a method says otherwise. Residues of secrets pass
+/// through here: apart from `inv` and `pow`, nothing branches on them or uses them as an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Modulus {
     q: u64,
@@ -22,6 +23,19 @@ pub struct Modulus {
 
 /// Low 52 bits, the width of the vector multiplier.
 pub(crate) const MASK52: u64 = (1 << 52) - 1;
+
+/// `a - m`, or `a` where that is negative; for `a` and `m` below 2^63. Without a branch: residues may be secret.
+#[inline(always)]
+pub(crate) const fn subtract_once(a: u64, m: u64) -> u64 {
+    let difference = a.wrapping_sub(m);
+    difference.wrapping_add(m & sign_mask(difference as i64))
+}
+
+/// All ones for a negative number, else zero.
+#[inline(always)]
+const fn sign_mask(a: i64) -> u64 {
+    (a >> 63) as u64
+}
 
 impl Modulus {
     /// Largest admitted modulus width in bits: the 52-bit multiplier leaves a factor of four for lazy sums.
@@ -72,7 +86,7 @@ impl Modulus {
     /// `-a`.
     #[inline(always)]
     pub const fn neg(&self, a: u64) -> u64 {
-        if a == 0 { 0 } else { self.q - a }
+        self.reduce_once(self.q - a)
     }
 
     /// `a * b`.
@@ -149,28 +163,33 @@ impl Modulus {
     /// Residue of a signed value.
     #[inline(always)]
     pub const fn reduce_i64(&self, a: i64) -> u64 {
-        let r = self.reduce_u64(a.unsigned_abs());
-        if a < 0 { self.neg(r) } else { r }
+        self.negate_where(sign_mask(a), self.reduce_u64(a.unsigned_abs()))
     }
 
     /// Residue of a signed 128-bit value.
     #[inline(always)]
     pub const fn reduce_i128(&self, a: i128) -> u64 {
-        let r = self.reduce_u128(a.unsigned_abs());
-        if a < 0 { self.neg(r) } else { r }
+        self.negate_where(sign_mask((a >> 64) as i64), self.reduce_u128(a.unsigned_abs()))
+    }
+
+    /// `-r` where `mask` is all ones, `r` where it is zero.
+    #[inline(always)]
+    const fn negate_where(&self, mask: u64, r: u64) -> u64 {
+        r ^ ((r ^ self.neg(r)) & mask)
     }
 
     /// The representative of `a` in `[-(q-1)/2, (q-1)/2]`.
     #[inline(always)]
     pub const fn centre(&self, a: u64) -> i64 {
-        if a > self.q >> 1 { a as i64 - self.q as i64 } else { a as i64 }
+        // Negative where `a` is beyond the middle.
+        let rest = (self.q >> 1) as i64 - a as i64;
+        a as i64 - (self.q & sign_mask(rest)) as i64
     }
 
     /// `[0, 2q)` to `[0, q)`.
     #[inline(always)]
     pub(crate) const fn reduce_once(&self, a: u64) -> u64 {
-        let b = a.wrapping_sub(self.q);
-        if b < a { b } else { a }
+        subtract_once(a, self.q)
     }
 
     /// `q^-1 mod 2^52`.

@@ -3,6 +3,6 @@
 mod fft;
 mod plaintext;
 
-pub use plaintext::{Plaintext, Role};
+pub use plaintext::{Decoded, Plaintext, Role};
 
 pub(crate) use fft::{Fft, reverse};

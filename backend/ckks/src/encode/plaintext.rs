@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::error::{CkksError, Result};
 use fhec_ring::RnsPoly;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// What a plaintext is encoded for; it decides the scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,14 +30,14 @@ pub enum Role {
 /// An encoded vector in compact form: the small signed coefficients of a polynomial in `X^(N/2n)` for `n` slots.
 ///
 /// It is brought to residues where it is used, at the level of use: 16 bytes per slot instead of 8 N bytes per limb.
-/// Cheap to clone.
+/// Cheap to clone. The coefficients are wiped with the last clone: they may be a message.
 #[derive(Debug, Clone)]
 pub struct Plaintext {
     pub(crate) role: Role,
     pub(crate) slots: usize,
     /// The polynomial is `coefficients * 2^shift`.
     pub(crate) shift: u32,
-    pub(crate) coefficients: Arc<[i64]>,
+    pub(crate) coefficients: Arc<Zeroizing<Vec<i64>>>,
     /// Evaluation form modulo `q_0..` of the level of use, where it was asked for.
     pub(crate) evaluated: Option<Arc<RnsPoly>>,
 }
@@ -72,6 +73,9 @@ impl Plaintext {
         self
     }
 }
+
+/// Real and imaginary parts of slots, wiped when dropped.
+pub type Decoded = (Zeroizing<Vec<f64>>, Zeroizing<Vec<f64>>);
 
 /// Coefficients stay below `2^COEFFICIENT_BITS`.
 const COEFFICIENT_BITS: i32 = 62;
@@ -121,28 +125,27 @@ impl Context {
         // A product's scale leaves the 62 bits of a coefficient: half of it is put back by a shift.
         let shift = if matches!(role, Role::Term { sd: 2, .. }) { self.params().spec().scale_bits } else { 0 };
         let coefficients = self.encode_coefficients(re, im, scale / 2f64.powi(shift as i32))?;
-        Ok(Plaintext { role, slots: re.len(), shift, coefficients: coefficients.into(), evaluated: None })
+        Ok(Plaintext { role, slots: re.len(), shift, coefficients: Arc::new(coefficients), evaluated: None })
     }
 
     /// The rounded coefficients of `scale` times the vector: `2n` of them, in `X^(N/2n)`.
-    pub(crate) fn encode_coefficients(&self, re: &[f64], im: &[f64], scale: f64) -> Result<Vec<i64>> {
+    pub(crate) fn encode_coefficients(&self, re: &[f64], im: &[f64], scale: f64) -> Result<Zeroizing<Vec<i64>>> {
         let n = re.len();
         self.check_slots("encode", n)?;
         if !im.is_empty() && im.len() != n {
             return Err(CkksError::Slots { op: "encode", found: im.len(), wanted: format!("{n} imaginary parts") });
         }
-        let mut largest = (0.0, 0);
-        for (j, v) in re.iter().chain(im).enumerate() {
-            if v.abs() > largest.0 || v.is_nan() {
-                largest = (v.abs(), j % n);
-            }
-        }
+        // Slots are looked for by value only once they are refused.
+        let all = || re.iter().chain(im);
+        let nan = all().fold(false, |nan, v| nan | v.is_nan());
+        let largest = if nan { f64::NAN } else { all().fold(0.0, |m: f64, v| m.max(v.abs())) };
         // Every coefficient is at most the mean of the slots' magnitudes, at most sqrt(2) times the largest part.
-        let bound = largest.0 * scale * 1.5;
+        let bound = largest * scale * 1.5;
         if bound.is_nan() || bound >= 2f64.powi(COEFFICIENT_BITS) {
-            return Err(CkksError::Encode { slot: largest.1, value: largest.0, log_scale: scale.log2() });
+            let slot = all().position(|v| v.is_nan() || v.abs() == largest).map_or(0, |j| j % n);
+            return Err(CkksError::Encode { slot, value: largest, log_scale: scale.log2() });
         }
-        let mut fold = vec![0.0; 2 * n];
+        let mut fold = Zeroizing::new(vec![0.0; 2 * n]);
         let (fre, fim) = fold.split_at_mut(n);
         fre.copy_from_slice(re);
         if !im.is_empty() {
@@ -150,7 +153,7 @@ impl Context {
         }
         self.fft().slots_to_coefficients(fre, fim);
         let (factor, bits) = (scale / n as f64, n.trailing_zeros());
-        let mut out = vec![0i64; 2 * n];
+        let mut out = Zeroizing::new(vec![0i64; 2 * n]);
         let (low, high) = out.split_at_mut(n);
         for (p, (r, i)) in fre.iter().zip(&*fim).enumerate() {
             let k = reverse(p, bits);
@@ -161,23 +164,23 @@ impl Context {
     }
 
     /// Slots of the polynomial with the folded coefficients of `2n` numbers (in `X^(N/2n)`), divided by `scale`.
-    pub(crate) fn decode_coefficients(&self, coefficients: &[f64], scale: f64) -> (Vec<f64>, Vec<f64>) {
+    pub(crate) fn decode_coefficients(&self, coefficients: &[f64], scale: f64) -> Decoded {
         let n = coefficients.len() / 2;
         let bits = n.trailing_zeros();
-        let pick = |half: &[f64]| (0..n).map(|p| half[reverse(p, bits)] / scale).collect::<Vec<f64>>();
+        let pick = |half: &[f64]| Zeroizing::new((0..n).map(|p| half[reverse(p, bits)] / scale).collect::<Vec<f64>>());
         let (mut re, mut im) = (pick(&coefficients[..n]), pick(&coefficients[n..]));
         self.fft().coefficients_to_slots(&mut re, &mut im);
         (re, im)
     }
 
     /// Decodes a decrypted polynomial, given as coefficients modulo the lowest primes `q_0..` (as many limbs as given),
-    /// into `slots` complex slots.
+    /// into `slots` complex slots: real parts and imaginary parts, wiped when dropped.
     ///
     /// The value is taken as the representative of least magnitude; three limbs are enough for any scale degree.
     ///
     /// # Errors
     /// A bad number of slots or of limbs.
-    pub fn decode(&self, limbs: &[&[u64]], slots: usize, scale: f64) -> Result<(Vec<f64>, Vec<f64>)> {
+    pub fn decode(&self, limbs: &[&[u64]], slots: usize, scale: f64) -> Result<Decoded> {
         self.check_slots("decode", slots)?;
         let (n, moduli) = (self.params().n(), self.ring().moduli());
         if limbs.is_empty() || limbs.len() > self.params().q().len() || limbs.iter().any(|l| l.len() != n) {
@@ -195,20 +198,19 @@ impl Context {
                 (0..i).map(inverse).collect::<Result<_>>()
             })
             .collect::<Result<_>>()?;
-        let mut digits = vec![0i64; limbs.len()];
-        let coefficients: Vec<f64> = (0..2 * slots)
-            .map(|k| {
-                for i in 0..limbs.len() {
-                    let m = moduli[i];
-                    let mut v = limbs[i][k * gap];
-                    for j in 0..i {
-                        v = m.mul(m.sub(v, m.reduce_i64(digits[j])), inverses[i][j]);
-                    }
-                    digits[i] = m.centre(v);
+        let mut digits = Zeroizing::new(vec![0i64; limbs.len()]);
+        let decoded = (0..2 * slots).map(|k| {
+            for i in 0..limbs.len() {
+                let m = moduli[i];
+                let mut v = limbs[i][k * gap];
+                for j in 0..i {
+                    v = m.mul(m.sub(v, m.reduce_i64(digits[j])), inverses[i][j]);
                 }
-                digits.iter().zip(moduli).rev().fold(0.0, |acc, (&v, m)| acc * m.value() as f64 + v as f64)
-            })
-            .collect();
+                digits[i] = m.centre(v);
+            }
+            digits.iter().zip(moduli).rev().fold(0.0, |acc, (&v, m)| acc * m.value() as f64 + v as f64)
+        });
+        let coefficients = Zeroizing::new(decoded.collect::<Vec<f64>>());
         Ok(self.decode_coefficients(&coefficients, scale))
     }
 
@@ -218,9 +220,28 @@ impl Context {
     }
 }
 
-/// To the nearest integer, ties to even; `|x| < 2^63`.
+/// To the nearest integer, ties to even; `|x| < 2^62`. Without a branch or a call that may have one: it may be a message.
 fn round(x: f64) -> i64 {
-    // Adding 1.5 * 2^52 pushes the fraction out of the mantissa; larger numbers have none.
+    // Adding 1.5 * 2^52 pushes the fraction out of the mantissa, which then holds the integer.
     const PUSH: f64 = 6_755_399_441_055_744.0;
-    if x.abs() < 2_251_799_813_685_248.0 { ((x + PUSH) - PUSH) as i64 } else { x as i64 }
+    const HALF: i32 = 26;
+    let small = |x: f64| (x + PUSH).to_bits().wrapping_sub(PUSH.to_bits()) as i64;
+    // What is left of x without a multiple of 2^26 near it is small, and exact.
+    let high = small(x * (1.0 / (1u64 << HALF) as f64));
+    (high << HALF) + small(x - high as f64 * (1u64 << HALF) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn coefficients_are_rounded_to_nearest_even(mantissa in -1.0f64..1.0, bits in 0i32..62, half in -1i64 << 50..1 << 50) {
+            for x in [mantissa * 2f64.powi(bits), half as f64 / 2.0, mantissa.round() * 2f64.powi(bits)] {
+                prop_assert_eq!(round(x), x.round_ties_even() as i64, "{}", x);
+            }
+        }
+    }
 }

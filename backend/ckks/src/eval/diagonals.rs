@@ -182,8 +182,8 @@ fn encode(ctx: &Context, slots: usize, scale: f64, diagonals: &[Diagonal<'_>]) -
             let im = if real { Vec::new() } else { gather(parts.iter().map(|d| d.im).collect()) };
             // A diagonal that repeats is a polynomial of fewer coefficients.
             let period = period(&re, &im);
-            let coefficients = ctx.encode_coefficients(&re[..period], &im[..period.min(im.len())], scale)?.into();
-            Ok(Encoded { giant, baby, real, coefficients })
+            let coefficients = ctx.encode_coefficients(&re[..period], &im[..period.min(im.len())], scale)?;
+            Ok(Encoded { giant, baby, real, coefficients: coefficients[..].into() })
         })
         .collect()
 }

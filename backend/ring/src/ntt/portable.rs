@@ -3,7 +3,7 @@
 //! Residues are below 2^50 and a layer adds at most 2q, so 17 layers stay far below 2^64 (Harvey, Faster
 //! arithmetic for number-theoretic transforms, 2014, with more headroom).
 
-use crate::modulus::Modulus;
+use crate::modulus::{Modulus, subtract_once};
 
 /// A root of unity with its Shoup companion.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +57,7 @@ impl Tables {
                 for (u, x) in lower.iter_mut().zip(upper) {
                     let sum = *u + *x;
                     let difference = *u + two_q - *x;
-                    *u = sum - if sum >= two_q { two_q } else { 0 };
+                    *u = subtract_once(sum, two_q);
                     *x = m.mul_shoup_lazy(difference, root.w, root.shoup);
                 }
             }

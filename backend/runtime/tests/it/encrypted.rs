@@ -39,7 +39,7 @@ impl Client {
         let cts = slots.map(|s| self.secret.encrypt(&self.ctx, &s, level, &mut self.random).unwrap()).collect();
         let (cts, report) = executor.run(cts, &mut |_| ())?;
         assert_eq!(report.seconds_of.len(), report.ops);
-        Ok(cts.iter().map(|ct| self.secret.decrypt(&self.ctx, ct).unwrap().re).collect())
+        Ok(cts.iter().map(|ct| self.secret.decrypt(&self.ctx, ct).unwrap().re.to_vec()).collect())
     }
 }
 
