@@ -24,6 +24,7 @@
 mod decrypt;
 mod encrypt;
 mod generate;
+mod publish;
 mod random;
 mod secret;
 mod wiped;
@@ -31,5 +32,6 @@ mod wiped;
 pub use decrypt::Decrypted;
 pub use encrypt::PublicKey;
 pub use generate::{KeyGenerator, Progress};
+pub use publish::{Flooding, Publication, PublicationError};
 pub use random::Randomness;
 pub use secret::SecretKey;

@@ -63,6 +63,22 @@ impl Randomness {
         Zeroizing::new((0..n).map(|_| draw(self.rng.next_u64())).collect())
     }
 
+    /// A number of the discrete Gaussian of this deviation, which is below 2^58: uniform numbers of up to twelve deviations,
+    /// kept with the probability that they have (beyond nine deviations less than 2^-60 is missing).
+    pub(crate) fn gaussian(&mut self, deviation: i64) -> i64 {
+        const DEVIATIONS: i64 = 12;
+        let bound = DEVIATIONS * deviation;
+        let mask = u64::MAX >> (2 * bound as u64).leading_zeros();
+        loop {
+            let candidate = (self.rng.next_u64() & mask) as i64 - bound;
+            let z = candidate as f64 / deviation as f64;
+            let coin = self.rng.next_u64() as f64 * 2f64.powi(-64);
+            if candidate <= bound && coin < (-z * z / 2.0).exp() {
+                return candidate;
+            }
+        }
+    }
+
     /// `n` uniform values of -1, 0 and 1. What takes different time is how many coins are skipped, and these are in no
     /// value.
     pub(crate) fn ternary(&mut self, n: usize) -> Zeroizing<Vec<i64>> {

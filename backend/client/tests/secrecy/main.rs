@@ -8,5 +8,6 @@ mod ciphertexts;
 mod keys;
 mod opened;
 mod public_key;
+mod publication;
 mod secrets;
 mod statistics;
