@@ -2,15 +2,22 @@
 
 use std::process::Command;
 
-/// Names of all crates that `root` is built from, tests aside.
-fn reach(root: &str) -> Vec<String> {
+/// All crates that `root` with further features is built from, tests aside, in the format of `cargo tree`.
+fn tree(root: &str, format: &str, features: &str) -> Vec<String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let args = ["tree", "--offline", "--edges", "normal,build", "--prefix", "none", "--format", "{p}", "-p", root];
-    let output = Command::new(cargo).args(args).args(["--manifest-path", manifest]).output().unwrap();
+    let args = ["tree", "--offline", "--edges", "normal,build", "--prefix", "none", "--format", format, "-p", root];
+    let more = ["--features", features, "--manifest-path", manifest];
+    let output = Command::new(cargo).args(args).args(more).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_string).collect()
+    text.lines().map(str::to_string).collect()
+}
+
+/// Names of all crates that `root` is built from, tests aside.
+fn reach(root: &str) -> Vec<String> {
+    let crates = tree(root, "{p}", "");
+    crates.iter().filter_map(|line| line.split_whitespace().next()).map(str::to_string).collect()
 }
 
 #[test]
@@ -21,6 +28,19 @@ fn nothing_on_the_evaluation_side_depends_on_the_client_crate() {
         assert!(!has(root, "fhec-client"), "{root} reaches fhec-client");
     }
     assert!(has("fhec-runtime", "fhec-ckks") && has("fhec-client", "fhec-ckks"), "the graph was read");
+}
+
+#[test]
+fn what_ships_has_no_secrets_from_given_seeds() {
+    let deterministic = |root: &str, features: &str| {
+        let crates = tree(root, "{p} {f}", features);
+        let client: Vec<&String> = crates.iter().filter(|line| line.starts_with("fhec-client ")).collect();
+        assert!(!client.is_empty(), "the graph of {root} was read");
+        client.iter().any(|line| line.contains("deterministic"))
+    };
+    assert!(!deterministic("fhec-client", ""));
+    assert!(!deterministic("fhec", ""));
+    assert!(deterministic("fhec", "fhec-client/deterministic"), "the features were read");
 }
 
 #[test]
