@@ -136,7 +136,7 @@ pub(crate) fn precision_bits(
     expected: &[f64],
 ) -> Result<f64, Error> {
     let got = secret.decrypt(ctx, ct)?;
-    let worst = expected.iter().zip(&got.re).map(|(a, b)| (a - b).abs()).fold(f64::MIN_POSITIVE, f64::max);
+    let worst = expected.iter().zip(got.re.iter()).map(|(a, b)| (a - b).abs()).fold(f64::MIN_POSITIVE, f64::max);
     Ok(-worst.log2())
 }
 

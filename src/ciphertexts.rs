@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fhec_ckks::{Ciphertext, Context};
+use fhec_files::Destination;
 use fhec_runtime::Plan;
 use serde::{Deserialize, Serialize};
 
@@ -72,8 +73,8 @@ impl Encrypted {
     ///
     /// # Errors
     /// As [`Encrypted::to_bytes`], or when the file cannot be written.
-    pub fn save(&self, plan: &Plan, context: &Context, path: &Path) -> Result<(), Error> {
-        Ok(fhec_ckks::write_ciphertexts(context, path, &self.flat(), self.label(plan)?)?)
+    pub fn save(&self, plan: &Plan, context: &Context, to: impl Into<Destination>) -> Result<(), Error> {
+        Ok(fhec_ckks::write_ciphertexts(context, to, &self.flat(), self.label(plan)?)?)
     }
 
     /// Reads a file.

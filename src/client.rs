@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fhec_ckks::{Context, KeySet};
 use fhec_client::{KeyGenerator, Progress, Randomness, SecretKey};
+use fhec_files::Destination;
 use fhec_ir::Tensor;
 use fhec_runtime::{Plan, context, pack_inputs, runs_of, unpack_outputs};
 use zeroize::Zeroizing;
@@ -42,12 +43,12 @@ impl<'p> Client<'p> {
         Ok(Self { plan, context, secret, random: Randomness::system()? })
     }
 
-    /// Writes the secret key to a file that only its owner may read.
+    /// Writes the secret key to a file that only its owner may read. It replaces no file: the key in it would be lost.
     ///
     /// # Errors
-    /// A file that cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), Error> {
-        Ok(self.secret.write(&self.context, path)?)
+    /// A file that cannot be written, or one that is there.
+    pub fn save(&self, to: impl Into<Destination>) -> Result<(), Error> {
+        Ok(self.secret.write(&self.context, to)?)
     }
 
     /// The engine's tables.
@@ -69,10 +70,24 @@ impl<'p> Client<'p> {
     ///
     /// # Errors
     /// As [`Client::evaluation_keys`], or a file that cannot be written.
-    pub fn write_evaluation_keys(&mut self, path: &Path, progress: impl FnMut(Progress)) -> Result<(), Error> {
+    pub fn write_evaluation_keys(
+        &mut self,
+        to: impl Into<Destination>,
+        progress: impl FnMut(Progress),
+    ) -> Result<(), Error> {
         let requests = self.plan.keys().requests();
         let mut generator = KeyGenerator::new(&self.context, &self.secret, &mut self.random)?;
-        Ok(generator.write(path, &requests, progress)?)
+        Ok(generator.write(to, &requests, progress)?)
+    }
+
+    /// The evaluation keys the plan needs, in a file without a name: for one process that has little memory.
+    ///
+    /// # Errors
+    /// As [`Client::write_evaluation_keys`].
+    pub fn evaluation_keys_on_disk(&mut self, progress: impl FnMut(Progress)) -> Result<Arc<KeySet>, Error> {
+        let requests = self.plan.keys().requests();
+        let mut generator = KeyGenerator::new(&self.context, &self.secret, &mut self.random)?;
+        Ok(Arc::new(generator.generate_on_disk(&requests, progress)?))
     }
 
     /// Encrypts images, each the tensors of all inputs; as many of them in one ciphertext as the plan takes at a time.

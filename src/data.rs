@@ -1,15 +1,18 @@
 //! Tensors in NumPy files: `.npy` for models with one input, `.npz` with one array per input otherwise.
 
 mod header;
+mod write;
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Cursor, Read, Seek, Write};
+use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use fhec_ir::{Port, Shape, Tensor};
 use miette::Diagnostic;
-use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
+use npyz::{DType, NpyFile, Order, TypeChar};
 use thiserror::Error;
+
+pub use write::{check_samples, write_samples};
 
 /// Why a NumPy file cannot be used.
 #[derive(Debug, Error, Diagnostic)]
@@ -30,6 +33,13 @@ impl DataError {
     }
 }
 
+impl From<fhec_files::Error> for DataError {
+    fn from(e: fhec_files::Error) -> Self {
+        let (reason, repair) = (e.problem.to_string(), e.problem.repair().to_string());
+        Self { file: e.file, reason, repair }
+    }
+}
+
 const NOT_NUMPY: &str = "write the file with numpy.save or numpy.savez";
 
 /// One set of input tensors per image, from a file whose arrays have any number of images in the leading dimension.
@@ -38,7 +48,7 @@ const NOT_NUMPY: &str = "write the file with numpy.save or numpy.savez";
 /// # Errors
 /// When the file cannot be read, or an array does not fit its input.
 pub fn read_samples(path: &Path, ports: &[Port]) -> Result<Vec<Vec<Tensor>>, DataError> {
-    samples(path, read_arrays(path, open(path)?)?, ports)
+    samples(path, arrays_at(path)?, ports)
 }
 
 /// [`read_samples`] from the bytes of a file; `name` stands for them in errors.
@@ -112,9 +122,17 @@ struct Array {
 
 type Arrays = Vec<(Option<String>, Array)>;
 
-fn open(path: &Path) -> Result<BufReader<File>, DataError> {
-    let file = File::open(path);
-    file.map(BufReader::new).map_err(|e| DataError::new(path, e, "check the path and that the file may be read"))
+/// The arrays of a file, or of what comes through a pipe.
+fn arrays_at(path: &Path) -> Result<Arrays, DataError> {
+    let unreadable = |e: std::io::Error| DataError::new(path, e, "check the path and that the file may be read");
+    let mut file = File::open(path).map_err(unreadable)?;
+    if file.metadata().map_err(unreadable)?.is_file() {
+        return read_arrays(path, BufReader::new(file));
+    }
+    // Reading goes back and forth in it.
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    read_arrays(path, Cursor::new(bytes))
 }
 
 fn read_arrays(path: &Path, mut file: impl Read + Seek) -> Result<Arrays, DataError> {
@@ -193,7 +211,7 @@ fn elements<R: Read, T: npyz::Deserialize>(
 /// # Errors
 /// When the file cannot be read or holds something else.
 pub fn read_labels(path: &Path) -> Result<Vec<usize>, DataError> {
-    labels(path, read_arrays(path, open(path)?)?)
+    labels(path, arrays_at(path)?)
 }
 
 /// [`read_labels`] from the bytes of a file; `name` stands for them in errors.
@@ -223,53 +241,6 @@ pub fn argmax(data: &[f32]) -> usize {
 pub fn count_right(outputs: &[Vec<Tensor>], labels: &[usize]) -> usize {
     let class = |tensors: &Vec<Tensor>| tensors.first().map(|t| argmax(t.data()));
     outputs.iter().zip(labels).filter(|(tensors, label)| class(tensors) == Some(**label)).count()
-}
-
-/// Writes the outputs of many images: an `.npy` file for a model with one output, else an `.npz` file with one array per
-/// output. The leading dimension counts images.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_samples(path: &Path, ports: &[Port], images: &[Vec<Tensor>]) -> Result<(), DataError> {
-    let cannot = |e: std::io::Error| DataError::new(path, e, "check the path, the permission and the free space");
-    let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let part = directory.join(format!(".{}.part", path.file_name().unwrap_or_default().to_string_lossy()));
-    let write = || -> std::io::Result<()> {
-        let mut file = BufWriter::new(File::create(&part)?);
-        if let [port] = ports {
-            write_array(&mut file, port, images.iter().filter_map(|outputs| outputs.first()))?;
-            file.flush()?;
-        } else {
-            let mut archive = npyz::npz::NpzWriter::new(&mut file);
-            for (i, port) in ports.iter().enumerate() {
-                let mut bytes = Vec::new();
-                write_array(&mut bytes, port, images.iter().filter_map(|outputs| outputs.get(i)))?;
-                let zip = archive.zip_writer();
-                zip.start_file(npyz::npz::file_name_from_array_name(&port.name), Default::default())?;
-                zip.write_all(&bytes)?;
-            }
-            archive.zip_writer().finish()?;
-        }
-        drop(file);
-        std::fs::rename(&part, path)
-    };
-    write().map_err(|e| {
-        // The reason is that of the failed write, whatever becomes of the partial file.
-        let _ = std::fs::remove_file(&part);
-        cannot(e)
-    })
-}
-
-fn write_array<'a>(out: impl Write, port: &Port, images: impl Iterator<Item = &'a Tensor>) -> std::io::Result<()> {
-    let images: Vec<&Tensor> = images.collect();
-    // One image per entry of the leading dimension, whether or not the model has a batch dimension of one.
-    let image = port.shape.0.strip_prefix(&[1]).unwrap_or(&port.shape.0);
-    let shape: Vec<u64> = std::iter::once(images.len()).chain(image.iter().copied()).map(|d| d as u64).collect();
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(out).begin_nd()?;
-    for image in images {
-        writer.extend(image.data())?;
-    }
-    writer.finish()
 }
 
 #[cfg(test)]
@@ -336,7 +307,7 @@ mod tests {
     fn files_of_numpy_itself_are_read() {
         for file in ["digits.npy", "digits_labels.npy", "calibration.npz"] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(file);
-            assert!(!read_arrays(&path, open(&path).unwrap()).unwrap().is_empty(), "{file}");
+            assert!(!arrays_at(&path).unwrap().is_empty(), "{file}");
         }
     }
 

@@ -59,6 +59,10 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// An output that cannot be written, or must not be.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Output(#[from] fhec_files::Error),
     /// A request that makes no sense.
     #[error("{reason}")]
     Usage {

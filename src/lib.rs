@@ -58,6 +58,8 @@ pub use error::Error;
 /// How far key generation is.
 #[cfg(feature = "client")]
 pub use fhec_client::Progress as KeyProgress;
+/// Where outputs go.
+pub use fhec_files::{Destination, STANDARD_OUTPUT, discard_unfinished, is_same_file};
 pub use fhec_ir::Tensor;
 pub use fhec_runtime::{
     ExecutorOptions, MemoryPrediction, NoiseReport, Plan, RunReport, Simulated, Simulation, Simulator, run_clear,

@@ -7,6 +7,7 @@ use clap::Args;
 use fhec::Error;
 use fhec::calibrate::{CalibrateOptions, calibrate};
 
+use super::files::{self, Files, Overwrite};
 use super::{output, progress};
 
 /// Measure what the engine's work costs on this machine: the profile that times are predicted from
@@ -19,14 +20,18 @@ pub struct Calibrate {
     #[arg(long, default_value_t = 1)]
     threads: usize,
     /// Where the profile goes
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Print the profile and its errors as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(c: &Calibrate) -> Result<(), Error> {
+    let mut files = Files::new(c.overwrite, c.json);
+    let to = c.output.as_ref().map(|path| files.writes("--output", path)).transpose()?;
     let started = Instant::now();
     let bar = progress::bar("calibrate", 0);
     let calibration = calibrate(CalibrateOptions { log_n: c.log_n, threads: c.threads }, |p| {
@@ -35,9 +40,8 @@ pub fn run(c: &Calibrate) -> Result<(), Error> {
         bar.set_message(format!("{} limbs", p.limbs));
     })?;
     bar.finish_and_clear();
-    if let Some(path) = &c.output {
-        std::fs::write(path, calibration.profile.to_json())
-            .map_err(|source| Error::File { file: path.display().to_string(), source })?;
+    if let Some(to) = &to {
+        to.write(calibration.profile.to_json().as_bytes())?;
     }
     if c.json {
         return output::json(&calibration);

@@ -1,26 +1,30 @@
 //! `fhec compile`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 use fhec::passes::approx::{CompositeSign, PUBLISHED};
 use fhec::passes::place::Strategy;
-use fhec::{Accuracy, CompileOptions, Compiled, Compiler, Engine, Error, Model, Snapshot, Validation, data};
+use fhec::{
+    Accuracy, CompileOptions, Compiled, Compiler, Destination, Engine, Error, Model, Snapshot, Validation, data,
+};
 use serde::Serialize;
 
+use super::files::{self, Files, Overwrite};
 use super::{inspect, output, progress};
 
 /// Compile an ONNX model to a plan
 #[derive(Args)]
 pub struct Compile {
     /// The model
+    #[arg(value_parser = files::input())]
     model: PathBuf,
     /// Where the plan goes
-    #[arg(short, long, value_name = "PLAN")]
+    #[arg(short, long, value_name = "PLAN", value_parser = files::destination())]
     output: PathBuf,
     /// Inputs from the training set (.npy or .npz) on which the activations' ranges are measured
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     calibration: Option<PathBuf>,
     /// Write the program after every pass into this directory
     #[arg(long, value_name = "DIR")]
@@ -51,19 +55,19 @@ pub struct Compile {
     #[arg(long, value_name = "ERROR")]
     max_error: Option<f64>,
     /// Write all plans that no other one beats in time and error as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::destination())]
     pareto: Option<PathBuf>,
     /// Inputs on which the accuracy of the compiled network is measured, and of plans of the front; not those of calibration
-    #[arg(long, value_name = "FILE", requires = "labels")]
+    #[arg(long, value_name = "FILE", requires = "labels", value_parser = files::input())]
     validation: Option<PathBuf>,
     /// Class numbers of the validation inputs (.npy)
-    #[arg(long, value_name = "FILE", requires = "validation")]
+    #[arg(long, value_name = "FILE", requires = "validation", value_parser = files::input())]
     labels: Option<PathBuf>,
     /// How many plans of the front are measured
     #[arg(long, value_name = "N", default_value_t = 8)]
     points: usize,
     /// Times of this machine, as `fhec calibrate` writes them
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     latency: Option<PathBuf>,
     /// Length of a polynomial's interval over the largest input seen in calibration
     #[arg(long)]
@@ -74,6 +78,8 @@ pub struct Compile {
     /// Bits of precision of the results
     #[arg(long, value_name = "BITS")]
     precision: Option<u32>,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -123,7 +129,7 @@ fn security(text: &str) -> Result<u32, String> {
 #[derive(Serialize)]
 struct Report<'a> {
     plan: String,
-    plan_bytes: u64,
+    plan_bytes: Option<u64>,
     plan_digest: String,
     seconds: f64,
     stages: Vec<(&'a str, f64)>,
@@ -138,16 +144,30 @@ struct Report<'a> {
 }
 
 /// Writes every snapshot that differs from the one before as a numbered file.
-struct Dump {
-    directory: Option<PathBuf>,
+struct Dump<'a> {
+    directory: Option<&'a Path>,
+    files: &'a Files,
     count: usize,
     last: String,
     failure: Option<Error>,
 }
 
-impl Dump {
+impl<'a> Dump<'a> {
+    /// Makes the folder. It holds no programs of another run unless `--force` was given.
+    fn new(directory: Option<&'a Path>, files: &'a Files) -> Result<Self, Error> {
+        if let Some(directory) = directory {
+            let io = |source| Error::File { file: directory.display().to_string(), source };
+            std::fs::create_dir_all(directory).map_err(io)?;
+            let entries = std::fs::read_dir(directory).map_err(io)?.flatten().map(|entry| entry.path());
+            for program in entries.filter(|path| path.extension().is_some_and(|e| e == "fhir")) {
+                files.writes_within("--dump-passes", &program)?.check()?;
+            }
+        }
+        Ok(Self { directory, files, count: 0, last: String::new(), failure: None })
+    }
+
     fn write(&mut self, pass: &str, snapshot: Snapshot<'_>) {
-        let Some(directory) = self.directory.as_ref().filter(|_| self.failure.is_none()) else { return };
+        let Some(directory) = self.directory.filter(|_| self.failure.is_none()) else { return };
         let text = snapshot.text();
         if text == self.last {
             return;
@@ -158,10 +178,8 @@ impl Dump {
             Snapshot::Ckks(_) => "ckks",
         };
         let path = directory.join(format!("{:02}-{pass}.{level}.fhir", self.count));
-        let written = std::fs::create_dir_all(directory).and_then(|()| std::fs::write(&path, &text));
-        if let Err(source) = written {
-            self.failure = Some(Error::File { file: path.display().to_string(), source });
-        }
+        let to = self.files.writes_within("--dump-passes", &path);
+        self.failure = to.and_then(|to| Ok(to.write(text.as_bytes())?)).err();
         self.count += 1;
         self.last = text;
     }
@@ -211,7 +229,8 @@ pub fn run(c: &Compile) -> Result<(), Error> {
         }
         compiler = compiler.validation(Validation { inputs, labels, points: c.points });
     }
-    let mut dump = Dump { directory: c.dump_passes.clone(), count: 0, last: String::new(), failure: None };
+    let (files, to, pareto) = destinations(c)?;
+    let mut dump = Dump::new(c.dump_passes.as_deref(), &files)?;
     let compiled = compiler.compile_observed(&model, &mut |pass, snapshot| {
         spinner.set_message(format!("{pass} done"));
         dump.write(pass, snapshot);
@@ -219,23 +238,32 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     if let Some(failure) = dump.failure {
         return Err(failure);
     }
-    let digest = compiled.plan.save(&c.output)?;
-    if let Some(path) = &c.pareto {
-        let text = serde_json::to_string_pretty(&compiled.front).unwrap_or_default();
-        std::fs::write(path, text).map_err(|source| Error::File { file: path.display().to_string(), source })?;
+    let digest = compiled.plan.save(&to)?;
+    if let Some(pareto) = pareto {
+        pareto.write(serde_json::to_string_pretty(&compiled.front).unwrap_or_default().as_bytes())?;
     }
     spinner.finish_and_clear();
-    report(c, &compiled, &digest, started.elapsed().as_secs_f64())
+    report(c, &compiled, (&to, &digest), started.elapsed().as_secs_f64())
 }
 
-fn report(c: &Compile, compiled: &Compiled, digest: &[u8], seconds: f64) -> Result<(), Error> {
+/// Where the plan and the front go, with all files of the command.
+fn destinations(c: &Compile) -> Result<(Files, Destination, Option<Destination>), Error> {
+    let files = Files::new(c.overwrite, c.json).reads("the model", [&c.model])?;
+    let files = files.reads("the calibration data", &c.calibration)?.reads("the profile", &c.latency)?;
+    let mut files = files.reads("the validation data", &c.validation)?.reads("the labels", &c.labels)?;
+    let to = files.writes("--output", &c.output)?;
+    let pareto = c.pareto.as_ref().map(|path| files.writes("--pareto", path)).transpose()?;
+    Ok((files, to, pareto))
+}
+
+fn report(c: &Compile, compiled: &Compiled, (to, digest): (&Destination, &[u8]), seconds: f64) -> Result<(), Error> {
     compiled.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
     let summary = inspect::Summary::of(&compiled.plan)?;
     let explanation = c.explain.then_some(compiled.explanation.as_str());
     if c.json {
         return output::json(&Report {
             plan: c.output.display().to_string(),
-            plan_bytes: output::file_bytes(&c.output)?,
+            plan_bytes: output::written_bytes(to),
             plan_digest: digest.iter().map(|b| format!("{b:02x}")).collect(),
             seconds,
             stages: compiled.seconds.iter().map(|(s, t)| (s.as_str(), *t)).collect(),
@@ -281,7 +309,7 @@ fn report(c: &Compile, compiled: &Compiled, digest: &[u8], seconds: f64) -> Resu
     say!(
         "\n{} ({}), compiled in {}",
         c.output.display(),
-        output::bytes(output::file_bytes(&c.output)?),
+        output::size_of(output::written_bytes(to)),
         output::seconds(seconds)
     );
     Ok(())

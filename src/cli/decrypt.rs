@@ -6,32 +6,39 @@ use clap::Args;
 use fhec::runtime::Plan;
 use fhec::{Client, Encrypted, Error, data};
 
+use super::files::{self, Files, Overwrite};
 use super::output;
 
 /// Decrypt results
 #[derive(Args)]
 pub struct Decrypt {
     /// The plan
+    #[arg(value_parser = files::input())]
     plan: PathBuf,
     /// The secret key
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     secret: PathBuf,
     /// The encrypted results
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     input: PathBuf,
     /// Where the results go: .npy, or .npz for several outputs
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: PathBuf,
     /// Decrypt even what was encrypted under another key, which gives noise
     #[arg(long)]
     any_key: bool,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(c: &Decrypt) -> Result<(), Error> {
+    let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
+    let mut files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
     let plan = Plan::load(&c.plan)?;
+    let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
     output::security_warning(&plan);
     let client = Client::load(&plan, &c.secret)?;
     let results = Encrypted::load(&plan, client.context(), &c.input)?;
@@ -43,7 +50,7 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
         });
     }
     let images = client.decrypt(&results)?;
-    data::write_samples(&c.output, &plan.image_outputs(), &images)?;
+    data::write_samples(to, &plan.image_outputs(), &images)?;
     if c.json {
         return output::json(&serde_json::json!({ "images": images.len(), "output": c.output }));
     }

@@ -7,31 +7,38 @@ use clap::Args;
 use fhec::runtime::Plan;
 use fhec::{Client, Error, data};
 
+use super::files::{self, Files, Overwrite};
 use super::output;
 
 /// Encrypt inputs
 #[derive(Args)]
 pub struct Encrypt {
     /// The plan
+    #[arg(value_parser = files::input())]
     plan: PathBuf,
     /// The secret key
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     secret: PathBuf,
     /// Inputs, .npy or .npz, one image or many in the leading dimension
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     input: PathBuf,
     /// Where the ciphertexts go
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: PathBuf,
     /// Encrypt only the first so many images
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(c: &Encrypt) -> Result<(), Error> {
+    let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
+    let mut files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
+    let to = files.writes("--output", &c.output)?.private();
     let plan = Plan::load(&c.plan)?;
     output::security_warning(&plan);
     let mut client = Client::load(&plan, &c.secret)?;
@@ -40,8 +47,8 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
     let started = Instant::now();
     let encrypted = client.encrypt(&images)?;
     let seconds = started.elapsed().as_secs_f64();
-    encrypted.save(&plan, client.context(), &c.output)?;
-    let bytes = output::file_bytes(&c.output)?;
+    encrypted.save(&plan, client.context(), &to)?;
+    let bytes = output::written_bytes(&to);
     if c.json {
         return output::json(&serde_json::json!({
             "images": images.len(), "ciphertext_bytes": bytes, "seconds": seconds,
@@ -51,7 +58,7 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
         "{}: {} images, {}, encrypted in {}",
         c.output.display(),
         images.len(),
-        output::bytes(bytes),
+        output::size_of(bytes),
         output::seconds(seconds)
     );
     Ok(())

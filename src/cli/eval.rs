@@ -7,30 +7,37 @@ use clap::Args;
 use fhec::runtime::Plan;
 use fhec::{Encrypted, Error, RunReport, Server};
 
+use super::files::{self, Files, Overwrite};
 use super::{Resources, output, progress};
 
 /// Run a plan on encrypted inputs; needs no secret key
 #[derive(Args)]
 pub struct Eval {
     /// The plan
+    #[arg(value_parser = files::input())]
     plan: PathBuf,
     /// The client's evaluation keys
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     evaluation: PathBuf,
     /// The client's ciphertexts
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     input: PathBuf,
     /// Where the encrypted results go
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: PathBuf,
     #[command(flatten)]
     resources: Resources,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(c: &Eval) -> Result<(), Error> {
+    let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
+    let mut files = files.reads("the evaluation keys", [&c.evaluation])?.reads("the input", [&c.input])?;
+    let to = files.writes("--output", &c.output)?;
     let plan = Plan::load(&c.plan)?;
     output::security_warning(&plan);
     let mut server = Server::open(&plan, &c.evaluation, c.resources.options())?;
@@ -40,7 +47,7 @@ pub fn run(c: &Eval) -> Result<(), Error> {
     let (results, reports) = server.eval(&inputs, &mut |at| progress::show(&bar, &at))?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
-    results.save(&plan, server.context(), &c.output)?;
+    results.save(&plan, server.context(), &to)?;
     let peak = output::peak_memory();
     if c.json {
         return output::json(&serde_json::json!({
@@ -51,7 +58,7 @@ pub fn run(c: &Eval) -> Result<(), Error> {
             "key_switches": reports.first().map(|r| r.key_switches),
             "seconds_by_op": reports.last().map(|r| &r.seconds_by_op),
             "peak_memory_bytes": peak, "predicted_memory_bytes": server.predicted_memory(),
-            "ciphertext_bytes": output::file_bytes(&c.output)?, "security_bits": plan.security().bits,
+            "ciphertext_bytes": output::written_bytes(&to), "security_bits": plan.security().bits,
         }));
     }
     say!(

@@ -8,15 +8,16 @@ use fhec::runtime::{HostProfile, OpCounts, Plan, Provenance, Security, predict_t
 use fhec::{Error, MemoryPrediction, ir};
 use serde::Serialize;
 
-use super::output;
+use super::{files, output};
 
 /// Show parameters, security, levels, operations, keys, predicted time and memory of a plan
 #[derive(Args)]
 pub struct Inspect {
     /// The plan
+    #[arg(value_parser = files::input())]
     plan: PathBuf,
     /// Costs of this machine, as `fhec calibrate` writes them, or a table of measured times; instead of the built-in profile
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     latency: Option<PathBuf>,
     /// Print the program in text form
     #[arg(long)]

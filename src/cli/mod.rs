@@ -21,6 +21,7 @@ mod demo;
 #[cfg(feature = "client")]
 mod encrypt;
 mod eval;
+mod files;
 mod inspect;
 #[cfg(feature = "client")]
 mod keygen;

@@ -13,19 +13,20 @@ use fhec::passes::pipeline;
 use fhec::passes::{Lower, Pass};
 use fhec::{CompileOptions, Compiler, Error, Tensor, data, ir};
 
+use super::files::{self, Files, Overwrite};
 use super::output;
 
 /// Run passes on a program in text form
 #[derive(Args)]
 pub struct Opt {
     /// The program (.fhir), of any level
-    #[arg(required_unless_present = "list")]
+    #[arg(required_unless_present = "list", value_parser = files::input())]
     file: Option<PathBuf>,
     /// Passes in order, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pass: Vec<String>,
     /// Calibration data for passes that need it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     calibration: Option<PathBuf>,
     /// Degree of the polynomials that replace activations
     #[arg(long)]
@@ -37,8 +38,10 @@ pub struct Opt {
     #[arg(long, default_value_t = 1)]
     batch: usize,
     /// Where the program goes; standard output by default
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// List the passes
     #[arg(long)]
     list: bool,
@@ -186,14 +189,16 @@ pub fn run(c: &Opt) -> Result<(), Error> {
         return Ok(());
     };
     let passes: Vec<&Named> = c.pass.iter().map(|name| find(name)).collect::<Result<_, _>>()?;
+    let mut files =
+        Files::new(c.overwrite, false).reads("the program", [file])?.reads("calibration data", &c.calibration)?;
+    let to = c.output.as_ref().map(|path| files.writes("--output", path)).transpose()?;
     let mut module = check(read(file)?, c)?;
     for pass in passes {
         module = check((pass.run)(module, c)?, c)?;
     }
-    match &c.output {
+    match to {
         None => say!("{}", text(&module).trim_end()),
-        Some(path) => std::fs::write(path, text(&module))
-            .map_err(|source| Error::File { file: path.display().to_string(), source })?,
+        Some(to) => to.write(text(&module).as_bytes())?,
     }
     Ok(())
 }

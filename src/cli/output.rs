@@ -1,18 +1,35 @@
 //! What commands share: sizes, times, tables, JSON.
 
-use std::path::Path;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use fhec::Error;
 pub use fhec::report::units::{bytes, seconds};
 use fhec::runtime::Plan;
+use fhec::{Destination, Error};
 use serde::Serialize;
 
-/// Writes a line to standard output. A reader that has seen enough (`fhec inspect | head`) ends the program quietly.
+/// Whether standard output is for an output of the command.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// From now on lines go to standard error: standard output is for an output of the command.
+pub fn report_on_standard_error() {
+    TAKEN.store(true, Ordering::Relaxed);
+}
+
+/// Writes a line to standard output. A reader that has seen enough (`fhec inspect | head`) ends the program quietly; what
+/// cannot be written is an error.
 pub fn line(text: std::fmt::Arguments<'_>) {
-    use std::io::Write;
-    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+    let written = match TAKEN.load(Ordering::Relaxed) {
+        true => writeln!(std::io::stderr().lock(), "{text}"),
+        false => writeln!(std::io::stdout().lock(), "{text}"),
+    };
+    let Err(source) = written else { return };
+    fhec::discard_unfinished();
+    if source.kind() == std::io::ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
+    eprintln!("{:?}", miette::Report::new(Error::File { file: "standard output".into(), source }));
+    std::process::exit(1);
 }
 
 /// Prints one JSON object.
@@ -47,10 +64,15 @@ pub fn peak_memory() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// Bytes of a file.
-pub fn file_bytes(path: &Path) -> Result<u64, Error> {
-    let meta = std::fs::metadata(path);
-    meta.map(|m| m.len()).map_err(|source| Error::File { file: path.display().to_string(), source })
+/// Bytes of a finished output; of one that went through a pipe nothing is known.
+pub fn written_bytes(to: &Destination) -> Option<u64> {
+    let meta = std::fs::metadata(to.path()).ok().filter(|m| m.is_file() && !to.is_standard_output());
+    meta.map(|m| m.len())
+}
+
+/// The size of an output as part of a list.
+pub fn size_of(written: Option<u64>) -> String {
+    written.map_or("size unknown".into(), bytes)
 }
 
 /// Warns when a plan's parameters are below 128-bit security, on every command that uses it.

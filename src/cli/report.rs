@@ -7,25 +7,30 @@ use fhec::Error;
 use fhec::report::{Report as Content, Run, html};
 use fhec::runtime::Plan;
 
+use super::files::{self, Files, Overwrite};
 use super::output;
 
 /// Write a page that shows a plan: levels over time, layers, keys, memory, predicted against measured times
 #[derive(Args)]
 pub struct Report {
     /// The plan
+    #[arg(value_parser = files::input())]
     plan: PathBuf,
     /// Where the page goes
-    #[arg(short, long, value_name = "HTML")]
+    #[arg(short, long, value_name = "HTML", value_parser = files::destination())]
     output: PathBuf,
     /// What `fhec run --json` or `fhec eval --json` printed for this plan
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", value_parser = files::input())]
     run: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Print what the page shows as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(c: &Report) -> Result<(), Error> {
+    let mut files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?.reads("the run's report", &c.run)?;
     let plan = Plan::load(&c.plan)?;
     output::security_warning(&plan);
     let file = |path: &PathBuf| {
@@ -40,7 +45,8 @@ pub fn run(c: &Report) -> Result<(), Error> {
         })
     });
     let content = Content::of(&plan, measured.transpose()?);
-    std::fs::write(&c.output, html(&content)).map_err(file(&c.output))?;
+    let to = files.writes("--output", &c.output)?;
+    to.write(html(&content).as_bytes())?;
     if c.json {
         return output::json(&content);
     }

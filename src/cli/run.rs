@@ -7,30 +7,33 @@ use std::time::Instant;
 use clap::Args;
 use fhec::runtime::{KeySet, Plan, runs_of};
 use fhec::{Client, Error, KeyProgress, RunReport, Server, Tensor, data, ir, run_clear};
-use tempfile::NamedTempFile;
 
 use super::comparison::Comparison;
+use super::files::{self, Files, Overwrite};
 use super::{Resources, eval, inspect, output, progress};
 
 /// Keygen, encrypt, eval and decrypt in one process
 #[derive(Args)]
 pub struct Run {
     /// The plan
+    #[arg(value_parser = files::input())]
     plan: PathBuf,
     /// Inputs, .npy or .npz, one image or many in the leading dimension
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     input: PathBuf,
     /// Where the results go: .npy, or .npz for several outputs
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: PathBuf,
     /// Class numbers of the images (.npy): reports how many are right
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     labels: Option<PathBuf>,
     /// Run only the first so many images
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     #[command(flatten)]
     resources: Resources,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -53,13 +56,16 @@ struct Outcome {
 }
 
 pub fn run(c: &Run) -> Result<(), Error> {
+    let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
+    let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
     let plan = Plan::load(&c.plan)?;
+    let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
     output::security_warning(&plan);
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
     let labels = c.labels.as_ref().map(|path| data::read_labels(path)).transpose()?;
     let (results, mut outcome) = encrypted(&plan, &images, c.resources)?;
-    data::write_samples(&c.output, &plan.image_outputs(), &results)?;
+    data::write_samples(to, &plan.image_outputs(), &results)?;
     outcome.right = labels.map(|labels| data::count_right(&results, &labels));
     if c.json {
         return json(&plan, &outcome);
@@ -69,43 +75,19 @@ pub fn run(c: &Run) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where the evaluation keys of a run are: in memory, or, when memory is bounded, in a file that is mapped.
-enum KeyStore {
-    Memory(Arc<KeySet>),
-    File(NamedTempFile),
-}
-
-impl KeyStore {
-    fn generate(client: &mut Client<'_>, plan: &Plan, resources: Resources) -> Result<Self, Error> {
-        let bar = progress::bar("keygen", plan.keys().len() as u64);
-        let show = |p: KeyProgress| {
-            bar.set_position(p.done as u64);
-            bar.set_message(p.key.to_string());
-        };
-        let keys = if resources.mem.is_some() {
-            let temporary = std::env::temp_dir();
-            let file = NamedTempFile::new_in(&temporary)
-                .map_err(|source| Error::File { file: temporary.display().to_string(), source })?;
-            client.write_evaluation_keys(file.path(), show)?;
-            Self::File(file)
-        } else {
-            Self::Memory(client.evaluation_keys(show)?)
-        };
-        bar.finish_and_clear();
-        Ok(keys)
-    }
-    fn bytes(&self) -> Result<u64, Error> {
-        match self {
-            Self::Memory(keys) => Ok(keys.infos().iter().map(|k| k.stored_bytes as u64).sum()),
-            Self::File(file) => output::file_bytes(file.path()),
-        }
-    }
-    fn server<'p>(&self, plan: &'p Plan, client: &Client<'p>, resources: Resources) -> Result<Server<'p>, Error> {
-        match self {
-            Self::Memory(keys) => Server::new(plan, client.context().clone(), keys.clone(), resources.options()),
-            Self::File(file) => Server::open(plan, file.path(), resources.options()),
-        }
-    }
+/// The evaluation keys of a run: in memory, or, when memory is bounded, in a file that is mapped.
+fn evaluation_keys(client: &mut Client<'_>, plan: &Plan, resources: Resources) -> Result<Arc<KeySet>, Error> {
+    let bar = progress::bar("keygen", plan.keys().len() as u64);
+    let show = |p: KeyProgress| {
+        bar.set_position(p.done as u64);
+        bar.set_message(p.key.to_string());
+    };
+    let keys = match resources.mem {
+        Some(_) => client.evaluation_keys_on_disk(show),
+        None => client.evaluation_keys(show),
+    };
+    bar.finish_and_clear();
+    keys
 }
 
 /// All four stages, and the same program in the clear.
@@ -113,14 +95,14 @@ fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Resul
     let mut clock = Instant::now();
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
     let mut client = Client::generate(plan)?;
-    let keys = KeyStore::generate(&mut client, plan, resources)?;
+    let keys = evaluation_keys(&mut client, plan, resources)?;
     let keygen = lap();
     let inputs = client.encrypt(images)?;
     let encrypt = lap();
     let per_image = |all: usize| (all / images.len().max(1)) as u64;
     let input_bytes = per_image(inputs.to_bytes(plan, client.context())?.len());
-    let key_bytes = keys.bytes()?;
-    let mut server = keys.server(plan, &client, resources)?;
+    let key_bytes = keys.infos().iter().map(|k| k.stored_bytes as u64).sum();
+    let mut server = Server::new(plan, client.context().clone(), keys, resources.options())?;
     let bar = progress::bar("eval", 1);
     lap();
     let (outputs, reports) = server.eval(&inputs, &mut |at| progress::show(&bar, &at))?;

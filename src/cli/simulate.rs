@@ -9,21 +9,23 @@ use fhec::{Error, Simulator, data, ir};
 use serde::Serialize;
 
 use super::comparison::Comparison;
+use super::files::{self, Files, Overwrite};
 use super::{output, progress};
 
 /// Run a plan in the clear with modelled noise
 #[derive(Args)]
 pub struct Simulate {
     /// The plan
+    #[arg(value_parser = files::input())]
     plan: PathBuf,
     /// Inputs, .npy or .npz, one image or many in the leading dimension
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     input: PathBuf,
     /// Where the results go: .npy, or .npz for several outputs
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: Option<PathBuf>,
     /// Class numbers of the images (.npy): reports how many are right, with noise and without
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
     labels: Option<PathBuf>,
     /// Simulate only the first so many images
     #[arg(long, value_name = "N")]
@@ -40,6 +42,8 @@ pub struct Simulate {
     /// Threads; one per core by default
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -86,7 +90,11 @@ struct Right {
 }
 
 pub fn run(c: &Simulate) -> Result<(), Error> {
+    let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
+    let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
     let plan = Plan::load(&c.plan)?;
+    let results = |path: &PathBuf| files.writes_results("--output", path, &plan.image_outputs());
+    let to = c.output.as_ref().map(results).transpose()?;
     output::security_warning(&plan);
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
@@ -102,8 +110,8 @@ pub fn run(c: &Simulate) -> Result<(), Error> {
     for results in [&mut done.outputs, &mut done.exact] {
         *results = ir::images(results, plan.batch(), images.len());
     }
-    if let Some(path) = &c.output {
-        data::write_samples(path, &plan.image_outputs(), &done.outputs)?;
+    if let Some(to) = to {
+        data::write_samples(to, &plan.image_outputs(), &done.outputs)?;
     }
     let noise = (!c.exact).then(|| {
         let Comparison { max_error, same_argmax } = Comparison::of(&done.outputs, &done.exact);

@@ -1,6 +1,8 @@
 //! The `fhec` command as its users run it.
 
 mod errors;
+#[cfg(unix)]
+mod files;
 mod model;
 mod road;
 

@@ -114,7 +114,7 @@ fn composites_keep_the_model_as_it_is() {
 #[test]
 fn passes_are_dumped_as_text_that_passes_read() {
     let p = compiled();
-    p.ok(&["tiny.onnx", "-o", "plan.fhe", "--calibration", "calibration.npy", "--dump-passes", "dump"]);
+    p.ok(&["tiny.onnx", "-o", "dumped.fhe", "--calibration", "calibration.npy", "--dump-passes", "dump"]);
     let mut names: Vec<String> = std::fs::read_dir(p.path("dump"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

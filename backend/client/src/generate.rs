@@ -4,7 +4,7 @@ use crate::random::Randomness;
 use crate::secret::{SecretKey, evaluate};
 use crate::wiped::Wiped;
 use fhec_ckks::{CkksError, Context, KeyName, KeyRequest, KeySet, KeySetWriter, Result, SwitchingKey};
-use std::path::Path;
+use fhec_container::Destination;
 use zeroize::Zeroizing;
 
 /// How far key generation is.
@@ -107,13 +107,23 @@ impl<'a> KeyGenerator<'a> {
     /// As [`key`](Self::key), or a failed write.
     pub fn write(
         &mut self,
-        path: impl AsRef<Path>,
+        to: impl Into<Destination>,
         requests: &[KeyRequest],
         mut progress: impl FnMut(Progress),
     ) -> Result<()> {
-        let mut writer = KeySetWriter::create(self.ctx, path, self.secret.id())?;
+        let mut writer = KeySetWriter::create(self.ctx, to, self.secret.id())?;
         self.each(requests, &mut progress, |key| writer.push(&key))?;
         writer.finish()
+    }
+
+    /// Makes a key set in a file without a name, one key in memory at a time.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn generate_on_disk(&mut self, requests: &[KeyRequest], mut progress: impl FnMut(Progress)) -> Result<KeySet> {
+        let mut writer = KeySetWriter::scratch(self.ctx, self.secret.id())?;
+        self.each(requests, &mut progress, |key| writer.push(&key))?;
+        writer.into_keys(self.ctx)
     }
 
     /// Makes every key once for every level it is asked for.

@@ -3,7 +3,7 @@
 use crate::random::Randomness;
 use crate::wiped::Wiped;
 use fhec_ckks::{CkksError, Context, Digest, Result, Seed};
-use fhec_container::{Codec, Dtype, Reader, Writer};
+use fhec_container::{Codec, Destination, Dtype, Reader, Writer};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -89,13 +89,13 @@ impl SecretKey {
         Err(CkksError::ParamsMismatch { what: "the secret key", found, expected })
     }
 
-    /// Writes the key to a file that only its owner may read.
+    /// Writes the key to a file that only its owner may read. It replaces no file: the key in it would be lost.
     ///
     /// # Errors
-    /// A file that cannot be written.
-    pub fn write(&self, ctx: &Context, path: impl AsRef<Path>) -> Result<()> {
+    /// A file that cannot be written, or one that is there.
+    pub fn write(&self, ctx: &Context, to: impl Into<Destination>) -> Result<()> {
         self.check(ctx)?;
-        let mut writer = Writer::create_private(path, KIND, VERSION).map_err(format)?;
+        let mut writer = Writer::create(to.into().secret(), KIND, VERSION).map_err(format)?;
         writer.section("seed", Dtype::U8, &self.seed[..], Codec::Raw).map_err(format)?;
         let manifest = Manifest { params: self.params, insecure: ctx.params().is_insecure(), id: self.id };
         writer.finish(&manifest).map_err(format)?;

@@ -28,6 +28,9 @@ pub enum Problem {
         /// The system's reason.
         source: io::Error,
     },
+    /// The destination cannot be written, or must not be.
+    #[error(transparent)]
+    Output(fhec_files::Problem),
     /// The first bytes are not those of a container.
     #[error("not a file of fhec (its first bytes are not the mark of one)")]
     NotAContainer,
@@ -109,6 +112,7 @@ impl Error {
             Problem::Io { .. } => {
                 "check that the path exists, that you may read and write it, and the free space".into()
             }
+            Problem::Output(problem) => problem.repair().into(),
             Problem::NotAContainer => "give a file written by fhec (a plan, a key or a ciphertext)".into(),
             Problem::Truncated { .. }
             | Problem::TrailingBytes(_)
@@ -127,6 +131,12 @@ impl Error {
             Problem::WrongKind { expected, .. } => format!("give the file that holds the {expected}"),
             Problem::TooLarge { .. } => "raise the limit if the file comes from a source you trust".into(),
         }
+    }
+}
+
+impl From<fhec_files::Error> for Error {
+    fn from(e: fhec_files::Error) -> Self {
+        Self { file: e.file, problem: Problem::Output(e.problem) }
     }
 }
 

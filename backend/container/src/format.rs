@@ -110,6 +110,12 @@ impl Header {
         out
     }
 
+    /// How long a file that begins with these bytes says it is; `None` if they begin no container.
+    pub fn stated_len(bytes: &[u8]) -> Option<u64> {
+        let length = bytes.get(40..48).filter(|_| bytes.starts_with(&MAGIC))?;
+        length.try_into().ok().map(u64::from_le_bytes)
+    }
+
     /// Reads a header whose hash is not yet checked. `have` is the length of the whole file.
     pub fn decode(bytes: &[u8], have: u64) -> Result<Self, Problem> {
         let shared = bytes.len().min(MAGIC.len());

@@ -31,6 +31,8 @@ mod source;
 mod writer;
 
 pub use error::{Error, Problem};
+/// Where a container goes.
+pub use fhec_files::{Destination, Output};
 pub use format::{Codec, Dtype, SectionInfo};
 pub use reader::{DEFAULT_SECTION_LIMIT, Reader, Section};
-pub use writer::{FileWriter, MemoryWriter, Writer};
+pub use writer::{FileWriter, MemoryWriter, ScratchWriter, Writer};

@@ -37,7 +37,7 @@ struct Inner {
 }
 
 impl Reader {
-    /// Opens a file by mapping it into memory.
+    /// Opens a file by mapping it into memory. What comes through a pipe is read to the end of the container.
     ///
     /// # Errors
     /// When it cannot be read, is no container, is truncated, or its index is damaged.
@@ -46,14 +46,26 @@ impl Reader {
         let io = |source| Error::new(&name, Problem::Io { action: "opening", source });
         let file = File::open(path.as_ref()).map_err(io)?;
         let meta = file.metadata().map_err(io)?;
-        if !meta.is_file() {
+        if meta.is_dir() {
             return Err(Error::new(&name, Problem::NotAContainer));
         }
+        if !meta.is_file() {
+            let source =
+                Source::gather(file).map_err(|source| Error::new(&name, Problem::Io { action: "reading", source }))?;
+            return Self::over(name, source);
+        }
+        Self::of_file(name, &file)
+    }
+
+    /// Maps an open file; `name` stands for it in errors.
+    pub(crate) fn of_file(name: String, file: &File) -> Result<Self, Error> {
+        let io = |source| Error::new(&name, Problem::Io { action: "opening", source });
+        let meta = file.metadata().map_err(io)?;
         // Mapping an empty file is an error of its own on some systems.
         if meta.len() == 0 {
             return Err(Error::new(&name, Problem::Truncated { have: 0, need: HEADER_LEN as u64 }));
         }
-        let source = Source::map(&file).map_err(io)?;
+        let source = Source::map(file).map_err(io)?;
         Self::over(name, source)
     }
 

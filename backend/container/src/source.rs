@@ -1,13 +1,19 @@
 //! Where the bytes of an open container come from: a mapped file or an aligned buffer.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::ops::{Deref, Range};
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::Mmap;
 #[cfg(unix)]
 use memmap2::UncheckedAdvice;
+use tempfile::{SpooledData, SpooledTempFile};
+
+use crate::format::{HEADER_LEN, Header};
+
+/// Bytes of a pipe that are held in memory; more of them are held in a file without a name and mapped.
+const HELD: usize = 64 << 20;
 
 /// 64 bytes at an address that is a multiple of 64.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -60,6 +66,21 @@ impl Source {
         // else while mapped ends the process with SIGBUS; it cannot make the evaluator use wrong memory.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self::Mapped(map))
+    }
+
+    /// Reads a container from a stream that cannot be mapped, no further than it says it goes, plus one byte that shows
+    /// whether something follows.
+    pub fn gather(mut stream: impl Read) -> io::Result<Self> {
+        let mut header = Vec::new();
+        stream.by_ref().take(HEADER_LEN as u64).read_to_end(&mut header)?;
+        let rest = Header::stated_len(&header).map_or(0, |len| len.saturating_sub(HEADER_LEN as u64).saturating_add(1));
+        let mut held = SpooledTempFile::new(HELD);
+        io::copy(&mut header.chain(stream.take(rest)), &mut held)?;
+        held.rewind()?;
+        match held.into_inner() {
+            SpooledData::InMemory(bytes) => Ok(Self::Buffer(AlignedBytes::copy_of(bytes.get_ref()))),
+            SpooledData::OnDisk(file) => Self::map(&file),
+        }
     }
 
     /// Lets the system take the pages of `range` of a mapped file out of this process; reading them again reads the file.

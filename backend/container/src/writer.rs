@@ -1,15 +1,16 @@
 //! Writing a container, section by section.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{BufWriter, Cursor, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
 
 use bytemuck::NoUninit;
+use fhec_files::{Destination, Output};
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
 use crate::error::{Error, Problem};
 use crate::format::{ALIGN, Codec, Dtype, HEADER_LEN, Header, SectionInfo, valid_kind};
+use crate::reader::Reader;
 
 /// Compression level of zstd sections. Higher ones gain little on weights and text.
 const ZSTD_LEVEL: i32 = 6;
@@ -30,10 +31,10 @@ pub struct Writer<W> {
 pub type MemoryWriter = Writer<Cursor<Vec<u8>>>;
 
 /// A [`Writer`] into a file, which appears under its name when it is complete.
-pub struct FileWriter {
-    writer: Writer<BufWriter<NamedTempFile>>,
-    path: PathBuf,
-}
+pub type FileWriter = Writer<Output>;
+
+/// A [`Writer`] into a file without a name, which its reader alone can read and which vanishes with it.
+pub type ScratchWriter = Writer<BufWriter<File>>;
 
 impl Writer<()> {
     /// A writer into memory of a container of this kind and kind version.
@@ -44,21 +45,24 @@ impl Writer<()> {
         Writer::over(Cursor::new(Vec::new()), "<memory>".into(), kind, version)
     }
 
-    /// A writer into the file `path`. The bytes go to a temporary file beside it, which [`FileWriter::finish`] renames,
-    /// so that no reader ever sees half a file.
+    /// A writer into a file. It appears when [`FileWriter::finish`] completes it, so that no reader ever sees half a file.
     ///
     /// # Errors
-    /// When the directory cannot be written, or as [`Writer::in_memory`].
-    pub fn create(path: impl AsRef<Path>, kind: &str, version: u32) -> Result<FileWriter, Error> {
-        FileWriter::create(path.as_ref(), kind, version, 0o666)
+    /// When the destination cannot be written or must not be, or as [`Writer::in_memory`].
+    pub fn create(to: impl Into<Destination>, kind: &str, version: u32) -> Result<FileWriter, Error> {
+        let to = to.into();
+        Writer::over(to.create()?, to.path().display().to_string(), kind, version)
     }
 
-    /// As [`Writer::create`], readable by the owner only: for secrets.
+    /// A writer into a file without a name in the system's folder for temporary files.
     ///
     /// # Errors
-    /// As [`Writer::create`].
-    pub fn create_private(path: impl AsRef<Path>, kind: &str, version: u32) -> Result<FileWriter, Error> {
-        FileWriter::create(path.as_ref(), kind, version, 0o600)
+    /// When that folder cannot be written, or as [`Writer::in_memory`].
+    pub fn scratch(kind: &str, version: u32) -> Result<ScratchWriter, Error> {
+        let name = "<temporary file>";
+        let file = tempfile::tempfile()
+            .map_err(|source| Error::new(name, Problem::Io { action: "creating the file", source }))?;
+        Writer::over(BufWriter::with_capacity(1 << 20, file), name.into(), kind, version)
     }
 }
 
@@ -173,47 +177,27 @@ impl MemoryWriter {
     }
 }
 
+impl ScratchWriter {
+    /// Completes the file and maps it.
+    ///
+    /// # Errors
+    /// When writing or mapping fails.
+    pub fn into_reader<M: Serialize>(self, manifest: &M) -> Result<Reader, Error> {
+        let name = self.file.clone();
+        let io = |source| Error::new(&name, Problem::Io { action: "writing", source });
+        let file = self.end(manifest)?.0.into_inner().map_err(|e| io(e.into_error()))?;
+        Reader::of_file(name.clone(), &file)
+    }
+}
+
 impl FileWriter {
-    fn create(path: &Path, kind: &str, version: u32, mode: u32) -> Result<Self, Error> {
-        let name = path.display().to_string();
-        let dir = match path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".fhec-").suffix(".part");
-        #[cfg(unix)]
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-        #[cfg(unix)]
-        builder.permissions(permissions);
-        #[cfg(not(unix))]
-        let _ = mode;
-        let temp = builder
-            .tempfile_in(dir)
-            .map_err(|source| Error::new(&name, Problem::Io { action: "creating the file", source }))?;
-        let writer = Writer::over(BufWriter::with_capacity(1 << 20, temp), name, kind, version)?;
-        Ok(Self { writer, path: path.to_path_buf() })
-    }
-
-    /// Appends a section.
+    /// Completes the file, gives it its name, and returns the digest of the content.
     ///
     /// # Errors
-    /// As [`Writer::section`].
-    pub fn section<T: NoUninit>(&mut self, name: &str, dtype: Dtype, data: &[T], codec: Codec) -> Result<(), Error> {
-        self.writer.section(name, dtype, data, codec)
-    }
-
-    /// Completes the file, puts it in place of whatever had its name, and returns the digest of the content.
-    ///
-    /// # Errors
-    /// When writing or renaming fails; then nothing is left behind.
+    /// When writing fails, or what has the name by now must be kept; then nothing is left behind.
     pub fn finish<M: Serialize>(self, manifest: &M) -> Result<[u8; 32], Error> {
-        let file = self.writer.file.clone();
-        let io = |action, source| Error::new(&file, Problem::Io { action, source });
-        let (out, digest) = self.writer.end(manifest)?;
-        let temp = out.into_inner().map_err(|e| io("writing", e.into_error()))?;
-        temp.as_file().sync_all().map_err(|e| io("writing to disk", e))?;
-        temp.persist(&self.path).map_err(|e| io("renaming the finished file", e.error))?;
+        let (output, digest) = self.end(manifest)?;
+        output.commit()?;
         Ok(digest)
     }
 }

@@ -1,6 +1,6 @@
 //! What a reader does with whole, damaged, foreign and hostile files.
 
-use fhec_container::{Codec, Dtype, Error, Problem, Reader, Writer};
+use fhec_container::{Codec, Destination, Dtype, Error, Problem, Reader, Writer};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -84,8 +84,47 @@ fn secrets_are_readable_by_their_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("client.key");
-    Writer::create_private(&path, "test kind", 7).unwrap().finish(&manifest()).unwrap();
+    Writer::create(Destination::new(&path).secret(), "test kind", 7).unwrap().finish(&manifest()).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_container_comes_through_a_pipe_and_goes_into_one() {
+    use std::io::Write;
+    let bytes = sample(&[1, 2, 3], "text");
+    let open = |bytes: &[u8]| {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+        let bytes = bytes.to_vec();
+        let sent = std::thread::spawn(move || writer.write_all(&bytes));
+        let opened = Reader::open(path);
+        drop(reader);
+        let _ = sent.join();
+        opened
+    };
+    assert_eq!(open(&bytes).unwrap().section("raw").unwrap().as_slice::<u64>().unwrap(), [1, 2, 3]);
+    assert!(matches!(problem(open(&bytes[..200])), Problem::Truncated { have: 200, .. }));
+    assert!(matches!(problem(open(&[&bytes[..], &[0; 9]].concat())), Problem::TrailingBytes(1)));
+    assert!(matches!(problem(open(b"no container")), Problem::NotAContainer));
+
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+    let mut through = Writer::create(path, "test kind", 7).unwrap();
+    through.section("raw", Dtype::U64, &[1u64, 2, 3], Codec::Raw).unwrap();
+    through.finish(&manifest()).unwrap();
+    drop(writer);
+    let mut received = Vec::new();
+    std::io::Read::read_to_end(&mut reader, &mut received).unwrap();
+    assert_eq!(Reader::from_bytes("pipe", &received).unwrap().manifest::<Manifest>().unwrap(), manifest());
+}
+
+#[test]
+fn a_scratch_file_is_read_by_its_writer_alone() {
+    let mut writer = Writer::scratch("test kind", 7).unwrap();
+    writer.section("raw", Dtype::U64, &[4u64, 5], Codec::Raw).unwrap();
+    let reader = writer.into_reader(&manifest()).unwrap();
+    assert_eq!(reader.section("raw").unwrap().as_slice::<u64>().unwrap(), [4, 5]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use fhec_ckks::{CkksError, Params};
-use fhec_container::{Codec, Dtype, Reader, Writer};
+use fhec_container::{Codec, Destination, Dtype, Reader, Writer};
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::text::{Blobs, parse_module, print_with_blobs};
 use fhec_ir::verify::verify;
@@ -217,8 +217,8 @@ impl Plan {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<Digest, RuntimeError> {
-        let mut writer = Writer::create(path, PLAN_KIND, PLAN_VERSION)?;
+    pub fn save(&self, to: impl Into<Destination>) -> Result<Digest, RuntimeError> {
+        let mut writer = Writer::create(to, PLAN_KIND, PLAN_VERSION)?;
         let manifest = self.write(&mut |name, dtype, bytes| match bytes {
             Bytes::Text(text) => writer.section(name, dtype, text, Codec::Zstd),
             Bytes::Floats(data) => writer.section(name, dtype, data, Codec::Zstd),

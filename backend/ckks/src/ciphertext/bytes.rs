@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{CkksError, Digest, Result};
 use crate::packing::{pack_limbs, packed_len, unpack_limbs};
 use crate::sample::Seed;
-use fhec_container::{Codec, Dtype, Reader, Writer};
+use fhec_container::{Codec, Destination, Dtype, Reader, Writer};
 use fhec_ring::RnsPoly;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -53,17 +53,17 @@ pub fn ciphertexts_to_bytes(ctx: &Context, ciphertexts: &[Ciphertext], extra: se
     writer.into_bytes(&manifest(ctx, ciphertexts, extra)).map_err(format)
 }
 
-/// [`ciphertexts_to_bytes`] into a file, replaced as a whole.
+/// [`ciphertexts_to_bytes`] into a file.
 ///
 /// # Errors
 /// A ciphertext of other parameters, or a file that cannot be written.
 pub fn write_ciphertexts(
     ctx: &Context,
-    path: impl AsRef<Path>,
+    to: impl Into<Destination>,
     ciphertexts: &[Ciphertext],
     extra: serde_json::Value,
 ) -> Result<()> {
-    let mut writer = Writer::create(path, KIND, VERSION).map_err(format)?;
+    let mut writer = Writer::create(to, KIND, VERSION).map_err(format)?;
     for (i, ct) in ciphertexts.iter().enumerate() {
         writer.section(&i.to_string(), Dtype::U8, &payload(ctx, ct)?, Codec::Raw).map_err(format)?;
     }

@@ -9,10 +9,12 @@ use crate::error::{CkksError, Digest, KeyName, Result};
 use crate::packing::{pack_limb, packed_limb_len, unpack_limb};
 use crate::params::Params;
 use crate::sample::Seed;
-use fhec_container::{Codec, Dtype, FileWriter, Reader, Writer};
+use fhec_container::{Codec, Destination, Dtype, Output, Reader, Writer};
 use fhec_ring::Buffer;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{BufWriter, Seek, Write};
 use std::path::Path;
 
 const KIND: &str = "evaluation-keys";
@@ -41,22 +43,40 @@ fn format(e: impl std::fmt::Display) -> CkksError {
 }
 
 /// Writes a key file key by key, so that no more than one key is in memory.
-pub struct KeySetWriter {
-    writer: FileWriter,
+pub struct KeySetWriter<W> {
+    writer: Writer<W>,
     manifest: Manifest,
     params: Params,
 }
 
-impl KeySetWriter {
+/// A [`KeySetWriter`] into a file.
+pub type KeySetFile = KeySetWriter<Output>;
+/// A [`KeySetWriter`] into a file without a name, for keys that one process makes and uses.
+pub type KeySetScratch = KeySetWriter<BufWriter<File>>;
+
+impl KeySetWriter<()> {
     /// Starts a file for keys of the secret key with id `key`.
     ///
     /// # Errors
     /// When the file cannot be created.
-    pub fn create(ctx: &Context, path: impl AsRef<Path>, key: Digest) -> Result<Self> {
-        let writer = Writer::create(path, KIND, VERSION).map_err(format)?;
+    pub fn create(ctx: &Context, to: impl Into<Destination>, key: Digest) -> Result<KeySetFile> {
+        Ok(KeySetWriter::over(Writer::create(to, KIND, VERSION).map_err(format)?, ctx, key))
+    }
+
+    /// Starts a file without a name.
+    ///
+    /// # Errors
+    /// When the folder for temporary files cannot be written.
+    pub fn scratch(ctx: &Context, key: Digest) -> Result<KeySetScratch> {
+        Ok(KeySetWriter::over(Writer::scratch(KIND, VERSION).map_err(format)?, ctx, key))
+    }
+}
+
+impl<W: Write + Seek> KeySetWriter<W> {
+    fn over(writer: Writer<W>, ctx: &Context, key: Digest) -> Self {
         let params = ctx.params().clone();
         let manifest = Manifest { params: params.digest(), insecure: params.is_insecure(), key, keys: Vec::new() };
-        Ok(Self { writer, manifest, params })
+        Self { writer, manifest, params }
     }
 
     /// Appends a key.
@@ -78,7 +98,9 @@ impl KeySetWriter {
         self.manifest.keys.push(listed);
         Ok(())
     }
+}
 
+impl KeySetFile {
     /// Completes the file.
     ///
     /// # Errors
@@ -86,6 +108,16 @@ impl KeySetWriter {
     pub fn finish(self) -> Result<()> {
         self.writer.finish(&self.manifest).map_err(format)?;
         Ok(())
+    }
+}
+
+impl KeySetScratch {
+    /// Completes the file and maps it, as [`KeySet::open`] does.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn into_keys(self, ctx: &Context) -> Result<KeySet> {
+        KeySet::from_reader(ctx, self.writer.into_reader(&self.manifest).map_err(format)?)
     }
 }
 
