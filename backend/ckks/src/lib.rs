@@ -37,7 +37,7 @@ pub use context::Context;
 pub use encode::{Decoded, Plaintext, Role};
 pub use error::{CkksError, Digest, KeyName, Result};
 pub use eval::{Counts, Diagonal, Evaluator, LinearTransform};
-pub use fhec_ring::RECYCLED_BYTES;
+pub use fhec_ring::{RECYCLED_BYTES, bound_recycled};
 pub use keys::{KeyInfo, KeyRequest, KeySet, KeySetWriter, PreparedKey, SwitchingKey};
 pub use params::{BootstrapSpec, ParamSpec, Params};
 pub use sample::Seed;

@@ -24,6 +24,12 @@ const RECYCLE_FROM: usize = 1 << 14;
 
 static POOL: Pool<Store> = Pool::new();
 
+/// Bounds the bytes of dropped buffers that this process keeps for the next ones, and frees what is beyond. The default is
+/// [`RECYCLED_BYTES`](crate::RECYCLED_BYTES).
+pub fn bound_recycled(bytes: usize) {
+    POOL.bound(bytes);
+}
+
 impl Sized64 for Store {
     fn words(&self) -> usize {
         Store::words(self).len()

@@ -37,7 +37,7 @@ mod sample;
 mod scratch;
 
 pub use automorphism::Automorphism;
-pub use buffer::{Buffer, RnsPoly};
+pub use buffer::{Buffer, RnsPoly, bound_recycled};
 pub use convert::{BaseConverter, Lift};
 pub use error::RingError;
 pub use isa::Isa;

@@ -3,9 +3,10 @@
 //! A ciphertext of tens of megabytes that is freed and allocated again costs the kernel as long to clear as a product
 //! of its limbs takes. One pool serves the process, for ciphertexts come and go between evaluators and their callers.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Most bytes of dropped polynomials that a process keeps for the next ones.
+/// Most bytes of dropped polynomials that a process keeps for the next ones, unless [`bound_recycled`](crate::bound_recycled)
+/// says less.
 pub const RECYCLED_BYTES: usize = 768 << 20;
 
 /// Memory that knows its size.
@@ -16,12 +17,24 @@ pub(crate) trait Sized64 {
 
 /// Free memory, any sizes.
 pub(crate) struct Pool<T> {
-    free: Mutex<(Vec<T>, usize)>,
+    free: Mutex<Free<T>>,
+}
+
+struct Free<T> {
+    pieces: Vec<T>,
+    /// Bytes of the pieces.
+    bytes: usize,
+    /// Most bytes that they may have.
+    bound: usize,
 }
 
 impl<T: Sized64> Pool<T> {
     pub const fn new() -> Self {
-        Self { free: Mutex::new((Vec::new(), 0)) }
+        Self { free: Mutex::new(Free { pieces: Vec::new(), bytes: 0, bound: RECYCLED_BYTES }) }
+    }
+
+    fn free(&self) -> MutexGuard<'_, Free<T>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The smallest piece of at least `len` words that does not waste more than half of itself.
@@ -35,22 +48,33 @@ impl<T: Sized64> Pool<T> {
     }
 
     fn best(&self, fits: impl Fn(usize) -> bool) -> Option<T> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let (pieces, bytes) = &mut *free;
+        let mut free = self.free();
+        let pieces = &free.pieces;
         let best = (0..pieces.len()).filter(|&i| fits(pieces[i].words())).min_by_key(|&i| pieces[i].words())?;
-        let piece = pieces.swap_remove(best);
-        *bytes -= piece.words() * 8;
+        let piece = free.pieces.swap_remove(best);
+        free.bytes -= piece.words() * 8;
         Some(piece)
     }
 
     /// Keeps `piece`, or frees it where enough is kept.
     pub fn put(&self, piece: T) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let (pieces, bytes) = &mut *free;
+        let mut free = self.free();
         let more = piece.words() * 8;
-        if *bytes + more <= RECYCLED_BYTES {
-            *bytes += more;
-            pieces.push(piece);
+        if free.bytes + more <= free.bound {
+            free.bytes += more;
+            free.pieces.push(piece);
+        }
+    }
+
+    /// Keeps no more than `bytes` from now on, the smallest pieces first.
+    pub fn bound(&self, bytes: usize) {
+        let mut free = self.free();
+        free.bound = bytes;
+        free.pieces.sort_by_key(Sized64::words);
+        while free.bytes > bytes
+            && let Some(largest) = free.pieces.pop()
+        {
+            free.bytes -= largest.words() * 8;
         }
     }
 }
@@ -79,5 +103,16 @@ mod tests {
         assert_eq!(pool.take(1), None);
         assert_eq!(pool.take_exact(99), None);
         assert_eq!(pool.take_exact(100).map(|v| v.len()), Some(100));
+    }
+
+    #[test]
+    fn a_bound_frees_what_is_beyond_it_and_holds() {
+        let pool = Pool::new();
+        [100, 40, 60].into_iter().for_each(|n| pool.put(vec![0u64; n]));
+        pool.bound(8 * 100);
+        assert_eq!(pool.take_exact(100), None, "the largest goes first");
+        pool.put(vec![0; 1]);
+        assert_eq!(pool.take_exact(1), None, "60 and 40 words fill it");
+        assert!(pool.take_exact(60).is_some() && pool.take_exact(40).is_some());
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use fhec_ckks::{
     Bootstrapper, Ciphertext, CkksError, Context, Counts, Diagonal, Evaluator, KeySet, LinearTransform, Role,
+    bound_recycled,
 };
 use fhec_ir::ckks::exec::{Backend, Constant, LinearMap, Observer, Step, execute};
 use fhec_ir::ckks::{CkksOp, CtTy};
@@ -234,7 +235,8 @@ impl Backend for CkksBackend {
 pub struct ExecutorOptions {
     /// Threads; 0 takes one per core.
     pub threads: usize,
-    /// Bound on the memory of the run, in bytes. Keys and encodings are then made again when they are needed again.
+    /// Bound on the memory of the run, in bytes. Keys and encodings are then made again when they are needed again, and
+    /// the process keeps less of dropped polynomials.
     pub memory: Option<u64>,
 }
 
@@ -279,8 +281,8 @@ pub struct Executor<'a> {
     backend: CkksBackend,
     expected: Vec<TraceEntry>,
     prediction: MemoryPrediction,
-    /// The bound on the memory of the run, in bytes.
-    memory: Option<u64>,
+    /// Bytes that the run is predicted to need within its bound.
+    predicted: u64,
 }
 
 /// Shows progress and takes times.
@@ -336,15 +338,14 @@ impl<'a> Executor<'a> {
             .build()
             .map_err(|e| CkksError::System(format!("threads cannot be started: {e}")))?;
         let prediction = MemoryPrediction::of(plan, pool.current_num_threads());
-        let encoding_bytes = match options.memory {
-            None => usize::MAX,
-            Some(bound) => {
-                let (for_keys, for_encodings) = prediction.within(bound, keys.resident_bytes() as u64)?;
-                keys.expect_uses(&key_steps(plan.module(), plan.params(), plan.slots())?);
-                keys.set_memory_bound(for_keys);
-                for_encodings
-            }
-        };
+        let resident = keys.resident_bytes() as u64;
+        let shares = options.memory.map(|bound| prediction.within(bound, resident)).transpose()?;
+        if let Some(shares) = shares {
+            keys.expect_uses(&key_steps(plan.module(), plan.params(), plan.slots())?);
+            keys.set_memory_bound(shares.keys);
+            bound_recycled(shares.recycled);
+        }
+        let encoding_bytes = shares.map_or(usize::MAX, |shares| shares.encodings);
         let evaluator = Evaluator::new(context, keys)?;
         let mut backend = CkksBackend::new(evaluator, plan.slots(), encoding_bytes);
         pool.install(|| {
@@ -352,7 +353,8 @@ impl<'a> Executor<'a> {
             // Where not all encodings fit, they are made when they are needed.
             if encoding_bytes == usize::MAX { backend.prepare_constants(plan.module()) } else { Ok(()) }
         })?;
-        Ok(Self { plan, pool, backend, expected: expected_trace(plan.module()), prediction, memory: options.memory })
+        let predicted = shares.map_or(prediction.total(), |shares| shares.total);
+        Ok(Self { plan, pool, backend, expected: expected_trace(plan.module()), prediction, predicted })
     }
 
     /// What a run without a memory bound is predicted to need.
@@ -360,9 +362,9 @@ impl<'a> Executor<'a> {
         &self.prediction
     }
 
-    /// Bytes that the run is predicted to need: those of the prediction, or the bound below them.
+    /// Bytes that the run is predicted to need within its bound.
     pub fn predicted_memory(&self) -> u64 {
-        self.memory.unwrap_or(u64::MAX).min(self.prediction.total())
+        self.predicted
     }
 
     /// Threads of the run.

@@ -18,7 +18,7 @@ mod time;
 pub use encrypted::{CkksBackend, Executor, ExecutorOptions, Progress, RunReport, context};
 pub use error::RuntimeError;
 pub use keys::{KeyList, Steps, rotation_in};
-pub use memory::MemoryPrediction;
+pub use memory::{MemoryPrediction, MemoryShares};
 pub use noise::{
     Exact, LANES, Lanes, LayerEscape, NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, OpError, Range,
     RangeEscape, chebyshev_arguments,

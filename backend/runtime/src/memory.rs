@@ -109,32 +109,54 @@ impl MemoryPrediction {
 
     /// Everything together.
     pub fn total(&self) -> u64 {
-        self.fixed() + self.keys + self.encodings
+        self.fixed() + self.recycled + self.keys + self.encodings
     }
 
+    /// What a run holds from its start to its end, whatever its bound.
     fn fixed(&self) -> u64 {
-        self.ciphertexts + self.scratch + self.matrices + self.constants + self.tables + self.recycled
+        self.ciphertexts + self.scratch + self.matrices + self.constants + self.tables
     }
 
-    /// Shares what a memory bound leaves for keys and encodings between the two: bytes of prepared keys beyond the
-    /// `resident` ones (stored halves in memory), and of encodings. Keys come first: a run uses most of them several
-    /// times, an encoding once.
+    /// Shares out what a memory bound leaves beside the `resident` bytes of stored key halves in memory. Keys come before
+    /// encodings: a run uses most of them several times, an encoding once.
     ///
     /// # Errors
     /// When not even one key and one transform fit.
-    pub fn within(&self, bound: u64, resident: u64) -> Result<(usize, usize), RuntimeError> {
-        let (keys, encoding) = self.largest;
-        let least = self.fixed() + resident + keys + encoding;
+    pub fn within(&self, bound: u64, resident: u64) -> Result<MemoryShares, RuntimeError> {
+        let (key, encoding) = self.largest;
+        let fixed = self.fixed() + resident;
+        let least = fixed + key + encoding;
         if bound < least {
             return Err(RuntimeError::Memory { bound, least, unbounded: self.total() });
         }
-        let share = bound - self.fixed() - resident;
-        if self.keys.saturating_sub(resident) + self.encodings <= share {
-            return Ok((usize::MAX, usize::MAX));
+        let (all_keys, all_encodings) = (self.keys.saturating_sub(resident), self.encodings);
+        if fixed + self.recycled + all_keys + all_encodings <= bound {
+            let (keys, encodings, recycled) = (usize::MAX, usize::MAX, self.recycled as usize);
+            return Ok(MemoryShares { keys, encodings, recycled, total: self.total().max(resident) });
         }
+        let recycled = self.recycled.min((bound - least) / RECYCLED_SHARE);
         // One encoding is in use that may not be among those kept.
-        let share = share - encoding;
-        let for_keys = share.min(self.keys);
-        Ok((for_keys as usize, (share - for_keys) as usize))
+        let share = bound - fixed - encoding - recycled;
+        let keys = share.min(all_keys.max(key));
+        let encodings = (share - keys).min(all_encodings);
+        let total = fixed + recycled + encoding + keys + encodings;
+        Ok(MemoryShares { keys: keys as usize, encodings: encodings as usize, recycled: recycled as usize, total })
     }
+}
+
+/// Of what a bound leaves beyond the least, one part in so many is kept of dropped polynomials: without any, the kernel
+/// clears pages as long as a product takes; with all, every key is made again.
+const RECYCLED_SHARE: u64 = 3;
+
+/// Bytes that the parts of a run may take within a memory bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryShares {
+    /// Of prepared keys beyond their stored halves in memory.
+    pub keys: usize,
+    /// Of encoded constants that are kept.
+    pub encodings: usize,
+    /// Of dropped polynomials that are kept for the next ones.
+    pub recycled: usize,
+    /// Of everything together.
+    pub total: u64,
 }

@@ -105,11 +105,15 @@ fn a_memory_bound_changes_no_bit_of_the_work_and_a_hopeless_one_is_refused() {
     let mut client = Client::new(&plan);
     let keys = client.keys(&plan);
     let prediction = MemoryPrediction::of(&plan, 1);
-    let (for_keys, for_encodings) = prediction.within(prediction.total(), 0).unwrap();
-    assert_eq!((for_keys, for_encodings), (usize::MAX, usize::MAX));
+    let shares = prediction.within(prediction.total(), 0).unwrap();
+    assert_eq!((shares.keys, shares.encodings), (usize::MAX, usize::MAX));
     let hopeless = ExecutorOptions { threads: 1, memory: Some(1 << 20) };
     let error = Executor::new(&plan, client.ctx.clone(), keys.clone(), hopeless).unwrap_err();
     let RuntimeError::Memory { least, .. } = error else { panic!("{error}") };
+    for bound in [least, least + 12_345, least.midpoint(prediction.total()), prediction.total() - 1] {
+        let shares = prediction.within(bound, 0).unwrap();
+        assert!(shares.total <= bound && shares.total > bound / 2, "{shares:?} within {bound}");
+    }
     let tight = ExecutorOptions { threads: 1, memory: Some(least) };
     let mut executor = Executor::new(&plan, client.ctx.clone(), keys, tight).unwrap();
     let exact = run_clear(&plan, &[image(3)]).unwrap();
