@@ -136,8 +136,8 @@ pub(crate) fn precision_bits(
     expected: &[f64],
 ) -> Result<f64, Error> {
     let got = secret.decrypt(ctx, ct)?;
-    let worst = expected.iter().zip(got.re.iter()).map(|(a, b)| (a - b).abs()).fold(f64::MIN_POSITIVE, f64::max);
-    Ok(-worst.log2())
+    let worst = fhec_ir::largest_magnitude(expected.iter().zip(got.re.iter()).map(|(a, b)| a - b));
+    Ok(-(worst + f64::MIN_POSITIVE).log2())
 }
 
 fn run(options: BenchOptions) -> Result<BenchReport, Error> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fhec_frontend::ImportOptions;
-use fhec_ir::nn::{NnOp, eval};
+use fhec_ir::nn::NnOp;
 use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::approximate::{
     Alternatives, ApproximateActivations, ApproximateOptions, Calibration, CandidateRow, Choices, Replacement,
@@ -22,6 +22,7 @@ use serde::Serialize;
 
 pub use fhec_passes::pipeline::Snapshot;
 
+use crate::ends::Ends;
 use crate::error::Error;
 use crate::front::{Accuracy, FrontPoint, Validation};
 use crate::target::Engine;
@@ -224,11 +225,15 @@ impl Compiler {
         let (samples, approximate) = self.samples(&folded, &mut warnings);
         let chosen = self.choose(&folded, &samples, approximate)?;
         lap("choose-polynomials");
-        let Reconstructed { module: polynomial, activations, layers } =
+        let Reconstructed { module: mut polynomial, activations, layers } =
             self.polynomials(&folded, &samples, approximate, &chosen.choices)?;
+        let ends = Ends::measure(&polynomial, &samples)?;
+        let plan_options = self.plan_options(&ends, &samples);
+        if self.calibration.is_some() {
+            ends.describe(&mut polynomial, plan_options.params.allowed_error(ends.result_bound));
+        }
         observe("approximate-activations", Snapshot::Nn(&polynomial));
         lap("approximate-activations");
-        let plan_options = self.plan_options(&polynomial, &samples)?;
         let planned =
             pipeline::plan(&polynomial, &plan_options, Some(&*self.engine), |name, snapshot| observe(name, snapshot))?;
         lap("plan");
@@ -301,16 +306,15 @@ impl Compiler {
         Ok((polynomial, activations, samples))
     }
 
-    /// The options of packing and parameters, completed by the magnitudes that `module` has on `samples`.
-    fn plan_options(&self, module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<PlanOptions, Error> {
+    /// The options of packing and parameters, completed by the magnitudes that a network has on `samples`.
+    fn plan_options(&self, ends: &Ends, samples: &[Vec<Tensor>]) -> PlanOptions {
         let mut options = self.options.plan.clone();
-        let bounds = bounds(module, samples)?;
-        options.params.input_bound = options.params.input_bound.max(bounds.0);
-        options.params.result_bound.get_or_insert(bounds.1 * RESULT_ROOM);
+        options.params.input_bound = options.params.input_bound.max(ends.input_bound);
+        options.params.result_bound.get_or_insert(ends.result_bound * RESULT_ROOM);
         if options.params.samples.is_empty() {
             options.params.samples = samples.iter().take(MAGNITUDE_SAMPLES).cloned().collect();
         }
-        Ok(options)
+        options
     }
 
     /// The polynomials of a network that needs bootstraps, chosen together with them; nothing for one that does not.
@@ -334,7 +338,7 @@ impl Compiler {
         let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
         // Layouts, and with them costs, do not depend on which polynomials there are.
         let (first, _) = ApproximateActivations::calibrated(folded, few, approximate)?;
-        let options = self.plan_options(&first, few)?;
+        let options = self.plan_options(&Ends::measure(&first, few)?, few);
         let packing = Packing::new(&first, &options)?;
         if !packing.needs_bootstraps(&first, &options) {
             return Ok(Chosen::default());
@@ -498,17 +502,4 @@ fn synthetic(module: &Module<Nn>) -> Vec<Vec<Tensor>> {
             shapes.iter().map(&mut tensor).collect()
         })
         .collect()
-}
-
-/// The largest magnitude of an input and of a result on the samples.
-fn bounds(module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<(f64, f64), Error> {
-    let largest = |tensors: &[Tensor]| {
-        let all = tensors.iter().flat_map(|t| t.data());
-        all.fold(0.0f64, |m, &x| m.max(f64::from(x).abs()))
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let outputs =
-        eval::eval_many(module, samples, threads).map_err(fhec_passes::approximate::ApproximateError::from)?;
-    let inputs = samples.iter().map(|s| largest(s)).fold(0.0, f64::max);
-    Ok((inputs, outputs.iter().map(|o| largest(o)).fold(0.0, f64::max)))
 }

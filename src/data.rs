@@ -1,6 +1,7 @@
 //! Tensors in NumPy files: `.npy` for models with one input, `.npz` with one array per input otherwise.
 
 mod header;
+mod labels;
 mod write;
 
 use std::fs::File;
@@ -12,6 +13,7 @@ use miette::Diagnostic;
 use npyz::{DType, NpyFile, Order, TypeChar};
 use thiserror::Error;
 
+pub use labels::{argmax, class, count_right, labels_from_bytes, read_labels};
 pub use write::{check_samples, write_samples};
 
 /// Why a NumPy file cannot be used.
@@ -46,7 +48,7 @@ const NOT_NUMPY: &str = "write the file with numpy.save or numpy.savez";
 /// `ports` are the inputs of a model: the shape of one image is known from there.
 ///
 /// # Errors
-/// When the file cannot be read, or an array does not fit its input.
+/// When the file cannot be read, has no images, or an array does not fit its input.
 pub fn read_samples(path: &Path, ports: &[Port]) -> Result<Vec<Vec<Tensor>>, DataError> {
     samples(path, arrays_at(path)?, ports)
 }
@@ -84,6 +86,9 @@ fn samples(path: &Path, arrays: Arrays, ports: &[Port]) -> Result<Vec<Vec<Tensor
             format!("input `{}` has {} images, `{}` has {images}", ports[i].name, columns[i].len(), ports[0].name),
             "give as many images for every input",
         ));
+    }
+    if images == 0 {
+        return Err(DataError::new(path, "there are no images", "give at least one, in the leading dimension"));
     }
     Ok((0..images).map(|i| columns.iter().map(|c| c[i].clone()).collect()).collect())
 }
@@ -206,49 +211,12 @@ fn elements<R: Read, T: npyz::Deserialize>(
     Ok(out)
 }
 
-/// Class numbers, one per image.
-///
-/// # Errors
-/// When the file cannot be read or holds something else.
-pub fn read_labels(path: &Path) -> Result<Vec<usize>, DataError> {
-    labels(path, arrays_at(path)?)
-}
-
-/// [`read_labels`] from the bytes of a file; `name` stands for them in errors.
-///
-/// # Errors
-/// As [`read_labels`].
-pub fn labels_from_bytes(name: &str, bytes: &[u8]) -> Result<Vec<usize>, DataError> {
-    let path = Path::new(name);
-    labels(path, read_arrays(path, Cursor::new(bytes))?)
-}
-
-fn labels(path: &Path, arrays: Arrays) -> Result<Vec<usize>, DataError> {
-    let [(_, array)] = &arrays[..] else {
-        return Err(DataError::new(path, format!("{} arrays, one is needed", arrays.len()), "save the labels as .npy"));
-    };
-    let label = |&x: &f32| if x >= 0.0 && x.fract() == 0.0 && x < 1e9 { Some(x as usize) } else { None };
-    let labels: Option<Vec<usize>> = array.data.iter().map(label).collect();
-    labels.ok_or_else(|| DataError::new(path, "not all elements are class numbers", "save integers from 0"))
-}
-
-/// Index of the largest element: the class a classifier names.
-pub fn argmax(data: &[f32]) -> usize {
-    data.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i)
-}
-
-/// For how many images the largest element of the first output is the label's. Images without a label do not count.
-pub fn count_right(outputs: &[Vec<Tensor>], labels: &[usize]) -> usize {
-    let class = |tensors: &Vec<Tensor>| tensors.first().map(|t| argmax(t.data()));
-    outputs.iter().zip(labels).filter(|(tensors, label)| class(tensors) == Some(**label)).count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn port(name: &str, shape: &[usize]) -> Port {
-        Port { name: name.into(), shape: Shape(shape.to_vec()), layout: None }
+        Port { name: name.into(), shape: Shape(shape.to_vec()), layout: None, range: None }
     }
 
     fn images(count: usize) -> Vec<Vec<Tensor>> {

@@ -63,6 +63,26 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Output(#[from] fhec_files::Error),
+    /// Inputs so unlike the calibration data that their results would be wrong.
+    #[error("{file}: {reason}")]
+    Inputs {
+        /// The file.
+        file: String,
+        /// What is wrong with them.
+        reason: String,
+        /// What to do about it.
+        #[help]
+        repair: String,
+    },
+    /// Results that must not be trusted: not finite, or far from anything that calibration data gave.
+    #[error("{reason}")]
+    Results {
+        /// What is wrong with them.
+        reason: String,
+        /// What to do about it.
+        #[help]
+        repair: String,
+    },
     /// A request that makes no sense.
     #[error("{reason}")]
     Usage {
@@ -72,4 +92,14 @@ pub enum Error {
         #[help]
         repair: String,
     },
+}
+
+impl Error {
+    /// The exit code of a command that ends in this error: 3 for inputs and results that must not be trusted, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Inputs { .. } | Self::Results { .. } => 3,
+            _ => 1,
+        }
+    }
 }

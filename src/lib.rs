@@ -28,6 +28,8 @@
 //! # Ok::<(), fhec::Error>(())
 //! ```
 //!
+//! A network answers only inputs like those of its calibration data; [`RangeCheck`] finds inputs and results that are not.
+//!
 //! Crate features: `client` (secret keys) and `compiler` (ONNX to plan), both on by default. Without them the crate only
 //! evaluates.
 
@@ -41,9 +43,12 @@ mod client;
 #[cfg(feature = "compiler")]
 mod compile;
 pub mod data;
+#[cfg(feature = "compiler")]
+mod ends;
 mod error;
 #[cfg(feature = "compiler")]
 mod front;
+mod ranges;
 pub mod report;
 mod server;
 #[cfg(feature = "compiler")]
@@ -66,6 +71,7 @@ pub use fhec_runtime::{
 };
 #[cfg(feature = "compiler")]
 pub use front::{Accuracy, FrontPoint, Validation};
+pub use ranges::{Outside, RangeCheck};
 pub use server::{BatchProgress, Server};
 #[cfg(feature = "compiler")]
 pub use target::Engine;

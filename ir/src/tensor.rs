@@ -177,3 +177,8 @@ impl fmt::Debug for Tensor {
         write!(f, "tensor<{}>", self.shape)
     }
 }
+
+/// The largest magnitude of `values`, 0 if there are none; NaN as soon as one is NaN, which `f64::max` would pass over.
+pub fn largest_magnitude(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().fold(0.0, |m: f64, x| if m.is_nan() || x.is_nan() { f64::NAN } else { m.max(x.abs()) })
+}

@@ -5,7 +5,8 @@
 //! - the constants its attributes name are in the pool;
 //! - its stated type is the one its op gives over its operands;
 //! - the function's inputs are its parameters, each once and in order, and its results are values it defines;
-//! - ports are either absent altogether (a fragment) or stand for all parameters and results;
+//! - ports are either absent altogether (a fragment) or stand for all parameters and results, and their ranges are finite,
+//!   the least value first;
 //! - numbers in attributes are finite where a later stage computes with them, and an interval `[lo, hi]` has `lo < hi`.
 //!
 //! Of `nn`: every port stands for one value of its shape and has no layout.
@@ -166,6 +167,7 @@ fn structure<D: Dialect>(module: &Module<D>, report: &mut Report<'_, D>) {
     for result in func.results().iter().filter(|r| r.index() >= func.len()) {
         report.module(format!("the result {result} is not defined"));
     }
+    ports::ranges(module, report);
 }
 
 /// The inputs among the nodes are the parameters in order.

@@ -137,7 +137,6 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     accuracy: Option<Accuracy>,
     notes: &'a [String],
-    warnings: &'a [String],
     summary: inspect::Summary,
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<&'a str>,
@@ -222,11 +221,7 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     }
     if let (Some(inputs), Some(labels)) = (&c.validation, &c.labels) {
         let inputs = data::read_samples(inputs, &model.module.inputs)?;
-        let labels = data::read_labels(labels)?;
-        if inputs.len() != labels.len() {
-            let reason = format!("{} labels for {} validation inputs", labels.len(), inputs.len());
-            return Err(Error::Usage { reason, repair: "give one label per input".into() });
-        }
+        let labels = data::read_labels(labels, inputs.len(), &model.module.outputs)?;
         compiler = compiler.validation(Validation { inputs, labels, points: c.points });
     }
     let (files, to, pareto) = destinations(c)?;
@@ -257,7 +252,7 @@ fn destinations(c: &Compile) -> Result<(Files, Destination, Option<Destination>)
 }
 
 fn report(c: &Compile, compiled: &Compiled, (to, digest): (&Destination, &[u8]), seconds: f64) -> Result<(), Error> {
-    compiled.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+    compiled.warnings.iter().for_each(output::warning);
     let summary = inspect::Summary::of(&compiled.plan)?;
     let explanation = c.explain.then_some(compiled.explanation.as_str());
     if c.json {
@@ -270,7 +265,6 @@ fn report(c: &Compile, compiled: &Compiled, (to, digest): (&Destination, &[u8]),
             activations: serde_json::json!(compiled.activations),
             accuracy: compiled.accuracy,
             notes: &compiled.notes,
-            warnings: &compiled.warnings,
             summary,
             explanation,
         });

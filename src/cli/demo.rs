@@ -51,7 +51,7 @@ pub fn run(c: &Demo) -> Result<(), Error> {
     let model = Model::from_bytes("mnist_cnn", MODEL)?;
     let inputs = &model.module.inputs;
     let digits = data::samples_from_bytes("digits.npy", DIGITS, inputs)?;
-    let labels = data::labels_from_bytes("digits_labels.npy", LABELS)?;
+    let labels = data::labels_from_bytes("digits_labels.npy", LABELS, digits.len(), &model.module.outputs)?;
     let (Some(digit), Some(&label)) = (digits.get(c.digit), labels.get(c.digit)) else {
         let last = digits.len().saturating_sub(1);
         return Err(Error::Usage {
@@ -105,7 +105,10 @@ pub fn run(c: &Demo) -> Result<(), Error> {
     let failed = |e: eval::EvalError| Error::Usage { reason: e.to_string(), repair: "report this".into() };
     let exact = eval::eval(&compiled.polynomial, digit).map_err(failed)?;
     let original = eval::eval(&model.module, digit).map_err(failed)?;
-    let class = data::argmax(logits[0].data());
+    let class = data::class(&logits).ok_or_else(|| Error::Results {
+        reason: "a score that was decrypted is not finite".into(),
+        repair: "report this".into(),
+    })?;
     let error = Comparison::of(std::slice::from_ref(&logits), std::slice::from_ref(&exact)).max_error;
     let to_original = Comparison::of(std::slice::from_ref(&logits), std::slice::from_ref(&original)).max_error;
     if c.json {

@@ -8,7 +8,7 @@ use fhec::runtime::Plan;
 use fhec::{Client, Error, data};
 
 use super::files::{self, Files, Overwrite};
-use super::output;
+use super::{output, trust};
 
 /// Encrypt inputs
 #[derive(Args)]
@@ -44,6 +44,8 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
     let mut client = Client::load(&plan, &c.secret)?;
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
+    let inputs = trust::inputs(&c.input, &plan.image_inputs(), &images);
+    trust::near(&c.input, &inputs, c.overwrite.force)?;
     let started = Instant::now();
     let encrypted = client.encrypt(&images)?;
     let seconds = started.elapsed().as_secs_f64();
@@ -51,7 +53,7 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
     let bytes = output::written_bytes(&to);
     if c.json {
         return output::json(&serde_json::json!({
-            "images": images.len(), "ciphertext_bytes": bytes, "seconds": seconds,
+            "images": images.len(), "ciphertext_bytes": bytes, "seconds": seconds, "inputs": inputs,
         }));
     }
     say!(

@@ -12,12 +12,13 @@ use super::output;
 /// The name under which standard input is read.
 const STANDARD_INPUT: &str = "/dev/stdin";
 
-/// What becomes of files that are there.
+/// What becomes of files that are there, and of inputs and results that are not to be trusted.
 #[derive(Args, Clone, Copy)]
 pub struct Overwrite {
-    /// Replace outputs that exist; never a secret key, and never what the command reads
+    /// Replace outputs that exist, never a secret key and never what the command reads; go on, with a warning, where inputs
+    /// or results are not to be trusted
     #[arg(long)]
-    force: bool,
+    pub force: bool,
 }
 
 /// The files that a command was given. No output of it is one of its inputs, no two outputs are one file, and what exists is

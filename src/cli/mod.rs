@@ -20,6 +20,7 @@ mod decrypt;
 mod demo;
 #[cfg(feature = "client")]
 mod encrypt;
+mod escapes;
 mod eval;
 mod files;
 mod inspect;
@@ -33,6 +34,8 @@ mod report;
 #[cfg(feature = "client")]
 mod run;
 mod simulate;
+#[cfg(feature = "client")]
+mod trust;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -114,8 +117,9 @@ pub fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
+            let code = e.exit_code();
             eprintln!("{:?}", miette::Report::new(e));
-            ExitCode::FAILURE
+            ExitCode::from(code)
         }
     }
 }

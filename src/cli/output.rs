@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 pub use fhec::report::units::{bytes, seconds};
 use fhec::runtime::Plan;
@@ -32,9 +33,28 @@ pub fn line(text: std::fmt::Arguments<'_>) {
     std::process::exit(1);
 }
 
-/// Prints one JSON object.
-pub fn json(value: &impl Serialize) -> Result<(), Error> {
-    let text = serde_json::to_string_pretty(value)
+/// What this process has warned of.
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Warns: `warning: …` on standard error, and among the `warnings` of the JSON.
+pub fn warning(text: impl std::fmt::Display) {
+    let text = text.to_string();
+    eprintln!("warning: {text}");
+    WARNINGS.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+}
+
+/// A report with the warnings before it.
+#[derive(Serialize)]
+struct Warned<'a, T> {
+    warnings: &'a [String],
+    #[serde(flatten)]
+    content: &'a T,
+}
+
+/// Prints one JSON object: the fields of `content`, an object, and what was warned of.
+pub fn json(content: &impl Serialize) -> Result<(), Error> {
+    let warnings = &*WARNINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = serde_json::to_string_pretty(&Warned { warnings, content })
         .map_err(|e| Error::Usage { reason: format!("the report is no JSON: {e}"), repair: "report this".into() })?;
     say!("{text}");
     Ok(())
@@ -78,7 +98,7 @@ pub fn size_of(written: Option<u64>) -> String {
 /// Warns when a plan's parameters are below 128-bit security, on every command that uses it.
 pub fn security_warning(plan: &Plan) {
     if plan.security().bits == 0 {
-        eprintln!("warning: the parameters of this plan are marked INSECURE; do not use it on data that matters");
+        warning("the parameters of this plan are marked INSECURE; do not use it on data that matters");
     }
 }
 

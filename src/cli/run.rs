@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::runtime::{KeySet, Plan, runs_of};
-use fhec::{Client, Error, KeyProgress, RunReport, Server, Tensor, data, ir, run_clear};
+use fhec::runtime::{KeySet, NoiseReport, Plan, runs_of};
+use fhec::{Client, Error, KeyProgress, RangeCheck, RunReport, Server, Simulator, Tensor, data, ir};
 
-use super::comparison::Comparison;
+use super::comparison::{self, Comparison};
 use super::files::{self, Files, Overwrite};
-use super::{Resources, eval, inspect, output, progress};
+use super::{Resources, escapes, eval, inspect, output, progress, trust};
 
 /// Keygen, encrypt, eval and decrypt in one process
 #[derive(Args)]
@@ -43,9 +43,6 @@ pub struct Run {
 struct Outcome {
     images: usize,
     reports: Vec<RunReport>,
-    comparison: Comparison,
-    /// Images whose class is the label's.
-    right: Option<usize>,
     threads: usize,
     /// Seconds of keygen, encrypt, eval, decrypt.
     seconds: [f64; 4],
@@ -55,6 +52,18 @@ struct Outcome {
     predicted: u64,
 }
 
+/// What the plain inputs tell of a run.
+struct Checked {
+    inputs: Vec<RangeCheck>,
+    results: Vec<RangeCheck>,
+    /// The results against those of the program in the clear.
+    comparison: Comparison,
+    /// Values of the program in the clear that leave their range.
+    ranges: NoiseReport,
+    /// Images whose class is the label's.
+    right: Option<usize>,
+}
+
 pub fn run(c: &Run) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
@@ -62,15 +71,33 @@ pub fn run(c: &Run) -> Result<(), Error> {
     let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
     output::security_warning(&plan);
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
+    let labels = |path| data::read_labels(path, images.len(), &plan.image_outputs());
+    let labels = c.labels.as_deref().map(labels).transpose()?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
-    let labels = c.labels.as_ref().map(|path| data::read_labels(path)).transpose()?;
-    let (results, mut outcome) = encrypted(&plan, &images, c.resources)?;
-    data::write_samples(to, &plan.image_outputs(), &results)?;
-    outcome.right = labels.map(|labels| data::count_right(&results, &labels));
-    if c.json {
-        return json(&plan, &outcome);
+    let inputs = trust::inputs(&c.input, &plan.image_inputs(), &images);
+    if let Err(refused) = trust::near(&c.input, &inputs, c.overwrite.force) {
+        // Which layers they would break says more than the inputs alone.
+        in_the_clear(&plan, &images)?;
+        return Err(refused);
     }
-    print(&plan, &outcome);
+    let (results, outcome) = encrypted(&plan, &images, c.resources)?;
+    let (exact, ranges) = in_the_clear(&plan, &images)?;
+    let ports = plan.image_outputs();
+    let checked = Checked {
+        inputs,
+        results: trust::results(&ports, &results, c.overwrite.force)?,
+        comparison: Comparison::of(&results, &exact),
+        ranges,
+        right: labels.map(|labels| data::count_right(&results, &labels)),
+    };
+    if let Some(broken) = comparison::broken(&ports, &results, &exact) {
+        trust::untrusted(broken, c.overwrite.force)?;
+    }
+    data::write_samples(to, &ports, &results)?;
+    if c.json {
+        return json(&plan, &outcome, &checked);
+    }
+    print(&plan, &outcome, &checked);
     say!("results: {}", c.output.display());
     Ok(())
 }
@@ -90,7 +117,16 @@ fn evaluation_keys(client: &mut Client<'_>, plan: &Plan, resources: Resources) -
     keys
 }
 
-/// All four stages, and the same program in the clear.
+/// What the plan computes without encryption, after warnings of the layers whose values leave their range.
+fn in_the_clear(plan: &Plan, images: &[Vec<Tensor>]) -> Result<(Vec<Vec<Tensor>>, NoiseReport), Error> {
+    let runs = runs_of(plan, images)?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let done = Simulator::exact(plan).run_many(&runs, threads, &|_| ())?;
+    escapes::warn(&done.report.layers, runs.len(), plan.batch());
+    Ok((ir::images(&done.exact, plan.batch(), images.len()), done.report))
+}
+
+/// All four stages.
 fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Result<(Vec<Vec<Tensor>>, Outcome), Error> {
     let mut clock = Instant::now();
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
@@ -113,13 +149,9 @@ fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Resul
     let results = client.decrypt(&outputs)?;
     let seconds = [keygen, encrypt, eval, lap()];
     let peak = output::peak_memory();
-    let exact = runs_of(plan, images)?.iter().map(|x| run_clear(plan, x)).collect::<Result<Vec<_>, _>>()?;
-    let exact = ir::images(&exact, plan.batch(), images.len());
     let outcome = Outcome {
-        comparison: Comparison::of(&results, &exact),
         images: images.len(),
         reports,
-        right: None,
         threads: server.threads(),
         seconds,
         bytes: [key_bytes, input_bytes, output_bytes],
@@ -129,7 +161,7 @@ fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Resul
     Ok((results, outcome))
 }
 
-fn json(plan: &Plan, o: &Outcome) -> Result<(), Error> {
+fn json(plan: &Plan, o: &Outcome, checked: &Checked) -> Result<(), Error> {
     let [keygen, encrypt, eval, decrypt] = o.seconds;
     output::json(&serde_json::json!({
         "images": o.images,
@@ -151,14 +183,18 @@ fn json(plan: &Plan, o: &Outcome) -> Result<(), Error> {
         "key_switches": o.reports.first().map(|r| r.key_switches),
         "trace": "equal to the plan",
         "security_bits": plan.security().bits,
-        "max_error": o.comparison.max_error,
-        "same_argmax": o.comparison.same_argmax,
-        "right": o.right,
+        "max_error": checked.comparison.max_error,
+        "same_argmax": checked.comparison.same_argmax,
+        "right": checked.right,
+        "inputs": checked.inputs,
+        "results": checked.results,
+        "layers": checked.ranges.layers,
+        "escapes": checked.ranges.escapes,
         "plan": inspect::Summary::of(plan)?,
     }))
 }
 
-fn print(plan: &Plan, o: &Outcome) {
+fn print(plan: &Plan, o: &Outcome, checked: &Checked) {
     let images = o.images;
     say!("{}", eval::times_line(&o.reports, images, o.threads));
     let [keygen, encrypt, eval, decrypt] = o.seconds.map(output::seconds);
@@ -168,12 +204,9 @@ fn print(plan: &Plan, o: &Outcome) {
     say!("memory {}", eval::memory_line(o.predicted, o.peak));
     let counts = plan.counts();
     say!("executed ops equal the plan: {} rotations, {} key switches", counts.rotations, counts.key_switches);
-    say!(
-        "against the same program in the clear: largest error {:.1e}, same class for {} of {images}",
-        o.comparison.max_error,
-        o.comparison.same_argmax
-    );
-    if let Some(right) = o.right {
+    say!("against the same program in the clear: {}", checked.comparison.line(images));
+    say!("layers with range escapes: {}", checked.ranges.layers.len());
+    if let Some(right) = checked.right {
         say!("right: {right} of {images}");
     }
 }

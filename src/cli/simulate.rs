@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::runtime::{LayerEscape, OpError, Plan, Range, RangeEscape, Simulation, runs_of};
+use fhec::runtime::{LayerEscape, OpError, Plan, RangeEscape, Simulation, runs_of};
 use fhec::{Error, Simulator, data, ir};
 use serde::Serialize;
 
 use super::comparison::Comparison;
 use super::files::{self, Files, Overwrite};
-use super::{output, progress};
+use super::{escapes, output, progress};
 
 /// Run a plan in the clear with modelled noise
 #[derive(Args)]
@@ -72,7 +72,7 @@ struct Report<'a> {
 /// How the results with noise compare with those without.
 #[derive(Serialize)]
 struct Noise {
-    /// Largest difference of a result from the program without noise.
+    /// Largest difference of a result from the program without noise; null in JSON where one is not finite.
     max_error: f64,
     /// Images whose largest result is the same with and without noise.
     same_argmax: usize,
@@ -97,8 +97,9 @@ pub fn run(c: &Simulate) -> Result<(), Error> {
     let to = c.output.as_ref().map(results).transpose()?;
     output::security_warning(&plan);
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
+    let labels = |path| data::read_labels(path, images.len(), &plan.image_outputs());
+    let labels = c.labels.as_deref().map(labels).transpose()?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
-    let labels = c.labels.as_ref().map(|path| data::read_labels(path)).transpose()?;
     let threads = c.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let simulator = if c.exact { Simulator::exact(&plan) } else { Simulator::new(&plan, c.seed) };
     let runs = runs_of(&plan, &images)?;
@@ -118,7 +119,7 @@ pub fn run(c: &Simulate) -> Result<(), Error> {
         Noise { max_error, same_argmax }
     });
     let right = labels.map(|labels| Right {
-        labelled: labels.len().min(images.len()),
+        labelled: images.len(),
         right: data::count_right(&done.outputs, &labels),
         right_exact: data::count_right(&done.exact, &labels),
     });
@@ -133,6 +134,7 @@ pub fn run(c: &Simulate) -> Result<(), Error> {
         ops: c.per_op.then_some(&done.report.ops),
         security_bits: plan.security().bits,
     };
+    escapes::warn(&done.report.layers, runs.len(), plan.batch());
     if c.json { output::json(&report) } else { print(&report, &done) }
 }
 
@@ -156,25 +158,10 @@ fn print(report: &Report<'_>, done: &Simulation) -> Result<(), Error> {
         output::table(&["op", "node", "level", "magnitude", "rms error", "max error"], &rows);
         say!();
     }
-    for e in report.layers {
-        let what = match e.range {
-            Range::Modulus => "a value leaves the ciphertext's modulus",
-            Range::Interval => "the argument of the polynomial leaves its interval",
-            Range::Bootstrap => "the bootstrap input leaves [-1, 1]",
-        };
-        // One escape feeds the next, up to numbers of hundreds of digits.
-        let worst = if e.multiple < 1e4 { format!("{:.3}", e.multiple) } else { format!("{:.1e}", e.multiple) };
-        eprintln!(
-            "warning: `{}`: {what}: {} values in {} of {} images, at worst {worst} times the limit",
-            e.node, e.slots, e.images, report.images
-        );
-    }
     let images = report.images;
     say!("{images} images in {}, {:.1} per second", output::seconds(report.seconds), report.images_per_second);
     if let Some(Noise { max_error, same_argmax }) = report.noise {
-        say!(
-            "against the program without noise: largest error {max_error:.1e}, same class for {same_argmax} of {images}"
-        );
+        say!("against the program without noise: {}", Comparison { max_error, same_argmax }.line(images));
     }
     say!("layers with range escapes: {}", report.layers.len());
     if let Some(Right { labelled, right, right_exact }) = report.labels {

@@ -3,8 +3,10 @@
 mod errors;
 #[cfg(unix)]
 mod files;
+mod labels;
 mod model;
 mod road;
+mod trust;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -44,9 +46,14 @@ impl Place {
     /// Runs `fhec` here and expects an error message; no panic.
     #[track_caller]
     pub fn fails(&self, args: &[&str]) -> String {
+        self.fails_with(1, args)
+    }
+    /// Runs `fhec` here and expects an error message and this exit code; no panic.
+    #[track_caller]
+    pub fn fails_with(&self, code: i32, args: &[&str]) -> String {
         let output = self.fhec(args);
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "fhec {}: {stderr}", args.join(" "));
+        assert_eq!(output.status.code(), Some(code), "fhec {}: {stderr}", args.join(" "));
         assert!(!stderr.contains("panicked"), "{stderr}");
         // The renderer breaks lines and draws a border; a message is one text.
         stderr.split_whitespace().filter(|w| !["│", "×", "╰─▶", "├─▶"].contains(w)).collect::<Vec<_>>().join(" ")

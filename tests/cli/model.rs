@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fhec::ir::{Port, Shape};
+use fhec::ir::{Port, Shape, largest_magnitude};
 use fhec::{Tensor, data};
 use fhec_frontend::proto::{self, Attribute, Graph, Node, ValueInfo};
 use prost::Message;
@@ -23,29 +23,47 @@ fn write(path: &Path, graph: Graph) {
 
 /// Convolution, ReLU, fully connected: 8 x 8 pixels to 3 scores.
 pub fn write_tiny(path: &Path) {
+    write(path, tiny(0.25));
+}
+
+/// The tiny network with scores of some tens, and a softmax behind them.
+pub fn write_softmax(path: &Path) {
+    let mut graph = tiny(20.0);
+    graph.node.push(Node::new("Softmax", "softmax", &["y"], &["p"], vec![Attribute::int("axis", 1)]));
+    graph.output = vec![ValueInfo::floats("p", &[-1, 3])];
+    write(path, graph);
+}
+
+/// The tiny network without its activation and with weights that are not finite.
+pub fn write_broken(path: &Path) {
+    let mut graph = tiny(f32::NAN);
+    graph.node.remove(1);
+    graph.node[1].input = vec!["a".into()];
+    write(path, graph);
+}
+
+/// The tiny network, whose last weights are up to `scale`.
+fn tiny(scale: f32) -> Graph {
     let weights = [
         proto::Tensor::floats("conv.w", &[2, 1, 3, 3], &numbers(1, 18)),
         proto::Tensor::floats("conv.b", &[2], &[0.1, -0.2]),
-        proto::Tensor::floats("fc.w", &[3, 32], &numbers(2, 96).iter().map(|x| x / 4.0).collect::<Vec<_>>()),
+        proto::Tensor::floats("fc.w", &[3, 32], &numbers(2, 96).iter().map(|x| x * scale).collect::<Vec<_>>()),
         proto::Tensor::floats("fc.b", &[3], &[0.3, 0.0, -0.3]),
     ];
     let conv = vec![Attribute::ints("strides", &[2, 2]), Attribute::ints("pads", &[1, 1, 1, 1])];
-    write(
-        path,
-        Graph {
-            name: "tiny".into(),
-            node: vec![
-                Node::new("Conv", "conv", &["x", "conv.w", "conv.b"], &["a"], conv),
-                Node::new("Relu", "relu", &["a"], &["b"], vec![]),
-                Node::new("Flatten", "flatten", &["b"], &["c"], vec![]),
-                Node::new("Gemm", "fc", &["c", "fc.w", "fc.b"], &["y"], vec![Attribute::int("transB", 1)]),
-            ],
-            initializer: weights.to_vec(),
-            input: vec![ValueInfo::floats("x", &[-1, 1, 8, 8])],
-            output: vec![ValueInfo::floats("y", &[-1, 3])],
-            ..Graph::default()
-        },
-    );
+    Graph {
+        name: "tiny".into(),
+        node: vec![
+            Node::new("Conv", "conv", &["x", "conv.w", "conv.b"], &["a"], conv),
+            Node::new("Relu", "relu", &["a"], &["b"], vec![]),
+            Node::new("Flatten", "flatten", &["b"], &["c"], vec![]),
+            Node::new("Gemm", "fc", &["c", "fc.w", "fc.b"], &["y"], vec![Attribute::int("transB", 1)]),
+        ],
+        initializer: weights.to_vec(),
+        input: vec![ValueInfo::floats("x", &[-1, 1, 8, 8])],
+        output: vec![ValueInfo::floats("y", &[-1, 3])],
+        ..Graph::default()
+    }
 }
 
 /// A chain of these operators, none of them with attributes.
@@ -69,14 +87,21 @@ pub fn write_chain(path: &Path, operators: &[&str]) {
 
 /// Writes so many 8 x 8 images.
 pub fn write_images(path: &Path, seed: u32, count: usize) {
-    let port = Port { name: "x".into(), shape: Shape(vec![1, 1, 8, 8]), layout: None };
-    let image = |i: usize| vec![Tensor::new([1, 1, 8, 8], numbers(seed + i as u32, 64))];
+    write_scaled(path, seed, count, 1.0);
+}
+
+/// Writes so many 8 x 8 images with pixels up to `scale`.
+pub fn write_scaled(path: &Path, seed: u32, count: usize, scale: f32) {
+    let port = Port { name: "x".into(), shape: Shape(vec![1, 1, 8, 8]), layout: None, range: None };
+    let image = |i: usize| {
+        vec![Tensor::new([1, 1, 8, 8], numbers(seed + i as u32, 64).iter().map(|x| x * scale).collect::<Vec<_>>())]
+    };
     data::write_samples(path, &[port], &(0..count).map(image).collect::<Vec<_>>()).unwrap();
 }
 
 /// Reads scores of the tiny model.
 pub fn read_scores(path: &Path) -> Vec<Vec<f32>> {
-    let port = Port { name: "y".into(), shape: Shape(vec![1, 3]), layout: None };
+    let port = Port { name: "y".into(), shape: Shape(vec![1, 3]), layout: None, range: None };
     let images = data::read_samples(path, &[port]).unwrap();
     images.iter().map(|tensors| tensors[0].data().to_vec()).collect()
 }
@@ -84,5 +109,5 @@ pub fn read_scores(path: &Path) -> Vec<Vec<f32>> {
 /// The largest difference between scores.
 pub fn difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    largest_magnitude(a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| f64::from(a - b))) as f32
 }

@@ -120,7 +120,7 @@ impl<'a> Walk<'a> {
             let named = match input_shape(info) {
                 Ok(shape) => {
                     let value = self.cx.module.func.add_param(TensorTy(shape.clone()), Loc::onnx(&info.name));
-                    self.cx.module.inputs.push(Port { name: info.name.clone(), shape, layout: None });
+                    self.cx.module.inputs.push(Port { name: info.name.clone(), shape, layout: None, range: None });
                     Named::Operand(Operand::Value(value))
                 }
                 Err(refusal) => {
@@ -238,7 +238,7 @@ impl<'a> Walk<'a> {
             match operand.and_then(|operand| self.cx.value(&operand)) {
                 Ok(value) => {
                     let shape = self.cx.module.func.ty(value).0.clone();
-                    self.cx.module.outputs.push(Port { name: info.name.clone(), shape, layout: None });
+                    self.cx.module.outputs.push(Port { name: info.name.clone(), shape, layout: None, range: None });
                     results.push(value);
                 }
                 Err(refusal) => self.report(&info.name, "output", refusal),

@@ -6,7 +6,7 @@ use super::blob::{BlobSource, from_hex};
 use super::error::{ParseError, TextError, closest};
 use super::grammar::{AttrsParser, FileParser};
 use super::raw::{self, Field, Init, Item, Span, Spanned, Stmt, Value as Raw};
-use super::tree::{attr, number, read_fields, unquote};
+use super::tree::{attr, number, range, read_fields, unquote};
 use crate::attr::Attr;
 use crate::ckks::Ckks;
 use crate::dialect::{Dialect, OpError, OpInfo, ParseTy};
@@ -230,8 +230,9 @@ impl<'a, D: Dialect> Reader<'a, D> {
     fn port(&mut self, port: &raw::Port<'_>) -> Option<Port> {
         let name = unquote(port.name.item, port.name.span);
         let layout = port.layout.as_ref().map(|l| read_fields(&l.item, l.span, "layouts")).transpose();
+        let range = port.range.as_ref().map(range).transpose();
         let (name, shape, layout) = (self.check(name), self.check(shape_of(&port.ty)), self.check(layout));
-        Some(Port { name: name?, shape: shape?, layout: layout? })
+        Some(Port { name: name?, shape: shape?, layout: layout?, range: self.check(range)? })
     }
 
     fn func(&mut self, func: &raw::Func<'a>) {

@@ -80,6 +80,9 @@ fn print_port(out: &mut String, keyword: &str, port: &Port) {
     if let Some(layout) = &port.layout {
         let _ = write!(out, " layout {}", print_fields(layout));
     }
+    if let Some(range) = &port.range {
+        let _ = write!(out, " range [{}, {}]", range.low, range.high);
+    }
     out.push('\n');
 }
 

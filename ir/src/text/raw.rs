@@ -37,6 +37,7 @@ pub struct Port<'a> {
     pub name: Spanned<&'a str>,
     pub ty: Spanned<Ty<'a>>,
     pub layout: Option<Spanned<Vec<Field<'a>>>>,
+    pub range: Option<Spanned<Vec<Spanned<Value<'a>>>>>,
 }
 
 #[derive(Debug)]

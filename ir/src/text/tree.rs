@@ -6,9 +6,10 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::error::TextError;
-use super::raw::{Field, Span, Value};
+use super::raw::{Field, Span, Spanned, Value};
 use crate::attr::{Attr, F64};
 use crate::entity::ConstId;
+use crate::io::ValueRange;
 
 /// `text` with quotes and escapes.
 pub(super) fn quote(text: &str) -> String {
@@ -114,6 +115,15 @@ pub(super) fn print_attr(attr: &Attr, constant: &dyn Fn(ConstId) -> String) -> S
         Attr::Const(id) => constant(*id),
         Attr::Ints(xs) => list(&mut xs.iter().map(i64::to_string)),
         Attr::Floats(xs) => list(&mut xs.iter().map(F64::to_string)),
+    }
+}
+
+/// Reads the least and the largest value of a port.
+pub(super) fn range(ends: &Spanned<Vec<Spanned<Value<'_>>>>) -> Result<ValueRange, TextError> {
+    let numbers: Vec<f64> = ends.item.iter().filter_map(|end| number(&end.item)).collect();
+    match (&ends.item[..], &numbers[..]) {
+        ([_, _], &[low, high]) => Ok(ValueRange { low: F64(low), high: F64(high) }),
+        _ => Err(TextError::new(ends.span, "here", "a range is two numbers, the least and the largest")),
     }
 }
 

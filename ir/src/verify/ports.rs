@@ -4,7 +4,7 @@ use super::{MAX_SLOTS, Report};
 use crate::dialect::Dialect;
 use crate::entity::Value;
 use crate::func::Module;
-use crate::io::{Layout, Port};
+use crate::io::{Layout, Port, ValueRange};
 use crate::nn::Nn;
 
 /// One end of a module: what it is called, its ports, the values they stand for.
@@ -16,6 +16,18 @@ fn ends<D: Dialect>(module: &Module<D>) -> Option<[End<'_>; 2]> {
     }
     let func = &module.func;
     Some([("input", &module.inputs, func.params()), ("output", &module.outputs, func.results())])
+}
+
+/// At every level a range is two numbers in order.
+pub(super) fn ranges<D: Dialect>(module: &Module<D>, report: &mut Report<'_, D>) {
+    for (kind, ports, _) in ends(module).into_iter().flatten() {
+        for port in ports {
+            let right = |r: &ValueRange| r.low.0.is_finite() && r.high.0.is_finite() && r.low.0 <= r.high.0;
+            if let Some(ValueRange { low, high }) = port.range.filter(|r| !right(r)) {
+                report.module(format!("the range [{low}, {high}] of {kind} `{}` is no range", port.name));
+            }
+        }
+    }
 }
 
 /// At `nn` a port is one tensor.

@@ -5,7 +5,7 @@ use fhec_ir::nn::{Activation, Basis, NnOp, PadMode, TensorTy};
 use fhec_ir::slot::{SlotOp, SlotTy};
 use fhec_ir::{
     BootstrapSpec, Ckks, ConstId, Dialect, Digit, F64, Layout, Loc, Module, Nn, ParamSpec, Port, Shape, Slot, Tensor,
-    Value,
+    Value, ValueRange,
 };
 use proptest::prelude::*;
 
@@ -95,8 +95,13 @@ fn finish<D: Dialect>(module: &mut Module<D>, c: &mut Choices) {
         let digit = Digit { dim: 1, divisor: 2, size: 4, stride: 3 };
         let mut layout = Layout::row_major(&shape, 8);
         layout.digits.push(digit);
-        module.inputs.push(Port { name: c.name(), shape: shape.clone(), layout: c.flag().then_some(layout) });
-        module.outputs.push(Port { name: c.name(), shape: Shape::default(), layout: None });
+        let layout = c.flag().then_some(layout);
+        let mut port = |shape, layout| {
+            let range = c.flag().then(|| ValueRange { low: c.float(), high: c.float() });
+            Port { name: c.name(), shape, layout, range }
+        };
+        module.inputs.push(port(shape, layout));
+        module.outputs.push(port(Shape::default(), None));
     }
 }
 

@@ -76,9 +76,32 @@ func @main(%0: tensor<1x2>) -> tensor<1x2> {
     verify(&m).expect("now the ports fit");
 }
 
+#[test]
+fn ranges_are_two_finite_numbers_in_order() {
+    let text = |range: &str| {
+        format!(
+            "input \"x\" : tensor<1x2> range {range}\noutput \"y\" : tensor<1x2> range [0.5, 0.5]\n\
+             func @main(%0: tensor<1x2>) -> tensor<1x2> {{\n  return %0\n}}"
+        )
+    };
+    verify(&parsed::<Nn>(&text("[-1, 2.5]"))).expect("a range");
+    for bad in ["[1.0, 0.0]", "[NaN, 1.0]", "[0.0, NaN]", "[-inf, inf]"] {
+        let found = listing(&parsed::<Nn>(&text(bad)));
+        assert!(found.contains("of input `x` is no range"), "{bad}: {found}");
+    }
+    for bad in ["[]", "[1.0]", "[1.0, 2.0, 3.0]", "[1.0, word]"] {
+        assert!(parse_module::<Nn>("f", &text(bad), &Blobs::default()).is_err(), "{bad}");
+    }
+}
+
 fn slot_module(layout: Layout, shape: &[usize]) -> Module<Slot> {
     let mut m = parsed::<Slot>("func @main(%0: slots<8>) -> slots<8> { return %0 }");
-    let port = |name: &str| Port { name: name.into(), shape: Shape(shape.to_vec()), layout: Some(layout.clone()) };
+    let port = |name: &str| Port {
+        name: name.into(),
+        shape: Shape(shape.to_vec()),
+        layout: Some(layout.clone()),
+        range: None,
+    };
     m.inputs.push(port("x"));
     m.outputs.push(port("y"));
     m

@@ -1,16 +1,16 @@
 use super::*;
 use fhec_ir::io::Port;
 use fhec_ir::nn::{Basis, NnOp, TensorTy};
-use fhec_ir::{F64, Loc, Shape};
+use fhec_ir::{F64, Loc, Shape, largest_magnitude};
 
 fn one_activation(function: Activation) -> Module<Nn> {
     let mut m = Module::<Nn>::new("main");
     let shape = Shape::from([1, 4]);
     let x = m.func.add_param(TensorTy(shape.clone()), Loc::onnx("x"));
-    m.inputs.push(Port { name: "x".into(), shape: shape.clone(), layout: None });
+    m.inputs.push(Port { name: "x".into(), shape: shape.clone(), layout: None, range: None });
     let y = m.push(NnOp::Activation { function, alpha: None, beta: None }, [x], Loc::onnx("act")).unwrap();
     m.func.set_results([y]);
-    m.outputs.push(Port { name: "y".into(), shape, layout: None });
+    m.outputs.push(Port { name: "y".into(), shape, layout: None, range: None });
     m
 }
 
@@ -144,10 +144,10 @@ fn two_channels(function: Activation) -> (Module<Nn>, Vec<Vec<Tensor>>) {
     let mut m = Module::<Nn>::new("main");
     let shape = Shape::from([1, 2, 2, 2]);
     let x = m.func.add_param(TensorTy(shape.clone()), Loc::onnx("x"));
-    m.inputs.push(Port { name: "x".into(), shape: shape.clone(), layout: None });
+    m.inputs.push(Port { name: "x".into(), shape: shape.clone(), layout: None, range: None });
     let y = m.push(NnOp::Activation { function, alpha: None, beta: None }, [x], Loc::onnx("act")).unwrap();
     m.func.set_results([y]);
-    m.outputs.push(Port { name: "y".into(), shape, layout: None });
+    m.outputs.push(Port { name: "y".into(), shape, layout: None, range: None });
     let sample = |i: usize| {
         let at = |k: usize| if k < 4 { 4.0 } else { 1.0 } * ((i * 4 + k % 4) as f32 / 127.5 - 1.0);
         vec![Tensor::new([1, 2, 2, 2], (0..8).map(at).collect::<Vec<_>>())]
@@ -219,9 +219,9 @@ fn every_candidate_is_what_its_polynomials_do() {
                 let of = |c: usize| if per_channel && reach < 5.2 { c >= 4 } else { c < 4 };
                 let y = eval::eval(&out, &[Tensor::full([1, 2, 2, 2], x)]).unwrap();
                 let errors = y[0].data().iter().enumerate().filter(|(c, _)| of(*c)).map(|(_, y)| y - x.max(0.0));
-                errors.fold(0.0, |m, e| f64::max(m, f64::from(e.abs())))
+                largest_magnitude(errors.map(f64::from))
             };
-            (-1000..=1000).map(miss).fold(0.0, f64::max)
+            largest_magnitude((-1000..=1000).map(miss))
         };
         let worst = largest(5.2).max(largest(narrow));
         assert!((row.max_error - worst).abs() < 0.02 * worst, "{row:?}: {worst:.4e} on the interval");

@@ -1,7 +1,7 @@
 //! The walk over the `nn` module: which values are put into slots, and by which linear maps of which others.
 
 use fhec_ir::nn::{Basis, NnOp, eval};
-use fhec_ir::{Entity, Issue, Loc, Module, Nn, Node, OpInfo, Shape, Tensor, Value};
+use fhec_ir::{Entity, Issue, Loc, Module, Nn, Node, OpInfo, Port, Shape, Tensor, Value};
 
 use super::affine::Affine;
 use super::cost::LinearCost;
@@ -25,8 +25,8 @@ struct Builder<'a> {
     values: Vec<Option<Packed>>,
 }
 
-/// The packed program of `module`, before layouts; `dropped` nodes are replaced by their operand.
-pub(super) fn build(module: &Module<Nn>, encrypted: &[bool], dropped: &[Value], cost: &LinearCost) -> Result<Graph> {
+/// The packed program of `module`, before layouts.
+pub(super) fn build(module: &Module<Nn>, encrypted: &[bool], cost: &LinearCost) -> Result<Graph> {
     let mut b = Builder { nn: module, graph: Graph::default(), cost, values: vec![None; module.func.len()] };
     let live = module.func.live();
     let uses = live_uses(module, &live);
@@ -38,8 +38,6 @@ pub(super) fn build(module: &Module<Nn>, encrypted: &[bool], dropped: &[Value], 
             Packed::Affine(b.input(index as usize, node)?)
         } else if !encrypted[v.index()] {
             Packed::Constant(b.constant(node)?)
-        } else if dropped.contains(&v) {
-            Packed::Affine(b.affine(node.operands[0]))
         } else {
             Packed::Affine(b.node(node)?)
         };
@@ -283,18 +281,19 @@ impl Builder<'_> {
         for (index, &r) in self.nn.func.results().iter().enumerate() {
             let a = self.affine(r);
             let node = self.nn.func.node(r);
-            let name = self.nn.outputs.get(index).map_or_else(|| format!("output{index}"), |p| p.name.clone());
+            let unnamed = || Port { name: format!("output{index}"), shape: a.shape.clone(), layout: None, range: None };
+            let port = self.nn.outputs.get(index).cloned().unwrap_or_else(unnamed);
             if a.is_constant() {
                 return Err(Self::issue(
                     node,
-                    format!("output `{name}` does not depend on the input"),
+                    format!("output `{}` does not depend on the input", port.name),
                     "remove the output from the model",
                 ));
             }
             // A source of its own, so that its layout is one that a port can state; in place it costs nothing.
             let at = self.graph.push(Kind::Linear { value: a.clone(), like: None }, a.shape.clone(), &node.loc);
             self.graph.sources[at].port = true;
-            self.graph.results.push((at, name));
+            self.graph.results.push((at, port));
         }
         Ok(())
     }

@@ -110,9 +110,10 @@ pub(super) fn emit(
                 let placement = &placements[number];
                 let parameter = |_| e.out.func.add_param(SlotTy(slots), loc.clone());
                 let values = (0..placement.ciphertexts).map(parameter).collect();
-                let name = nn.inputs.get(*index).map_or_else(|| format!("input{index}"), |p| p.name.clone());
-                let layout = placement.to_layout(&source.shape);
-                e.out.inputs.push(Port { name, shape: source.shape.clone(), layout });
+                let (shape, layout) = (source.shape.clone(), placement.to_layout(&source.shape));
+                let described = nn.inputs.get(*index);
+                let name = described.map_or_else(|| format!("input{index}"), |port| port.name.clone());
+                e.out.inputs.push(Port { name, shape, layout, range: described.and_then(|port| port.range) });
                 Emitted { values, fill: 0.0 }
             }
             Kind::Linear { value, .. } => e.linear(number, value, terms, loc)?,
@@ -135,10 +136,10 @@ pub(super) fn emit(
         e.emitted.push(emitted);
     }
     let mut results = Vec::new();
-    for (at, name) in &graph.results {
+    for (at, port) in &graph.results {
         let shape = graph.sources[*at].shape.clone();
         let layout = placements[*at].to_layout(&shape);
-        e.out.outputs.push(Port { name: name.clone(), shape, layout });
+        e.out.outputs.push(Port { shape, layout, ..port.clone() });
         results.extend(e.emitted[*at].values.iter().copied());
     }
     e.out.func.set_results(results);

@@ -1,6 +1,6 @@
 //! What is put into slots, and from what: the packed program before its layouts are chosen.
 
-use fhec_ir::{Loc, Shape};
+use fhec_ir::{Loc, Port, Shape};
 
 use super::affine::Affine;
 use crate::approx::Polynomial;
@@ -54,11 +54,11 @@ impl Rows {
     }
 }
 
-/// Sources in order of definition, and which of them are the results, with their names.
+/// Sources in order of definition, and which of them are the results, with the ports they stand for.
 #[derive(Default)]
 pub(super) struct Graph {
     pub(super) sources: Vec<Source>,
-    pub(super) results: Vec<(usize, String)>,
+    pub(super) results: Vec<(usize, Port)>,
 }
 
 impl Graph {

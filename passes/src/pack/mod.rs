@@ -19,6 +19,7 @@ mod build;
 mod cost;
 mod emit;
 mod graph;
+mod heads;
 mod hints;
 mod layout;
 mod linear;
@@ -28,10 +29,10 @@ mod reject;
 mod sparse;
 mod transform;
 
-use fhec_ir::nn::NnOp;
-use fhec_ir::{Entity, Issue, Loc, Module, Nn, Slot, Value};
+use fhec_ir::{Issue, Loc, Module, Nn, Slot, Value};
 
 pub use cost::LinearCost;
+pub use heads::without_heads;
 
 use crate::pass::{Lower, PassError};
 
@@ -97,27 +98,20 @@ impl Pack {
             let reason = format!("{} slots: the number of slots is a power of two", self.max_slots);
             return Err(error(vec![Issue::new(&Default::default(), "module", reason, "choose a power of two")]));
         }
-        let softmax = trailing_softmax(module);
-        let encrypted = reject::encrypted(module);
-        let issues = reject::issues(module, &encrypted, &softmax);
+        let (module, notes) = without_heads(module);
+        let encrypted = reject::encrypted(&module);
+        let issues = reject::issues(&module, &encrypted);
         if !issues.is_empty() {
             return Err(error(issues));
         }
-        let graph = build::build(module, &encrypted, &softmax, &self.cost).map_err(|i| error(vec![i]))?;
+        let graph = build::build(&module, &encrypted, &self.cost).map_err(|i| error(vec![i]))?;
         let slots = place::slots_needed(&graph).min(self.max_slots);
         let placements = place::choose(&graph, slots, &self.cost).ok_or_else(|| {
             let reason = "a tensor has no layout in slots";
             error(vec![Issue::new(&Default::default(), "module", reason, "report this as a bug")])
         })?;
         let (module_out, tensors) =
-            emit::emit(module, &graph, &placements, slots, &self.cost).map_err(|i| error(vec![i]))?;
-        let notes = softmax
-            .iter()
-            .map(|&v| {
-                let name = module.func.node(v).loc.name();
-                format!("softmax `{name}` at the end is left to the client: the encrypted result is its logits")
-            })
-            .collect();
+            emit::emit(&module, &graph, &placements, slots, &self.cost).map_err(|i| error(vec![i]))?;
         Ok(Packed { module: module_out, tensors, notes })
     }
 }
@@ -131,17 +125,4 @@ impl Lower<Nn, Slot> for Pack {
     fn run(&self, module: &Module<Nn>) -> Result<Module<Slot>, PassError> {
         self.pack(module).map(|p| p.module)
     }
-}
-
-/// Softmax nodes that only feed results: left out, since they do not change the order of the logits.
-fn trailing_softmax(module: &Module<Nn>) -> Vec<Value> {
-    let func = &module.func;
-    let uses = func.use_counts();
-    let as_result = |v: Value| func.results().iter().filter(|&&r| r == v).count() as u32;
-    func.iter()
-        .filter(|(v, node)| {
-            matches!(node.op, NnOp::Softmax { .. }) && as_result(*v) > 0 && uses[v.index()] == as_result(*v)
-        })
-        .map(|(v, _)| v)
-        .collect()
 }

@@ -13,13 +13,13 @@ pub(super) fn encrypted(module: &Module<Nn>) -> Vec<bool> {
 }
 
 /// Every live node that has no form on packed slots.
-pub(super) fn issues(module: &Module<Nn>, encrypted: &[bool], skip: &[Value]) -> Vec<Issue> {
+pub(super) fn issues(module: &Module<Nn>, encrypted: &[bool]) -> Vec<Issue> {
     let live = module.func.live();
     let at = |v: Value| encrypted[v.index()];
     module
         .func
         .iter()
-        .filter(|(v, _)| live[v.index()] && at(*v) && !skip.contains(v))
+        .filter(|(v, _)| live[v.index()] && at(*v))
         .filter_map(|(_, node)| {
             let secret: Vec<bool> = node.operands.iter().map(|&o| at(o)).collect();
             let (reason, repair) = obstacle(&node.op, &secret)?;

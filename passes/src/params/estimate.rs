@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use fhec_ir::nn::Basis;
 use fhec_ir::slot::{SlotOp, eval};
-use fhec_ir::{Entity, Module, Node, Slot, Tensor};
+use fhec_ir::{Entity, Module, Node, Slot, Tensor, largest_magnitude};
 use rayon::prelude::*;
 
 use crate::approx::{EvalTree, Interval, Polynomial, TreeOptions};
@@ -74,7 +74,7 @@ fn measure(module: &Module<Slot>, samples: &[Vec<Tensor>]) -> Vec<Seen> {
     all.unwrap_or_default()
 }
 
-/// What every value looks like on one sample; `None` when it does not run.
+/// What every value looks like on one sample; `None` when it does not run, or gives numbers that are not finite.
 fn measure_one(module: &Module<Slot>, sample: &[Tensor]) -> Option<Vec<Seen>> {
     let mut seen = vec![Seen::default(); module.func.len()];
     for (_, node) in module.func.iter().filter(|(_, n)| matches!(n.op, SlotOp::Polynomial { .. })) {
@@ -85,7 +85,7 @@ fn measure_one(module: &Module<Slot>, sample: &[Tensor]) -> Option<Vec<Seen>> {
     let vectors: Vec<Vec<f64>> = packed?.into_iter().flatten().collect();
     let observed = eval::eval_slots(module, &vectors, |v, slots| {
         let Seen { largest, squares, places } = &mut seen[v.index()];
-        *largest = slots.iter().fold(*largest, |m, x| m.max(x.abs()));
+        *largest = largest_magnitude(slots.iter().copied().chain([*largest]));
         // Slots without an element hold zero.
         let used = || slots.iter().filter(|x| **x != 0.0);
         *squares = slots.iter().map(|x| x * x).sum::<f64>() / used().count().max(1) as f64;
@@ -94,7 +94,7 @@ fn measure_one(module: &Module<Slot>, sample: &[Tensor]) -> Option<Vec<Seen>> {
             used().for_each(|&x| places[bin(x)] += 1.0);
         }
     });
-    observed.is_ok().then_some(seen)
+    (observed.is_ok() && seen.iter().all(|s| s.largest.is_finite())).then_some(seen)
 }
 
 /// Values beyond what the samples showed, as a factor.

@@ -50,6 +50,13 @@ impl Default for ParamOptions {
     }
 }
 
+impl ParamOptions {
+    /// The largest error that results of magnitude up to `bound` may have.
+    pub fn allowed_error(&self, bound: f64) -> f64 {
+        (-f64::from(self.precision_bits)).exp2() * (bound / LARGE_RESULT).max(1.0)
+    }
+}
+
 /// Largest bit size of a prime: the engine's fast kernels need primes below 2^50.
 const MOST_BITS: u32 = 50;
 /// Results above this need no better precision relative to their size.

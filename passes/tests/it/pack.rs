@@ -2,8 +2,11 @@
 
 use fhec_ir::nn::{self, Nn, NnOp};
 use fhec_ir::slot::{self, SlotOp};
-use fhec_ir::{Module, Slot, Tensor};
-use fhec_passes::pack::Pack;
+use fhec_ir::{F64, Module, Slot, Tensor, ValueRange};
+use fhec_passes::batch::Batch;
+use fhec_passes::lower::LowerToCkks;
+use fhec_passes::pack::{Pack, without_heads};
+use fhec_passes::{Lower, Pass};
 use proptest::prelude::*;
 
 use crate::nets::{self, Layer, Net, Window};
@@ -211,10 +214,47 @@ fn a_last_softmax_is_left_to_the_client() {
     let x = net.input([1, 8]);
     let y = net.fully_connected(x, 4);
     let z = net.push(NnOp::Softmax { axis: 1 }, &[y]);
-    let (module, _) = net.finish(&[z]);
+    let (module, sample) = net.finish(&[z]);
     let packed = Pack::new(64).pack(&module).expect("softmax at the end is dropped");
     assert_eq!(packed.notes.len(), 1);
     assert!(packed.notes[0].contains("softmax"));
+    // What is known of the results is measured without it.
+    let (rest, notes) = without_heads(&module);
+    assert_eq!(notes, packed.notes);
+    let decrypted = slot::eval::eval(&packed.module, &sample).expect("runs");
+    let measured = nn::eval::eval(&rest, &sample).expect("runs");
+    let pairs = decrypted[0].data().iter().zip(measured[0].data());
+    assert!(pairs.clone().all(|(a, b)| (a - b).abs() < 1e-4), "{:?}", pairs.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_softmax_that_something_else_reads_is_no_head() {
+    let mut net = Net::new(10);
+    let x = net.input([1, 8]);
+    let y = net.fully_connected(x, 4);
+    let z = net.push(NnOp::Softmax { axis: 1 }, &[y]);
+    let w = net.push(NnOp::Neg {}, &[z]);
+    let (module, _) = net.finish(&[z, w]);
+    let (rest, notes) = without_heads(&module);
+    assert_eq!((rest.func.len(), notes.len()), (module.func.len(), 0));
+}
+
+#[test]
+fn ranges_of_ports_are_kept() {
+    let mut net = Net::new(12);
+    let x = net.input([1, 8]);
+    let y = net.fully_connected(x, 4);
+    let (mut module, _) = net.finish(&[y]);
+    let range = |low, high| Some(ValueRange { low: F64(low), high: F64(high) });
+    (module.inputs[0].range, module.outputs[0].range) = (range(0.0, 1.0), range(-7.5, 8.0));
+    let packed = Pack::new(64).run(&module).expect("packs");
+    let batched = Batch { images: 2 }.run(&packed).expect("batches");
+    let lowered = LowerToCkks::default().run(&batched).expect("lowers");
+    for (inputs, outputs) in
+        [(&packed.inputs, &packed.outputs), (&batched.inputs, &batched.outputs), (&lowered.inputs, &lowered.outputs)]
+    {
+        assert_eq!((inputs[0].range, outputs[0].range), (range(0.0, 1.0), range(-7.5, 8.0)));
+    }
 }
 
 #[test]

@@ -70,10 +70,12 @@ pub fn both<T: Copy, U: Copy, V: Copy + Default>(a: Lanes<T>, b: Lanes<U>, f: im
     out
 }
 
-/// The slot itself, once its magnitude has been compared with the largest.
+/// The slot itself, once its magnitude has been compared with the largest. What is not a number counts as infinite: it is
+/// beyond every limit, and a comparison alone would pass over it.
 #[inline(always)]
 fn noted(x: Lanes<f64>, largest: &mut Lanes<f64>) -> Lanes<f64> {
-    *largest = both(*largest, x, |m: f64, x: f64| if x.abs() > m { x.abs() } else { m });
+    let size = |x: f64| if x.is_nan() { f64::INFINITY } else { x.abs() };
+    *largest = both(*largest, x, |m: f64, x: f64| if size(x) > m { size(x) } else { m });
     x
 }
 

@@ -33,7 +33,7 @@ pub struct RangeEscape {
     pub range: Range,
     /// The largest magnitude that is allowed.
     pub limit: f64,
-    /// The largest magnitude met.
+    /// The largest magnitude met; infinite, in JSON null, for what is not finite.
     pub magnitude: f64,
     /// Slots beyond the limit, over all images.
     pub slots: u64,
@@ -52,7 +52,7 @@ pub struct LayerEscape {
     pub images: u64,
     /// Slots beyond their limit, over all values and images.
     pub slots: u64,
-    /// The largest magnitude as a multiple of the limit.
+    /// The largest magnitude as a multiple of the limit; infinite, in JSON null, for what is not finite.
     pub multiple: f64,
 }
 
@@ -213,7 +213,7 @@ fn count(images: &Lanes<bool>) -> u64 {
     images.iter().filter(|&&escaped| escaped).count() as u64
 }
 
-/// The largest error and the sum of squares of every image.
+/// The largest error and the sum of squares of every image. What is not a number counts as infinite.
 fn errors(ct: &NoisyCt) -> (Lanes<f32>, Lanes<f64>) {
     let (mut largest, mut sum) = ([0.0f32; LANES], [0.0; LANES]);
     // Sums of a few hundred numbers in single precision lose nothing that shows in a mean.
@@ -221,7 +221,8 @@ fn errors(ct: &NoisyCt) -> (Lanes<f32>, Lanes<f64>) {
         let mut part = [0.0f32; LANES];
         for e in block {
             for ((largest, part), e) in largest.iter_mut().zip(&mut part).zip(e) {
-                *largest = if e.abs() > *largest { e.abs() } else { *largest };
+                let size = if e.is_nan() { f32::INFINITY } else { e.abs() };
+                *largest = if size > *largest { size } else { *largest };
                 *part += e * e;
             }
         }

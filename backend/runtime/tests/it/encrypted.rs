@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use fhec_ckks::{CkksError, Context, KeySet};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
-use fhec_ir::Tensor;
 use fhec_ir::ckks::exec::{ClearBackend, ClearCt, execute};
+use fhec_ir::{Tensor, largest_magnitude};
 use fhec_runtime::{
     Executor, ExecutorOptions, MemoryPrediction, Plan, Range, RuntimeError, Simulator, context, pack_inputs, run_clear,
     unpack_outputs,
@@ -59,8 +59,8 @@ fn mean_square_difference(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
     a.iter().zip(&b).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / a.len() as f64
 }
 
-fn largest_difference(a: &[Tensor], b: &[Tensor]) -> f32 {
-    a[0].data().iter().zip(b[0].data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+fn largest_difference(a: &[Tensor], b: &[Tensor]) -> f64 {
+    largest_magnitude(a[0].data().iter().zip(b[0].data()).map(|(a, b)| f64::from(a - b)))
 }
 
 #[test]

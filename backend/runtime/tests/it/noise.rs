@@ -1,7 +1,7 @@
 //! The noise model, batches of images, and what simulations report.
 
 use fhec_ir::ckks::CkksOp;
-use fhec_ir::{F64, Tensor};
+use fhec_ir::{F64, Tensor, largest_magnitude};
 use fhec_runtime::{LANES, NoiseReport, Range, Simulator, chebyshev_arguments, run_clear};
 
 use crate::programs::{Program, bootstrap_spec, every_op, image};
@@ -15,8 +15,8 @@ fn a_seed_gives_the_same_noise_and_the_exact_result_has_none() {
     assert_ne!(first.outputs, run(8, 0).outputs);
     assert_ne!(first.outputs, run(7, 1).outputs);
     assert_eq!(first.exact, run_clear(&plan, &[image(2)]).unwrap());
-    let error = first.outputs[0].data().iter().zip(first.exact[0].data()).map(|(a, b)| (a - b).abs());
-    let worst = error.fold(0.0, f32::max);
+    let error = first.outputs[0].data().iter().zip(first.exact[0].data()).map(|(a, b)| f64::from(a - b));
+    let worst = largest_magnitude(error);
     assert!(worst > 0.0 && worst < 1e-6, "{worst}");
     assert_eq!(first.report.ops.len(), plan.module().func.len() - 1);
     assert!(first.report.escapes.is_empty(), "{:?}", first.report.escapes);
@@ -34,7 +34,7 @@ fn errors_of_many_images_are_merged() {
     let last = all.ops.last().unwrap();
     let squares: f64 = each.iter().map(|r| r.ops.last().unwrap().rms_error.powi(2)).sum();
     assert!((last.rms_error - (squares / 5.0).sqrt()).abs() < 1e-15);
-    assert_eq!(last.max_error, each.iter().map(|r| r.ops.last().unwrap().max_error).fold(0.0, f64::max));
+    assert_eq!(last.max_error, largest_magnitude(each.iter().map(|r| r.ops.last().unwrap().max_error)));
 }
 
 #[test]
@@ -67,6 +67,24 @@ fn a_value_too_large_for_its_modulus_is_reported() {
     let report = simulator.run(0, &[Tensor::full([1, 20], 2.6)]).unwrap().report;
     assert_eq!((report.escapes.len(), report.escapes[0].range), (1, Range::Modulus));
     assert_eq!(report.escapes[0].limit, 256.0);
+}
+
+#[test]
+fn what_is_not_a_number_is_beyond_every_limit() {
+    let (mut p, x) = Program::new(4);
+    // Infinity less infinity: no comparison with a limit is true of it.
+    let huge = p.push(CkksOp::MulScalar { value: F64(f64::MAX), at: 4 }, [x]);
+    let huge = p.rescale(huge);
+    let huge = p.push(CkksOp::MulInt { by: 1 << 20 }, [huge]);
+    let y = p.push(CkksOp::Sub {}, [huge, huge]);
+    let plan = p.plan(y);
+    for simulator in [Simulator::new(&plan, 3), Simulator::exact(&plan)] {
+        let done = simulator.run(0, &[Tensor::full([1, 20], 1.0)]).unwrap();
+        assert!(done.exact[0].data().iter().all(|x| x.is_nan()));
+        let last = done.report.escapes.iter().find(|e| e.value == format!("{y}")).expect("NaN is reported");
+        assert_eq!((last.magnitude, last.images), (f64::INFINITY, 1));
+        assert!(done.report.ops.iter().all(|op| op.value != last.value || op.magnitude == f64::INFINITY));
+    }
 }
 
 #[test]
