@@ -14,7 +14,8 @@ fn states(text: &str, number: &str) -> bool {
     text.match_indices(number).any(|(at, _)| {
         let (before, after) = (&text[..at], &text[at + number.len()..]);
         // 0.868 is another number, 868.0 is not.
-        let fraction = before.ends_with('.') || after.strip_prefix('.').is_some_and(|f| f.starts_with(|c| ('1'..='9').contains(&c)));
+        let fraction = before.ends_with('.')
+            || after.strip_prefix('.').is_some_and(|f| f.starts_with(|c| ('1'..='9').contains(&c)));
         !digit(before.chars().next_back()) && !digit(after.chars().next()) && !fraction
     })
 }
@@ -24,7 +25,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         let name = entry.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         if entry.is_dir() {
-            if !name.starts_with('.') && !["target", "security"].contains(&name) {
+            if !name.starts_with('.') && !name.starts_with("target") && name != "security" {
                 sources(&entry, found);
             }
         } else if ["rs", "py", "js", "toml"].iter().any(|ext| name.ends_with(&format!(".{ext}"))) {

@@ -140,13 +140,13 @@ impl BootstrapSpec {
         }
     }
 
-    /// A circuit of 16 levels where [`standard`](Self::standard) needs 20, for results that need no more than 13 bits:
+    /// A circuit of 16 levels where [`standard`](Self::standard) needs 20, for results that need no more than 12 bits:
     /// one prime for all products of EvalMod but one, no arcsine for scales up to 2^42, where messages are at most
     /// `2^-8 q_0`, and a fourth factor of CoeffsToSlots, whose fewer diagonals save more than its level costs.
     ///
-    /// Random vectors of 2^14 slots at N = 2^16 came out with 15.2 to 18.5 bits at worst, by target (`docs/bootstrapping.md`).
-    /// A coefficient `c` of the message, for example the mean of its slots, adds `(2 pi 2^-8 c)^2 / 6` of itself: 2^-13.3 for
-    /// a constant vector of ones.
+    /// At N = 2^16 random vectors keep 16 bits in the worst of 2^14 slots and 15 of 2^15; any vector in [-1, 1] keeps 13 and
+    /// 12.8. A coefficient `c` of the message, for example the mean of its slots, loses `(2 pi 2^-8 c)^2 / 6` of itself:
+    /// 2^-13.3 for a constant vector of ones, which loses most ([`Distortion`](crate::Distortion)).
     pub fn compact(scale_bits: u32) -> Self {
         let ratio_bits = Modulus::MAX_BITS.saturating_sub(scale_bits).min(8);
         Self {
@@ -529,7 +529,10 @@ mod tests {
     #[test]
     fn the_gate_quotes_its_numbers() {
         let error = Params::new(spec(14, 15)).unwrap_err();
-        assert!(matches!(error, CkksError::Security { log_n: 14, limit, needed: 15, .. } if Some(limit) == fhec_security::max_log_qp(14)), "{error}");
+        assert!(
+            matches!(error, CkksError::Security { log_n: 14, limit, needed: 15, .. } if Some(limit) == fhec_security::max_log_qp(14)),
+            "{error}"
+        );
         assert!(error.to_string().contains("800.0 bits at N = 2^14"), "{error}");
         let lifted = Params::new(ParamSpec { insecure: true, ..spec(14, 15) }).unwrap();
         assert!(lifted.is_insecure());
@@ -552,7 +555,13 @@ mod tests {
     fn an_interval_too_short_for_the_secret_is_refused() {
         let with = |k: u32, sparse_weight: u32, log_n: u32| {
             let bootstrap = BootstrapSpec { k, sparse_weight, ..BootstrapSpec::compact(42) };
-            Params::new(ParamSpec { log_n, scale_bits: 42, bootstrap: Some(bootstrap), insecure: true, ..spec(log_n, 3) })
+            Params::new(ParamSpec {
+                log_n,
+                scale_bits: 42,
+                bootstrap: Some(bootstrap),
+                insecure: true,
+                ..spec(log_n, 3)
+            })
         };
         for (k, weight, log_n) in [(14, 32, 16), (14, 64, 16), (8, 32, 10), (40, 0, 10)] {
             let error = with(k, weight, log_n).unwrap_err();

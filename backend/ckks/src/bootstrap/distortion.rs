@@ -94,6 +94,8 @@ mod tests {
     #[test]
     fn the_arcsine_takes_it_away() {
         assert!(distortion(BootstrapSpec::standard(42), 64).largest() < 1e-7);
-        assert!(Distortion::new(&ParamSpec { bootstrap: None, ..ParamSpec::bootstrapping(3, 42).unwrap() }, 64).is_none());
+        assert!(
+            Distortion::new(&ParamSpec { bootstrap: None, ..ParamSpec::bootstrapping(3, 42).unwrap() }, 64).is_none()
+        );
     }
 }

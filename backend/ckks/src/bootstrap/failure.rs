@@ -101,7 +101,8 @@ mod tests {
         assert!((irwin_hall(1, 0.25) + 2.0).abs() < 1e-12);
         for (weight, ks) in [(4, 1..=2), (8, 2..=4), (16, 4..=8), (32, 12..=16)] {
             for k in ks {
-                let (exact, bound) = (irwin_hall(weight + 1, f64::from(k)), tail(&Terms::of(&spec(weight, k), 1), f64::from(k)));
+                let (exact, bound) =
+                    (irwin_hall(weight + 1, f64::from(k)), tail(&Terms::of(&spec(weight, k), 1), f64::from(k)));
                 assert!(exact < bound && bound < exact + 5.0, "weight {weight}, k {k}: {exact} {bound}");
             }
         }

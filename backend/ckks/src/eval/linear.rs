@@ -304,7 +304,8 @@ fn multiply_sum(
                 o0.fill(0);
                 o1.fill(0);
             }
-            let sums = row.iter().flat_map(|(&len, terms)| terms.chunks(Limb::MAX_TERMS).map(move |terms| (len, terms)));
+            let sums =
+                row.iter().flat_map(|(&len, terms)| terms.chunks(Limb::MAX_TERMS).map(move |terms| (len, terms)));
             for (k, (len, terms)) in sums.enumerate() {
                 let run = n / len;
                 let plain: Vec<&[u64]> =

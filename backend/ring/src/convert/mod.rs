@@ -50,7 +50,11 @@ impl BaseConverter {
         let bad = RingError::LimbSet(ring.moduli().len());
         let distinct = from.iter().enumerate().all(|(i, f)| !from[..i].contains(f));
         // A sum has a term for every source and one for the multiple of Q.
-        if from.is_empty() || from.len() >= MAX_TERMS || !distinct || from.iter().chain(to).any(|&i| i >= ring.moduli().len()) {
+        if from.is_empty()
+            || from.len() >= MAX_TERMS
+            || !distinct
+            || from.iter().chain(to).any(|&i| i >= ring.moduli().len())
+        {
             return Err(bad);
         }
         let sources: Vec<Modulus> = from.iter().map(|&i| ring.modulus(i)).collect();
