@@ -64,10 +64,6 @@ impl BootstrapSpec {
     }
 }
 
-/// Largest log2(Q·P) for 128-bit classical security with a ternary secret, as `(log2 N, bits)`.
-/// Source: Security Guidelines for Implementing Homomorphic Encryption (Bossuat et al., 2024), table 5.2.
-pub const MAX_LOG_QP: &[(u32, u32)] = &[(12, 106), (13, 214), (14, 430), (15, 868), (16, 1747), (17, 3523)];
-
 impl ParamSpec {
     /// Upper bound on log2(Q·P): every prime is counted with its full bit size.
     pub fn log_qp(&self) -> u32 {
@@ -76,7 +72,7 @@ impl ParamSpec {
     }
     /// The bound on log2(Q·P) for this ring degree; `None` when no secure choice is tabulated.
     pub fn max_log_qp(&self) -> Option<u32> {
-        MAX_LOG_QP.iter().find(|(n, _)| *n == self.log_n).map(|&(_, bits)| bits)
+        fhec_security::max_log_qp(self.log_n)
     }
     /// Number of slots of a full ciphertext.
     pub fn slots(&self) -> usize {

@@ -27,6 +27,24 @@ pub enum CkksError {
         /// The smallest admitted log2 of a degree.
         needed: u32,
     },
+    /// EvalMod's interval is too short for the weight of the secret that ciphertexts are raised under.
+    #[error(
+        "bootstrapping: k = {k} is too small for a secret of {}: one bootstrap of all slots would fail with a probability of \
+         up to 2^{log2:.1}, the limit is 2^{limit}; take k = {least_k} or more",
+        weight_in_words(*weight)
+    )]
+    Failure {
+        /// The bound on the multiples of q_0 that EvalMod removes.
+        k: u32,
+        /// Non-zero coefficients of the ephemeral secret; 0 for the main one.
+        weight: u32,
+        /// log2 of the probability.
+        log2: f64,
+        /// log2 of the largest probability admitted.
+        limit: f64,
+        /// The least `k` that is admitted.
+        least_k: u32,
+    },
     /// The ring refused the moduli.
     #[error(transparent)]
     Ring(#[from] RingError),
@@ -140,6 +158,13 @@ pub enum CkksError {
     /// The operating system refused randomness or a file.
     #[error("{0}")]
     System(String),
+}
+
+fn weight_in_words(weight: u32) -> String {
+    match weight {
+        0 => "uniform ternary coefficients".into(),
+        _ => format!("{weight} non-zero coefficients"),
+    }
 }
 
 /// Names an evaluation key.

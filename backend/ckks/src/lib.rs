@@ -31,7 +31,7 @@ mod params;
 mod sample;
 mod security;
 
-pub use bootstrap::{Bootstrapper, KeyShape, Step, Work};
+pub use bootstrap::{Bootstrapper, Distortion, KeyShape, MAX_FAILURE, Step, Work};
 pub use ciphertext::{Ciphertext, ciphertexts_from_bytes, ciphertexts_to_bytes, read_ciphertexts, write_ciphertexts};
 pub use context::Context;
 pub use encode::{Decoded, Plaintext, Role};
@@ -41,4 +41,3 @@ pub use fhec_ring::{RECYCLED_BYTES, bound_recycled};
 pub use keys::{KeyInfo, KeyRequest, KeySet, KeySetWriter, PreparedKey, SwitchingKey};
 pub use params::{BootstrapSpec, ParamSpec, Params};
 pub use sample::Seed;
-pub use security::max_log_qp;

@@ -1,5 +1,6 @@
 //! Parameters: the prime chain, the canonical scales, the security gate.
 
+use crate::bootstrap::{MAX_FAILURE, failure};
 use crate::error::{CkksError, Digest, Result};
 use crate::packing::{bits_of, packed_limb_len};
 use crate::sample::Seed;
@@ -49,7 +50,8 @@ pub struct BootstrapSpec {
     pub mod_scale_bits: u32,
     /// The same for the sums of Chebyshev polynomials and the double angles, whose errors are amplified less.
     pub sum_scale_bits: u32,
-    /// EvalMod is right for `|I| <= k`, where the raised ciphertext decrypts to `m + q_0 I`.
+    /// EvalMod is right for `|I| <= k`, where the raised ciphertext decrypts to `m + q_0 I`. Parameters under whose ephemeral
+    /// secret larger ones are likely are refused ([`MAX_FAILURE`]).
     pub k: u32,
     /// Degree of the Chebyshev interpolant of the cosine before double angles; even.
     pub degree: u32,
@@ -119,7 +121,7 @@ impl ParamSpec {
 }
 
 impl BootstrapSpec {
-    /// What [`ParamSpec::bootstrapping`] uses. `|I| > k` for one coefficient in about 2^78; errors are below 2^-20
+    /// What [`ParamSpec::bootstrapping`] uses. `|I| > k` for fewer than one coefficient in 2^98; errors are below 2^-20
     /// for full slots at N = 2^16 (rms 2^-25), smaller for fewer slots.
     pub fn standard(scale_bits: u32) -> Self {
         Self {
@@ -129,7 +131,7 @@ impl BootstrapSpec {
             mod_bits: Modulus::MAX_BITS,
             mod_scale_bits: 55,
             sum_scale_bits: 55,
-            k: 14,
+            k: 15,
             degree: 30,
             double_angle: 3,
             arcsine_degree: 7,
@@ -138,13 +140,13 @@ impl BootstrapSpec {
         }
     }
 
-    /// A circuit of 16 levels where [`standard`](Self::standard) needs 20, for results that need no more than 13 bits:
+    /// A circuit of 16 levels where [`standard`](Self::standard) needs 20, for results that need no more than 12 bits:
     /// one prime for all products of EvalMod but one, no arcsine for scales up to 2^42, where messages are at most
     /// `2^-8 q_0`, and a fourth factor of CoeffsToSlots, whose fewer diagonals save more than its level costs.
     ///
-    /// Random vectors of 2^14 slots at N = 2^16 came out with 15.2 to 18.5 bits at worst, by target (`docs/bootstrapping.md`).
-    /// A coefficient `c` of the message, for example the mean of its slots, adds `(2 pi 2^-8 c)^2 / 6` of itself: 2^-13.3 for
-    /// a constant vector of ones.
+    /// At N = 2^16 random vectors keep 16 bits in the worst of 2^14 slots and 15 of 2^15; any vector in [-1, 1] keeps 13 and
+    /// 12.8. A coefficient `c` of the message, for example the mean of its slots, loses `(2 pi 2^-8 c)^2 / 6` of itself:
+    /// 2^-13.3 for a constant vector of ones, which loses most ([`Distortion`](crate::Distortion)).
     pub fn compact(scale_bits: u32) -> Self {
         let ratio_bits = Modulus::MAX_BITS.saturating_sub(scale_bits).min(8);
         Self {
@@ -279,12 +281,7 @@ impl Params {
         if !spec.insecure {
             security::check(spec.log_n, log2(&q) + log2(&p))?;
             if let Some(b) = spec.bootstrap.as_ref().filter(|b| b.sparse_weight > 0) {
-                if b.sparse_weight < 32 {
-                    return Err(CkksError::Params(
-                        "the ephemeral secret needs at least 32 non-zero coefficients".into(),
-                    ));
-                }
-                security::check_sparse(spec.log_n, log2(&q[..1]) + log2(&p[..1]))?;
+                security::check_sparse(spec.log_n, b.sparse_weight, log2(&q[..1]) + log2(&p[..1]))?;
             }
         }
         let mut hasher = blake3::Hasher::new_derive_key("fhec-ckks parameters v1");
@@ -362,6 +359,21 @@ impl Params {
     /// log2 of the product of all primes with the special ones.
     pub fn log_qp(&self) -> f64 {
         self.inner.q.iter().chain(&self.inner.p).map(|&q| (q as f64).log2()).sum()
+    }
+
+    /// log2 of a bound on the probability that one of `bootstraps` bootstraps of `slots` slots removes the wrong multiple of
+    /// `q_0` from a coefficient, after which all slots are garbage; `None` without bootstrapping. At most 0; what cannot
+    /// happen is given as -1000.
+    ///
+    /// ```
+    /// let params = fhec_ckks::Params::new(fhec_ckks::ParamSpec::bootstrapping(10, 42)?)?;
+    /// assert!(params.bootstrap_failure(20, 1 << 14).is_some_and(|log2| log2 < fhec_ckks::MAX_FAILURE));
+    /// # Ok::<(), fhec_ckks::CkksError>(())
+    /// ```
+    pub fn bootstrap_failure(&self, bootstraps: u64, slots: usize) -> Option<f64> {
+        let spec = self.inner.spec.bootstrap.as_ref()?;
+        // EvalMod runs once, on as many coefficients as there are slots.
+        Some(failure::bound(spec, self.n(), bootstraps as f64 * slots as f64))
     }
 
     /// Whether the parameters were admitted below 128-bit security.
@@ -444,6 +456,13 @@ fn validate(spec: &ParamSpec) -> Result<()> {
         if ![1, 3, 7].contains(&b.arcsine_degree) || !b.degree.is_multiple_of(2) {
             return Err(CkksError::Params("arcsine_degree must be 1, 3 or 7, and degree even".into()));
         }
+        // A bootstrap that fails is garbage, so no mark admits it.
+        let n = 1usize << spec.log_n;
+        let log2 = failure::bound(b, n, n as f64 / 2.0);
+        if log2 > MAX_FAILURE {
+            let (k, weight, least_k) = (b.k, b.sparse_weight, failure::least_k(b, n));
+            return Err(CkksError::Failure { k, weight, log2, limit: MAX_FAILURE, least_k });
+        }
     }
     Ok(())
 }
@@ -510,7 +529,10 @@ mod tests {
     #[test]
     fn the_gate_quotes_its_numbers() {
         let error = Params::new(spec(14, 15)).unwrap_err();
-        assert!(matches!(error, CkksError::Security { log_n: 14, limit: 430, needed: 15, .. }), "{error}");
+        assert!(
+            matches!(error, CkksError::Security { log_n: 14, limit, needed: 15, .. } if Some(limit) == fhec_security::max_log_qp(14)),
+            "{error}"
+        );
         assert!(error.to_string().contains("800.0 bits at N = 2^14"), "{error}");
         let lifted = Params::new(ParamSpec { insecure: true, ..spec(14, 15) }).unwrap();
         assert!(lifted.is_insecure());
@@ -527,6 +549,32 @@ mod tests {
         assert!(serde_json::from_str::<Params>(&forged).unwrap_err().to_string().contains("primes"));
         let lowered = text.replace("\"log_n\":13", "\"log_n\":12");
         assert!(serde_json::from_str::<Params>(&lowered).is_err());
+    }
+
+    #[test]
+    fn an_interval_too_short_for_the_secret_is_refused() {
+        let with = |k: u32, sparse_weight: u32, log_n: u32| {
+            let bootstrap = BootstrapSpec { k, sparse_weight, ..BootstrapSpec::compact(42) };
+            Params::new(ParamSpec {
+                log_n,
+                scale_bits: 42,
+                bootstrap: Some(bootstrap),
+                insecure: true,
+                ..spec(log_n, 3)
+            })
+        };
+        for (k, weight, log_n) in [(14, 32, 16), (14, 64, 16), (8, 32, 10), (40, 0, 10)] {
+            let error = with(k, weight, log_n).unwrap_err();
+            let CkksError::Failure { least_k, log2, .. } = error.clone() else { panic!("{error}") };
+            assert!(log2 > MAX_FAILURE && error.to_string().contains(&format!("k = {k} is too small")), "{error}");
+            assert!(with(least_k - 1, weight, log_n).is_err());
+            assert!(with(least_k, weight, log_n).unwrap().bootstrap_failure(1, 1 << (log_n - 1)) <= Some(MAX_FAILURE));
+        }
+        for preset in [BootstrapSpec::standard(42), BootstrapSpec::compact(40), BootstrapSpec::compact(45)] {
+            let params = Params::new(ParamSpec::with_bootstrap(5, 40, preset).unwrap()).unwrap();
+            let whole = params.bootstrap_failure(1 << 10, 1 << 15).unwrap();
+            assert!(whole < MAX_FAILURE, "a thousand bootstraps of full slots: 2^{whole:.1}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ fn spec(log_n: u32) -> ParamSpec {
         mod_bits: 50,
         mod_scale_bits: 55,
         sum_scale_bits: 55,
-        k: 13,
+        k: 15,
         degree: 30,
         double_angle: 3,
         arcsine_degree: 7,

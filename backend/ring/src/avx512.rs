@@ -166,8 +166,8 @@ impl Wide {
         lift_negative(mul_lazy(t, self.once, self.q), self.q)
     }
 
-    /// Canonical `h 2^52 + l` for `l < 2^64` and `h < 2^62`: sums of up to 4096 products. With `NARROW` the
-    /// caller promises `h + (l >> 52) + q < 2^52`.
+    /// Canonical `h 2^52 + l` for `l < 2^64` and `h < 2^62`: sums of up to [`MAX_TERMS`](crate::modulus::MAX_TERMS)
+    /// products and one residue. With `NARROW` the caller promises `h + (l >> 52) + q < 2^52`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
     pub(crate) fn reduce_sum<const NARROW: bool>(&self, h: V, l: V) -> V {

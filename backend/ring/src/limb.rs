@@ -2,7 +2,7 @@
 
 use crate::automorphism::Automorphism;
 use crate::isa::Isa;
-use crate::modulus::Modulus;
+use crate::modulus::{MAX_TERMS, Modulus};
 use crate::ntt::Ntt;
 use crate::pointwise::portable;
 #[cfg(target_arch = "x86_64")]
@@ -34,6 +34,10 @@ macro_rules! dispatch {
 }
 
 impl<'r> Limb<'r> {
+    /// Most terms of one inner product: low halves of 52 bits and one residue are summed in 64 bits, for which 4096 of the
+    /// largest are one too many.
+    pub const MAX_TERMS: usize = MAX_TERMS;
+
     pub(crate) fn new(ntt: &'r Ntt) -> Self {
         Self { ntt }
     }
@@ -144,7 +148,8 @@ impl<'r> Limb<'r> {
     /// its own. Also the multiply-accumulate of linear transforms: `d` plaintexts, `x0`, `x1` ciphertext parts.
     ///
     /// # Panics
-    /// When the numbers of terms differ or exceed 4096, or lengths differ (from `N`, with a permutation).
+    /// When the numbers of terms differ or exceed [`MAX_TERMS`](Self::MAX_TERMS), or lengths differ (from `N`, with a
+    /// permutation).
     #[expect(clippy::too_many_arguments)]
     pub fn inner_product(
         &self,
@@ -157,7 +162,7 @@ impl<'r> Limb<'r> {
         out1: &mut [u64],
     ) {
         let n = out0.len();
-        assert!(d.len() == x0.len() && d.len() == x1.len() && d.len() <= 4096);
+        assert!(d.len() == x0.len() && d.len() == x1.len() && d.len() <= MAX_TERMS);
         assert!(out1.len() == n && d.iter().chain(x0).chain(x1).all(|s| s.len() == n));
         let source = permutation.map(Automorphism::source);
         assert!(source.is_none_or(|s| s.len() == n));
@@ -168,7 +173,8 @@ impl<'r> Limb<'r> {
     /// ones, as the evaluations of a polynomial in `X^run` do.
     ///
     /// # Panics
-    /// When the numbers of terms differ or exceed 4096, when `run` is no power of two, or lengths do not fit.
+    /// When the numbers of terms differ or exceed [`MAX_TERMS`](Self::MAX_TERMS), when `run` is no power of two, or lengths
+    /// do not fit.
     #[expect(clippy::too_many_arguments)]
     pub fn inner_product_of_runs(
         &self,
@@ -181,7 +187,7 @@ impl<'r> Limb<'r> {
         out1: &mut [u64],
     ) {
         let n = out0.len();
-        assert!(d.len() == x0.len() && d.len() == x1.len() && d.len() <= 4096 && run.is_power_of_two());
+        assert!(d.len() == x0.len() && d.len() == x1.len() && d.len() <= MAX_TERMS && run.is_power_of_two());
         assert!(out1.len() == n && d.iter().all(|s| s.len() == n.div_ceil(run)));
         assert!(x0.iter().chain(x1).all(|s| s.len() == n));
         dispatch!(self, inner_product_of_runs(d, run, x0, x1, accumulate, out0, out1));

@@ -37,6 +37,13 @@ const fn sign_mask(a: i64) -> u64 {
     (a >> 63) as u64
 }
 
+/// Most products of residues that the vector kernels sum before one reduction, with one residue added: the low halves,
+/// below 2^52 each, must stay below 2^64 in sum.
+pub(crate) const MAX_TERMS: usize = (1 << 12) - 1;
+// MAX_TERMS (2^52 - 1) + 2^50 <= 2^64 - 1, and one more term would not fit.
+const _: () = assert!((MAX_TERMS as u128) * MASK52 as u128 + (1 << Modulus::MAX_BITS) <= u64::MAX as u128);
+const _: () = assert!((MAX_TERMS as u128 + 1) * MASK52 as u128 + (1 << Modulus::MAX_BITS) > u64::MAX as u128);
+
 impl Modulus {
     /// Largest admitted modulus width in bits: the 52-bit multiplier leaves a factor of four for lazy sums.
     pub const MAX_BITS: u32 = 50;

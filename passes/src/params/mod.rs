@@ -7,7 +7,6 @@
 mod estimate;
 
 use fhec_ir::ckks::{Ckks, CkksOp};
-use fhec_ir::params::MAX_LOG_QP;
 use fhec_ir::{Issue, Module, ParamSpec, Tensor};
 
 pub use estimate::{Estimate, estimate};
@@ -166,9 +165,7 @@ pub fn choose(
     let levels = depth(module);
     let result_level = module.func.results().iter().map(|&r| module.func.ty(r).level).min().unwrap_or(0);
     let needed = slots.trailing_zeros() + 1;
-    let rings: Vec<(u32, u32)> = MAX_LOG_QP
-        .iter()
-        .copied()
+    let rings: Vec<(u32, u32)> = fhec_security::rings()
         .filter(|&(log_n, _)| log_n >= needed && options.log_n.is_none_or(|asked| asked == log_n))
         .collect();
     let rings = match options.log_n {

@@ -43,7 +43,7 @@ impl Target for Engine {
                 mod_bits: 50,
                 mod_scale_bits: 52,
                 sum_scale_bits: 49,
-                k: 14,
+                k: 15,
                 degree: 30,
                 double_angle: 3,
                 arcsine_degree: 1,

@@ -180,6 +180,12 @@ impl EvalMod {
 /// Taylor coefficients of `asin(s) / s` in `t = s^2`.
 const ARCSINE: [f64; 4] = [1.0, 1.0 / 6.0, 3.0 / 40.0, 15.0 / 336.0];
 
+/// The truncated arcsine that follows a sine: of degree 1 (none), 3 or 7.
+pub(super) fn arcsine(s: f64, degree: u32) -> f64 {
+    let terms = degree as usize / 2 + 1;
+    s * ARCSINE[..terms.min(ARCSINE.len())].iter().rev().fold(0.0, |sum, a| sum * s * s + a)
+}
+
 /// `[root, shift, rest]` with `sum_i a_i t^i = a_3 (t + root) ((t + shift)^2 + rest)`, for an increasing cubic.
 fn cubic_factors([a0, a1, a2, a3]: [f64; 4]) -> [f64; 3] {
     // Newton from far left finds the one real zero.

@@ -10,8 +10,10 @@
 //! coefficients gives the other: `m = h + conj(h) - h_0`. EvalMod therefore runs once, on the `n` coefficients of `h`, for
 //! full slots as for fewer; the conjugate is added at the end, at the output level, where it costs least.
 
+mod distortion;
 mod evalmod;
 mod factors;
+pub(crate) mod failure;
 mod scaled;
 mod work;
 
@@ -27,6 +29,9 @@ use fhec_ring::RnsPoly;
 use rayon::prelude::*;
 use scaled::{Machine, Scaled};
 use std::sync::Arc;
+
+pub use distortion::Distortion;
+pub use failure::MAX_FAILURE;
 pub use work::{KeyShape, Step, Work};
 
 /// A bootstrap prepared for one number of slots and one output level.
@@ -66,7 +71,7 @@ impl Bootstrapper {
         let Course { spec, levels, input_bits, start } = Course::new(params, slots, target)?;
         let cts_count = factor_count(slots, spec.cts_levels as usize);
         let q0 = params.q()[0] as f64;
-        let factor = (q0 / (2f64.powi(spec.ratio_bits as i32) * params.scale(0))).round().max(1.0);
+        let factor = message_factor(spec.ratio_bits, q0 / params.scale(0));
         let eval_mod = EvalMod::new(spec, slots, levels);
         let input_scale = 2f64.powf(input_bits);
         // A run without polynomials tells the scale at which EvalMod ends.
@@ -260,6 +265,11 @@ impl Bootstrapper {
             Err(parts) => Err(CkksError::Parts { op: "bootstrap", found: parts.len(), wanted: 2 }),
         }
     }
+}
+
+/// The integer that brings messages to `2^-ratio_bits q_0`, when `q_0` is so many times the scale.
+fn message_factor(ratio_bits: u32, q0_by_scale: f64) -> f64 {
+    (q0_by_scale / 2f64.powi(ratio_bits as i32)).round().max(1.0)
 }
 
 /// The levels a bootstrap passes through.

@@ -304,7 +304,9 @@ fn multiply_sum(
                 o0.fill(0);
                 o1.fill(0);
             }
-            for (k, (&len, terms)) in row.iter().enumerate() {
+            let sums =
+                row.iter().flat_map(|(&len, terms)| terms.chunks(Limb::MAX_TERMS).map(move |terms| (len, terms)));
+            for (k, (len, terms)) in sums.enumerate() {
                 let run = n / len;
                 let plain: Vec<&[u64]> =
                     terms.iter().map(|(_, values)| &values[start / run..][..block.div_ceil(run)]).collect();

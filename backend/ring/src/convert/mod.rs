@@ -10,7 +10,7 @@ mod portable;
 
 use crate::error::RingError;
 use crate::isa::Isa;
-use crate::modulus::Modulus;
+use crate::modulus::{MAX_TERMS, Modulus};
 use crate::parallel;
 use crate::ring::Ring;
 
@@ -49,7 +49,12 @@ impl BaseConverter {
     pub fn new(ring: &Ring, from: &[usize], to: &[usize]) -> Result<Self, RingError> {
         let bad = RingError::LimbSet(ring.moduli().len());
         let distinct = from.iter().enumerate().all(|(i, f)| !from[..i].contains(f));
-        if from.is_empty() || !distinct || from.iter().chain(to).any(|&i| i >= ring.moduli().len()) {
+        // A sum has a term for every source and one for the multiple of Q.
+        if from.is_empty()
+            || from.len() >= MAX_TERMS
+            || !distinct
+            || from.iter().chain(to).any(|&i| i >= ring.moduli().len())
+        {
             return Err(bad);
         }
         let sources: Vec<Modulus> = from.iter().map(|&i| ring.modulus(i)).collect();

@@ -223,7 +223,7 @@ pub(crate) unsafe fn reduce_signed(m: &Modulus, values: &[i64], out: &mut [u64])
 }
 
 /// # Safety
-/// See the module; `x0` and `x1` have as many slices as `d`, at most 4096. `source`, if any, permutes `0..len`,
+/// See the module; `x0` and `x1` have as many slices as `d`, at most [`MAX_TERMS`](crate::modulus::MAX_TERMS). `source`, if any, permutes `0..len`,
 /// `len` a multiple of eight or below eight, and maps every aligned block of eight onto an aligned block of eight.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 #[expect(clippy::too_many_arguments)]
@@ -250,7 +250,7 @@ pub(crate) unsafe fn inner_product(
 }
 
 /// # Safety
-/// See the module; `x0` and `x1` have as many slices as `d`, at most 4096; `run` is a power of two and the slices of `d` are
+/// See the module; `x0` and `x1` have as many slices as `d`, at most [`MAX_TERMS`](crate::modulus::MAX_TERMS); `run` is a power of two and the slices of `d` are
 /// the other's length over `run`, rounded up.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 #[expect(clippy::too_many_arguments)]

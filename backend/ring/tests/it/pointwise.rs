@@ -1,5 +1,5 @@
 use crate::support::{Words, assorted_primes, rings};
-use fhec_ring::Limb;
+use fhec_ring::{Limb, Modulus};
 use proptest::prelude::*;
 
 proptest! {
@@ -139,12 +139,74 @@ fn the_longest_inner_product_does_not_overflow() {
         for i in 0..primes.len() {
             let (m, n) = (ring.modulus(i), ring.n());
             let top = vec![m.value() - 1; n];
-            let many = vec![&top[..]; 4096];
+            let many = vec![&top[..]; Limb::MAX_TERMS];
             let (mut o0, mut o1) = (top.clone(), top.clone());
             ring.limb(i).inner_product(&many, &many, &many, None, true, &mut o0, &mut o1);
-            // (-1)(-1) 4096 times, from -1.
-            assert_eq!((o0, o1), (vec![4095 % m.value(); n], vec![4095 % m.value(); n]));
+            // (-1)(-1) so many times, from -1.
+            let expected = (Limb::MAX_TERMS as u64 - 1) % m.value();
+            assert_eq!((o0, o1), (vec![expected; n], vec![expected; n]));
         }
+    }
+}
+
+/// Factors whose product has ones alone in its low 52 bits, which the vector kernels sum apart from the high ones.
+fn worst_low_half(m: &Modulus) -> Option<(u64, u64)> {
+    const LOW: u64 = (1 << 52) - 1;
+    let odd = (0..64).map(|k| m.value() - 2 - 2 * k).take_while(|&x| x > 1);
+    odd.map(|x| {
+        // Newton's iteration doubles the right bits of the inverse of x modulo 2^64.
+        let inverse = (0..5).fold(x, |i, _| i.wrapping_mul(2u64.wrapping_sub(x.wrapping_mul(i))));
+        (inverse.wrapping_neg() & LOW, x)
+    })
+    .find(|&(d, x)| d < m.value() && d.wrapping_mul(x) & LOW == LOW)
+}
+
+#[test]
+fn the_largest_low_halves_do_not_overflow() {
+    let primes = assorted_primes(6);
+    let mut reached = 0;
+    for ring in rings(6, &primes) {
+        let (n, identity) = (ring.n(), ring.automorphism(1).unwrap());
+        for i in 0..primes.len() {
+            let (limb, m) = (ring.limb(i), ring.modulus(i));
+            let Some((d, x)) = worst_low_half(&m) else { continue };
+            reached += usize::from(m.value() >> 49 > 0);
+            let start = m.value() - 1;
+            let (d, x) = (vec![d; n], vec![x; n]);
+            for terms in [Limb::MAX_TERMS, Limb::MAX_TERMS - 1, 17] {
+                let (factors, others) = (vec![&d[..]; terms], vec![&x[..]; terms]);
+                let expected = m.add(m.mul(m.mul(d[0], x[0]), m.reduce_u64(terms as u64)), start);
+                for permutation in [None, Some(&*identity)] {
+                    let (mut o0, mut o1) = (vec![start; n], vec![start; n]);
+                    limb.inner_product(&factors, &others, &others, permutation, true, &mut o0, &mut o1);
+                    assert_eq!((o0, o1), (vec![expected; n], vec![expected; n]), "{:?} {m:?}", ring.isa());
+                }
+                let runs = vec![&d[..n / 4]; terms];
+                let (mut o0, mut o1) = (vec![start; n], vec![start; n]);
+                limb.inner_product_of_runs(&runs, 4, &others, &others, true, &mut o0, &mut o1);
+                assert_eq!((o0, o1), (vec![expected; n], vec![expected; n]), "{:?} {m:?}", ring.isa());
+            }
+        }
+    }
+    // Primes above 2^49, where sums are longest, have such factors for every instruction set.
+    assert!(reached >= rings(6, &primes).len(), "{reached}");
+}
+
+#[test]
+fn one_term_more_is_refused() {
+    let primes = assorted_primes(6);
+    for ring in rings(6, &primes) {
+        let one = vec![1; ring.n()];
+        let many = vec![&one[..]; Limb::MAX_TERMS + 1];
+        let product = || {
+            let (mut o0, mut o1) = (one.clone(), one.clone());
+            ring.limb(0).inner_product(&many, &many, &many, None, true, &mut o0, &mut o1);
+        };
+        let of_runs = || {
+            let (mut o0, mut o1) = (one.clone(), one.clone());
+            ring.limb(0).inner_product_of_runs(&many, 1, &many, &many, true, &mut o0, &mut o1);
+        };
+        assert!(std::panic::catch_unwind(product).is_err() && std::panic::catch_unwind(of_runs).is_err());
     }
 }
 

@@ -28,7 +28,7 @@ pub fn bootstrap_spec() -> ParamSpec {
         mod_bits: 50,
         mod_scale_bits: 55,
         sum_scale_bits: 55,
-        k: 13,
+        k: 15,
         degree: 30,
         double_angle: 3,
         arcsine_degree: 7,
