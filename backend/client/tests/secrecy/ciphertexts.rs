@@ -1,7 +1,7 @@
 //! Encryption under the secret key.
 
 use crate::opened::{CONTEXT, Opened};
-use crate::statistics::{Uniform, assert_distinct, assert_errors, assert_independent};
+use crate::statistics::{DEVIATIONS, Uniform, assert_distinct, assert_errors, assert_independent, sigma};
 use fhec_ckks::Ciphertext;
 use fhec_client::Randomness;
 
@@ -23,6 +23,22 @@ fn fresh_errors_are_binomial_and_independent() {
     let errors: Vec<Vec<i64>> = encrypted.iter().map(|(ct, slots)| secret.error(ct, slots)).collect();
     assert_errors("fresh ciphertexts", errors.iter().flatten());
     assert_independent("errors of ciphertexts", &errors);
+}
+
+#[test]
+fn errors_have_the_variance_of_all_their_coins() {
+    let mut random = Randomness::from_seed(&[14; 32]);
+    let secret = Opened::generate(&mut random);
+    let message = [0.5; 512];
+    let encrypt = |_| secret.error(&secret.key.encrypt(&CONTEXT, &message, 0, &mut random).unwrap(), &message);
+    let errors: Vec<i64> = (0..64).flat_map(encrypt).collect();
+    let n = errors.len() as f64;
+    let mean = errors.iter().sum::<i64>() as f64 / n;
+    assert!(mean.abs() < DEVIATIONS * sigma() / n.sqrt(), "mean {mean}");
+    let variance = errors.iter().map(|e| (e * e) as f64).sum::<f64>() / n;
+    let off = variance / sigma().powi(2) - 1.0;
+    // One coin used on both sides would take 1 of 21.
+    assert!(off.abs() < DEVIATIONS * (2.0 / n).sqrt(), "variance {variance}");
 }
 
 #[test]
