@@ -52,6 +52,9 @@ pub struct Summary {
     special_primes: usize,
     security: Security,
     counts: OpCounts,
+    /// log2 of a bound on the probability that a bootstrap of a run fails; absent without bootstraps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bootstrap_failure_log2: Option<f64>,
     evaluation_key_bytes: u64,
     keys: usize,
     /// Absent where an op has no known time.
@@ -105,6 +108,7 @@ impl Summary {
             special_primes: plan.params().p().len(),
             security: plan.security(),
             counts: plan.counts().clone(),
+            bootstrap_failure_log2: plan.bootstrap_failure(),
             evaluation_key_bytes: keys(plan).iter().map(|k| k.bytes).sum(),
             keys: plan.keys().len(),
             predicted_seconds: seconds(plan, latency, threads)?,
@@ -151,6 +155,9 @@ impl Summary {
             c.plain_products,
             c.bootstraps
         );
+        if let Some(log2) = self.bootstrap_failure_log2 {
+            say!("failures    a bootstrap of a run fails with a probability of at most 2^{log2:.1}");
+        }
         say!("keys        {} keys, {} in the file", self.keys, output::bytes(self.evaluation_key_bytes));
         if let Some(seconds) = self.predicted_seconds {
             let threads = match self.predicted_threads {

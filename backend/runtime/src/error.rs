@@ -44,6 +44,24 @@ pub enum RuntimeError {
         /// What is missing.
         reason: String,
     },
+    /// A run has so many bootstraps that one of them fails too often.
+    #[error(
+        "{file}: a run of {bootstraps} bootstraps of {slots} slots fails with a probability of up to 2^{log2:.1}, the limit is \
+         2^{limit}"
+    )]
+    #[diagnostic(help("compile the model again; where that does not help, take fewer layers or lower degrees"))]
+    Failure {
+        /// The plan file or function name.
+        file: String,
+        /// Bootstraps of a run.
+        bootstraps: u64,
+        /// Slots of each.
+        slots: usize,
+        /// log2 of the probability.
+        log2: f64,
+        /// log2 of the largest probability admitted.
+        limit: f64,
+    },
     /// An input tensor does not fit the plan.
     #[error("input `{port}`: {reason}")]
     #[diagnostic(help(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use fhec_ckks::{CkksError, Params};
+use fhec_ckks::{CkksError, MAX_FAILURE, Params};
 use fhec_container::{Codec, Destination, Dtype, Reader, Writer};
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::text::{Blobs, parse_module, print_with_blobs};
@@ -82,7 +82,8 @@ impl Plan {
     /// A plan for a lowered program.
     ///
     /// # Errors
-    /// When the program does not verify, lacks parameters or ports, or its parameters are insecure without saying so.
+    /// When the program does not verify, lacks parameters or ports, its parameters are insecure without saying so, or its
+    /// bootstraps fail too often.
     pub fn new(module: Module<Ckks>, provenance: Provenance) -> Result<Self, RuntimeError> {
         let name = module.func.name.clone();
         let params = module.params.as_ref().map(engine_params).transpose()?;
@@ -105,6 +106,10 @@ impl Plan {
         let slots = layouts.map(|l| l.slots).next().ok_or_else(|| not_a_plan("the ports have no layouts"))?;
         let keys = KeyList::of(&module, &params, slots)?;
         let counts = OpCounts::of(&module, slots);
+        let bootstraps = counts.bootstraps;
+        if let Some(log2) = failure(&params, bootstraps, slots).filter(|&log2| log2 > MAX_FAILURE) {
+            return Err(RuntimeError::Failure { file: file.into(), bootstraps, slots, log2, limit: MAX_FAILURE });
+        }
         Ok(Self { module, provenance, params, slots, keys, counts, digest: OnceLock::new() })
     }
 
@@ -163,6 +168,11 @@ impl Plan {
             log_qp: self.params.log_qp(),
             max_log_qp: self.spec().max_log_qp(),
         }
+    }
+    /// log2 of a bound on the probability that a bootstrap of a run fails, which makes its result garbage; `None` without
+    /// bootstraps. Plans above [`fhec_ckks::MAX_FAILURE`] are refused.
+    pub fn bootstrap_failure(&self) -> Option<f64> {
+        failure(&self.params, self.counts.bootstraps, self.slots)
     }
     /// The levels that its bootstraps restore, each once.
     pub fn bootstrap_levels(&self) -> BTreeSet<u32> {
@@ -289,6 +299,11 @@ impl Plan {
     }
 }
 
+/// log2 of a bound on the probability that one of some bootstraps fails; `None` where there are none.
+fn failure(params: &Params, bootstraps: u64, slots: usize) -> Option<f64> {
+    params.bootstrap_failure(bootstraps, slots).filter(|_| bootstraps > 0)
+}
+
 /// Elements of a section.
 enum Bytes<'a> {
     Text(&'a [u8]),
@@ -304,7 +319,7 @@ fn hex(digest: &Digest) -> String {
 }
 
 /// The engine's form of the compiler's parameters.
-fn engine_spec(spec: &ParamSpec) -> fhec_ckks::ParamSpec {
+pub(crate) fn engine_spec(spec: &ParamSpec) -> fhec_ckks::ParamSpec {
     fhec_ckks::ParamSpec {
         log_n: spec.log_n,
         first_bits: spec.first_bits,

@@ -11,7 +11,7 @@ use fhec_runtime::{
     unpack_outputs,
 };
 
-use crate::programs::{Program, bootstrapped, every_op, image};
+use crate::programs::{Program, bootstrapped, constant_bootstrapped, every_op, image};
 
 struct Client {
     ctx: Arc<Context>,
@@ -196,4 +196,29 @@ fn a_bootstrap_of_values_beyond_its_interval_is_reported() {
     assert!(escapes.iter().any(|e| e.range == Range::Bootstrap && e.node == "layer"), "{escapes:?}");
     let inside = Simulator::new(&plan, 1).run(0, &[image(0)]).unwrap().report.escapes;
     assert!(inside.iter().all(|e| e.range != Range::Bootstrap), "{inside:?}");
+}
+
+/// Without an arcsine a bootstrap brings constants nearer to zero, 13 deviations of its noise for ones: the simulation must say
+/// so, with the sign.
+#[test]
+fn the_sine_of_a_bootstrap_shows_in_the_simulation() {
+    for constant in [1.0, -1.0, 0.5] {
+        let plan = constant_bootstrapped(constant);
+        let mut client = Client::new(&plan);
+        let keys = client.keys(&plan);
+        let mut executor = Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
+        let zeros = Tensor::full([1, 20], 0.0);
+        let encrypted = client.slots(&plan, &mut executor, &zeros).unwrap();
+        let errors = encrypted[0].iter().map(|slot| slot - f64::from(constant));
+        let measured = errors.sum::<f64>() / encrypted[0].len() as f64;
+        // Little noise, so that what is left is the sine's.
+        let simulated = Simulator::new(&plan, 1).with_bootstrap_error(1e-7).run(0, &[zeros]).unwrap();
+        let report = simulated.report.ops.last().unwrap();
+        let lost = f64::from(constant.abs().powi(3)) * (std::f64::consts::TAU / 256.0).powi(2) / 6.0;
+        assert!((report.rms_error / lost - 1.0).abs() < 0.02, "{constant}: {report:?}, the sine loses {lost:e}");
+        let error = simulated.outputs[0].data()[0] - simulated.exact[0].data()[0];
+        assert_eq!(error.signum(), -constant.signum(), "{constant}: {error}");
+        let noise = 1.0 / 131_072.0;
+        assert!((measured + lost * f64::from(constant.signum())).abs() < noise, "{constant}: {measured:e}, {lost:e}");
+    }
 }
