@@ -48,6 +48,7 @@ mod ends;
 mod error;
 #[cfg(feature = "compiler")]
 mod front;
+mod partial;
 mod ranges;
 pub mod report;
 mod server;
@@ -60,6 +61,7 @@ pub use client::Client;
 #[cfg(feature = "compiler")]
 pub use compile::{CompileOptions, Compiled, Compiler, DEFAULT_ERROR, Model, Snapshot};
 pub use error::Error;
+pub use fhec_ckks::Ciphertext;
 /// How far key generation is.
 #[cfg(feature = "client")]
 pub use fhec_client::Progress as KeyProgress;
@@ -71,6 +73,7 @@ pub use fhec_runtime::{
 };
 #[cfg(feature = "compiler")]
 pub use front::{Accuracy, FrontPoint, Validation};
+pub use partial::Partial;
 pub use ranges::{Outside, RangeCheck};
 pub use server::{BatchProgress, Server};
 #[cfg(feature = "compiler")]

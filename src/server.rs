@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use fhec_ckks::{Context, KeySet};
+use fhec_ckks::{Ciphertext, Context, KeySet};
 use fhec_runtime::{Executor, ExecutorOptions, MemoryPrediction, Plan, Progress, RunReport, context};
 
 use crate::ciphertexts::{Content, Encrypted};
@@ -79,13 +79,30 @@ impl<'p> Server<'p> {
         inputs: &Encrypted,
         progress: &mut (dyn FnMut(BatchProgress<'_>) + Send),
     ) -> Result<(Encrypted, Vec<RunReport>), Error> {
+        self.eval_from(inputs, Vec::new(), &mut |_| Ok(()), progress)
+    }
+
+    /// [`Server::eval`] that goes on after the runs whose results are `done`, and gives the results of every further run to
+    /// `keep` as soon as they are there. Reports are of the further runs.
+    ///
+    /// # Errors
+    /// As [`Server::eval`], or when `keep` fails.
+    pub fn eval_from(
+        &mut self,
+        inputs: &Encrypted,
+        done: Vec<Vec<Ciphertext>>,
+        keep: &mut dyn FnMut(&[Ciphertext]) -> Result<(), Error>,
+        progress: &mut (dyn FnMut(BatchProgress<'_>) + Send),
+    ) -> Result<(Encrypted, Vec<RunReport>), Error> {
         inputs.expect(Content::Inputs)?;
         let runs = inputs.runs.len();
-        let mut outputs = Vec::with_capacity(runs);
-        let mut reports = Vec::with_capacity(runs);
-        for (run, ciphertexts) in inputs.runs.iter().enumerate() {
+        let mut outputs = done;
+        outputs.truncate(runs);
+        let mut reports = Vec::with_capacity(runs - outputs.len());
+        for (run, ciphertexts) in inputs.runs.iter().enumerate().skip(outputs.len()) {
             let mut step = |op: Progress<'_>| progress(BatchProgress { run, runs, op });
             let (result, report) = self.executor.run(ciphertexts.clone(), &mut step)?;
+            keep(&result)?;
             outputs.push(result);
             reports.push(report);
         }

@@ -217,7 +217,12 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     }
     if let Some(path) = &c.calibration {
         spinner.set_message("reading calibration data");
-        compiler = compiler.calibration(data::read_samples(path, &model.module.inputs)?);
+        let samples = data::read_samples(path, &model.module.inputs)?;
+        if samples.is_empty() {
+            let reason = format!("{}: there is no image in the calibration data", path.display());
+            return Err(Error::Usage { reason, repair: "give inputs from the training set".into() });
+        }
+        compiler = compiler.calibration(samples);
     }
     if let (Some(inputs), Some(labels)) = (&c.validation, &c.labels) {
         let inputs = data::read_samples(inputs, &model.module.inputs)?;

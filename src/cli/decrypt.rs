@@ -7,7 +7,7 @@ use fhec::runtime::Plan;
 use fhec::{Client, Encrypted, Error, data};
 
 use super::files::{self, Files, Overwrite};
-use super::{output, trust};
+use super::{output, secret, trust};
 
 /// Decrypt results
 #[derive(Args)]
@@ -40,6 +40,7 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
     let plan = Plan::load(&c.plan)?;
     let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
     output::security_warning(&plan);
+    secret::warn_if_open(&c.secret);
     let client = Client::load(&plan, &c.secret)?;
     let results = Encrypted::load(&plan, client.context(), &c.input)?;
     if !client.owns(&results) && !c.any_key {

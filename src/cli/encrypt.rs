@@ -8,7 +8,7 @@ use fhec::runtime::Plan;
 use fhec::{Client, Error, data};
 
 use super::files::{self, Files, Overwrite};
-use super::{output, trust};
+use super::{output, secret, trust};
 
 /// Encrypt inputs
 #[derive(Args)]
@@ -41,6 +41,7 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
     let to = files.writes("--output", &c.output)?.private();
     let plan = Plan::load(&c.plan)?;
     output::security_warning(&plan);
+    secret::warn_if_open(&c.secret);
     let mut client = Client::load(&plan, &c.secret)?;
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     images.truncate(c.limit.unwrap_or(usize::MAX));

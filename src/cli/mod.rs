@@ -33,6 +33,9 @@ mod progress;
 mod report;
 #[cfg(feature = "client")]
 mod run;
+#[cfg(feature = "client")]
+mod secret;
+mod signals;
 mod simulate;
 #[cfg(feature = "client")]
 mod trust;
@@ -113,6 +116,7 @@ impl Resources {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    signals::handle();
     let cli = Cli::parse_from(with_default_command(std::env::args_os().collect()));
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
