@@ -36,9 +36,9 @@ pub enum Refused {
     },
     /// The plan is predicted to take longer than was asked for.
     #[error(
-        "no plan within --max-latency {asked:.3} (seconds): the one that can be made is predicted to take {predicted:.3}"
+        "no plan within --max-latency {asked}: the one that can be made is predicted to take {} seconds", rounded_up(*predicted)
     )]
-    #[diagnostic(help("ask for {predicted:.3} or more{}", degrees(*chosen)))]
+    #[diagnostic(help("ask for {} or more{}", rounded_up(*predicted), degrees(*chosen)))]
     Latency {
         /// Seconds asked for.
         asked: f64,
@@ -56,9 +56,9 @@ pub enum Refused {
     },
     /// The polynomials are less accurate than was asked for.
     #[error(
-        "no plan within --max-error {asked:.3e}: the polynomials of the one that can be made have an error of {found:.3e}"
+        "no plan within --max-error {asked}: the polynomials of the one that can be made have an error of {found:.3e}"
     )]
-    #[diagnostic(help("ask for {found:.3e} or more{}", raise(*chosen)))]
+    #[diagnostic(help("ask for {} or more{}", rounded_up(*found), raise(*chosen)))]
     Inaccurate {
         /// The error asked for.
         asked: f64,
@@ -111,6 +111,13 @@ impl fmt::Display for PrecisionLimit {
     }
 }
 
+/// The number rounded up to four digits, so that asking for what is written is enough.
+fn rounded_up(x: f64) -> f64 {
+    let unit = 10f64.powf(x.log10().floor() - 3.0);
+    let digits = (x / unit).ceil() * unit;
+    format!("{digits:.3e}").parse().unwrap_or(x)
+}
+
 /// What else shortens a run.
 fn degrees(chosen: bool) -> &'static str {
     if chosen { "" } else { ", or lower the --degree" }
@@ -128,5 +135,19 @@ pub(super) fn name(strategy: Strategy) -> &'static str {
         Strategy::Layerwise => "layerwise",
         Strategy::Uniform => "uniform",
         Strategy::Greedy => "greedy",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_suggested_is_enough() {
+        for x in [0.10549, 2.6351e-4, 1.0, 123.456, 7e-10] {
+            let up = rounded_up(x);
+            assert!(up >= x && up <= x * 1.002, "{x}: {up}");
+        }
+        assert_eq!(rounded_up(0.10549).to_string(), "0.1055");
     }
 }

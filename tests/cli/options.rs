@@ -70,10 +70,10 @@ fn batches_that_do_not_fit_are_refused_at_once() {
         assert!(message.contains(&format!("--batch {batch}")) && message.contains(reason), "{message}");
         assert!(!message.contains("unnamed"), "{message}");
     }
-    // Every one of 109,184 weights would be repeated 16,384 times.
+    // Every weight would be repeated 16,384 times: 6 GiB of them.
     let model = repository("models/mnist_mlp.onnx");
     let message = p.fails(&[model.to_str().unwrap(), "-o", "other.fhe", "--batch", "16384"]);
-    assert!(message.contains("--batch 16384: at most 4096 images"), "{message}");
+    assert!(message.contains("--batch 16384: at most 8192 images"), "{message}");
 }
 
 #[test]
