@@ -16,8 +16,10 @@ pub(super) enum Warning {
     )]
     FewSamples { samples: usize },
     #[error(
-        "weights are not rebuilt{}, since {} of calibration are too few not to fit them alone: give {needed} or more, \
-         or --no-reconstruct", if *bootstraps { " and all polynomials have the same degree" } else { "" }, inputs(*samples)
+        "weights are not rebuilt{}: that takes {needed} calibration inputs, so as not to fit these alone, and {} given; \
+         --no-reconstruct keeps the weights without this warning",
+        if *bootstraps { " and all polynomials have the same degree" } else { "" },
+        if *samples == 1 { "one was".to_string() } else { format!("{samples} were") }
     )]
     NotRebuilt { samples: usize, needed: usize, bootstraps: bool },
     #[error(
