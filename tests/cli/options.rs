@@ -1,7 +1,7 @@
 //! No option is ignored: each acts, or is refused with a sentence that says what can be had.
 
-use fhec::data;
 use fhec::ir::{Port, Shape};
+use fhec::{CompileOptions, Compiler, Model, data};
 
 use super::model::{numbers, write_conv, write_images, write_squares};
 use super::road::compiled;
@@ -179,9 +179,14 @@ fn plans_of_large_layers_are_read_again() {
     let p = Place::new();
     write_conv(&p.path("m.onnx"), PIXELS, KERNEL, 2, false);
     write_squares(&p.path("x.npy"), 9, 1, PIXELS, 1.0);
-    p.ok(&["m.onnx", "--calibration", "x.npy", "-o", "plan.fhe"]);
-    let summary = &p.json(&["inspect", "plan.fhe"])["summary"];
-    assert_eq!(summary["slots"], 1 << 15, "{summary}");
+    let model = Model::load(p.path("m.onnx")).unwrap();
+    let samples = data::read_samples(&p.path("x.npy"), &model.module.inputs).unwrap();
+    let mut options = CompileOptions::default();
+    // The compiler would split the layer over smaller ciphertexts, which is faster.
+    options.plan.params.log_n = Some(16);
+    let plan = Compiler::with_options(options).calibration(samples).compile(&model).unwrap().plan;
+    assert!(plan.module().consts.iter().any(|(_, c)| c.tensor.data().len() > 1 << 26));
+    plan.save(p.path("plan.fhe")).unwrap();
     p.ok(&["simulate", "plan.fhe", "--input", "x.npy", "--exact", "-o", "y.npy"]);
     let out = (PIXELS - KERNEL) / 2 + 1;
     let port = Port { name: "y".into(), shape: Shape(vec![1, 1, out, out]), layout: None, range: None };
