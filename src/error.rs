@@ -35,6 +35,11 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Approximate(#[from] fhec_passes::approximate::ApproximateError),
+    /// An option of the compiler that cannot be obeyed.
+    #[cfg(feature = "compiler")]
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Refused(#[from] crate::compile::Refused),
     /// A program in text form.
     #[error(transparent)]
     #[diagnostic(transparent)]

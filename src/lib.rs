@@ -59,7 +59,10 @@ pub use ciphertexts::{Content, Encrypted};
 #[cfg(feature = "client")]
 pub use client::Client;
 #[cfg(feature = "compiler")]
-pub use compile::{CompileOptions, Compiled, Compiler, DEFAULT_ERROR, Model, Snapshot};
+pub use compile::{
+    CompileOptions, Compiled, Compiler, DEFAULT_ERROR, MOST_MARGIN, Model, PrecisionLimit, Refused, SimulatedPrecision,
+    Snapshot,
+};
 pub use error::Error;
 pub use fhec_ckks::Ciphertext;
 /// How far key generation is.

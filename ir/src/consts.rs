@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::entity::{ConstId, Entity};
-use crate::tensor::Tensor;
+use crate::tensor::{Shape, Tensor};
 
 /// A 32-byte content hash of a tensor (shape and elements).
 pub type Digest = [u8; 32];
@@ -52,13 +52,18 @@ const HASHED_AT_ONCE: usize = 64 * 1024;
 
 /// Hash of a tensor's shape and elements.
 pub fn digest(tensor: &Tensor) -> Digest {
+    digest_of(tensor.shape(), tensor.data())
+}
+
+/// Hash of the tensor that has this shape and these elements.
+pub fn digest_of(shape: &Shape, data: &[f32]) -> Digest {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&(tensor.shape().rank() as u64).to_le_bytes());
-    for &d in &tensor.shape().0 {
+    hasher.update(&(shape.rank() as u64).to_le_bytes());
+    for &d in &shape.0 {
         hasher.update(&(d as u64).to_le_bytes());
     }
     let mut bytes = Vec::with_capacity(HASHED_AT_ONCE);
-    for chunk in tensor.data().chunks(HASHED_AT_ONCE / 4) {
+    for chunk in data.chunks(HASHED_AT_ONCE / 4) {
         bytes.clear();
         bytes.extend(chunk.iter().flat_map(|x| x.to_bits().to_le_bytes()));
         hasher.update(&bytes);

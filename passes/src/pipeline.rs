@@ -71,7 +71,7 @@ pub struct Planned {
 }
 
 /// Most slots considered: half of the largest ring that leveled programs use.
-const MOST_SLOTS: usize = 1 << 15;
+pub const MOST_SLOTS: usize = 1 << 15;
 /// Smaller ciphertexts are tried up to this factor below what holds every tensor in one.
 const MOST_SPLIT: usize = 4;
 
@@ -292,8 +292,7 @@ fn lowered(packing: &Packing, options: &PlanOptions) -> Result<Module<Ckks>, Pas
     let (slots, options) = (packing.slots(), &options.params);
     let mut lowered = LowerToCkks::default().run(module)?;
     let mut spec = params::choose(&lowered, slots, estimate, options);
-    let small = options.log_n.unwrap_or(slots.trailing_zeros() + 1).max(12);
-    if spec.is_err() && !params::fits_level_zero(estimate, options, slots, small) {
+    if spec.is_err() && !params::fits_level_zero(estimate, options, slots) {
         lowered = LowerToCkks { result_level: 1, ..LowerToCkks::default() }.run(module)?;
         spec = params::choose(&lowered, slots, estimate, options);
     }

@@ -17,7 +17,7 @@ pub struct Calibrate {
     #[arg(long, default_value_t = 16)]
     log_n: u32,
     /// Threads
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = super::values::threads)]
     threads: usize,
     /// Where the profile goes
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]

@@ -85,6 +85,12 @@ impl Summary {
         Self::with(plan, None)
     }
 
+    /// The summary of a plan with the times of a file.
+    pub fn timed(plan: &Plan, latency: Option<&Path>) -> Result<Self, Error> {
+        let times = latency.map(|path| times(path, plan)).transpose()?;
+        Self::with(plan, times.as_ref())
+    }
+
     fn with(plan: &Plan, latency: Option<&Times>) -> Result<Self, Error> {
         let port = |p: &ir::Port| PortSummary {
             name: p.name.clone(),
@@ -219,8 +225,7 @@ pub fn run(c: &Inspect) -> Result<(), Error> {
         say!("{}", ir::text::print_module(plan.module()).trim_end());
         return Ok(());
     }
-    let times = c.latency.as_deref().map(|path| times(path, &plan)).transpose()?;
-    let summary = Summary::with(&plan, times.as_ref())?;
+    let summary = Summary::timed(&plan, c.latency.as_deref())?;
     let keys = keys(&plan);
     if c.json {
         return output::json(&serde_json::json!({

@@ -39,6 +39,7 @@ mod signals;
 mod simulate;
 #[cfg(feature = "client")]
 mod trust;
+mod values;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -101,8 +102,8 @@ enum Command {
 #[derive(Args, Clone, Copy)]
 struct Resources {
     /// Threads; one per core by default
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    threads: usize,
+    #[arg(long, value_name = "N", value_parser = values::threads)]
+    threads: Option<usize>,
     /// Bound on memory, such as 16G or 800M: keys and constants are then made again instead of kept
     #[arg(long, value_name = "SIZE", value_parser = output::parse_bytes)]
     mem: Option<u64>,
@@ -110,7 +111,7 @@ struct Resources {
 
 impl Resources {
     fn options(self) -> ExecutorOptions {
-        ExecutorOptions { threads: self.threads, memory: self.mem }
+        ExecutorOptions { threads: self.threads.unwrap_or(0), memory: self.mem }
     }
 }
 

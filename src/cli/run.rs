@@ -28,7 +28,7 @@ pub struct Run {
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     labels: Option<PathBuf>,
     /// Run only the first so many images
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::values::count)]
     limit: Option<usize>,
     #[command(flatten)]
     resources: Resources,

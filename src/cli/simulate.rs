@@ -28,7 +28,7 @@ pub struct Simulate {
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     labels: Option<PathBuf>,
     /// Simulate only the first so many images
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::values::count)]
     limit: Option<usize>,
     /// Without noise: only what the program computes, and its range escapes
     #[arg(long, conflicts_with_all = ["per_op", "seed"])]
@@ -40,7 +40,7 @@ pub struct Simulate {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Threads; one per core by default
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::values::threads)]
     threads: Option<usize>,
     #[command(flatten)]
     overwrite: Overwrite,

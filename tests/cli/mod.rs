@@ -5,6 +5,7 @@ mod errors;
 mod files;
 mod labels;
 mod model;
+mod options;
 mod road;
 mod trust;
 
@@ -47,6 +48,11 @@ impl Place {
     #[track_caller]
     pub fn fails(&self, args: &[&str]) -> String {
         self.fails_with(1, args)
+    }
+    /// Runs `fhec` here and expects a command line that is refused before any work.
+    #[track_caller]
+    pub fn misread(&self, args: &[&str]) -> String {
+        self.fails_with(2, args)
     }
     /// Runs `fhec` here and expects an error message and this exit code; no panic.
     #[track_caller]

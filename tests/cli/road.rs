@@ -95,7 +95,7 @@ fn a_batch_computes_its_images_in_one_run() {
 fn composites_keep_the_model_as_it_is() {
     let p = compiled();
     let compile = ["compile", "tiny.onnx", "--calibration", "calibration.npy"];
-    let baseline = [&compile[..], &["-o", "c.fhe", "--composite", "15,15,27", "--place", "uniform"]].concat();
+    let baseline = [&compile[..], &["-o", "c.fhe", "--composite", "15,15,27"]].concat();
     let report = p.json(&baseline);
     assert_eq!(report["activations"][0]["stages"], serde_json::json!([15, 15, 27]), "{report}");
     p.json(&["simulate", "c.fhe", "--input", "x.npy", "-o", "c.npy", "--exact"]);

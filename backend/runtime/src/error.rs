@@ -62,6 +62,16 @@ pub enum RuntimeError {
         /// log2 of the largest probability admitted.
         limit: f64,
     },
+    /// A plan that was written and cannot be read.
+    #[error("{file}: the plan was written but cannot be read back, so it must not be used")]
+    #[diagnostic(help("check the disk; if that does not help, report the model to the authors"))]
+    ReadBack {
+        /// The plan file.
+        file: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<RuntimeError>,
+    },
     /// An input tensor does not fit the plan.
     #[error("input `{port}`: {reason}")]
     #[diagnostic(help(

@@ -21,7 +21,7 @@ pub use keys::{KeyList, Steps, rotation_in};
 pub use memory::{MemoryPrediction, MemoryShares};
 pub use noise::{
     Exact, LANES, Lanes, LayerEscape, NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, OpError, Range,
-    RangeEscape, chebyshev_arguments,
+    RangeEscape, ResultError, chebyshev_arguments,
 };
 pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Security, compiler_spec, engine_params};
 pub use simulate::{Simulated, Simulation, Simulator, run_clear};

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use fhec_ckks::{CkksError, MAX_FAILURE, Params};
-use fhec_container::{Codec, Destination, Dtype, Reader, Writer};
+use fhec_container::{Codec, Destination, Dtype, Reader, Section, Writer};
 use fhec_ir::ckks::CkksOp;
-use fhec_ir::text::{Blobs, parse_module, print_with_blobs};
+use fhec_ir::text::{BlobSource, Blobs, parse_module, print_with_blobs};
 use fhec_ir::verify::verify;
-use fhec_ir::{BootstrapSpec, Ckks, Digest, Module, Node, ParamSpec, Port, Shape, Tensor};
+use fhec_ir::{BootstrapSpec, Ckks, Digest, Module, Node, ParamSpec, Port, Shape, Tensor, digest_of};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RuntimeError;
@@ -111,6 +111,12 @@ impl Plan {
             return Err(RuntimeError::Failure { file: file.into(), bootstraps, slots, log2, limit: MAX_FAILURE });
         }
         Ok(Self { module, provenance, params, slots, keys, counts, digest: OnceLock::new() })
+    }
+
+    /// The plan with this provenance.
+    #[must_use]
+    pub fn with_provenance(self, provenance: Provenance) -> Self {
+        Self { provenance, digest: OnceLock::new(), ..self }
     }
 
     /// The program.
@@ -223,18 +229,39 @@ impl Plan {
         Ok(writer.into_bytes(&manifest)?)
     }
 
-    /// Writes the plan to a file; returns the digest of its content.
+    /// Writes the plan to a file, reads it back, and returns the digest of its content.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written, or when what was written cannot be read.
     pub fn save(&self, to: impl Into<Destination>) -> Result<Digest, RuntimeError> {
+        let to = to.into();
+        let path = to.path().to_path_buf();
         let mut writer = Writer::create(to, PLAN_KIND, PLAN_VERSION)?;
         let manifest = self.write(&mut |name, dtype, bytes| match bytes {
             Bytes::Text(text) => writer.section(name, dtype, text, Codec::Zstd),
             Bytes::Floats(data) => writer.section(name, dtype, data, Codec::Zstd),
         })?;
         let digest = writer.finish(&manifest)?;
+        // What went into a pipe is gone.
+        if path.is_file() {
+            let damaged = |e| RuntimeError::ReadBack { file: path.display().to_string(), source: Box::new(e) };
+            self.read_back(&path, &digest).map_err(damaged)?;
+        }
         Ok(*self.digest.get_or_init(|| digest))
+    }
+
+    /// Reads a file that this plan was written to as later commands will, with one constant in memory at a time.
+    fn read_back(&self, path: &Path, digest: &Digest) -> Result<(), RuntimeError> {
+        let reader = Reader::open(path)?.expect(PLAN_KIND, PLAN_VERSION)?;
+        if reader.digest() != *digest {
+            return Err(fhec_container::Error::malformed(reader.file(), "it holds something else").into());
+        }
+        let manifest: Manifest = reader.manifest()?;
+        for (name, shape) in &manifest.constants {
+            let section = constant(&reader, name, shape)?;
+            named(&reader, name, &digest_of(&Shape(shape.clone()), section.as_slice()?))?;
+        }
+        Self::assembled(&reader, manifest, &self.module.consts).map(drop)
     }
 
     /// Reads a plan file.
@@ -255,23 +282,22 @@ impl Plan {
 
     fn read(reader: Reader) -> Result<Self, RuntimeError> {
         let reader = reader.expect(PLAN_KIND, PLAN_VERSION)?;
-        let file = reader.file().to_string();
-        let malformed = |reason: String| fhec_container::Error::malformed(&file, reason);
         let manifest: Manifest = reader.manifest()?;
         let mut blobs = Blobs::default();
         for (name, shape) in &manifest.constants {
-            let section = reader.section(&constant_section(name))?;
-            let data = section.as_slice::<f32>()?;
-            let shape = Shape(shape.clone());
-            if shape.checked_len() != Some(data.len()) {
-                return Err(malformed(format!("constant {name} of shape {shape} has {} elements", data.len())).into());
-            }
-            if hex(&blobs.insert(Tensor::new(shape, data))) != *name {
-                return Err(malformed(format!("constant {name} is not what its name says")).into());
-            }
+            let section = constant(&reader, name, shape)?;
+            let digest = blobs.insert(Tensor::new(shape.clone(), section.as_slice::<f32>()?));
+            named(&reader, name, &digest)?;
         }
+        Self::assembled(&reader, manifest, &blobs)
+    }
+
+    /// The plan of a file whose constants `blobs` supplies.
+    fn assembled(reader: &Reader, manifest: Manifest, blobs: &dyn BlobSource) -> Result<Self, RuntimeError> {
+        let file = reader.file().to_string();
+        let malformed = |reason: String| fhec_container::Error::malformed(&file, reason);
         let program = reader.section(PROGRAM)?;
-        let module: Module<Ckks> = parse_module(&file, program.as_str()?, &blobs)
+        let module: Module<Ckks> = parse_module(&file, program.as_str()?, blobs)
             .map_err(|e| RuntimeError::Program { file: file.clone(), source: Box::new(e) })?;
         if module.params.as_ref().map(engine_spec).as_ref() != Some(manifest.params.spec()) {
             return Err(malformed("the program and the plan state different parameters".into()).into());
@@ -302,6 +328,25 @@ impl Plan {
 /// log2 of a bound on the probability that one of some bootstraps fails; `None` where there are none.
 fn failure(params: &Params, bootstraps: u64, slots: usize) -> Option<f64> {
     params.bootstrap_failure(bootstraps, slots).filter(|_| bootstraps > 0)
+}
+
+/// The section of a constant, of as many elements as its shape has.
+fn constant(reader: &Reader, name: &str, shape: &[usize]) -> Result<Section, fhec_container::Error> {
+    let section = reader.section(&constant_section(name))?;
+    let (shape, elements) = (Shape(shape.to_vec()), section.as_slice::<f32>()?.len());
+    if shape.checked_len() != Some(elements) {
+        let reason = format!("constant {name} of shape {shape} has {elements} elements");
+        return Err(fhec_container::Error::malformed(reader.file(), reason));
+    }
+    Ok(section)
+}
+
+/// Refuses a constant whose name is not its hash.
+fn named(reader: &Reader, name: &str, digest: &Digest) -> Result<(), fhec_container::Error> {
+    if hex(digest) == name {
+        return Ok(());
+    }
+    Err(fhec_container::Error::malformed(reader.file(), format!("constant {name} is not what its name says")))
 }
 
 /// Elements of a section.

@@ -150,6 +150,11 @@ impl<'a> Simulator<'a> {
             let noisy: Vec<Vec<f64>> = results.iter().map(|ct| noisy(ct, lane)).collect();
             out.exact.push(unpack_outputs(self.plan, &exact)?);
             out.outputs.push(unpack_outputs(self.plan, &noisy)?);
+            if self.noisy {
+                let errors: Vec<Vec<f64>> = results.iter().map(|ct| error(ct, lane)).collect();
+                let errors = unpack_outputs(self.plan, &errors)?;
+                errors.iter().flat_map(|t| t.data()).for_each(|&e| out.report.results.add(f64::from(e)));
+            }
         }
         Ok(out)
     }
@@ -157,6 +162,10 @@ impl<'a> Simulator<'a> {
 
 fn exact(ct: &NoisyCt, lane: usize) -> Vec<f64> {
     ct.exact.slots.iter().map(|x| x[lane]).collect()
+}
+
+fn error(ct: &NoisyCt, lane: usize) -> Vec<f64> {
+    ct.error.iter().map(|e| f64::from(e[lane])).collect()
 }
 
 fn noisy(ct: &NoisyCt, lane: usize) -> Vec<f64> {

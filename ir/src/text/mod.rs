@@ -29,6 +29,10 @@ mod grammar {
     include!(concat!(env!("OUT_DIR"), "/text/grammar.rs"));
 }
 
+/// Elements that `zeros` and `full` constants of one file may have together, so that a short file cannot ask for all
+/// memory. What would go beyond is written as a blob.
+const MAX_FILLED: usize = 1 << 26;
+
 mod blob;
 mod error;
 mod parse;
