@@ -218,6 +218,7 @@ impl Plan {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, to: impl Into<Destination>) -> Result<Digest, RuntimeError> {
+        let _span = tracing::debug_span!("save-plan").entered();
         let mut writer = Writer::create(to, PLAN_KIND, PLAN_VERSION)?;
         let manifest = self.write(&mut |name, dtype, bytes| match bytes {
             Bytes::Text(text) => writer.section(name, dtype, text, Codec::Zstd),
@@ -232,6 +233,7 @@ impl Plan {
     /// # Errors
     /// When it cannot be read, is damaged or of another version, or its program does not verify.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {
+        let _span = tracing::debug_span!("load-plan").entered();
         Self::read(Reader::open(path)?)
     }
 
