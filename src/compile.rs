@@ -211,6 +211,7 @@ impl Compiler {
         model: &Model,
         observe: &mut dyn FnMut(&str, Snapshot<'_>),
     ) -> Result<Compiled, Error> {
+        let _span = tracing::debug_span!("compile", model = model.module.func.name.as_str()).entered();
         let mut seconds = Vec::new();
         let mut warnings = Vec::new();
         let mut clock = Instant::now();
@@ -250,7 +251,7 @@ impl Compiler {
             activations: &activations,
             layers: &layers,
             bootstraps: bootstraps
-                .map(|b| serde_json::json!({"node": b.place.to_string(), "from": b.from, "to": b.to, "us": b.us}))
+                .map(|b| serde_json::json!({"node": b.place.to_string(), "from": b.from, "to": b.to, "seconds": b.us / 1e6}))
                 .collect(),
             joins: joins
                 .map(|j| {
@@ -374,7 +375,7 @@ impl Compiler {
         let chosen = names.into_iter().filter_map(|(v, name)| Some((v, *found.choices.get(&name)?)));
         let choices = if met { chosen.collect() } else { Choices::new() };
         let front = found.front.iter().map(|(plan, spec)| FrontPoint {
-            latency_us: plan.latency_us,
+            seconds: plan.latency_us / 1e6,
             error: plan.error,
             bootstraps: plan.bootstraps.len(),
             levels: spec.levels,

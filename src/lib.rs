@@ -56,7 +56,7 @@ mod target;
 
 pub use ciphertexts::{Content, Encrypted};
 #[cfg(feature = "client")]
-pub use client::Client;
+pub use client::{Client, ClientOptions};
 #[cfg(feature = "compiler")]
 pub use compile::{CompileOptions, Compiled, Compiler, DEFAULT_ERROR, Model, Snapshot};
 pub use error::Error;

@@ -85,6 +85,7 @@ impl<'p> Server<'p> {
         let mut reports = Vec::with_capacity(runs);
         for (run, ciphertexts) in inputs.runs.iter().enumerate() {
             let mut step = |op: Progress<'_>| progress(BatchProgress { run, runs, op });
+            let _span = tracing::debug_span!("eval", run, runs).entered();
             let (result, report) = self.executor.run(ciphertexts.clone(), &mut step)?;
             outputs.push(result);
             reports.push(report);

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use clap::Args;
 use fhec::runtime::Plan;
-use fhec::{Client, Error, data};
+use fhec::{Error, data};
 
 use super::files::{self, Files, Overwrite};
-use super::{output, trust};
+use super::{Consent, output, trust};
 
 /// Encrypt inputs
 #[derive(Args)]
@@ -29,6 +29,8 @@ pub struct Encrypt {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     #[command(flatten)]
+    consent: Consent,
+    #[command(flatten)]
     overwrite: Overwrite,
     /// Print the report as JSON
     #[arg(long)]
@@ -41,7 +43,7 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
     let to = files.writes("--output", &c.output)?.private();
     let plan = Plan::load(&c.plan)?;
     output::security_warning(&plan);
-    let mut client = Client::load(&plan, &c.secret)?;
+    let mut client = c.consent.options().load(&plan, &c.secret)?;
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
     let inputs = trust::inputs(&c.input, &plan.image_inputs(), &images);
@@ -54,6 +56,7 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
     if c.json {
         return output::json(&serde_json::json!({
             "images": images.len(), "ciphertext_bytes": bytes, "seconds": seconds, "inputs": inputs,
+            "security_bits": plan.security().bits,
         }));
     }
     say!(

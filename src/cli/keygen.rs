@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use fhec::Error;
 use fhec::runtime::Plan;
-use fhec::{Client, Error};
 
 use super::files::{self, Files, Overwrite};
-use super::{output, progress};
+use super::{Consent, output, progress};
 
 /// Make a secret key and the evaluation keys a plan needs
 #[derive(Args)]
@@ -23,6 +23,8 @@ pub struct Keygen {
     #[arg(long, value_name = "FILE", value_parser = files::destination())]
     evaluation: PathBuf,
     #[command(flatten)]
+    consent: Consent,
+    #[command(flatten)]
     overwrite: Overwrite,
     /// Print the report as JSON
     #[arg(long)]
@@ -36,7 +38,7 @@ pub fn run(c: &Keygen) -> Result<(), Error> {
     let plan = Plan::load(&c.plan)?;
     output::security_warning(&plan);
     let started = Instant::now();
-    let mut client = Client::generate(&plan)?;
+    let mut client = c.consent.options().generate(&plan)?;
     // The secret key first, and on the disk: evaluation keys whose secret is lost are of no use, and neither is anything
     // that the server computes with them.
     client.save(&secret)?;
@@ -51,7 +53,7 @@ pub fn run(c: &Keygen) -> Result<(), Error> {
     if c.json {
         return output::json(&serde_json::json!({
             "keys": plan.keys().len(), "evaluation_key_bytes": evaluation, "secret_key_bytes": secret,
-            "seconds": seconds, "peak_memory_bytes": output::peak_memory(),
+            "seconds": seconds, "peak_memory_bytes": output::peak_memory(), "security_bits": plan.security().bits,
         }));
     }
     say!("{}: secret key, {}; keep it", c.secret.display(), output::size_of(secret));

@@ -3,9 +3,12 @@
 mod errors;
 #[cfg(unix)]
 mod files;
+mod insecure;
+mod json;
 mod labels;
 mod model;
 mod road;
+mod surface;
 mod trust;
 
 use std::path::{Path, PathBuf};

@@ -33,9 +33,10 @@ pub enum CkksError {
     /// EvalMod's interval is too short for the weight of the secret that ciphertexts are raised under.
     #[error(
         "bootstrapping: k = {k} is too small for a secret of {}: one bootstrap of all slots would fail with a probability of \
-         up to 2^{log2:.1}, the limit is 2^{limit}; take k = {least_k} or more",
+         up to 2^{log2:.1}, the limit is 2^{limit}",
         weight_in_words(*weight)
     )]
+    #[diagnostic(help("take k = {least_k} or more"))]
     Failure {
         /// The bound on the multiples of q_0 that EvalMod removes.
         k: u32,
