@@ -51,8 +51,8 @@ use fhec::{Error, ExecutorOptions};
 
 /// What stands below the help of `fhec`.
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 an error; 2 a wrong command line; 3 results that must not be trusted; 130 and 143 interrupted by
-SIGINT and SIGTERM.
+Exit codes: 0 done; 1 an error; 2 a wrong command line; 3 inputs or results that must not be trusted; 130 and 143
+interrupted by SIGINT and SIGTERM.
 
 With --json standard output holds one JSON object, of a report or of an error. RUST_LOG=fhec=debug shows on standard error
 what is done, RUST_LOG=trace every operation.";

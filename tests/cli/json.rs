@@ -144,6 +144,7 @@ fn prepared() -> Place {
         name: name.into(),
         shape: fhec::ir::Shape(shape.to_vec()),
         layout: None,
+        range: None,
     };
     let labels: Vec<_> = (0..3).map(|class| vec![fhec::Tensor::new([1, 1], vec![class as f32])]).collect();
     fhec::data::write_samples(&p.path("labels.npy"), &[port("labels", &[1, 1])], &labels).unwrap();

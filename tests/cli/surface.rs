@@ -24,7 +24,7 @@ fn a_typo_is_a_command_that_does_not_exist() {
 fn exit_codes_are_those_of_the_help() {
     let p = Place::new();
     let help = p.ok(&["--help"]);
-    assert!(help.contains("Exit codes: 0 done; 1 an error; 2 a wrong command line; 3 results"), "{help}");
+    assert!(help.contains("Exit codes: 0 done; 1 an error; 2 a wrong command line; 3 inputs or results"), "{help}");
     assert_eq!(p.fhec(&["inspect", "nothing.fhe"]).status.code(), Some(1));
     assert_eq!(p.fhec(&["inspect"]).status.code(), Some(2));
     assert_eq!(p.fhec(&["--version"]).status.code(), Some(0));
@@ -67,7 +67,7 @@ fn the_highest_scores_are_printed_with_their_names() {
     for (image, scores) in scores.iter().enumerate() {
         let classes = report["top"][image]["classes"].as_array().unwrap();
         assert_eq!(classes.len(), 2);
-        let best = fhec::data::argmax(scores);
+        let best = (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap();
         assert_eq!(
             (classes[0]["class"].as_u64(), classes[0]["score"].as_f64()),
             (Some(best as u64), Some(scores[best].into()))
