@@ -21,26 +21,70 @@ pub struct Client<'p> {
     random: Randomness,
 }
 
-impl<'p> Client<'p> {
+/// How a client is made. Whoever sends the plan chooses its parameters: those that are marked insecure are refused unless
+/// they are allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientOptions {
+    insecure: bool,
+}
+
+impl ClientOptions {
+    /// Allows plans whose parameters are marked insecure, for tests with data that may be read.
+    #[must_use]
+    pub fn allow_insecure(self) -> Self {
+        Self { insecure: true }
+    }
+
     /// A client with a new secret key.
     ///
     /// # Errors
-    /// When the system gives no randomness.
-    pub fn generate(plan: &'p Plan) -> Result<Self, Error> {
-        let context = context(plan)?;
+    /// A plan marked insecure that is not allowed, or when the system gives no randomness.
+    pub fn generate(self, plan: &Plan) -> Result<Client<'_>, Error> {
+        let context = self.context(plan)?;
         let mut random = Randomness::system()?;
         let secret = SecretKey::generate(&context, &mut random)?;
-        Ok(Self { plan, context, secret, random })
+        Ok(Client { plan, context, secret, random })
     }
 
     /// A client with the secret key in a file.
     ///
     /// # Errors
-    /// A damaged file, or a key for other parameters.
-    pub fn load(plan: &'p Plan, path: &Path) -> Result<Self, Error> {
-        let context = context(plan)?;
+    /// A plan marked insecure that is not allowed, a damaged file, or a key for other parameters.
+    pub fn load<'p>(self, plan: &'p Plan, path: &Path) -> Result<Client<'p>, Error> {
+        let context = self.context(plan)?;
         let secret = SecretKey::read(&context, path)?;
-        Ok(Self { plan, context, secret, random: Randomness::system()? })
+        Ok(Client { plan, context, secret, random: Randomness::system()? })
+    }
+
+    /// The engine's tables of a plan that is admitted.
+    fn context(self, plan: &Plan) -> Result<Arc<Context>, Error> {
+        if plan.security().bits == 0 && !self.insecure {
+            return Err(Error::Insecure { plan: plan.provenance().model.clone() });
+        }
+        Ok(context(plan)?)
+    }
+}
+
+impl<'p> Client<'p> {
+    /// Options for a client, such as to allow a plan that is marked insecure.
+    pub fn options() -> ClientOptions {
+        ClientOptions::default()
+    }
+
+    /// A client with a new secret key, by the default options.
+    ///
+    /// # Errors
+    /// As [`ClientOptions::generate`].
+    pub fn generate(plan: &'p Plan) -> Result<Self, Error> {
+        Self::options().generate(plan)
+    }
+
+    /// A client with the secret key in a file, by the default options.
+    ///
+    /// # Errors
+    /// As [`ClientOptions::load`].
+    pub fn load(plan: &'p Plan, path: &Path) -> Result<Self, Error> {
+        Self::options().load(plan, path)
     }
 
     /// Writes the secret key to a file that only its owner may read. It replaces no file: the key in it would be lost.
@@ -95,6 +139,7 @@ impl<'p> Client<'p> {
     /// # Errors
     /// Tensors that do not fit the plan.
     pub fn encrypt(&mut self, images: &[Vec<Tensor>]) -> Result<Encrypted, Error> {
+        let _span = tracing::debug_span!("encrypt", images = images.len()).entered();
         let func = &self.plan.module().func;
         let levels: Vec<usize> = func.params().iter().map(|&p| func.ty(p).level as usize).collect();
         let mut runs = Vec::new();
@@ -118,6 +163,7 @@ impl<'p> Client<'p> {
     /// # Errors
     /// Ciphertexts that are no results of the plan.
     pub fn decrypt(&self, results: &Encrypted) -> Result<Vec<Vec<Tensor>>, Error> {
+        let _span = tracing::debug_span!("decrypt", images = results.images).entered();
         results.expect(Content::Outputs)?;
         let decrypt = |run: &Vec<fhec_ckks::Ciphertext>| {
             // Room for all, so that none is moved and left behind.

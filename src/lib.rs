@@ -57,7 +57,7 @@ mod target;
 
 pub use ciphertexts::{Content, Encrypted};
 #[cfg(feature = "client")]
-pub use client::Client;
+pub use client::{Client, ClientOptions};
 #[cfg(feature = "compiler")]
 pub use compile::{
     CompileOptions, Compiled, Compiler, DEFAULT_ERROR, MOST_MARGIN, Model, PrecisionLimit, Refused, SimulatedPrecision,

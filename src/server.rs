@@ -101,6 +101,7 @@ impl<'p> Server<'p> {
         let mut reports = Vec::with_capacity(runs - outputs.len());
         for (run, ciphertexts) in inputs.runs.iter().enumerate().skip(outputs.len()) {
             let mut step = |op: Progress<'_>| progress(BatchProgress { run, runs, op });
+            let _span = tracing::debug_span!("eval", run, runs).entered();
             let (result, report) = self.executor.run(ciphertexts.clone(), &mut step)?;
             keep(&result)?;
             outputs.push(result);

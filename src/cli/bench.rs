@@ -44,9 +44,10 @@ pub fn run(c: &Bench) -> Result<(), Error> {
         report.log_qp,
         c.threads,
         report.isa,
-        report.transform_ms,
+        1e3 * report.transform_seconds,
         output::bytes(report.key_bytes)
     );
+    let milliseconds = |seconds: f64| format!("{:.3}", 1e3 * seconds);
     let rows: Vec<Vec<String>> = report
         .ops
         .iter()
@@ -55,10 +56,10 @@ pub fn run(c: &Bench) -> Result<(), Error> {
             let bits = if op.precision_bits.is_finite() { format!("{:.1}", op.precision_bits) } else { "-".into() };
             vec![
                 (*name).to_string(),
-                format!("{:.3}", op.ms),
-                format!("{:.3}", op.median_ms),
+                milliseconds(op.seconds),
+                milliseconds(op.median_seconds),
                 op.transforms.to_string(),
-                format!("{:.3}", op.floor_ms),
+                milliseconds(op.floor_seconds),
                 ratio,
                 bits,
             ]

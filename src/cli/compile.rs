@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use fhec::passes::approx::{CompositeSign, PUBLISHED};
 use fhec::passes::place::Strategy;
+use fhec::report::profile;
 use fhec::{
     Accuracy, CompileOptions, Compiled, Compiler, Destination, Engine, Error, Model, SimulatedPrecision, Snapshot,
     Tensor, Validation, data,
@@ -137,15 +138,23 @@ struct Report<'a> {
     plan_bytes: Option<u64>,
     plan_digest: String,
     seconds: f64,
-    stages: Vec<(&'a str, f64)>,
+    stages: Vec<Stage<'a>>,
     activations: serde_json::Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     accuracy: Option<Accuracy>,
     precision: SimulatedPrecision,
     notes: &'a [String],
+    security_bits: u32,
     summary: inspect::Summary,
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<&'a str>,
+}
+
+/// A stage of the compilation.
+#[derive(Serialize)]
+struct Stage<'a> {
+    name: &'a str,
+    seconds: f64,
 }
 
 /// Writes every snapshot that differs from the one before as a numbered file.
@@ -227,7 +236,7 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     options.precision = c.precision;
     let mut compiler = Compiler::with_options(options);
     if let Some(path) = &c.latency {
-        compiler = compiler.engine(Engine::new(inspect::profile(path)?));
+        compiler = compiler.engine(Engine::new(profile(path)?));
     }
     if let Some(path) = &c.calibration {
         spinner.set_message("reading calibration data");
@@ -267,19 +276,21 @@ fn destinations(c: &Compile) -> Result<(Files, Destination, Option<Destination>)
 
 fn report(c: &Compile, compiled: &Compiled, (to, digest): (&Destination, &[u8]), seconds: f64) -> Result<(), Error> {
     compiled.warnings.iter().for_each(output::warning);
-    let summary = inspect::Summary::timed(&compiled.plan, c.latency.as_deref())?;
+    let prediction = inspect::predicted(&compiled.plan, c.latency.as_deref())?;
+    let summary = inspect::Summary::with(&compiled.plan, &prediction);
     let explanation = c.explain.then_some(compiled.explanation.as_str());
     if c.json {
         return output::json(&Report {
             plan: c.output.display().to_string(),
             plan_bytes: output::written_bytes(to),
-            plan_digest: digest.iter().map(|b| format!("{b:02x}")).collect(),
+            plan_digest: output::hex(digest),
             seconds,
-            stages: compiled.seconds.iter().map(|(s, t)| (s.as_str(), *t)).collect(),
+            stages: compiled.seconds.iter().map(|(name, seconds)| Stage { name, seconds: *seconds }).collect(),
             activations: serde_json::json!(compiled.activations),
             accuracy: compiled.accuracy,
             precision: compiled.precision,
             notes: &compiled.notes,
+            security_bits: compiled.plan.security().bits,
             summary,
             explanation,
         });

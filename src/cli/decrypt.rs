@@ -7,6 +7,7 @@ use fhec::runtime::Plan;
 use fhec::{Client, Encrypted, Error, data};
 
 use super::files::{self, Files, Overwrite};
+use super::top::Top;
 use super::{output, secret, trust};
 
 /// Decrypt results
@@ -28,6 +29,8 @@ pub struct Decrypt {
     #[arg(long)]
     any_key: bool,
     #[command(flatten)]
+    top: Top,
+    #[command(flatten)]
     overwrite: Overwrite,
     /// Print the report as JSON
     #[arg(long)]
@@ -36,12 +39,14 @@ pub struct Decrypt {
 
 pub fn run(c: &Decrypt) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
-    let mut files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
+    let files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
+    let mut files = files.reads("the names", &c.top.names)?;
     let plan = Plan::load(&c.plan)?;
     let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
     output::security_warning(&plan);
     secret::warn_if_open(&c.secret);
-    let client = Client::load(&plan, &c.secret)?;
+    // What insecure parameters cost was paid when the input was encrypted.
+    let client = Client::options().allow_insecure().load(&plan, &c.secret)?;
     let results = Encrypted::load(&plan, client.context(), &c.input)?;
     if !client.owns(&results) && !c.any_key {
         return Err(Error::Ciphertexts {
@@ -54,12 +59,15 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
     // Who asks for what another key gives, asks for noise.
     let forced = c.overwrite.force || c.any_key;
     let checks = trust::results(&plan.image_outputs(), &images, forced)?;
+    let best = c.top.of(&plan.image_outputs(), &images)?;
     data::write_samples(to, &plan.image_outputs(), &images)?;
     if c.json {
         return output::json(&serde_json::json!({
-            "images": images.len(), "output": c.output, "results": checks,
+            "images": images.len(), "output": c.output, "results": checks, "top": best,
+            "security_bits": plan.security().bits,
         }));
     }
+    best.iter().for_each(|image| say!("{image}"));
     say!("{}: results of {} images", c.output.display(), images.len());
     Ok(())
 }

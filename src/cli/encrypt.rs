@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use clap::Args;
 use fhec::runtime::Plan;
-use fhec::{Client, Error, data};
+use fhec::{Error, data};
 
 use super::files::{self, Files, Overwrite};
-use super::{output, secret, trust};
+use super::{Consent, output, secret, trust};
 
 /// Encrypt inputs
 #[derive(Args)]
@@ -29,6 +29,8 @@ pub struct Encrypt {
     #[arg(long, value_name = "N", value_parser = super::values::count)]
     limit: Option<usize>,
     #[command(flatten)]
+    consent: Consent,
+    #[command(flatten)]
     overwrite: Overwrite,
     /// Print the report as JSON
     #[arg(long)]
@@ -42,7 +44,7 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
     let plan = Plan::load(&c.plan)?;
     output::security_warning(&plan);
     secret::warn_if_open(&c.secret);
-    let mut client = Client::load(&plan, &c.secret)?;
+    let mut client = c.consent.options().load(&plan, &c.secret)?;
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
     let inputs = trust::inputs(&c.input, &plan.image_inputs(), &images);
@@ -55,6 +57,7 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
     if c.json {
         return output::json(&serde_json::json!({
             "images": images.len(), "ciphertext_bytes": bytes, "seconds": seconds, "inputs": inputs,
+            "security_bits": plan.security().bits,
         }));
     }
     say!(

@@ -69,7 +69,8 @@ pub fn run(c: &Eval) -> Result<(), Error> {
             "key_switches": reports.first().map(|r| r.key_switches),
             "seconds_by_op": reports.last().map(|r| &r.seconds_by_op),
             "peak_memory_bytes": peak, "predicted_memory_bytes": server.predicted_memory(),
-            "ciphertext_bytes": output::written_bytes(&to), "security_bits": plan.security().bits,
+            "ciphertext_bytes": output::written_bytes(&to), "plan_digest": output::digest(&plan)?,
+            "security_bits": plan.security().bits,
         }));
     }
     say!("{}: {}; executed ops equal the plan", c.output.display(), times_line(&reports, images, server.threads()));

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use fhec::Destination;
+use fhec::Error;
 use fhec::runtime::Plan;
-use fhec::{Client, Destination, Error};
 
 use super::files::{self, Files, Overwrite};
-use super::{output, progress, secret};
+use super::{Consent, output, progress, secret};
 
 /// Make a secret key and the evaluation keys a plan needs
 #[derive(Args)]
@@ -25,6 +26,8 @@ pub struct Keygen {
     /// Make evaluation keys for the secret key that is there, instead of a new one
     #[arg(long)]
     existing: bool,
+    #[command(flatten)]
+    consent: Consent,
     #[command(flatten)]
     overwrite: Overwrite,
     /// Print the report as JSON
@@ -48,13 +51,13 @@ pub fn run(c: &Keygen) -> Result<(), Error> {
     let mut client = match &to_secret {
         // The secret key first, and on the disk: without it evaluation keys, and all that is computed with them, are lost.
         Some(to) => {
-            let client = Client::generate(&plan)?;
+            let client = c.consent.options().generate(&plan)?;
             client.save(to)?;
             client
         }
         None => {
             secret::warn_if_open(&c.secret);
-            Client::load(&plan, &c.secret)?
+            c.consent.options().load(&plan, &c.secret)?
         }
     };
     let bar = progress::bar("keygen", plan.keys().len() as u64);
@@ -74,7 +77,7 @@ pub fn run(c: &Keygen) -> Result<(), Error> {
     if c.json {
         return output::json(&serde_json::json!({
             "keys": plan.keys().len(), "evaluation_key_bytes": evaluation, "secret_key_bytes": secret,
-            "seconds": seconds, "peak_memory_bytes": output::peak_memory(),
+            "seconds": seconds, "peak_memory_bytes": output::peak_memory(), "security_bits": plan.security().bits,
         }));
     }
     say!("{}: secret key, {}; keep it", c.secret.display(), output::size_of(secret));

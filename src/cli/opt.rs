@@ -12,6 +12,7 @@ use fhec::passes::pack::Pack;
 use fhec::passes::pipeline;
 use fhec::passes::{Lower, Pass};
 use fhec::{CompileOptions, Compiler, Error, Tensor, data, ir};
+use serde::Serialize;
 
 use super::files::{self, Files, Overwrite};
 use super::{output, values};
@@ -45,6 +46,9 @@ pub struct Opt {
     /// List the passes
     #[arg(long, exclusive = true)]
     list: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Slots of a ciphertext where none are given.
@@ -73,11 +77,13 @@ impl Opt {
 const APPROXIMATE: &str = "approximate-activations";
 
 /// A pass by its name on the command line.
+#[derive(Serialize)]
 struct Named {
     name: &'static str,
     from: &'static str,
     to: &'static str,
     summary: &'static str,
+    #[serde(skip)]
     run: fn(AnyModule, &Opt) -> Result<AnyModule, Error>,
 }
 
@@ -212,6 +218,9 @@ fn read(path: &Path) -> Result<AnyModule, Error> {
 
 pub fn run(c: &Opt) -> Result<(), Error> {
     let Some(file) = c.file.as_ref().filter(|_| !c.list) else {
+        if c.json {
+            return output::json(&serde_json::json!({ "passes": PASSES }));
+        }
         let row = |p: &Named| [p.name, p.from, p.to, p.summary].map(str::to_string).to_vec();
         output::table(&["pass", "from", "to", "summary"], &PASSES.iter().map(row).collect::<Vec<_>>());
         return Ok(());
@@ -219,17 +228,33 @@ pub fn run(c: &Opt) -> Result<(), Error> {
     c.check()?;
     let passes: Vec<&Named> = c.pass.iter().map(|name| find(name)).collect::<Result<_, _>>()?;
     let mut files =
-        Files::new(c.overwrite, false).reads("the program", [file])?.reads("calibration data", &c.calibration)?;
+        Files::new(c.overwrite, c.json).reads("the program", [file])?.reads("calibration data", &c.calibration)?;
     let to = c.output.as_ref().map(|path| files.writes("--output", path)).transpose()?;
     let mut module = check(read(file)?, c)?;
     for pass in passes {
         module = check((pass.run)(module, c)?, c)?;
     }
-    match to {
-        None => say!("{}", text(&module).trim_end()),
-        Some(to) => to.write(text(&module).as_bytes())?,
+    let program = text(&module);
+    if let Some(to) = to {
+        to.write(program.as_bytes())?;
     }
-    Ok(())
+    match &c.output {
+        _ if c.json => output::json(&serde_json::json!({
+            "level": level(&module), "security_bits": security_bits(&module), "output": c.output,
+            "program": c.output.is_none().then_some(program),
+        })),
+        None => {
+            say!("{}", program.trim_end());
+            Ok(())
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Bits of security of a program that has parameters.
+fn security_bits(module: &AnyModule) -> Option<u32> {
+    let AnyModule::Ckks(module) = module else { return None };
+    module.params.as_ref().map(|params| if params.insecure { 0 } else { 128 })
 }
 
 fn find(name: &str) -> Result<&'static Named, Error> {

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use clap::Args;
 use fhec::runtime::{KeySet, NoiseReport, Plan, runs_of};
-use fhec::{Client, Error, KeyProgress, RangeCheck, RunReport, Server, Simulator, Tensor, data, ir};
+use fhec::{Client, ClientOptions, Error, KeyProgress, RangeCheck, RunReport, Server, Simulator, Tensor, data, ir};
 
 use super::comparison::{self, Comparison};
 use super::files::{self, Files, Overwrite};
-use super::{Resources, escapes, eval, inspect, output, progress, trust};
+use super::{Consent, Resources, escapes, eval, inspect, output, progress, trust};
 
 /// Keygen, encrypt, eval and decrypt in one process
 #[derive(Args)]
@@ -32,6 +32,8 @@ pub struct Run {
     limit: Option<usize>,
     #[command(flatten)]
     resources: Resources,
+    #[command(flatten)]
+    consent: Consent,
     #[command(flatten)]
     overwrite: Overwrite,
     /// Print the report as JSON
@@ -80,7 +82,7 @@ pub fn run(c: &Run) -> Result<(), Error> {
         in_the_clear(&plan, &images)?;
         return Err(refused);
     }
-    let (results, outcome) = encrypted(&plan, &images, c.resources)?;
+    let (results, outcome) = encrypted(&plan, &images, c.consent.options(), c.resources)?;
     let (exact, ranges) = in_the_clear(&plan, &images)?;
     let ports = plan.image_outputs();
     let checked = Checked {
@@ -127,10 +129,15 @@ fn in_the_clear(plan: &Plan, images: &[Vec<Tensor>]) -> Result<(Vec<Vec<Tensor>>
 }
 
 /// All four stages.
-fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Result<(Vec<Vec<Tensor>>, Outcome), Error> {
+fn encrypted(
+    plan: &Plan,
+    images: &[Vec<Tensor>],
+    options: ClientOptions,
+    resources: Resources,
+) -> Result<(Vec<Vec<Tensor>>, Outcome), Error> {
     let mut clock = Instant::now();
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
-    let mut client = Client::generate(plan)?;
+    let mut client = options.generate(plan)?;
     let keys = evaluation_keys(&mut client, plan, resources)?;
     let keygen = lap();
     let inputs = client.encrypt(images)?;
@@ -183,6 +190,7 @@ fn json(plan: &Plan, o: &Outcome, checked: &Checked) -> Result<(), Error> {
         "key_switches": o.reports.first().map(|r| r.key_switches),
         "trace": "equal to the plan",
         "security_bits": plan.security().bits,
+        "plan_digest": output::digest(plan)?,
         "max_error": checked.comparison.max_error,
         "same_argmax": checked.comparison.same_argmax,
         "right": checked.right,
@@ -190,7 +198,7 @@ fn json(plan: &Plan, o: &Outcome, checked: &Checked) -> Result<(), Error> {
         "results": checked.results,
         "layers": checked.ranges.layers,
         "escapes": checked.ranges.escapes,
-        "plan": inspect::Summary::of(plan)?,
+        "plan": inspect::Summary::of(plan),
     }))
 }
 

@@ -82,7 +82,7 @@ impl Compiler {
         let named = folded.func.iter().map(|(v, node)| (v, node.loc.name()));
         let choices = named.filter_map(|(v, name)| Some((v, *found.choices.get(name)?)));
         let front = found.front.iter().map(|(plan, spec)| FrontPoint {
-            latency_us: plan.latency_us,
+            seconds: plan.latency_us / 1e6,
             error: plan.error,
             bootstraps: plan.bootstraps.len(),
             levels: spec.levels,

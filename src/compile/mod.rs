@@ -174,6 +174,7 @@ impl Compiler {
         model: &Model,
         observe: &mut dyn FnMut(&str, Snapshot<'_>),
     ) -> Result<Compiled, Error> {
+        let _span = tracing::debug_span!("compile", model = model.module.func.name.as_str()).entered();
         self.options.check(&model.module)?;
         let mut seconds = Vec::new();
         let mut warnings = Vec::new();

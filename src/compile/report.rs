@@ -42,8 +42,9 @@ impl<'a> Report<'a> {
     ) -> Self {
         let placed = placement.map(|p| &p.plan);
         let bootstraps = placed.iter().flat_map(|p| &p.bootstraps);
-        let bootstraps =
-            bootstraps.map(|b| json!({"node": b.place.to_string(), "from": b.from, "to": b.to, "us": b.us})).collect();
+        let bootstraps = bootstraps
+            .map(|b| json!({"node": b.place.to_string(), "from": b.from, "to": b.to, "seconds": b.us / 1e6}))
+            .collect();
         let joins = placed.iter().flat_map(|p| &p.joins);
         let joins = joins
             .map(|j| {

@@ -3,10 +3,13 @@
 mod errors;
 #[cfg(unix)]
 mod files;
+mod insecure;
+mod json;
 mod labels;
 mod model;
 mod options;
 mod road;
+mod surface;
 mod trust;
 
 use std::path::{Path, PathBuf};

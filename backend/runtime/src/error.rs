@@ -85,12 +85,15 @@ pub enum RuntimeError {
     },
     /// A simulated run failed.
     #[error("the simulated run stopped")]
+    #[diagnostic(help("{}", advice(_0)))]
     Simulation(#[from] ExecError<ClearError>),
     /// An encrypted run failed.
     #[error("the encrypted run stopped")]
+    #[diagnostic(help("{}", advice(_0)))]
     Evaluation(#[from] ExecError<CkksError>),
     /// The engine refused.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Engine(#[from] CkksError),
     /// The memory bound leaves no room for a run.
     #[error(
@@ -110,6 +113,11 @@ pub enum RuntimeError {
     #[error("the executed operations differ from the plan: {0}")]
     #[diagnostic(help("this is an error in fhec: report it with the plan"))]
     Trace(String),
+}
+
+/// The help of the error that a run stopped with.
+fn advice(error: &dyn Diagnostic) -> String {
+    error.help().map(|help| help.to_string()).unwrap_or_default()
 }
 
 fn gib(bytes: u64) -> f64 {

@@ -234,6 +234,7 @@ impl Plan {
     /// # Errors
     /// When the file cannot be written, or when what was written cannot be read.
     pub fn save(&self, to: impl Into<Destination>) -> Result<Digest, RuntimeError> {
+        let _span = tracing::debug_span!("save-plan").entered();
         let to = to.into();
         let path = to.path().to_path_buf();
         let mut writer = Writer::create(to, PLAN_KIND, PLAN_VERSION)?;
@@ -269,6 +270,7 @@ impl Plan {
     /// # Errors
     /// When it cannot be read, is damaged or of another version, or its program does not verify.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {
+        let _span = tracing::debug_span!("load-plan").entered();
         Self::read(Reader::open(path)?)
     }
 

@@ -100,6 +100,7 @@ impl<'a> Simulator<'a> {
         threads: usize,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Simulation, RuntimeError> {
+        let _span = tracing::debug_span!("simulate", runs = images.len()).entered();
         let next = AtomicUsize::new(0);
         let work = || {
             let mut done = Vec::new();
