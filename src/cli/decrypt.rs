@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use fhec::runtime::Plan;
-use fhec::{Client, Encrypted, Error, data};
+use fhec::{Client, Content, EncryptedFile, Error, data};
 
 use super::files::{self, Files, Overwrite};
+use super::limits::MaxSize;
 use super::output;
 
 /// Decrypt results
 #[derive(Args)]
 pub struct Decrypt {
-    /// The plan
+    /// The plan, or what a client needs of it
     #[arg(value_parser = files::input())]
     plan: PathBuf,
     /// The secret key
@@ -24,11 +24,16 @@ pub struct Decrypt {
     /// Where the results go: .npy, or .npz for several outputs
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: PathBuf,
+    /// The request that the results must answer: what `encrypt` wrote. Without it, any request of the key will do
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
+    request: Option<PathBuf>,
     /// Decrypt even what was encrypted under another key, which gives noise
     #[arg(long)]
     any_key: bool,
     #[command(flatten)]
     overwrite: Overwrite,
+    #[command(flatten)]
+    max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -37,11 +42,22 @@ pub struct Decrypt {
 pub fn run(c: &Decrypt) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
-    let plan = Plan::load(&c.plan)?;
+    files = files.reads("the request", &c.request)?;
+    let plan = c.max_size.client_plan(&c.plan)?;
     let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
-    output::security_warning(&plan);
     let client = Client::load(&plan, &c.secret)?;
-    let results = Encrypted::load(&plan, client.context(), &c.input)?;
+    let file = EncryptedFile::open(&plan, &c.input)?.expect(Content::Outputs)?.with_limit(c.max_size.bytes());
+    if let Some(path) = &c.request {
+        let request = EncryptedFile::open(&plan, path)?.expect(Content::Inputs)?.request();
+        if request != file.request() {
+            return Err(Error::Ciphertexts {
+                file: c.input.display().to_string(),
+                reason: format!("it answers request {}, {} is request {request}", file.request(), path.display()),
+                repair: "ask the server for the result of this request".into(),
+            });
+        }
+    }
+    let results = file.read(client.context())?;
     if !client.owns(&results) && !c.any_key {
         return Err(Error::Ciphertexts {
             file: c.input.display().to_string(),
@@ -49,7 +65,7 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
             repair: "give the secret key the input was encrypted with; `--any-key` decrypts anyway, to noise".into(),
         });
     }
-    let images = client.decrypt(&results)?;
+    let images = if c.any_key { client.decrypt_any_key(&results)? } else { client.decrypt(&results)? };
     data::write_samples(to, &plan.image_outputs(), &images)?;
     if c.json {
         return output::json(&serde_json::json!({ "images": images.len(), "output": c.output }));

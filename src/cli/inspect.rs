@@ -8,6 +8,7 @@ use fhec::runtime::{HostProfile, OpCounts, Plan, Provenance, Security, predict_t
 use fhec::{Error, MemoryPrediction, ir};
 use serde::Serialize;
 
+use super::limits::MaxSize;
 use super::{files, output};
 
 /// Show parameters, security, levels, operations, keys, predicted time and memory of a plan
@@ -22,6 +23,8 @@ pub struct Inspect {
     /// Print the program in text form
     #[arg(long)]
     program: bool,
+    #[command(flatten)]
+    max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -206,8 +209,7 @@ pub fn profile(path: &Path) -> Result<HostProfile, Error> {
 }
 
 pub fn run(c: &Inspect) -> Result<(), Error> {
-    let plan = Plan::load(&c.plan)?;
-    output::security_warning(&plan);
+    let plan = c.max_size.plan(&c.plan)?;
     if c.program {
         say!("{}", ir::text::print_module(plan.module()).trim_end());
         return Ok(());

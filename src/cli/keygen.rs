@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::runtime::Plan;
-use fhec::{Client, Error};
+use fhec::runtime::ClientPlan;
+use fhec::{Client, DEFAULT_KEY_BYTES, Error};
 
 use super::files::{self, Files, Overwrite};
 use super::{output, progress};
@@ -13,7 +13,7 @@ use super::{output, progress};
 /// Make a secret key and the evaluation keys a plan needs
 #[derive(Args)]
 pub struct Keygen {
-    /// The plan
+    /// The plan, or what a client needs of it
     #[arg(value_parser = files::input())]
     plan: PathBuf,
     /// Where the secret key goes; it never leaves the client
@@ -24,6 +24,9 @@ pub struct Keygen {
     evaluation: PathBuf,
     #[command(flatten)]
     overwrite: Overwrite,
+    /// Bytes that the plan may ask for: of evaluation keys, 8G by default, and of memory when it is read
+    #[arg(long, value_name = "SIZE", value_parser = output::parse_bytes)]
+    max_size: Option<u64>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -33,10 +36,10 @@ pub fn run(c: &Keygen) -> Result<(), Error> {
     let mut files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let secret = files.writes_secret("--secret", &c.secret)?;
     let evaluation = files.writes("--evaluation", &c.evaluation)?;
-    let plan = Plan::load(&c.plan)?;
-    output::security_warning(&plan);
+    let plan = ClientPlan::load_within(&c.plan, c.max_size)?;
+    output::security_warning(&plan.security());
     let started = Instant::now();
-    let mut client = Client::generate(&plan)?;
+    let mut client = Client::generate_within(&plan, c.max_size.unwrap_or(DEFAULT_KEY_BYTES))?;
     // The secret key first, and on the disk: evaluation keys whose secret is lost are of no use, and neither is anything
     // that the server computes with them.
     client.save(&secret)?;

@@ -21,10 +21,12 @@ mod demo;
 #[cfg(feature = "client")]
 mod encrypt;
 mod eval;
+mod export_client;
 mod files;
 mod inspect;
 #[cfg(feature = "client")]
 mod keygen;
+mod limits;
 #[cfg(feature = "compiler")]
 mod opt;
 mod output;
@@ -57,6 +59,8 @@ enum Command {
     /// Compile an ONNX model to a plan
     #[cfg(feature = "compiler")]
     Compile(compile::Compile),
+    /// Write what a client needs of a plan, without the model's weights
+    ExportClient(export_client::ExportClient),
     /// Make a secret key and the evaluation keys a plan needs
     #[cfg(feature = "client")]
     Keygen(keygen::Keygen),
@@ -124,6 +128,7 @@ fn run(command: Command) -> Result<(), Error> {
     match command {
         #[cfg(feature = "compiler")]
         Command::Compile(c) => compile::run(&c),
+        Command::ExportClient(c) => export_client::run(&c),
         #[cfg(feature = "client")]
         Command::Keygen(c) => keygen::run(&c),
         #[cfg(feature = "client")]

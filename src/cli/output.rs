@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use fhec::report::units::{bytes, seconds};
-use fhec::runtime::Plan;
+use fhec::runtime::Security;
 use fhec::{Destination, Error};
 use serde::Serialize;
 
@@ -76,8 +76,8 @@ pub fn size_of(written: Option<u64>) -> String {
 }
 
 /// Warns when a plan's parameters are below 128-bit security, on every command that uses it.
-pub fn security_warning(plan: &Plan) {
-    if plan.security().bits == 0 {
+pub fn security_warning(security: &Security) {
+    if security.bits == 0 {
         eprintln!("warning: the parameters of this plan are marked INSECURE; do not use it on data that matters");
     }
 }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use fhec::Error;
 use fhec::report::{Report as Content, Run, html};
-use fhec::runtime::Plan;
 
 use super::files::{self, Files, Overwrite};
+use super::limits::MaxSize;
 use super::output;
 
 /// Write a page that shows a plan: levels over time, layers, keys, memory, predicted against measured times
@@ -24,6 +24,8 @@ pub struct Report {
     run: Option<PathBuf>,
     #[command(flatten)]
     overwrite: Overwrite,
+    #[command(flatten)]
+    max_size: MaxSize,
     /// Print what the page shows as JSON
     #[arg(long)]
     json: bool,
@@ -31,8 +33,7 @@ pub struct Report {
 
 pub fn run(c: &Report) -> Result<(), Error> {
     let mut files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?.reads("the run's report", &c.run)?;
-    let plan = Plan::load(&c.plan)?;
-    output::security_warning(&plan);
+    let plan = c.max_size.plan(&c.plan)?;
     let file = |path: &PathBuf| {
         let path = path.display().to_string();
         move |source| Error::File { file: path, source }

@@ -10,6 +10,7 @@ use fhec::{Client, Error, KeyProgress, RunReport, Server, Tensor, data, ir, run_
 
 use super::comparison::Comparison;
 use super::files::{self, Files, Overwrite};
+use super::limits::MaxSize;
 use super::{Resources, eval, inspect, output, progress};
 
 /// Keygen, encrypt, eval and decrypt in one process
@@ -34,6 +35,8 @@ pub struct Run {
     resources: Resources,
     #[command(flatten)]
     overwrite: Overwrite,
+    #[command(flatten)]
+    max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -58,9 +61,8 @@ struct Outcome {
 pub fn run(c: &Run) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
-    let plan = Plan::load(&c.plan)?;
+    let plan = c.max_size.plan(&c.plan)?;
     let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
-    output::security_warning(&plan);
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
     let labels = c.labels.as_ref().map(|path| data::read_labels(path)).transpose()?;
@@ -76,7 +78,7 @@ pub fn run(c: &Run) -> Result<(), Error> {
 }
 
 /// The evaluation keys of a run: in memory, or, when memory is bounded, in a file that is mapped.
-fn evaluation_keys(client: &mut Client<'_>, plan: &Plan, resources: Resources) -> Result<Arc<KeySet>, Error> {
+fn evaluation_keys(client: &mut Client, plan: &Plan, resources: Resources) -> Result<Arc<KeySet>, Error> {
     let bar = progress::bar("keygen", plan.keys().len() as u64);
     let show = |p: KeyProgress| {
         bar.set_position(p.done as u64);
@@ -94,13 +96,13 @@ fn evaluation_keys(client: &mut Client<'_>, plan: &Plan, resources: Resources) -
 fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Result<(Vec<Vec<Tensor>>, Outcome), Error> {
     let mut clock = Instant::now();
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
-    let mut client = Client::generate(plan)?;
+    let mut client = Client::generate_within(&plan.client()?, u64::MAX)?;
     let keys = evaluation_keys(&mut client, plan, resources)?;
     let keygen = lap();
     let inputs = client.encrypt(images)?;
     let encrypt = lap();
     let per_image = |all: usize| (all / images.len().max(1)) as u64;
-    let input_bytes = per_image(inputs.to_bytes(plan, client.context())?.len());
+    let input_bytes = per_image(inputs.to_bytes(client.context())?.len());
     let key_bytes = keys.infos().iter().map(|k| k.stored_bytes as u64).sum();
     let mut server = Server::new(plan, client.context().clone(), keys, resources.options())?;
     let bar = progress::bar("eval", 1);
@@ -108,12 +110,15 @@ fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Resul
     let (outputs, reports) = server.eval(&inputs, &mut |at| progress::show(&bar, &at))?;
     bar.finish_and_clear();
     let eval = lap();
-    let output_bytes = per_image(outputs.to_bytes(plan, client.context())?.len());
+    let output_bytes = per_image(outputs.to_bytes(client.context())?.len());
     lap();
     let results = client.decrypt(&outputs)?;
     let seconds = [keygen, encrypt, eval, lap()];
     let peak = output::peak_memory();
-    let exact = runs_of(plan, images)?.iter().map(|x| run_clear(plan, x)).collect::<Result<Vec<_>, _>>()?;
+    let exact = runs_of(&plan.image_inputs(), plan.batch(), images)?
+        .iter()
+        .map(|x| run_clear(plan, x))
+        .collect::<Result<Vec<_>, _>>()?;
     let exact = ir::images(&exact, plan.batch(), images.len());
     let outcome = Outcome {
         comparison: Comparison::of(&results, &exact),

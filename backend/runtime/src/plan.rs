@@ -7,11 +7,14 @@ use std::sync::OnceLock;
 use fhec_ckks::{CkksError, Params};
 use fhec_container::{Codec, Destination, Dtype, Reader, Writer};
 use fhec_ir::ckks::CkksOp;
-use fhec_ir::text::{Blobs, parse_module, print_with_blobs};
+use fhec_ir::text::{BlobSource, Blobs, parse_module, print_with_blobs, to_hex};
 use fhec_ir::verify::verify;
-use fhec_ir::{BootstrapSpec, Ckks, Digest, Module, Node, ParamSpec, Port, Shape, Tensor};
-use serde::{Deserialize, Serialize};
+use fhec_ir::{BootstrapSpec, Ckks, Digest, Module, Node, ParamSpec, Port, Shape, Tensor, Value};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
+use crate::client_plan::{ClientPlan, End};
 use crate::error::RuntimeError;
 use crate::keys::KeyList;
 use crate::stats::OpCounts;
@@ -21,6 +24,10 @@ pub const PLAN_KIND: &str = "plan";
 /// Version of the plan format. Raise it whenever a plan written before would be read differently.
 pub const PLAN_VERSION: u32 = 2;
 const PROGRAM: &str = "program";
+/// Memory that reading a program takes, as a multiple of the length of its text.
+const TEXT_INFLATION: u64 = 64;
+/// Longest report in a plan, in bytes of JSON: as values in memory it takes up to a hundred times as much.
+const MAX_REPORT: usize = 1 << 20;
 
 /// Where a plan comes from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,8 +42,17 @@ pub struct Provenance {
     /// Compiler options that shaped the plan.
     pub options: BTreeMap<String, String>,
     /// What the passes reported: approximation errors, ranges, choices.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded")]
     pub report: Option<serde_json::Value>,
+}
+
+/// A JSON value whose text is not too long.
+fn bounded<'de, D: Deserializer<'de>>(d: D) -> Result<Option<serde_json::Value>, D::Error> {
+    let text = Box::<RawValue>::deserialize(d)?;
+    if text.get().len() > MAX_REPORT {
+        return Err(D::Error::custom(format!("a report of {} bytes, at most {MAX_REPORT} are read", text.get().len())));
+    }
+    serde_json::from_str(text.get()).map(Some).map_err(D::Error::custom)
 }
 
 /// What the parameters promise.
@@ -49,6 +65,17 @@ pub struct Security {
     pub log_qp: f64,
     /// The bound on it for 128 bits at this ring degree, where one is known.
     pub max_log_qp: Option<u32>,
+}
+
+impl Security {
+    /// What these parameters promise.
+    pub fn of(params: &Params) -> Self {
+        Self {
+            bits: if params.is_insecure() { 0 } else { 128 },
+            log_qp: params.log_qp(),
+            max_log_qp: compiler_spec(params.spec()).max_log_qp(),
+        }
+    }
 }
 
 /// The JSON part of a plan file.
@@ -158,11 +185,29 @@ impl Plan {
     }
     /// What its parameters promise.
     pub fn security(&self) -> Security {
-        Security {
-            bits: if self.params.is_insecure() { 0 } else { 128 },
-            log_qp: self.params.log_qp(),
-            max_log_qp: self.spec().max_log_qp(),
-        }
+        Security::of(&self.params)
+    }
+    /// What a client needs to know of it: ports, parameters, keys, and the digest that stands for the rest.
+    ///
+    /// # Errors
+    /// As [`Plan::to_bytes`].
+    pub fn client(&self) -> Result<ClientPlan, RuntimeError> {
+        let func = &self.module.func;
+        let ends = |ports: &[Port], values: &[Value]| {
+            let mut levels = values.iter().map(|&value| func.ty(value).level);
+            let spanned = |port: &Port| port.layout.as_ref().map_or(0, |layout| layout.ciphertexts);
+            let end = |port: &Port| End { port: port.clone(), levels: levels.by_ref().take(spanned(port)).collect() };
+            ports.iter().map(end).collect()
+        };
+        Ok(ClientPlan {
+            plan: self.digest()?,
+            model: self.provenance.model.clone(),
+            params: self.params.clone(),
+            slots: self.slots,
+            keys: self.keys.clone(),
+            inputs: ends(self.inputs(), func.params()),
+            outputs: ends(self.outputs(), func.results()),
+        })
     }
     /// The levels that its bootstraps restore, each once.
     pub fn bootstrap_levels(&self) -> BTreeSet<u32> {
@@ -186,7 +231,7 @@ impl Plan {
         section(PROGRAM, Dtype::Text, Bytes::Text(text.as_bytes()))?;
         let mut constants = BTreeMap::new();
         for (digest, tensor) in blobs.iter() {
-            let name = hex(digest);
+            let name = to_hex(digest);
             section(&constant_section(&name), Dtype::F32, Bytes::Floats(tensor.data()))?;
             constants.insert(name, tensor.shape().0.clone());
         }
@@ -230,9 +275,22 @@ impl Plan {
     /// Reads a plan file.
     ///
     /// # Errors
-    /// When it cannot be read, is damaged or of another version, or its program does not verify.
+    /// When it cannot be read, is damaged or of another version, takes more memory than [`fhec_container::DEFAULT_LIMIT`]
+    /// says, or its program does not verify.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {
-        Self::read(Reader::open(path)?)
+        Self::load_within(path, None)
+    }
+
+    /// Reads a plan file that may take `limit` bytes of memory; by default what [`Plan::load`] admits.
+    ///
+    /// # Errors
+    /// As [`Plan::load`].
+    pub fn load_within(path: impl AsRef<Path>, limit: Option<u64>) -> Result<Self, RuntimeError> {
+        let reader = Reader::open(path)?;
+        Self::read(match limit {
+            Some(limit) => reader.with_limit(limit),
+            None => reader,
+        })
     }
 
     /// Reads a plan from bytes; `name` stands for them in errors.
@@ -243,25 +301,27 @@ impl Plan {
         Self::read(Reader::from_bytes(name, bytes)?)
     }
 
-    fn read(reader: Reader) -> Result<Self, RuntimeError> {
+    pub(crate) fn read(reader: Reader) -> Result<Self, RuntimeError> {
         let reader = reader.expect(PLAN_KIND, PLAN_VERSION)?;
         let file = reader.file().to_string();
         let malformed = |reason: String| fhec_container::Error::malformed(&file, reason);
         let manifest: Manifest = reader.manifest()?;
         let mut blobs = Blobs::default();
         for (name, shape) in &manifest.constants {
-            let section = reader.section(&constant_section(name))?;
-            let data = section.as_slice::<f32>()?;
             let shape = Shape(shape.clone());
-            if shape.checked_len() != Some(data.len()) {
-                return Err(malformed(format!("constant {name} of shape {shape} has {} elements", data.len())).into());
-            }
-            if hex(&blobs.insert(Tensor::new(shape, data))) != *name {
+            let len = shape.checked_len().and_then(|len| u64::try_from(len).ok()?.checked_mul(size_of::<f32>() as u64));
+            let len = len.ok_or_else(|| malformed(format!("constant {name} cannot be of shape {shape}")))?;
+            let section = reader.section_of(&constant_section(name), len)?;
+            if to_hex(&blobs.insert(Tensor::new(shape, section.as_slice::<f32>()?))) != *name {
                 return Err(malformed(format!("constant {name} is not what its name says")).into());
             }
         }
+        let length = reader.info(PROGRAM).map_or(0, |section| section.len);
+        reader.spend("the program", length.saturating_mul(TEXT_INFLATION))?;
         let program = reader.section(PROGRAM)?;
-        let module: Module<Ckks> = parse_module(&file, program.as_str()?, &blobs)
+        let constants =
+            Constants { blobs, room: usize::try_from(reader.left()).unwrap_or(usize::MAX) / size_of::<f32>() };
+        let module: Module<Ckks> = parse_module(&file, program.as_str()?, &constants)
             .map_err(|e| RuntimeError::Program { file: file.clone(), source: Box::new(e) })?;
         if module.params.as_ref().map(engine_spec).as_ref() != Some(manifest.params.spec()) {
             return Err(malformed("the program and the plan state different parameters".into()).into());
@@ -295,12 +355,23 @@ enum Bytes<'a> {
     Floats(&'a [f32]),
 }
 
-fn constant_section(digest: &str) -> String {
-    format!("constant/{digest}")
+/// The constants of a plan file, and the elements that its program may fill others with.
+struct Constants {
+    blobs: Blobs,
+    room: usize,
 }
 
-fn hex(digest: &Digest) -> String {
-    digest.iter().map(|b| format!("{b:02x}")).collect()
+impl BlobSource for Constants {
+    fn blob(&self, digest: &Digest) -> Option<Tensor> {
+        self.blobs.blob(digest)
+    }
+    fn room(&self) -> usize {
+        self.room
+    }
+}
+
+fn constant_section(digest: &str) -> String {
+    format!("constant/{digest}")
 }
 
 /// The engine's form of the compiler's parameters.
