@@ -275,8 +275,8 @@ fn keys_are_bounded_before_the_first_is_made() {
 
 type Edit = (&'static str, fn(&mut Value), &'static str);
 
-fn client_plan_edits() -> Vec<Edit> {
-    vec![
+fn client_plan_edits() -> [Edit; 10] {
+    [
         ("a rotation by 0", |m| m["keys"]["rotations"]["0"] = json!([1]), "no rotation by 0"),
         ("a key above the top", |m| m["keys"]["relinearization"] = json!([4_000_000_000u32]), "levels of the key"),
         ("a key listed twice", |m| m["keys"]["conjugation"] = json!([1, 1]), "levels of the key"),
