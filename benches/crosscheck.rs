@@ -81,7 +81,7 @@ fn run(program: Program, precision_bits: u32) -> Result<Results, Error> {
     let plan = plan(&program, precision_bits)?;
     let tensor = |data: Vec<f32>| Tensor::new([data.len()], data);
     let inputs = vec![program.inputs.into_iter().map(tensor).collect()];
-    let mut client = Client::generate(&plan)?;
+    let mut client = Client::generate(&plan.client()?)?;
     let keys = client.evaluation_keys(|_| ())?;
     let encrypted = client.encrypt(&inputs)?;
     let mut server = Server::new(&plan, client.context().clone(), keys, ExecutorOptions::default())?;

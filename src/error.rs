@@ -61,6 +61,31 @@ pub enum Error {
         #[help]
         repair: String,
     },
+    /// A plan that asks for more evaluation keys than its client admits.
+    #[error(
+        "the evaluation keys of this plan take {} in a file, the bound is {}",
+        crate::report::units::bytes(*bytes), crate::report::units::bytes(*limit)
+    )]
+    #[diagnostic(help("if the plan comes from a source you trust, raise the bound: `--max-size {bytes}`"))]
+    KeysTooLarge {
+        /// Bytes of the keys in a file.
+        bytes: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// A secret key that was made for another plan.
+    #[error("{file}: the secret key was made for plan {found}, this is plan {expected}")]
+    #[diagnostic(help(
+        "give the plan, or the client plan, that `fhec keygen` made the key for; or make keys for this one"
+    ))]
+    OtherPlan {
+        /// The file of the key.
+        file: String,
+        /// Beginning of the digest of the plan that the key was made for.
+        found: String,
+        /// Beginning of this plan's digest.
+        expected: String,
+    },
     /// A file that cannot be read or written.
     #[error("{file} cannot be read or written")]
     #[diagnostic(help("check the path, the permission and the free space"))]
@@ -145,6 +170,8 @@ impl Error {
             Self::Inputs { .. } => "inputs",
             Self::Results { .. } => "results",
             Self::Insecure { .. } => "insecure",
+            Self::KeysTooLarge { .. } => "memory",
+            Self::OtherPlan { .. } => "plan",
             Self::Usage { .. } => "usage",
         }
     }
@@ -162,9 +189,10 @@ impl Error {
             #[cfg(feature = "compiler")]
             Self::Import(ImportError::Io { path, .. }) => Some(path.to_string_lossy()),
             Self::Text(e) => Some(e.source_code.name().into()),
-            Self::Ciphertexts { file, .. } | Self::File { file, .. } | Self::Inputs { file, .. } => {
-                Some(file.as_str().into())
-            }
+            Self::Ciphertexts { file, .. }
+            | Self::File { file, .. }
+            | Self::Inputs { file, .. }
+            | Self::OtherPlan { file, .. } => Some(file.as_str().into()),
             Self::Output(e) => Some(e.file.as_str().into()),
             _ => None,
         }

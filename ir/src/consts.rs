@@ -1,6 +1,7 @@
 //! The constants of a module, stored once per content.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use crate::entity::{ConstId, Entity};
 use crate::tensor::{Shape, Tensor};
@@ -17,6 +18,17 @@ pub struct Const {
     pub tensor: Tensor,
     /// Hash of shape and elements.
     pub digest: Digest,
+    /// What [`Const::filled_rows`] found.
+    filled: OnceLock<Vec<bool>>,
+}
+
+impl Const {
+    /// For every row along the last dimension, whether it holds a number other than zero. Found once, however many ops use the
+    /// constant.
+    pub fn filled_rows(&self) -> &[bool] {
+        let width = self.tensor.shape().0.last().copied().unwrap_or(1).max(1);
+        self.filled.get_or_init(|| self.tensor.data().chunks(width).map(|row| row.iter().any(|&x| x != 0.0)).collect())
+    }
 }
 
 /// Constants of a module. Equal tensors share one entry: the id is a function of the content and of the order of
@@ -91,7 +103,7 @@ impl ConstPool {
         let id = ConstId::new(self.entries.len());
         self.by_digest.insert(digest, id);
         self.by_name.insert(name.clone(), id);
-        self.entries.push(Const { name, tensor, digest });
+        self.entries.push(Const { name, tensor, digest, filled: OnceLock::new() });
         id
     }
     /// The constant `id`.

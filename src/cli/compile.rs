@@ -25,6 +25,9 @@ pub struct Compile {
     /// Where the plan goes
     #[arg(short, long, value_name = "PLAN", value_parser = files::destination())]
     output: PathBuf,
+    /// Where what a client needs of the plan goes: it holds nothing of the model's weights
+    #[arg(long, value_name = "FILE", value_parser = files::destination())]
+    client: Option<PathBuf>,
     /// Inputs from the training set (.npy or .npz) on which the activations' ranges are measured
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     calibration: Option<PathBuf>,
@@ -247,7 +250,7 @@ pub fn run(c: &Compile) -> Result<(), Error> {
         let labels = data::read_labels(labels, inputs.len(), &model.module.outputs)?;
         compiler = compiler.validation(Validation { inputs, labels, points: c.points });
     }
-    let (files, to, pareto) = destinations(c)?;
+    let (files, to, [client, pareto]) = destinations(c)?;
     let mut dump = Dump::new(c.dump_passes.as_deref(), &files)?;
     let compiled = compiler.compile_observed(&model, &mut |pass, snapshot| {
         spinner.set_message(format!("{pass} done"));
@@ -257,6 +260,9 @@ pub fn run(c: &Compile) -> Result<(), Error> {
         return Err(failure);
     }
     let digest = compiled.plan.save(&to)?;
+    if let Some(client) = client {
+        compiled.plan.client()?.save(client)?;
+    }
     if let Some(pareto) = pareto {
         pareto.write(serde_json::to_string_pretty(&compiled.front).unwrap_or_default().as_bytes())?;
     }
@@ -264,14 +270,15 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     report(c, &compiled, (&to, &digest), started.elapsed().as_secs_f64())
 }
 
-/// Where the plan and the front go, with all files of the command.
-fn destinations(c: &Compile) -> Result<(Files, Destination, Option<Destination>), Error> {
+/// Where the plan, the client plan and the front go, with all files of the command.
+fn destinations(c: &Compile) -> Result<(Files, Destination, [Option<Destination>; 2]), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the model", [&c.model])?;
     let files = files.reads("the calibration data", &c.calibration)?.reads("the profile", &c.latency)?;
     let mut files = files.reads("the validation data", &c.validation)?.reads("the labels", &c.labels)?;
     let to = files.writes("--output", &c.output)?;
+    let client = c.client.as_ref().map(|path| files.writes("--client", path)).transpose()?;
     let pareto = c.pareto.as_ref().map(|path| files.writes("--pareto", path)).transpose()?;
-    Ok((files, to, pareto))
+    Ok((files, to, [client, pareto]))
 }
 
 fn report(c: &Compile, compiled: &Compiled, (to, digest): (&Destination, &[u8]), seconds: f64) -> Result<(), Error> {

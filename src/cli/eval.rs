@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::runtime::Plan;
-use fhec::{Ciphertext, Destination, Encrypted, Error, Partial, RunReport, Server};
+use fhec::{Ciphertext, Content, Destination, Encrypted, EncryptedFile, Error, Partial, RunReport, Server};
 
 use super::files::{self, Files, Overwrite};
+use super::limits::MaxSize;
 use super::{Resources, output, progress};
 
 /// Run a plan on encrypted inputs; needs no secret key
@@ -32,6 +32,8 @@ pub struct Eval {
     resources: Resources,
     #[command(flatten)]
     overwrite: Overwrite,
+    #[command(flatten)]
+    max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -42,10 +44,11 @@ pub fn run(c: &Eval) -> Result<(), Error> {
     let mut files = files.reads("the evaluation keys", [&c.evaluation])?.reads("the input", [&c.input])?;
     Partial::discard_finished(&c.output);
     let to = files.writes("--output", &c.output)?;
-    let plan = Plan::load(&c.plan)?;
-    output::security_warning(&plan);
+    let plan = c.max_size.plan(&c.plan)?;
+    // What the request says of itself comes first: it costs nothing.
+    let inputs = EncryptedFile::open(&plan.client()?, &c.input)?.expect(Content::Inputs)?;
     let mut server = Server::open(&plan, &c.evaluation, c.resources.options())?;
-    let inputs = Encrypted::load(&plan, server.context(), &c.input)?;
+    let inputs = inputs.with_limit(c.max_size.bytes()).read(server.context())?;
     let bar = progress::bar("eval", (plan.counts().ops.values().sum::<u64>()).max(1));
     let started = Instant::now();
     let context = server.context().clone();
@@ -56,7 +59,7 @@ pub fn run(c: &Eval) -> Result<(), Error> {
     let (results, reports) = server.eval_from(&inputs, done, &mut keep, &mut |at| progress::show(&bar, &at))?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
-    results.save(&plan, server.context(), &to)?;
+    results.save(server.context(), &to)?;
     partial.map_or(Ok(()), Partial::finish)?;
     let images = results.images() - resumed;
     let peak = output::peak_memory();

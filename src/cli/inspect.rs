@@ -8,6 +8,7 @@ use fhec::runtime::{OpCounts, Plan, Provenance, Security};
 use fhec::{Error, MemoryPrediction, ir};
 use serde::Serialize;
 
+use super::limits::MaxSize;
 use super::{files, output};
 
 /// Show parameters, security, levels, operations, keys, predicted time and memory of a plan
@@ -22,6 +23,8 @@ pub struct Inspect {
     /// Print the program in text form
     #[arg(long)]
     program: bool,
+    #[command(flatten)]
+    max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -175,8 +178,7 @@ pub fn predicted(plan: &Plan, latency: Option<&Path>) -> Result<Prediction, Erro
 }
 
 pub fn run(c: &Inspect) -> Result<(), Error> {
-    let plan = Plan::load(&c.plan)?;
-    output::security_warning(&plan);
+    let plan = c.max_size.plan(&c.plan)?;
     let program = c.program.then(|| ir::text::print_module(plan.module()));
     if let Some(program) = program.as_ref().filter(|_| !c.json) {
         say!("{}", program.trim_end());

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::Destination;
-use fhec::Error;
-use fhec::runtime::Plan;
+use fhec::runtime::ClientPlan;
+use fhec::{DEFAULT_KEY_BYTES, Destination, Error};
 
 use super::files::{self, Files, Overwrite};
 use super::{Consent, output, progress, secret};
@@ -14,7 +13,7 @@ use super::{Consent, output, progress, secret};
 /// Make a secret key and the evaluation keys a plan needs
 #[derive(Args)]
 pub struct Keygen {
-    /// The plan
+    /// The plan, or what a client needs of it
     #[arg(value_parser = files::input())]
     plan: PathBuf,
     /// Where the secret key goes; it never leaves the client
@@ -30,6 +29,9 @@ pub struct Keygen {
     consent: Consent,
     #[command(flatten)]
     overwrite: Overwrite,
+    /// Bytes that the plan may ask for: of evaluation keys, 8G by default, and of memory when it is read
+    #[arg(long, value_name = "SIZE", value_parser = output::parse_bytes)]
+    max_size: Option<u64>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -45,19 +47,20 @@ pub fn run(c: &Keygen) -> Result<(), Error> {
         false => Some(files.writes_secret("--secret", &c.secret)?),
     };
     let to_evaluation = files.writes("--evaluation", &c.evaluation)?;
-    let plan = Plan::load(&c.plan)?;
-    output::security_warning(&plan);
+    let plan = ClientPlan::load_within(&c.plan, c.max_size)?;
+    output::security_warning(&plan.security());
     let started = Instant::now();
+    let options = c.consent.options().key_bytes(c.max_size.unwrap_or(DEFAULT_KEY_BYTES));
     let mut client = match &to_secret {
         // The secret key first, and on the disk: without it evaluation keys, and all that is computed with them, are lost.
         Some(to) => {
-            let client = c.consent.options().generate(&plan)?;
+            let client = options.generate(&plan)?;
             client.save(to)?;
             client
         }
         None => {
             secret::warn_if_open(&c.secret);
-            c.consent.options().load(&plan, &c.secret)?
+            options.load(&plan, &c.secret)?
         }
     };
     let bar = progress::bar("keygen", plan.keys().len() as u64);

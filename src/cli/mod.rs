@@ -24,11 +24,13 @@ mod demo;
 mod encrypt;
 mod escapes;
 mod eval;
+mod export_client;
 mod failure;
 mod files;
 mod inspect;
 #[cfg(feature = "client")]
 mod keygen;
+mod limits;
 mod log;
 mod man;
 #[cfg(feature = "compiler")]
@@ -81,6 +83,8 @@ enum Command {
     /// Compile an ONNX model to a plan
     #[cfg(feature = "compiler")]
     Compile(compile::Compile),
+    /// Write what a client needs of a plan, without the model's weights
+    ExportClient(export_client::ExportClient),
     /// Make a secret key and the evaluation keys a plan needs
     #[cfg(feature = "client")]
     Keygen(keygen::Keygen),
@@ -171,6 +175,7 @@ fn run(command: Command) -> Result<(), Error> {
     match command {
         #[cfg(feature = "compiler")]
         Command::Compile(c) => compile::run(&c),
+        Command::ExportClient(c) => export_client::run(&c),
         #[cfg(feature = "client")]
         Command::Keygen(c) => keygen::run(&c),
         #[cfg(feature = "client")]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use fhec::report::units::{bytes, seconds};
-use fhec::runtime::Plan;
+use fhec::runtime::{Plan, Security};
 use fhec::{Destination, Error};
 use serde::Serialize;
 
@@ -133,8 +133,8 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Warns when a plan's parameters are below 128-bit security, on every command that uses it.
-pub fn security_warning(plan: &Plan) {
-    if plan.security().bits == 0 {
+pub fn security_warning(security: &Security) {
+    if security.bits == 0 {
         warning("the parameters of this plan are marked INSECURE; do not use it on data that matters");
     }
 }

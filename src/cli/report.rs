@@ -8,6 +8,7 @@ use fhec::report::{Prediction, Report as Content, Run, html};
 use fhec::runtime::Plan;
 
 use super::files::{self, Files, Overwrite};
+use super::limits::MaxSize;
 use super::{inspect, output};
 
 /// Write a page that shows a plan: levels over time, layers, keys, memory, predicted against measured times
@@ -27,6 +28,8 @@ pub struct Report {
     latency: Option<PathBuf>,
     #[command(flatten)]
     overwrite: Overwrite,
+    #[command(flatten)]
+    max_size: MaxSize,
     /// Print what the page shows as JSON
     #[arg(long)]
     json: bool,
@@ -49,8 +52,7 @@ fn of_this_plan(run: &Run, path: &Path, plan: &Plan) -> Result<(), Error> {
 pub fn run(c: &Report) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the run's report", &c.run)?.reads("the profile", &c.latency)?;
-    let plan = Plan::load(&c.plan)?;
-    output::security_warning(&plan);
+    let plan = c.max_size.plan(&c.plan)?;
     let file = |path: &PathBuf| {
         let path = path.display().to_string();
         move |source| Error::File { file: path, source }

@@ -44,7 +44,7 @@ impl SimulatedPrecision {
     fn of(plan: &Plan, samples: &[Vec<Tensor>], asked: Option<u32>) -> Result<Self, Error> {
         // As many runs as are simulated in the time of one.
         let images = samples.len().min(LANES * plan.batch());
-        let runs = runs_of(plan, &samples[..images])?;
+        let runs = runs_of(&plan.image_inputs(), plan.batch(), &samples[..images])?;
         let simulated = Simulator::new(plan, SEED).run_many(&runs, 1, &|_| ())?;
         let results = simulated.exact.iter().flatten().flat_map(|t| t.data());
         let largest = results.fold(0.0f64, |m, &x| m.max(f64::from(x).abs()));

@@ -51,6 +51,7 @@ fn the_library_refuses_it_unless_told() {
     let p = weak();
     let plan = Plan::load(p.path("weak.fhe")).unwrap();
     let key = p.path("weak.key");
+    let plan = plan.client().unwrap();
     Client::options().allow_insecure().generate(&plan).unwrap().save(&key).unwrap();
     assert!(matches!(Client::generate(&plan), Err(Error::Insecure { plan }) if plan == "tiny"));
     assert!(matches!(Client::load(&plan, &key), Err(Error::Insecure { .. })));

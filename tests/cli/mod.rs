@@ -1,8 +1,11 @@
 //! The `fhec` command as its users run it.
 
+mod client_plan;
 mod errors;
 #[cfg(unix)]
 mod files;
+mod forge;
+mod hostile;
 mod insecure;
 mod json;
 mod labels;

@@ -7,11 +7,14 @@ use std::sync::OnceLock;
 use fhec_ckks::{CkksError, MAX_FAILURE, Params};
 use fhec_container::{Codec, Destination, Dtype, Reader, Section, Writer};
 use fhec_ir::ckks::CkksOp;
-use fhec_ir::text::{BlobSource, Blobs, parse_module, print_with_blobs};
+use fhec_ir::text::{BlobSource, Blobs, parse_module, print_with_blobs, to_hex};
 use fhec_ir::verify::verify;
-use fhec_ir::{BootstrapSpec, Ckks, Digest, Module, Node, ParamSpec, Port, Shape, Tensor, digest_of};
-use serde::{Deserialize, Serialize};
+use fhec_ir::{BootstrapSpec, Ckks, Digest, Module, Node, ParamSpec, Port, Shape, Tensor, Value, digest_of};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
+use crate::client_plan::{ClientPlan, End};
 use crate::error::RuntimeError;
 use crate::keys::KeyList;
 use crate::stats::OpCounts;
@@ -21,6 +24,10 @@ pub const PLAN_KIND: &str = "plan";
 /// Version of the plan format. Raise it whenever a plan written before would be read differently.
 pub const PLAN_VERSION: u32 = 2;
 const PROGRAM: &str = "program";
+/// Memory that reading a program takes, as a multiple of the length of its text.
+const TEXT_INFLATION: u64 = 64;
+/// Longest report in a plan, in bytes of JSON: as values in memory it takes up to a hundred times as much.
+const MAX_REPORT: usize = 1 << 20;
 
 /// Where a plan comes from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,8 +42,17 @@ pub struct Provenance {
     /// Compiler options that shaped the plan.
     pub options: BTreeMap<String, String>,
     /// What the passes reported: approximation errors, ranges, choices.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded")]
     pub report: Option<serde_json::Value>,
+}
+
+/// A JSON value whose text is not too long.
+fn bounded<'de, D: Deserializer<'de>>(d: D) -> Result<Option<serde_json::Value>, D::Error> {
+    let text = Box::<RawValue>::deserialize(d)?;
+    if text.get().len() > MAX_REPORT {
+        return Err(D::Error::custom(format!("a report of {} bytes, at most {MAX_REPORT} are read", text.get().len())));
+    }
+    serde_json::from_str(text.get()).map(Some).map_err(D::Error::custom)
 }
 
 /// What the parameters promise.
@@ -49,6 +65,17 @@ pub struct Security {
     pub log_qp: f64,
     /// The bound on it for 128 bits at this ring degree, where one is known.
     pub max_log_qp: Option<u32>,
+}
+
+impl Security {
+    /// What these parameters promise.
+    pub fn of(params: &Params) -> Self {
+        Self {
+            bits: if params.is_insecure() { 0 } else { 128 },
+            log_qp: params.log_qp(),
+            max_log_qp: compiler_spec(params.spec()).max_log_qp(),
+        }
+    }
 }
 
 /// The JSON part of a plan file.
@@ -169,11 +196,29 @@ impl Plan {
     }
     /// What its parameters promise.
     pub fn security(&self) -> Security {
-        Security {
-            bits: if self.params.is_insecure() { 0 } else { 128 },
-            log_qp: self.params.log_qp(),
-            max_log_qp: self.spec().max_log_qp(),
-        }
+        Security::of(&self.params)
+    }
+    /// What a client needs to know of it: ports, parameters, keys, and the digest that stands for the rest.
+    ///
+    /// # Errors
+    /// As [`Plan::to_bytes`].
+    pub fn client(&self) -> Result<ClientPlan, RuntimeError> {
+        let func = &self.module.func;
+        let ends = |ports: &[Port], values: &[Value]| {
+            let mut levels = values.iter().map(|&value| func.ty(value).level);
+            let spanned = |port: &Port| port.layout.as_ref().map_or(0, |layout| layout.ciphertexts);
+            let end = |port: &Port| End { port: port.clone(), levels: levels.by_ref().take(spanned(port)).collect() };
+            ports.iter().map(end).collect()
+        };
+        Ok(ClientPlan {
+            plan: self.digest()?,
+            model: self.provenance.model.clone(),
+            params: self.params.clone(),
+            slots: self.slots,
+            keys: self.keys.clone(),
+            inputs: ends(self.inputs(), func.params()),
+            outputs: ends(self.outputs(), func.results()),
+        })
     }
     /// log2 of a bound on the probability that a bootstrap of a run fails, which makes its result garbage; `None` without
     /// bootstraps. Plans above [`fhec_ckks::MAX_FAILURE`] are refused.
@@ -202,7 +247,7 @@ impl Plan {
         section(PROGRAM, Dtype::Text, Bytes::Text(text.as_bytes()))?;
         let mut constants = BTreeMap::new();
         for (digest, tensor) in blobs.iter() {
-            let name = hex(digest);
+            let name = to_hex(digest);
             section(&constant_section(&name), Dtype::F32, Bytes::Floats(tensor.data()))?;
             constants.insert(name, tensor.shape().0.clone());
         }
@@ -253,7 +298,8 @@ impl Plan {
 
     /// Reads a file that this plan was written to as later commands will, with one constant in memory at a time.
     fn read_back(&self, path: &Path, digest: &Digest) -> Result<(), RuntimeError> {
-        let reader = Reader::open(path)?.expect(PLAN_KIND, PLAN_VERSION)?;
+        // What is read here is what this program wrote.
+        let reader = Reader::open(path)?.with_limit(u64::MAX).expect(PLAN_KIND, PLAN_VERSION)?;
         if reader.digest() != *digest {
             return Err(fhec_container::Error::malformed(reader.file(), "it holds something else").into());
         }
@@ -268,10 +314,23 @@ impl Plan {
     /// Reads a plan file.
     ///
     /// # Errors
-    /// When it cannot be read, is damaged or of another version, or its program does not verify.
+    /// When it cannot be read, is damaged or of another version, takes more memory than [`fhec_container::DEFAULT_LIMIT`]
+    /// says, or its program does not verify.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {
+        Self::load_within(path, None)
+    }
+
+    /// Reads a plan file that may take `limit` bytes of memory; by default what [`Plan::load`] admits.
+    ///
+    /// # Errors
+    /// As [`Plan::load`].
+    pub fn load_within(path: impl AsRef<Path>, limit: Option<u64>) -> Result<Self, RuntimeError> {
         let _span = tracing::debug_span!("load-plan").entered();
-        Self::read(Reader::open(path)?)
+        let reader = Reader::open(path)?;
+        Self::read(match limit {
+            Some(limit) => reader.with_limit(limit),
+            None => reader,
+        })
     }
 
     /// Reads a plan from bytes; `name` stands for them in errors.
@@ -282,7 +341,7 @@ impl Plan {
         Self::read(Reader::from_bytes(name, bytes)?)
     }
 
-    fn read(reader: Reader) -> Result<Self, RuntimeError> {
+    pub(crate) fn read(reader: Reader) -> Result<Self, RuntimeError> {
         let reader = reader.expect(PLAN_KIND, PLAN_VERSION)?;
         let manifest: Manifest = reader.manifest()?;
         let mut blobs = Blobs::default();
@@ -298,8 +357,12 @@ impl Plan {
     fn assembled(reader: &Reader, manifest: Manifest, blobs: &dyn BlobSource) -> Result<Self, RuntimeError> {
         let file = reader.file().to_string();
         let malformed = |reason: String| fhec_container::Error::malformed(&file, reason);
+        let length = reader.info(PROGRAM).map_or(0, |section| section.len);
+        reader.spend("the program", length.saturating_mul(TEXT_INFLATION))?;
         let program = reader.section(PROGRAM)?;
-        let module: Module<Ckks> = parse_module(&file, program.as_str()?, blobs)
+        let constants =
+            Constants { blobs, room: usize::try_from(reader.left()).unwrap_or(usize::MAX) / size_of::<f32>() };
+        let module: Module<Ckks> = parse_module(&file, program.as_str()?, &constants)
             .map_err(|e| RuntimeError::Program { file: file.clone(), source: Box::new(e) })?;
         if module.params.as_ref().map(engine_spec).as_ref() != Some(manifest.params.spec()) {
             return Err(malformed("the program and the plan state different parameters".into()).into());
@@ -334,18 +397,18 @@ fn failure(params: &Params, bootstraps: u64, slots: usize) -> Option<f64> {
 
 /// The section of a constant, of as many elements as its shape has.
 fn constant(reader: &Reader, name: &str, shape: &[usize]) -> Result<Section, fhec_container::Error> {
-    let section = reader.section(&constant_section(name))?;
-    let (shape, elements) = (Shape(shape.to_vec()), section.as_slice::<f32>()?.len());
-    if shape.checked_len() != Some(elements) {
-        let reason = format!("constant {name} of shape {shape} has {elements} elements");
+    let shape = Shape(shape.to_vec());
+    let len = shape.checked_len().and_then(|len| u64::try_from(len).ok()?.checked_mul(size_of::<f32>() as u64));
+    let Some(len) = len else {
+        let reason = format!("constant {name} cannot be of shape {shape}");
         return Err(fhec_container::Error::malformed(reader.file(), reason));
-    }
-    Ok(section)
+    };
+    reader.section_of(&constant_section(name), len)
 }
 
 /// Refuses a constant whose name is not its hash.
 fn named(reader: &Reader, name: &str, digest: &Digest) -> Result<(), fhec_container::Error> {
-    if hex(digest) == name {
+    if to_hex(digest) == name {
         return Ok(());
     }
     Err(fhec_container::Error::malformed(reader.file(), format!("constant {name} is not what its name says")))
@@ -357,12 +420,23 @@ enum Bytes<'a> {
     Floats(&'a [f32]),
 }
 
-fn constant_section(digest: &str) -> String {
-    format!("constant/{digest}")
+/// The constants of a plan file, and the elements that its program may fill others with.
+struct Constants<'a> {
+    blobs: &'a dyn BlobSource,
+    room: usize,
 }
 
-fn hex(digest: &Digest) -> String {
-    digest.iter().map(|b| format!("{b:02x}")).collect()
+impl BlobSource for Constants<'_> {
+    fn blob(&self, digest: &Digest) -> Option<Tensor> {
+        self.blobs.blob(digest)
+    }
+    fn room(&self) -> usize {
+        self.room
+    }
+}
+
+fn constant_section(digest: &str) -> String {
+    format!("constant/{digest}")
 }
 
 /// The engine's form of the compiler's parameters.

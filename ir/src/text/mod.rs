@@ -40,7 +40,7 @@ mod print;
 mod raw;
 mod tree;
 
-pub use blob::{BlobSource, Blobs};
+pub use blob::{BlobSource, Blobs, from_hex, to_hex};
 pub use error::{ParseError, TextError};
 pub(crate) use parse::read_op;
 pub use parse::{AnyModule, parse_any, parse_module};

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::MAX_FILLED;
 use super::blob::{BlobSource, from_hex};
 use super::error::{ParseError, TextError, closest};
 use super::grammar::{AttrsParser, FileParser};
@@ -189,7 +188,7 @@ impl<'a, D: Dialect> Reader<'a, D> {
         };
         let mut fill = |x: f32| {
             self.filled = self.filled.saturating_add(len);
-            if self.filled > MAX_FILLED {
+            if self.filled > self.blobs.room() {
                 return Err(TextError::new(span, "this type", "the filled constants of this file are too large"));
             }
             Ok(Tensor::full(shape.clone(), x))

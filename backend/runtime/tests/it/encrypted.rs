@@ -30,12 +30,12 @@ impl Client {
         Arc::new(generator.generate(&plan.keys().requests(), |_| ()).unwrap())
     }
     fn run(&mut self, plan: &Plan, executor: &mut Executor<'_>, x: &Tensor) -> Result<Vec<Tensor>, RuntimeError> {
-        unpack_outputs(plan, &self.slots(plan, executor, x)?)
+        unpack_outputs(plan.outputs(), &self.slots(plan, executor, x)?)
     }
     /// The slots of the results, in double precision: tensors are too coarse to show small errors.
     fn slots(&mut self, plan: &Plan, executor: &mut Executor<'_>, x: &Tensor) -> Result<Vec<Vec<f64>>, RuntimeError> {
         let level = plan.module().func.ty(plan.module().func.params()[0]).level as usize;
-        let slots = pack_inputs(plan, std::slice::from_ref(x))?.into_iter();
+        let slots = pack_inputs(plan.inputs(), std::slice::from_ref(x))?.into_iter();
         let cts = slots.map(|s| self.secret.encrypt(&self.ctx, &s, level, &mut self.random).unwrap()).collect();
         let (cts, report) = executor.run(cts, &mut |_| ())?;
         assert_eq!(report.seconds_of.len(), report.ops);
@@ -47,7 +47,7 @@ impl Client {
 fn clear_slots(plan: &Plan, x: &Tensor) -> Vec<Vec<f64>> {
     let func = &plan.module().func;
     let levels = func.params().iter().map(|&p| *func.ty(p));
-    let inputs = pack_inputs(plan, std::slice::from_ref(x)).unwrap().into_iter().zip(levels);
+    let inputs = pack_inputs(plan.inputs(), std::slice::from_ref(x)).unwrap().into_iter().zip(levels);
     let inputs = inputs.map(|(slots, ty)| ClearCt { slots, ty }).collect();
     let results = execute(plan.module(), &mut ClearBackend, inputs, &mut ()).unwrap();
     results.into_iter().map(|ct| ct.slots).collect()
@@ -90,7 +90,7 @@ fn progress_names_every_op_in_order() {
     let mut executor =
         Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions { threads: 1, memory: None }).unwrap();
     assert_eq!(executor.threads(), 1);
-    let slots = pack_inputs(&plan, &[image(0)]).unwrap();
+    let slots = pack_inputs(plan.inputs(), &[image(0)]).unwrap();
     let ct = client.secret.encrypt(&client.ctx, &slots[0], 5, &mut client.random).unwrap();
     let mut seen = Vec::new();
     executor.run(vec![ct], &mut |p| seen.push((p.index, p.total, p.op))).unwrap();
