@@ -8,7 +8,7 @@ use clap::Args;
 use fhec::runtime::{KeySet, NoiseReport, Plan, runs_of};
 use fhec::{Client, ClientOptions, Error, KeyProgress, RangeCheck, RunReport, Server, Simulator, Tensor, data, ir};
 
-use super::comparison::{self, Comparison};
+use super::comparison::Comparison;
 use super::files::{self, Files, Overwrite};
 use super::limits::MaxSize;
 use super::{Consent, Resources, escapes, eval, inspect, output, progress, trust};
@@ -94,7 +94,7 @@ pub fn run(c: &Run) -> Result<(), Error> {
         ranges,
         right: labels.map(|labels| data::count_right(&results, &labels)),
     };
-    if let Some(broken) = comparison::broken(&ports, &results, &exact) {
+    if let Some(broken) = trust::broken(&ports, &results, &exact) {
         trust::untrusted(broken, c.overwrite.force)?;
     }
     data::write_samples(to, &ports, &results)?;
