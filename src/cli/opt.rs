@@ -44,7 +44,7 @@ pub struct Opt {
     #[command(flatten)]
     overwrite: Overwrite,
     /// List the passes
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["file", "pass", "calibration", "degree", "slots", "batch", "output"])]
     list: bool,
     /// Print the report as JSON
     #[arg(long)]

@@ -99,9 +99,9 @@ fn program(slots: usize, constants: &str, ops: &str, result: &str) -> String {
     format!("{PARAMS}{constants}{ports}\nfunc @main(%0: ct<3>) -> ct<{result} {{\n{ops}}}\n")
 }
 
-/// An honest plan in which a program is replaced.
-fn with_program(place: &Place, text: &str) -> Forge {
-    let mut forge = Forge::of(&std::fs::read(place.path("plan.fhe")).unwrap());
+/// A plan of honest parameters in which the program is replaced.
+fn with_program(text: &str) -> Forge {
+    let mut forge = Forge::of(&plan(&program(4096, "", "  return %0\n", "3>")));
     forge.set_program(text);
     forge
 }
@@ -156,8 +156,7 @@ fn hostile_plans(place: &Place) -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let report = edited(&|f| f.manifest["provenance"]["report"] = json!(vec![json!({ "": 0 }); 500_000]));
     let manifest = edited(&|f| f.manifest_text = Some(" ".repeat(30 << 20)));
     let sections = edited(&|f| (0..120_000).for_each(|i| f.sections.push(Section::raw(&i.to_string(), "u8", &[]))));
-    let filled =
-        with_program(place, &program(4096, "const @a : tensor<1073741824> = zeros\n", "  return %0\n", "3>")).seal();
+    let filled = with_program(&program(4096, "const @a : tensor<1073741824> = zeros\n", "  return %0\n", "3>")).seal();
     let layout = port("input", 4096);
     let wide = layout.replace("ciphertexts = 1, ", "ciphertexts = 100000, ").replace("slots = 4096", "slots = 1048576");
     let params: Vec<String> = (0..20_000).map(|i| format!("%{i}: ct<3>")).collect();
@@ -166,23 +165,22 @@ fn hostile_plans(place: &Place) -> Vec<(&'static str, Vec<u8>, &'static str)> {
         port("output", 1 << 20),
         params.join(", ")
     );
-    let wide = with_program(place, &wide).seal();
+    let wide = with_program(&wide).seal();
     let digit = "{dim = 1, divisor = 1, size = 1, stride = 0}, ";
     let digits = layout.replace("digits = [", &format!("digits = [{}", digit.repeat(10_000)));
     let digits =
         format!("{PARAMS}{digits}{}\nfunc @main(%0: ct<3>) -> ct<3> {{\n  return %0\n}}\n", port("output", 4096));
-    let digits = with_program(place, &digits).seal();
+    let digits = with_program(&digits).seal();
     let steps: Vec<String> = (0..2048).map(|i| i.to_string()).collect();
     let babies = format!(
         "  %1 = ckks.linear %0 {{rotations = [{}], giants = [{}], diagonals = @d, at = 3}} : ct<3, sd=2>\n  %2 = ckks.rescale %1 : ct<2>\n  return %2\n",
         steps.join(", "),
         ["0"; 2048].join(", ")
     );
-    let babies =
-        with_program(place, &program(4096, "const @d : tensor<2048x4096> = full(1.0)\n", &babies, "2>")).seal();
+    let babies = with_program(&program(4096, "const @d : tensor<2048x4096> = full(1.0)\n", &babies, "2>")).seal();
     let mut violations = String::new();
     (1..6000).for_each(|i| writeln!(violations, "  %{i} = ckks.rotate %0 {{by = 1}} : ct<2>").unwrap());
-    let violations = with_program(place, &program(4096, "", &format!("{violations}  return %1\n"), "2>")).seal();
+    let violations = with_program(&program(4096, "", &format!("{violations}  return %1\n"), "2>")).seal();
     let deep = edited(&|f| f.manifest_text = Some("[".repeat(100_000)));
     let levels = edited(&|f| {
         f.manifest["params"]["spec"]["levels"] = json!(4_000_000_000u32);
@@ -327,7 +325,7 @@ fn hostile_requests(place: &Place) -> Vec<(&'static str, Vec<u8>, &'static str)>
             edited(&|f| f.manifest["ciphertexts"][0]["level"] = json!(4_000_000_000u64)),
             "no ciphertext",
         ),
-        ("a low level", edited(&|f| f.manifest["ciphertexts"][0]["level"] = json!(0)), "the plan has it of"),
+        ("a low level", edited(&|f| f.manifest["ciphertexts"][0]["level"] = json!(0)), "are needed"),
         (
             "a scale degree of 2",
             edited(&|f| {

@@ -74,41 +74,77 @@ impl Evaluator {
     /// First stage: `acc_g = sum_b d_(g,b) rotate_b(x)` over `Q P` for every giant step.
     fn giant_sums(&self, c: [&RnsPoly; 2], transform: &LinearTransform, alpha: usize) -> Result<Vec<[RnsPoly; 2]>> {
         let ctx = &*self.ctx;
-        let (ring, n, at) = (ctx.ring(), ctx.params().n(), transform.at);
+        let (n, at) = (ctx.params().n(), transform.at);
         let limbs = at + 1 + alpha;
-        let step = |name: Option<KeyName>| name.map(|name| self.step(name, at)).transpose();
-        let babies: Vec<(Option<KeyName>, Option<Step>)> =
-            transform.babies().into_iter().map(|b| Ok((b, step(b)?))).collect::<Result<_>>()?;
+        let babies: Vec<Option<KeyName>> = transform.babies().into_iter().collect();
         let mut digits: BTreeMap<usize, Digits> = BTreeMap::new();
-        for (_, baby) in &babies {
-            if let Some(step) = baby {
-                digits.entry(step.key.alpha()).or_insert_with(|| self.decompose(c[1], &step.switcher));
+        for name in babies.iter().flatten() {
+            let alpha = self.keys.alpha(*name, at)?;
+            if !digits.contains_key(&alpha) {
+                digits.insert(alpha, self.decompose(c[1], &*ctx.switcher(at, alpha)?));
             }
         }
-
         let mut sums: Vec<[RnsPoly; 2]> =
             transform.giants.keys().map(|_| [0, 1].map(|_| RnsPoly::unspecified(n, limbs))).collect();
+        let sizes = transform.polynomials.iter().map(|p| p.len());
+        let rings: BTreeMap<usize, &Ring> = sizes.map(|len| Ok((len, ctx.ring_of(len)?))).collect::<Result<_>>()?;
+        // All at once, unless a bound on memory leaves room for some of their keys only.
+        let mut rest = &babies[..];
+        while !rest.is_empty() {
+            let (group, later) = rest.split_at(self.keys.fitting(rest, at)?);
+            let steps = group.iter().map(|name| name.map(|name| self.step(name, at)).transpose());
+            let steps: Vec<Option<Step>> = steps.collect::<Result<_>>()?;
+            let first = rest.len() == babies.len();
+            self.add_babies(
+                c,
+                transform,
+                alpha,
+                &Babies { names: group, steps, digits: &digits, rings: &rings, first },
+                &mut sums,
+            );
+            rest = later;
+        }
+        let rotations = babies.iter().flatten().count();
+        count(&self.counters.rotations, rotations);
+        count(&self.counters.key_switches, rotations);
+        count(&self.counters.plain_products, transform.len());
+        let full = transform.polynomials.iter().filter(|p| p.len() == n).count();
+        count(&self.counters.transforms, full * limbs);
+        digits.into_values().for_each(|d| ctx.put_digits(d));
+        Ok(sums)
+    }
+
+    /// Adds the products of some baby rotations to all giant sums; the first of them make the sums.
+    fn add_babies(
+        &self,
+        c: [&RnsPoly; 2],
+        transform: &LinearTransform,
+        alpha: usize,
+        babies: &Babies<'_>,
+        sums: &mut [[RnsPoly; 2]],
+    ) {
+        let ctx = &*self.ctx;
+        let (ring, n, at) = (ctx.ring(), ctx.params().n(), transform.at);
+        let limbs = at + 1 + alpha;
+        let Babies { names, steps, digits, rings, first } = babies;
         let mut by_limb: Vec<Vec<[&mut [u64]; 2]>> = (0..limbs).map(|_| Vec::with_capacity(sums.len())).collect();
-        for [s0, s1] in &mut sums {
+        for [s0, s1] in sums {
             for ((row, l0), l1) in by_limb.iter_mut().zip(s0.limbs_mut()).zip(s1.limbs_mut()) {
                 row.push([l0, l1]);
             }
         }
         let prepared: Vec<Option<Vec<KeyHalves<'_>>>> =
-            babies.iter().map(|(_, s)| s.as_ref().map(|s| s.key.rows())).collect();
-        let position: BTreeMap<Option<KeyName>, usize> =
-            babies.iter().enumerate().map(|(i, (name, _))| (*name, i)).collect();
-        let sizes = transform.polynomials.iter().map(|p| p.len());
-        let rings: BTreeMap<usize, &Ring> = sizes.map(|len| Ok((len, ctx.ring_of(len)?))).collect::<Result<_>>()?;
+            steps.iter().map(|s| s.as_ref().map(|s| s.key.rows())).collect();
+        let position: BTreeMap<Option<KeyName>, usize> = names.iter().enumerate().map(|(i, name)| (*name, i)).collect();
         let index = |t: usize| ctx.prime_index(at, t);
         let of_limb = |(t, outs): (usize, Vec<[&mut [u64]; 2]>)| {
             let limb = ring.limb(index(t));
             let p = self.special_product(index(t), 0..alpha);
-            let tiles = Tiles::new(babies.len(), n);
-            let mut rotated = ctx.scratch().take(babies.len() * 2 * tiles.stride);
-            let mut present = vec![false; babies.len()];
-            for (((_, baby), rows), (u, present)) in
-                babies.iter().zip(&prepared).zip(rotated.chunks_exact_mut(2 * tiles.stride).zip(&mut present))
+            let tiles = Tiles::new(names.len(), n);
+            let mut rotated = ctx.scratch().take(names.len() * 2 * tiles.stride);
+            let mut present = vec![false; names.len()];
+            for ((baby, rows), (u, present)) in
+                steps.iter().zip(&prepared).zip(rotated.chunks_exact_mut(2 * tiles.stride).zip(&mut present))
             {
                 let (u0, u1) = u.split_at_mut(tiles.stride);
                 let (u0, u1) = (&mut u0[..n], &mut u1[..n]);
@@ -139,21 +175,13 @@ impl Evaluator {
                 }
             }
             let sources = Sources { rotated: &rotated, tiles, present: &present, position: &position };
-            multiply_sum(ctx, &limb, index(t), transform, &sources, &rings, outs);
+            multiply_sum(ctx, &limb, index(t), transform, &sources, rings, (outs, *first));
         };
         if rayon::current_num_threads() <= 1 {
             by_limb.into_iter().enumerate().for_each(of_limb);
         } else {
             by_limb.into_par_iter().enumerate().for_each(of_limb);
         }
-        let rotations = babies.iter().filter(|(_, s)| s.is_some()).count();
-        count(&self.counters.rotations, rotations);
-        count(&self.counters.key_switches, rotations);
-        count(&self.counters.plain_products, transform.len());
-        let full = transform.polynomials.iter().filter(|p| p.len() == n).count();
-        count(&self.counters.transforms, full * limbs);
-        digits.into_values().for_each(|d| ctx.put_digits(d));
-        Ok(sums)
     }
 
     /// Second stage: the giant rotations, one after the other, summed over `Q P`; the sum divided by `P`.
@@ -212,6 +240,18 @@ impl Evaluator {
     }
 }
 
+/// Baby rotations that are made together.
+struct Babies<'a> {
+    names: &'a [Option<KeyName>],
+    /// What each needs; nothing for the operand itself.
+    steps: Vec<Option<Step>>,
+    /// Digits of the operand, by limbs per digit.
+    digits: &'a BTreeMap<usize, Digits>,
+    rings: &'a BTreeMap<usize, &'a Ring>,
+    /// Whether the sums are still to be made.
+    first: bool,
+}
+
 /// The baby rotations of one limb.
 struct Sources<'a> {
     /// Both halves of every rotation, one after the other, `tiles.stride` words apart.
@@ -249,7 +289,7 @@ impl Tiles {
 /// The products of one giant sum, by the number of values that the diagonal has: the baby rotation and the values.
 type Row<'a> = BTreeMap<usize, Vec<(usize, &'a [u64])>>;
 
-/// One limb of every giant sum: `out_g = sum_b d_(g,b) rotate_b(x)`.
+/// One limb of every giant sum: `out_g = sum_b d_(g,b) rotate_b(x)`, on top of what is there unless these are the first.
 fn multiply_sum(
     ctx: &Context,
     limb: &Limb<'_>,
@@ -257,10 +297,10 @@ fn multiply_sum(
     transform: &LinearTransform,
     sources: &Sources<'_>,
     rings: &BTreeMap<usize, &Ring>,
-    mut outs: Vec<[&mut [u64]; 2]>,
+    (mut outs, first): (Vec<[&mut [u64]; 2]>, bool),
 ) {
     let n = ctx.params().n();
-    let present = |baby: &Option<KeyName>| Some(sources.position[baby]).filter(|&b| sources.present[b]);
+    let present = |baby: &Option<KeyName>| sources.position.get(baby).copied().filter(|&b| sources.present[b]);
     let terms = || transform.giants.values().flatten().filter(|term| present(&term.baby).is_some());
     // The values of every polynomial that is used, each at its own size: its own, or those of both of its parts.
     let mut parts = vec![0; transform.polynomials.len()];
@@ -300,7 +340,7 @@ fn multiply_sum(
         let range = start..start + block;
         for (row, [o0, o1]) in rows.iter().zip(&mut outs) {
             let (o0, o1) = (&mut o0[range.clone()], &mut o1[range.clone()]);
-            if row.is_empty() {
+            if row.is_empty() && first {
                 o0.fill(0);
                 o1.fill(0);
             }
@@ -313,7 +353,7 @@ fn multiply_sum(
                 let half = |h: usize| -> Vec<&[u64]> {
                     terms.iter().map(|(b, _)| &sources.rotated[(2 * b + h) * stride..][range.clone()]).collect()
                 };
-                limb.inner_product_of_runs(&plain, run, &half(0), &half(1), k > 0, o0, o1);
+                limb.inner_product_of_runs(&plain, run, &half(0), &half(1), k > 0 || !first, o0, o1);
             }
         }
     }

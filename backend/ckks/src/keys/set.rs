@@ -192,6 +192,33 @@ impl KeySet {
         Ok(self.find(name, level)?.1.shape.alpha)
     }
 
+    /// How many of these rotations, from the first on, have keys for use at `level` that fit the memory bound together; at
+    /// least one.
+    ///
+    /// # Errors
+    /// A missing key, a key made for a lower level.
+    pub(crate) fn fitting(&self, names: &[Option<KeyName>], level: usize) -> Result<usize> {
+        let (budget, mut bytes) = (self.cache().budget, 0usize);
+        for (i, name) in names.iter().enumerate() {
+            if let Some(name) = name {
+                bytes = bytes.saturating_add(self.prepared_bytes(self.find(*name, level)?.1));
+            }
+            if bytes > budget && i > 0 {
+                return Ok(i);
+            }
+        }
+        Ok(names.len())
+    }
+
+    /// Bytes that preparing a key takes.
+    fn prepared_bytes(&self, entry: &Entry) -> usize {
+        let half = entry.shape.len(self.params.n()) * 8;
+        match &entry.store {
+            Store::Memory(_) => half,
+            Store::File { .. } => 2 * half,
+        }
+    }
+
     /// The key `name` for use at `level`.
     ///
     /// # Errors
@@ -199,12 +226,7 @@ impl KeySet {
     pub fn get(&self, ctx: &Context, name: KeyName, level: usize) -> Result<Arc<PreparedKey>> {
         ctx.params().check_digest("the evaluation key set", self.params_digest())?;
         let (place, entry) = self.find(name, level)?;
-        let n = self.params.n();
-        let half = entry.shape.len(n) * 8;
-        let bytes = match &entry.store {
-            Store::Memory(_) => half,
-            Store::File { .. } => 2 * half,
-        };
+        let bytes = self.prepared_bytes(entry);
         {
             let mut cache = self.cache();
             if let Some(key) = cache.use_(place) {
