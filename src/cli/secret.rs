@@ -9,7 +9,7 @@ use fhec::runtime::ClientPlan;
 use fhec::{Client, ClientOptions, Destination, Error, Passphrase};
 use zeroize::Zeroizing;
 
-use super::{files, output};
+use super::{files, output, terminal};
 
 /// The longest passphrase that a file may hold, in bytes.
 const LONGEST: usize = 4096;
@@ -85,7 +85,7 @@ pub fn save(client: &Client, to: &Destination, passphrase: Option<&Passphrase>) 
 
 /// What is typed on the terminal, without its being seen there.
 fn ask(prompt: &str) -> Result<Passphrase, Error> {
-    let typed = rpassword::prompt_password(prompt).map_err(|e| Error::Usage {
+    let typed = terminal::ask(prompt).map_err(|e| Error::Usage {
         reason: format!("--passphrase asks on the terminal, and that cannot be done here: {e}"),
         repair: "give a file whose first line is the passphrase, or `-` for standard input: `--passphrase-file FILE`"
             .into(),

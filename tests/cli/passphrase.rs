@@ -80,7 +80,7 @@ fn the_file_holds_no_key_in_the_clear() {
 fn a_hostile_file_is_refused_at_once() {
     let p = encrypted();
     let key = fs::read(p.path("client.key")).unwrap();
-    let mut forged = |log_n: u64| {
+    let forged = |log_n: u64| {
         let mut forge = Forge::of(&key);
         forge.manifest["scrypt"]["log_n"] = log_n.into();
         fs::write(p.path("client.key"), forge.seal()).unwrap();
