@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fhec_ckks::{Context, KeySet};
-use fhec_client::{KeyGenerator, Progress, Randomness, SecretKey, SecretKeyFile};
+use fhec_client::{KeyGenerator, Passphrase, PassphraseError, Progress, Randomness, SecretKey, SecretKeyFile};
 use fhec_files::Destination;
 use fhec_ir::Tensor;
 use fhec_ir::text::to_hex;
@@ -69,21 +69,51 @@ impl ClientOptions {
     /// A client with the secret key in a file.
     ///
     /// # Errors
-    /// A plan that is refused as by [`ClientOptions::generate`], a damaged file, or a key that was made for another plan.
+    /// A plan that is refused as by [`ClientOptions::generate`], a damaged file, an encrypted one, or a key that was made for
+    /// another plan.
     pub fn load(self, plan: &ClientPlan, path: &Path) -> Result<Client, Error> {
-        // Before the tables are made, which a plan can ask much memory for.
-        let file = SecretKeyFile::open(path)?;
-        let made_for = file.plan();
-        if made_for != Some(plan.plan_digest()) {
-            let short = |digest: [u8; 32]| to_hex(&digest)[..12].to_string();
-            return Err(Error::OtherPlan {
+        let file = key_file(plan, path)?;
+        if file.is_encrypted() {
+            return Err(Error::Passphrase {
                 file: path.display().to_string(),
-                found: made_for.map_or_else(|| "that it does not name".into(), short),
-                expected: short(plan.plan_digest()),
+                reason: "the secret key is encrypted, and no passphrase was given".into(),
+                repair: "give its passphrase: `--passphrase` asks for it, `--passphrase-file FILE` reads it; in the library \
+                         `ClientOptions::load_with_passphrase` takes it"
+                    .into(),
             });
         }
+        self.with_key(plan, |context| Ok(file.read(context)?))
+    }
+
+    /// A client with the secret key in a file that is encrypted with this passphrase.
+    ///
+    /// # Errors
+    /// As [`ClientOptions::load`], another passphrase, or a key that is not encrypted.
+    pub fn load_with_passphrase(
+        self,
+        plan: &ClientPlan,
+        path: &Path,
+        passphrase: &Passphrase,
+    ) -> Result<Client, Error> {
+        let file = key_file(plan, path)?;
+        let refused = |error: PassphraseError| {
+            let repair = match error {
+                PassphraseError::Engine(e) => return Error::Engine(e),
+                PassphraseError::Wrong => "give the passphrase that `fhec keygen` was given with this file",
+                PassphraseError::NotEncrypted => "leave the passphrase out, or give the key file that it belongs to",
+            };
+            Error::Passphrase { file: path.display().to_string(), reason: error.to_string(), repair: repair.into() }
+        };
+        self.with_key(plan, |context| file.decrypt(context, passphrase).map_err(refused))
+    }
+
+    fn with_key(
+        self,
+        plan: &ClientPlan,
+        read: impl FnOnce(&Context) -> Result<SecretKey, Error>,
+    ) -> Result<Client, Error> {
         let context = self.context(plan)?;
-        let secret = file.read(&context)?;
+        let secret = read(&context)?;
         Ok(Client { plan: plan.clone(), context, secret, random: Randomness::system()? })
     }
 
@@ -98,6 +128,21 @@ impl ClientOptions {
         }
         Ok(Context::new(plan.params().clone())?)
     }
+}
+
+/// Opens the file of a key that was made for `plan`: known before the tables are made, which a plan can ask much memory for.
+fn key_file(plan: &ClientPlan, path: &Path) -> Result<SecretKeyFile, Error> {
+    let file = SecretKeyFile::open(path)?;
+    let made_for = file.plan();
+    if made_for == Some(plan.plan_digest()) {
+        return Ok(file);
+    }
+    let short = |digest: [u8; 32]| to_hex(&digest)[..12].to_string();
+    Err(Error::OtherPlan {
+        file: path.display().to_string(),
+        found: made_for.map_or_else(|| "that it does not name".into(), short),
+        expected: short(plan.plan_digest()),
+    })
 }
 
 impl Client {
@@ -128,6 +173,14 @@ impl Client {
     /// A file that cannot be written, or one that is there.
     pub fn save(&self, to: impl Into<Destination>) -> Result<(), Error> {
         Ok(self.secret.write(&self.context, to)?)
+    }
+
+    /// As [`Client::save`], the secret key encrypted with a passphrase: [`ClientOptions::load_with_passphrase`] reads it.
+    ///
+    /// # Errors
+    /// As [`Client::save`], or when the system gives no randomness.
+    pub fn save_with_passphrase(&self, to: impl Into<Destination>, passphrase: &Passphrase) -> Result<(), Error> {
+        Ok(self.secret.write_encrypted(&self.context, to, passphrase)?)
     }
 
     /// What it knows of the plan.

@@ -86,6 +86,17 @@ pub enum Error {
         /// Beginning of this plan's digest.
         expected: String,
     },
+    /// An encrypted secret key without its passphrase, or a passphrase without such a key.
+    #[error("{file}: {reason}")]
+    Passphrase {
+        /// The file of the key.
+        file: String,
+        /// What does not fit.
+        reason: String,
+        /// What to do about it.
+        #[help]
+        repair: String,
+    },
     /// A file that cannot be read or written.
     #[error("{file} cannot be read or written")]
     #[diagnostic(help("check the path, the permission and the free space"))]
@@ -172,6 +183,7 @@ impl Error {
             Self::Insecure { .. } => "insecure",
             Self::KeysTooLarge { .. } => "memory",
             Self::OtherPlan { .. } => "plan",
+            Self::Passphrase { .. } => "passphrase",
             Self::Usage { .. } => "usage",
         }
     }
@@ -192,6 +204,7 @@ impl Error {
             Self::Ciphertexts { file, .. }
             | Self::File { file, .. }
             | Self::Inputs { file, .. }
+            | Self::Passphrase { file, .. }
             | Self::OtherPlan { file, .. } => Some(file.as_str().into()),
             Self::Output(e) => Some(e.file.as_str().into()),
             _ => None,
@@ -274,6 +287,7 @@ mod tests {
         check(Error::File { file, source: std::io::ErrorKind::NotFound.into() });
         check(Error::Inputs { file: "x.npy".into(), reason: reason.clone(), repair: "mend it".into() });
         check(Error::Results { reason: reason.clone(), repair: "mend it".into() });
+        check(Error::Passphrase { file: "client.key".into(), reason: reason.clone(), repair: "mend it".into() });
         check(Error::Insecure { plan: "tiny".into() });
         check(Error::Usage { reason, repair: "mend it".into() });
     }

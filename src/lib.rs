@@ -70,7 +70,7 @@ pub use error::Error;
 pub use fhec_ckks::Ciphertext;
 /// How far key generation is.
 #[cfg(feature = "client")]
-pub use fhec_client::Progress as KeyProgress;
+pub use fhec_client::{Passphrase, Progress as KeyProgress};
 /// Where outputs go.
 pub use fhec_files::{Destination, STANDARD_OUTPUT, discard_unfinished, is_same_file};
 pub use fhec_ir::Tensor;

@@ -7,8 +7,9 @@ use fhec::{Client, Content, EncryptedFile, Error, data};
 
 use super::files::{self, Files, Overwrite};
 use super::limits::MaxSize;
+use super::secret::Secrecy;
 use super::top::Top;
-use super::{output, secret, trust};
+use super::{output, trust};
 
 /// Decrypt results
 #[derive(Args)]
@@ -32,6 +33,8 @@ pub struct Decrypt {
     #[arg(long)]
     any_key: bool,
     #[command(flatten)]
+    secrecy: Secrecy,
+    #[command(flatten)]
     top: Top,
     #[command(flatten)]
     overwrite: Overwrite,
@@ -45,12 +48,12 @@ pub struct Decrypt {
 pub fn run(c: &Decrypt) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
+    let files = files.reads("the passphrase", c.secrecy.file())?;
     let mut files = files.reads("the names", &c.top.names)?.reads("the request", &c.request)?;
     let plan = c.max_size.client_plan(&c.plan)?;
     let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
-    secret::warn_if_open(&c.secret);
     // What insecure parameters cost was paid when the input was encrypted.
-    let client = Client::options().allow_insecure().load(&plan, &c.secret)?;
+    let client = c.secrecy.load(Client::options().allow_insecure(), &plan, &c.secret)?;
     let file = EncryptedFile::open(&plan, &c.input)?.expect(Content::Outputs)?.with_limit(c.max_size.bytes());
     if let Some(path) = &c.request {
         let request = EncryptedFile::open(&plan, path)?.expect(Content::Inputs)?.request();

@@ -8,7 +8,8 @@ use fhec::{Error, data};
 
 use super::files::{self, Files, Overwrite};
 use super::limits::MaxSize;
-use super::{Consent, output, secret, trust};
+use super::secret::Secrecy;
+use super::{Consent, output, trust};
 
 /// Encrypt inputs
 #[derive(Args)]
@@ -29,6 +30,8 @@ pub struct Encrypt {
     #[arg(long, value_name = "N", value_parser = super::values::count)]
     limit: Option<usize>,
     #[command(flatten)]
+    secrecy: Secrecy,
+    #[command(flatten)]
     consent: Consent,
     #[command(flatten)]
     overwrite: Overwrite,
@@ -42,10 +45,10 @@ pub struct Encrypt {
 pub fn run(c: &Encrypt) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
+    files = files.reads("the passphrase", c.secrecy.file())?;
     let to = files.writes("--output", &c.output)?.private();
     let plan = c.max_size.client_plan(&c.plan)?;
-    secret::warn_if_open(&c.secret);
-    let mut client = c.consent.options().load(&plan, &c.secret)?;
+    let mut client = c.secrecy.load(c.consent.options(), &plan, &c.secret)?;
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
     let inputs = trust::inputs(&c.input, &plan.image_inputs(), &images);

@@ -8,7 +8,8 @@ use fhec::runtime::ClientPlan;
 use fhec::{DEFAULT_KEY_BYTES, Destination, Error};
 
 use super::files::{self, Files, Overwrite};
-use super::{Consent, output, progress, secret};
+use super::secret::{self, Secrecy};
+use super::{Consent, output, progress};
 
 /// Make a secret key and the evaluation keys a plan needs
 #[derive(Args)]
@@ -26,6 +27,8 @@ pub struct Keygen {
     #[arg(long)]
     existing: bool,
     #[command(flatten)]
+    secrecy: Secrecy,
+    #[command(flatten)]
     consent: Consent,
     #[command(flatten)]
     overwrite: Overwrite,
@@ -39,6 +42,7 @@ pub struct Keygen {
 
 pub fn run(c: &Keygen) -> Result<(), Error> {
     let mut files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
+    files = files.reads("the passphrase", c.secrecy.file())?;
     let to_secret = match c.existing {
         true => {
             files = files.reads("the secret key", [&c.secret])?;
@@ -54,14 +58,12 @@ pub fn run(c: &Keygen) -> Result<(), Error> {
     let mut client = match &to_secret {
         // The secret key first, and on the disk: without it evaluation keys, and all that is computed with them, are lost.
         Some(to) => {
+            let passphrase = c.secrecy.choose(&c.secret)?;
             let client = options.generate(&plan)?;
-            client.save(to)?;
+            secret::save(&client, to, passphrase.as_ref())?;
             client
         }
-        None => {
-            secret::warn_if_open(&c.secret);
-            options.load(&plan, &c.secret)?
-        }
+        None => c.secrecy.load(options, &plan, &c.secret)?,
     };
     let bar = progress::bar("keygen", plan.keys().len() as u64);
     let written = client.write_evaluation_keys(&to_evaluation, |p| {
@@ -83,7 +85,8 @@ pub fn run(c: &Keygen) -> Result<(), Error> {
             "seconds": seconds, "peak_memory_bytes": output::peak_memory(), "security_bits": plan.security().bits,
         }));
     }
-    say!("{}: secret key, {}; keep it", c.secret.display(), output::size_of(secret));
+    let keep = if c.secrecy.is_given() { "keep it and its passphrase" } else { "keep it" };
+    say!("{}: secret key, {}; {keep}", c.secret.display(), output::size_of(secret));
     say!(
         "{}: {} evaluation keys, {}, made in {}; give it to the server",
         c.evaluation.display(),

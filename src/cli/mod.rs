@@ -45,6 +45,8 @@ mod secret;
 mod signals;
 mod simulate;
 #[cfg(feature = "client")]
+mod terminal;
+#[cfg(feature = "client")]
 mod top;
 #[cfg(feature = "client")]
 mod trust;

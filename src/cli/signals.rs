@@ -1,7 +1,7 @@
 //! What happens when the program is told to end.
 
-/// On SIGINT and SIGTERM unfinished outputs are removed that the system does not remove by itself; then the program ends as the
-/// signal ends it (130 and 143 in a shell).
+/// On SIGINT and SIGTERM unfinished outputs are removed that the system does not remove by itself, and the terminal shows again
+/// what is typed; then the program ends as the signal ends it (130 and 143 in a shell).
 pub fn handle() {
     #[cfg(unix)]
     {
@@ -12,6 +12,8 @@ pub fn handle() {
         std::thread::spawn(move || {
             for signal in signals.forever() {
                 fhec::discard_unfinished();
+                #[cfg(feature = "client")]
+                super::terminal::restore();
                 if signal_hook::low_level::emulate_default_handler(signal).is_err() {
                     std::process::exit(128 + signal);
                 }

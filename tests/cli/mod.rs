@@ -11,6 +11,7 @@ mod json;
 mod labels;
 mod model;
 mod options;
+mod passphrase;
 mod road;
 mod surface;
 mod trust;

@@ -24,6 +24,7 @@
 mod decrypt;
 mod encrypt;
 mod generate;
+mod passphrase;
 mod publish;
 mod random;
 mod secret;
@@ -32,6 +33,7 @@ mod wiped;
 pub use decrypt::Decrypted;
 pub use encrypt::PublicKey;
 pub use generate::{KeyGenerator, Progress};
+pub use passphrase::{Passphrase, PassphraseError};
 pub use publish::{Flooding, Publication, PublicationError};
 pub use random::Randomness;
 pub use secret::{SecretKey, SecretKeyFile};

@@ -1,5 +1,6 @@
 //! The secret key.
 
+use crate::passphrase::{Passphrase, PassphraseError, SEALED_BYTES, Scrypt};
 use crate::random::Randomness;
 use crate::wiped::Wiped;
 use fhec_ckks::{CkksError, Context, Digest, Result, Seed};
@@ -38,12 +39,20 @@ struct Manifest {
     /// Digest of the plan, as two halves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     plan: Option<[Digest; 2]>,
+    /// How a passphrase becomes the key that the seed is encrypted with, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scrypt: Option<Scrypt>,
 }
 
 impl Manifest {
     fn plan(&self) -> Option<[u8; 32]> {
         let [low, high] = self.plan?;
         [low.0, high.0].concat().try_into().ok()
+    }
+
+    /// What is authenticated with an encrypted seed: all that the file says in the clear.
+    fn clear(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(format)
     }
 }
 
@@ -133,20 +142,32 @@ impl SecretKey {
     /// # Errors
     /// A file that cannot be written, or one that is there.
     pub fn write(&self, ctx: &Context, to: impl Into<Destination>) -> Result<()> {
+        let manifest = self.manifest(ctx, None)?;
+        write_file(to.into(), "seed", &self.seed[..], &manifest)
+    }
+
+    /// As [`write`](Self::write), the seed encrypted with a passphrase: whoever has the file alone has no key.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), or when the system gives no randomness for the salt.
+    pub fn write_encrypted(&self, ctx: &Context, to: impl Into<Destination>, passphrase: &Passphrase) -> Result<()> {
+        let scrypt = Scrypt::new()?;
+        let manifest = self.manifest(ctx, Some(scrypt))?;
+        let sealed = scrypt.seal(passphrase, &manifest.clear()?, &self.seed)?;
+        write_file(to.into(), "encrypted seed", &sealed, &manifest)
+    }
+
+    fn manifest(&self, ctx: &Context, scrypt: Option<Scrypt>) -> Result<Manifest> {
         self.check(ctx)?;
-        let mut writer = Writer::create(to.into().secret(), KIND, VERSION).map_err(format)?;
-        writer.section("seed", Dtype::U8, &self.seed[..], Codec::Raw).map_err(format)?;
         let half = |bytes: &[u8]| bytes.try_into().map(Digest).unwrap_or_default();
         let plan = self.plan.map(|plan| [half(&plan[..16]), half(&plan[16..])]);
-        let manifest = Manifest { params: self.params, insecure: ctx.params().is_insecure(), id: self.id, plan };
-        writer.finish(&manifest).map_err(format)?;
-        Ok(())
+        Ok(Manifest { params: self.params, insecure: ctx.params().is_insecure(), id: self.id, plan, scrypt })
     }
 
     /// Reads a key file.
     ///
     /// # Errors
-    /// Anything but a whole key file of the same parameters.
+    /// Anything but a whole key file of the same parameters, in the clear.
     pub fn read(ctx: &Context, path: impl AsRef<Path>) -> Result<Self> {
         SecretKeyFile::open(path)?.read(ctx)
     }
@@ -177,8 +198,16 @@ impl SecretKeyFile {
 
     fn over(reader: Reader) -> Result<Self> {
         let reader = reader.expect(KIND, VERSION).map_err(format)?;
-        let manifest = reader.manifest().map_err(format)?;
+        let manifest: Manifest = reader.manifest().map_err(format)?;
+        if let Some(refusal) = manifest.scrypt.and_then(|scrypt| scrypt.refusal()) {
+            return Err(format(format_args!("{}: {refusal}", reader.file())));
+        }
         Ok(Self { reader, manifest })
+    }
+
+    /// Whether the key is encrypted with a passphrase.
+    pub fn is_encrypted(&self) -> bool {
+        self.manifest.scrypt.is_some()
     }
 
     /// The digest of the plan that the key was made for, where the file says.
@@ -186,26 +215,62 @@ impl SecretKeyFile {
         self.manifest.plan()
     }
 
-    /// Reads the key.
+    /// Reads a key in the clear.
     ///
     /// # Errors
-    /// A key of other parameters, or a damaged one.
+    /// A key of other parameters, a damaged or an encrypted one.
     pub fn read(&self, ctx: &Context) -> Result<SecretKey> {
-        let Self { reader, manifest } = self;
-        let expected = ctx.params().digest();
-        if manifest.params != expected {
-            return Err(CkksError::ParamsMismatch { what: "the secret key file", found: manifest.params, expected });
+        if self.is_encrypted() {
+            return Err(format(format_args!("{}: it is encrypted with a passphrase", self.reader.file())));
         }
-        reader.expect_raw("seed", size_of::<Seed>() as u64).map_err(format)?;
-        let section = reader.section("seed").map_err(format)?;
-        let seed = Zeroizing::new(Seed::try_from(&section[..]).map_err(|_| format("the seed has not 32 bytes"))?);
+        self.check(ctx)?;
+        let seed = Zeroizing::new(self.bytes("seed")?);
+        self.key(ctx, seed)
+    }
+
+    /// Reads an encrypted key. This takes some tenths of a second and 128 MiB, or what else the file says, up to 1 GiB.
+    ///
+    /// # Errors
+    /// Another passphrase, a key in the clear, one of other parameters, or a damaged one.
+    pub fn decrypt(&self, ctx: &Context, passphrase: &Passphrase) -> std::result::Result<SecretKey, PassphraseError> {
+        let Some(scrypt) = self.manifest.scrypt else { return Err(PassphraseError::NotEncrypted) };
+        self.check(ctx)?;
+        let sealed = self.bytes::<SEALED_BYTES>("encrypted seed")?;
+        let seed = scrypt.open(passphrase, &self.manifest.clear()?, &sealed)?;
+        Ok(self.key(ctx, seed)?)
+    }
+
+    /// Refuses a context of other parameters.
+    fn check(&self, ctx: &Context) -> Result<()> {
+        let (found, expected) = (self.manifest.params, ctx.params().digest());
+        if found == expected {
+            return Ok(());
+        }
+        Err(CkksError::ParamsMismatch { what: "the secret key file", found, expected })
+    }
+
+    /// A section of `N` bytes.
+    fn bytes<const N: usize>(&self, section: &str) -> Result<[u8; N]> {
+        self.reader.expect_raw(section, N as u64).map_err(format)?;
+        let bytes = self.reader.section(section).map_err(format)?;
+        <[u8; N]>::try_from(&bytes[..]).map_err(|_| format(format_args!("the {section} has not {N} bytes")))
+    }
+
+    fn key(&self, ctx: &Context, seed: Zeroizing<Seed>) -> Result<SecretKey> {
         let mut key = SecretKey::of_seed(ctx, seed);
-        key.plan = manifest.plan();
-        if key.id != manifest.id {
+        key.plan = self.manifest.plan();
+        if key.id != self.manifest.id {
             return Err(format("the seed does not belong to the id of the file"));
         }
         Ok(key)
     }
+}
+
+fn write_file(to: Destination, section: &str, bytes: &[u8], manifest: &Manifest) -> Result<()> {
+    let mut writer = Writer::create(to.secret(), KIND, VERSION).map_err(format)?;
+    writer.section(section, Dtype::U8, bytes, Codec::Raw).map_err(format)?;
+    writer.finish(manifest).map_err(format)?;
+    Ok(())
 }
 
 /// What BLAKE3 derives from a seed in the domain `context`; the state of the hash is wiped too.

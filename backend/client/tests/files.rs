@@ -3,7 +3,7 @@
 use fhec_ckks::{
     Context, KeyName, KeyRequest, KeySet, ParamSpec, Params, ciphertexts_from_bytes, ciphertexts_to_bytes,
 };
-use fhec_client::{KeyGenerator, Randomness, SecretKey};
+use fhec_client::{KeyGenerator, Passphrase, PassphraseError, Randomness, SecretKey, SecretKeyFile};
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
 
@@ -65,6 +65,32 @@ fn whole_files_are_read_back() {
     for whole in [&f.ciphertexts, &f.secret, &f.keys] {
         assert!(reads(whole));
     }
+}
+
+#[test]
+fn a_passphrase_hides_the_seed_of_a_key() {
+    let (ctx, seed) = (&FILES.ctx, [0x5a; 32]);
+    let secret = SecretKey::from_seed(ctx, seed).for_plan([7; 32]);
+    let passphrase = |text: &str| Passphrase::new(text.as_bytes().to_vec().into()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (clear, encrypted) = (dir.path().join("clear"), dir.path().join("encrypted"));
+    secret.write(ctx, &clear).unwrap();
+    secret.write_encrypted(ctx, &encrypted, &passphrase("right")).unwrap();
+    let shows = |path| std::fs::read(path).unwrap().windows(8).any(|bytes| bytes == &seed[..8]);
+    assert!(shows(&clear) && !shows(&encrypted));
+    let again = secret.write_encrypted(ctx, &encrypted, &passphrase("other")).unwrap_err();
+    assert!(again.to_string().contains("a secret key replaces nothing"), "{again}");
+
+    let file = SecretKeyFile::open(&encrypted).unwrap();
+    assert!(file.is_encrypted() && file.plan() == Some([7; 32]));
+    let read = file.decrypt(ctx, &passphrase("right")).unwrap();
+    assert_eq!((read.id(), read.plan(), read.tag(b"x")), (secret.id(), secret.plan(), secret.tag(b"x")));
+    assert_eq!(file.decrypt(ctx, &passphrase("Right")).unwrap_err(), PassphraseError::Wrong);
+    let error = SecretKey::read(ctx, &encrypted).unwrap_err().to_string();
+    assert!(error.contains("encrypted: it is encrypted with a passphrase"), "{error}");
+    let file = SecretKeyFile::open(&clear).unwrap();
+    assert_eq!(file.decrypt(ctx, &passphrase("right")).unwrap_err(), PassphraseError::NotEncrypted);
+    assert!(Passphrase::new(Vec::new().into()).is_none());
 }
 
 #[test]
