@@ -257,6 +257,13 @@ fn linear_transforms() {
         let done = p.eval.counts() - before;
         assert_eq!(done.plain_products as usize, steps.len());
         assert_eq!(done.rotations as usize, transform.keys().len());
+        // With room for no key, one for two, or all, the groups of baby rotations change no bit.
+        let largest = p.eval.keys().infos().iter().map(|k| k.stored_bytes).max().unwrap();
+        for bound in [0, largest, 2 * largest] {
+            p.eval.keys().set_memory_bound(bound);
+            assert_eq!(p.eval.linear(&ct, &transform).unwrap(), y, "{bound}");
+        }
+        p.eval.keys().set_memory_bound(usize::MAX);
     }
 }
 
