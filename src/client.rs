@@ -1,5 +1,9 @@
 //! The side that owns the data: secret key, encryption, decryption.
 
+mod publication;
+
+pub use publication::{Published, Remains};
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -119,15 +123,17 @@ impl<'p> Client<'p> {
     /// Ciphertexts that are no results of the plan.
     pub fn decrypt(&self, results: &Encrypted) -> Result<Vec<Vec<Tensor>>, Error> {
         results.expect(Content::Outputs)?;
-        let decrypt = |run: &Vec<fhec_ckks::Ciphertext>| {
-            // Room for all, so that none is moved and left behind.
-            let mut slots = Zeroizing::new(Vec::with_capacity(run.len()));
-            for ct in run {
-                slots.push(std::mem::take(&mut *self.secret.decrypt(&self.context, ct)?.re));
-            }
-            Ok(unpack_outputs(self.plan, &slots)?)
-        };
+        let decrypt = |run: &Vec<fhec_ckks::Ciphertext>| Ok(unpack_outputs(self.plan, &self.slots(run)?)?);
         let runs = results.runs.iter().map(decrypt).collect::<Result<Vec<_>, Error>>()?;
         Ok(fhec_ir::images(&runs, self.plan.batch(), results.images))
+    }
+
+    /// The slots of the ciphertexts of a run.
+    fn slots(&self, run: &[fhec_ckks::Ciphertext]) -> Result<Zeroizing<Vec<Vec<f64>>>, Error> {
+        let mut slots = Zeroizing::new(Vec::with_capacity(run.len()));
+        for ct in run {
+            slots.push(std::mem::take(&mut *self.secret.decrypt(&self.context, ct)?.re));
+        }
+        Ok(slots)
     }
 }

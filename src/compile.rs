@@ -25,6 +25,7 @@ pub use fhec_passes::pipeline::Snapshot;
 use crate::ends::Ends;
 use crate::error::Error;
 use crate::front::{Accuracy, FrontPoint, Validation};
+use crate::noise::result_errors;
 use crate::target::Engine;
 
 /// How a model is compiled.
@@ -274,6 +275,17 @@ impl Compiler {
         let notes = planned.notes.clone();
         let plan = Plan::new(planned.module, provenance)?;
         lap("verify");
+        let errors = result_errors(&plan, &samples)?;
+        let plan = if errors.iter().all(|&e| e > 0.0 && e.is_finite()) {
+            plan.with_result_errors(errors)?
+        } else {
+            warnings.push(format!(
+                "the errors of the results cannot be told on these samples ({errors:?}), so that `decrypt --publish` will \
+                 refuse them; give calibration data like the inputs"
+            ));
+            plan
+        };
+        lap("result-errors");
         let mut explanation = explanation.to_string();
         explanation.push_str(&chosen.forms);
         for placement in planned.placement.iter().chain(&chosen.placement) {

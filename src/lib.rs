@@ -48,6 +48,8 @@ mod ends;
 mod error;
 #[cfg(feature = "compiler")]
 mod front;
+#[cfg(feature = "compiler")]
+mod noise;
 mod ranges;
 pub mod report;
 mod server;
@@ -56,13 +58,16 @@ mod target;
 
 pub use ciphertexts::{Content, Encrypted};
 #[cfg(feature = "client")]
-pub use client::Client;
+pub use client::{Client, Published, Remains};
 #[cfg(feature = "compiler")]
 pub use compile::{CompileOptions, Compiled, Compiler, DEFAULT_ERROR, Model, Snapshot};
 pub use error::Error;
 /// How far key generation is.
 #[cfg(feature = "client")]
 pub use fhec_client::Progress as KeyProgress;
+/// What the publication of results promises.
+#[cfg(feature = "client")]
+pub use fhec_client::Publication;
 /// Where outputs go.
 pub use fhec_files::{Destination, STANDARD_OUTPUT, discard_unfinished, is_same_file};
 pub use fhec_ir::Tensor;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use fhec::runtime::Plan;
-use fhec::{Client, Encrypted, Error, data};
+use fhec::{Client, Encrypted, Error, Publication, Remains, data};
 
 use super::files::{self, Files, Overwrite};
 use super::{output, trust};
@@ -24,6 +24,13 @@ pub struct Decrypt {
     /// Where the results go: .npy, or .npz for several outputs
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: PathBuf,
+    /// Make results that others may see: noise hides what they tell of the secret key, with this many bits of statistical
+    /// security (30 is common), and only the bits above it are kept
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..=64))]
+    publish: Option<u32>,
+    /// Decryptions under this key that are published in all, these and others; as many as there are in the file unless given
+    #[arg(long, value_name = "Q", requires = "publish", value_parser = clap::value_parser!(u64).range(1..))]
+    queries: Option<u64>,
     /// Decrypt even what was encrypted under another key, which gives noise
     #[arg(long)]
     any_key: bool,
@@ -40,7 +47,7 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
     let plan = Plan::load(&c.plan)?;
     let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
     output::security_warning(&plan);
-    let client = Client::load(&plan, &c.secret)?;
+    let mut client = Client::load(&plan, &c.secret)?;
     let results = Encrypted::load(&plan, client.context(), &c.input)?;
     if !client.owns(&results) && !c.any_key {
         return Err(Error::Ciphertexts {
@@ -49,16 +56,50 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
             repair: "give the secret key the input was encrypted with; `--any-key` decrypts anyway, to noise".into(),
         });
     }
-    let images = client.decrypt(&results)?;
-    // Who asks for what another key gives, asks for noise.
-    let forced = c.overwrite.force || c.any_key;
+    let request = c.publish.map(|bits| Publication { bits, queries: c.queries.unwrap_or(results.runs.len() as u64) });
+    let (images, remains) = match request {
+        Some(request) => {
+            let published = client.decrypt_for_publication(&results, request)?;
+            (published.images, published.outputs)
+        }
+        None => (client.decrypt(&results)?, Vec::new()),
+    };
+    // Who asks for what another key gives, asks for noise, and so does who publishes.
+    let forced = c.overwrite.force || c.any_key || request.is_some();
     let checks = trust::results(&plan.image_outputs(), &images, forced)?;
     data::write_samples(to, &plan.image_outputs(), &images)?;
+    let warnings: Vec<String> = remains.iter().filter_map(drowned).collect();
+    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     if c.json {
-        return output::json(&serde_json::json!({
-            "images": images.len(), "output": c.output, "results": checks,
-        }));
+        let mut report = serde_json::json!({ "images": images.len(), "output": c.output, "results": checks });
+        if let Some(Publication { bits, queries }) = request {
+            report["publication"] = serde_json::json!({ "bits": bits, "queries": queries, "outputs": remains });
+            report["warnings"] = serde_json::json!(warnings);
+        }
+        return output::json(&report);
     }
     say!("{}: results of {} images", c.output.display(), images.len());
+    if let Some(Publication { bits, queries }) = request {
+        say!(
+            "for others: {bits} bits of statistical security as long as no more than {queries} decryptions are published"
+        );
+        for r in &remains {
+            let Remains { output, deviation, step, bits, .. } = r;
+            say!(
+                "  {output}: noise of {deviation:.1e}, multiples of {step:.1e}: {bits} bits after the binary point remain"
+            );
+        }
+    }
     Ok(())
+}
+
+/// A warning where nothing is left of an output.
+fn drowned(r: &Remains) -> Option<String> {
+    let Remains { output, deviation, .. } = r;
+    r.noise_alone.then(|| {
+        format!(
+            "nothing remains of `{output}`: its values are no larger than the noise of {deviation:.1e} that hides their \
+             errors; ask for fewer bits, or compile with a higher --precision"
+        )
+    })
 }

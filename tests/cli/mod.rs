@@ -5,6 +5,7 @@ mod errors;
 mod files;
 mod labels;
 mod model;
+mod publication;
 mod road;
 mod trust;
 

@@ -63,6 +63,9 @@ struct Manifest {
     counts: OpCounts,
     /// Shapes of the constants that are stored as sections, by digest.
     constants: BTreeMap<String, Vec<usize>>,
+    /// Root mean square errors of the outputs, in order, where they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    result_errors: Vec<f64>,
 }
 
 /// A compiled model: program, constants, parameters, key list.
@@ -74,6 +77,7 @@ pub struct Plan {
     slots: usize,
     keys: KeyList,
     counts: OpCounts,
+    result_errors: Vec<f64>,
     /// Hash of the file's content, once known.
     digest: OnceLock<Digest>,
 }
@@ -105,7 +109,22 @@ impl Plan {
         let slots = layouts.map(|l| l.slots).next().ok_or_else(|| not_a_plan("the ports have no layouts"))?;
         let keys = KeyList::of(&module, &params, slots)?;
         let counts = OpCounts::of(&module, slots);
-        Ok(Self { module, provenance, params, slots, keys, counts, digest: OnceLock::new() })
+        let (result_errors, digest) = (Vec::new(), OnceLock::new());
+        Ok(Self { module, provenance, params, slots, keys, counts, result_errors, digest })
+    }
+
+    /// The plan with the root mean square error that the noise of its ciphertexts leaves in each of its outputs: what the
+    /// publication of results is sized by.
+    ///
+    /// # Errors
+    /// When these are not as many as there are outputs, or one is not above zero and finite.
+    pub fn with_result_errors(self, result_errors: Vec<f64>) -> Result<Self, RuntimeError> {
+        let possible = result_errors.iter().all(|&e| e > 0.0 && e.is_finite());
+        if result_errors.len() != self.outputs().len() || !possible {
+            let reason = format!("errors {result_errors:?} for {} outputs", self.outputs().len());
+            return Err(RuntimeError::NotAPlan { file: self.module.func.name.clone(), reason });
+        }
+        Ok(Self { result_errors, digest: OnceLock::new(), ..self })
     }
 
     /// The program.
@@ -147,6 +166,10 @@ impl Plan {
     /// The outputs of a run.
     pub fn outputs(&self) -> &[Port] {
         &self.module.outputs
+    }
+    /// The root mean square error of every output, where the compiler has found it.
+    pub fn result_errors(&self) -> Option<&[f64]> {
+        Some(&self.result_errors[..]).filter(|errors| !errors.is_empty())
     }
     /// The evaluation keys it needs.
     pub fn keys(&self) -> &KeyList {
@@ -197,6 +220,7 @@ impl Plan {
             keys: self.keys.clone(),
             counts: self.counts.clone(),
             constants,
+            result_errors: self.result_errors.clone(),
         })
     }
 
@@ -270,6 +294,10 @@ impl Plan {
         if (&plan.keys, &plan.counts) != (&manifest.keys, &manifest.counts) {
             return Err(malformed("the plan's key list or op counts are not those of its program".into()).into());
         }
+        let plan = match manifest.result_errors {
+            none if none.is_empty() => plan,
+            errors => plan.with_result_errors(errors)?,
+        };
         plan.digest.get_or_init(|| reader.digest());
         Ok(plan)
     }

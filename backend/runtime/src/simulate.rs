@@ -58,6 +58,9 @@ pub struct Simulation {
     pub outputs: Vec<Vec<Tensor>>,
     /// What the program computes without noise, per image.
     pub exact: Vec<Vec<Tensor>>,
+    /// By how much decryption would be off, per image; empty for a run without noise. The difference of the two above has
+    /// lost what single precision does not hold.
+    pub errors: Vec<Vec<Tensor>>,
     /// Errors per op and range escapes over all images.
     pub report: NoiseReport,
 }
@@ -85,7 +88,7 @@ impl<'a> Simulator<'a> {
     /// # Errors
     /// When the inputs do not fit the plan.
     pub fn run(&self, image: u64, inputs: &[Tensor]) -> Result<Simulated, RuntimeError> {
-        let Simulation { mut outputs, mut exact, report } = self.batch(image, &[inputs])?;
+        let Simulation { mut outputs, mut exact, report, .. } = self.batch(image, &[inputs])?;
         Ok(Simulated { outputs: outputs.pop().unwrap_or_default(), exact: exact.pop().unwrap_or_default(), report })
     }
 
@@ -124,6 +127,7 @@ impl<'a> Simulator<'a> {
         for (_, batch) in batches {
             all.outputs.extend(batch.outputs);
             all.exact.extend(batch.exact);
+            all.errors.extend(batch.errors);
             all.report.merge(batch.report);
         }
         Ok(all)
@@ -150,6 +154,10 @@ impl<'a> Simulator<'a> {
             let noisy: Vec<Vec<f64>> = results.iter().map(|ct| noisy(ct, lane)).collect();
             out.exact.push(unpack_outputs(self.plan, &exact)?);
             out.outputs.push(unpack_outputs(self.plan, &noisy)?);
+            if self.noisy {
+                let errors: Vec<Vec<f64>> = results.iter().map(|ct| error(ct, lane)).collect();
+                out.errors.push(unpack_outputs(self.plan, &errors)?);
+            }
         }
         Ok(out)
     }
@@ -157,6 +165,10 @@ impl<'a> Simulator<'a> {
 
 fn exact(ct: &NoisyCt, lane: usize) -> Vec<f64> {
     ct.exact.slots.iter().map(|x| x[lane]).collect()
+}
+
+fn error(ct: &NoisyCt, lane: usize) -> Vec<f64> {
+    ct.error.iter().map(|e| f64::from(e[lane])).collect()
 }
 
 fn noisy(ct: &NoisyCt, lane: usize) -> Vec<f64> {
