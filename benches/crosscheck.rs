@@ -8,7 +8,7 @@ use fhec::ir::text::{Blobs, parse_module};
 use fhec::ir::{Module, Slot, Tensor};
 use fhec::passes::Lower;
 use fhec::passes::lower::LowerToCkks;
-use fhec::passes::params::{self, ParamOptions};
+use fhec::passes::params::{self, ParamOptions, Precision};
 use fhec::runtime::Provenance;
 use fhec::{Client, Error, ExecutorOptions, Plan, Server};
 use fhec_ckks::{Bootstrapper, Context, Evaluator, ParamSpec, Params};
@@ -81,7 +81,7 @@ fn run(program: Program, precision_bits: u32) -> Result<Results, Error> {
     let plan = plan(&program, precision_bits)?;
     let tensor = |data: Vec<f32>| Tensor::new([data.len()], data);
     let inputs = vec![program.inputs.into_iter().map(tensor).collect()];
-    let mut client = Client::generate(&plan)?;
+    let mut client = Client::generate(&plan.client()?)?;
     let keys = client.evaluation_keys(|_| ())?;
     let encrypted = client.encrypt(&inputs)?;
     let mut server = Server::new(&plan, client.context().clone(), keys, ExecutorOptions::default())?;
@@ -94,7 +94,7 @@ fn run(program: Program, precision_bits: u32) -> Result<Results, Error> {
 fn plan(program: &Program, precision_bits: u32) -> Result<Plan, Error> {
     let module: Module<Slot> = parse_module(&program.name, &program.text, &Blobs::default())?;
     let slots = program.inputs.first().map_or(1, Vec::len);
-    let options = ParamOptions { precision_bits, ..ParamOptions::default() };
+    let options = ParamOptions { precision: Precision::Scaled(precision_bits), ..ParamOptions::default() };
     let estimate = params::estimate(&module, options.input_bound, &options.samples);
     let mut lowered = LowerToCkks::default().run(&module)?;
     lowered.params = Some(params::choose(&lowered, slots, &estimate, &options)?);

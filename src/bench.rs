@@ -42,15 +42,15 @@ impl Default for BenchOptions {
 /// One operation.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct OpTime {
-    /// Fastest of the repetitions, or their processor time on one thread where that is less, in milliseconds.
-    pub ms: f64,
-    /// Median of the repetitions, in milliseconds.
-    pub median_ms: f64,
+    /// Fastest of the repetitions, or their processor time on one thread where that is less.
+    pub seconds: f64,
+    /// Median of the repetitions.
+    pub median_seconds: f64,
     /// Transforms of one limb it makes.
     pub transforms: u64,
-    /// Those transforms alone, in milliseconds (on one thread, divided by the threads used).
-    pub floor_ms: f64,
-    /// `ms / floor_ms`; absent when it makes no transforms.
+    /// Those transforms alone (on one thread, divided by the threads used).
+    pub floor_seconds: f64,
+    /// `seconds / floor_seconds`; absent when it makes no transforms.
     pub ratio: Option<f64>,
     /// -log2 of the largest slot error against the clear result.
     pub precision_bits: f64,
@@ -63,10 +63,12 @@ pub struct BenchReport {
     pub options: BenchOptions,
     /// log2(Q·P).
     pub log_qp: f64,
+    /// Bits of security of the parameters.
+    pub security_bits: u32,
     /// Instruction set of the kernels.
     pub isa: &'static str,
-    /// One transform of one limb, in milliseconds.
-    pub transform_ms: f64,
+    /// Seconds of one transform of one limb.
+    pub transform_seconds: f64,
     /// Bytes of one switching key in memory.
     pub key_bytes: u64,
     /// By name of the operation.
@@ -106,7 +108,7 @@ struct Bench {
     ctx: Arc<Context>,
     secret: SecretKey,
     eval: Evaluator,
-    transform_ms: f64,
+    transform_seconds: f64,
     least_bits: f64,
     ops: BTreeMap<&'static str, OpTime>,
 }
@@ -166,9 +168,9 @@ fn run(options: BenchOptions) -> Result<BenchReport, Error> {
         .collect();
     let keys = KeyGenerator::new(&ctx, &secret, &mut random)?.generate(&requests, |_| ())?;
     let eval = Evaluator::new(ctx.clone(), Arc::new(keys))?;
-    let transform_ms = time_transform(&ctx, options.repetitions);
+    let transform_seconds = time_transform(&ctx, options.repetitions);
     let (least_bits, ops) = (MIN_PRECISION_BITS, BTreeMap::new());
-    let mut bench = Bench { options, ctx: ctx.clone(), secret, eval, transform_ms, least_bits, ops };
+    let mut bench = Bench { options, ctx: ctx.clone(), secret, eval, transform_seconds, least_bits, ops };
     bench.time_all(level, &mut random)?;
     let mut ops = bench.ops;
     let mut bootstraps = BTreeMap::new();
@@ -192,8 +194,9 @@ fn run(options: BenchOptions) -> Result<BenchReport, Error> {
     Ok(BenchReport {
         options,
         log_qp: p.log_qp(),
+        security_bits: if p.is_insecure() { 0 } else { 128 },
         isa: ctx.ring().isa().name(),
-        transform_ms,
+        transform_seconds,
         key_bytes: 2 * u64::from(options.digits) * key_limbs * p.n() as u64 * 8,
         ops,
         bootstraps,
@@ -216,17 +219,17 @@ fn time_bootstrap(
     let key_bytes = requests.iter().map(|r| ctx.params().key_bytes(r.level) as u64).sum();
     let keys = KeyGenerator::new(&ctx, &secret, &mut random)?.generate(&requests, |_| ())?;
     let eval = Evaluator::new(ctx.clone(), Arc::new(keys))?;
-    let transform_ms = time_transform(&ctx, options.repetitions);
+    let transform_seconds = time_transform(&ctx, options.repetitions);
     let options = BenchOptions { repetitions: BOOTSTRAP_REPETITIONS.min(options.repetitions), ..options };
     let values: Vec<f64> = (0..slots).map(|i| (i as f64 * 0.37).sin()).collect();
     let x = secret.encrypt(&ctx, &values, 0, &mut random)?;
     let log_qp = ctx.params().log_qp();
-    let mut bench = Bench { options, ctx, secret, eval, transform_ms, least_bits, ops: BTreeMap::new() };
+    let mut bench = Bench { options, ctx, secret, eval, transform_seconds, least_bits, ops: BTreeMap::new() };
     bench.time(name, Some(&values), |e| Ok(Some(e.bootstrap(&x, target)?)))?;
     Ok((BootstrapPreset { spec, log_qp, slots, target, keys: requests.len(), key_bytes }, bench.ops[name]))
 }
 
-/// Milliseconds of one transform of one limb, by the clock that the operations are timed with.
+/// Seconds of one transform of one limb, by the clock that the operations are timed with.
 fn time_transform(ctx: &Context, repetitions: usize) -> f64 {
     let limb = ctx.ring().limb(0);
     let mut a: Vec<u64> = (0..ctx.params().n() as u64).collect();
@@ -243,7 +246,7 @@ fn time_transform(ctx: &Context, repetitions: usize) -> f64 {
         })
         .fold(f64::INFINITY, f64::min);
     let least = processor_seconds(cpu, repetitions).map_or(fastest, |seconds| seconds.min(fastest));
-    least * 1e3 / (2 * BATCH) as f64
+    least / (2 * BATCH) as f64
 }
 
 impl Bench {
@@ -269,13 +272,14 @@ impl Bench {
         self.time("rotate_8_hoisted", Some(&rotated(8)), |e| Ok(e.rotate_many(&x, &steps)?.pop()))?;
         let (eight, one) = (self.ops["rotate_8_hoisted"], self.ops["rotate"]);
         let share = |a: f64, b: f64| (a - b) / 7.0;
-        let (ms, floor_ms) = (share(eight.ms, one.ms), share(eight.floor_ms, one.floor_ms));
+        let (seconds, floor_seconds) =
+            (share(eight.seconds, one.seconds), share(eight.floor_seconds, one.floor_seconds));
         let extra = OpTime {
-            ms,
-            median_ms: share(eight.median_ms, one.median_ms),
+            seconds,
+            median_seconds: share(eight.median_seconds, one.median_seconds),
             transforms: (eight.transforms - one.transforms) / 7,
-            floor_ms,
-            ratio: Some(ms / floor_ms),
+            floor_seconds,
+            ratio: Some(seconds / floor_seconds),
             precision_bits: eight.precision_bits,
         };
         self.ops.insert("hoisted_rotate", extra);
@@ -307,18 +311,18 @@ impl Bench {
         for _ in 0..self.options.repetitions {
             let start = Instant::now();
             std::hint::black_box(f(&self.eval)?);
-            times.push(start.elapsed().as_secs_f64() * 1e3);
+            times.push(start.elapsed().as_secs_f64());
         }
-        let least = processor_seconds(cpu, times.len()).map_or(f64::INFINITY, |seconds| seconds * 1e3);
+        let least = processor_seconds(cpu, times.len()).unwrap_or(f64::INFINITY);
         times.sort_by(f64::total_cmp);
-        let floor_ms = transforms as f64 * self.transform_ms / self.options.threads.max(1) as f64;
-        let ms = times[0].min(least);
+        let floor_seconds = transforms as f64 * self.transform_seconds / self.options.threads.max(1) as f64;
+        let seconds = times[0].min(least);
         let time = OpTime {
-            ms,
-            median_ms: times[times.len() / 2],
+            seconds,
+            median_seconds: times[times.len() / 2],
             transforms,
-            floor_ms,
-            ratio: (transforms > 0).then(|| ms / floor_ms),
+            floor_seconds,
+            ratio: (transforms > 0).then(|| seconds / floor_seconds),
             precision_bits,
         };
         self.ops.insert(name, time);

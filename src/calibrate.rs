@@ -60,16 +60,16 @@ pub struct Operation {
     pub limbs: usize,
     /// Special primes of its key.
     pub special: usize,
-    /// Fastest of the repetitions, in microseconds.
-    pub micros: f64,
+    /// Fastest of the repetitions, in seconds.
+    pub seconds: f64,
     /// By the profile.
-    pub profile_micros: f64,
+    pub profile_seconds: f64,
 }
 
 impl Operation {
     /// The relative error of the profile's time.
     pub fn error(&self) -> f64 {
-        self.profile_micros / self.micros - 1.0
+        self.profile_seconds / self.seconds - 1.0
     }
 }
 
@@ -134,8 +134,8 @@ pub fn calibrate(
     };
     let operation = |t: Time| {
         let Measurement { steps, micros } = t.measurement;
-        let profile_micros = profile.micros(options.log_n, steps);
-        Operation { name: t.name, limbs: t.shape.limbs, special: t.shape.alpha, micros, profile_micros }
+        let (seconds, profile_seconds) = (micros / 1e6, profile.micros(options.log_n, steps) / 1e6);
+        Operation { name: t.name, limbs: t.shape.limbs, special: t.shape.alpha, seconds, profile_seconds }
     };
     let operations: Vec<Operation> = times.into_iter().map(operation).collect();
     let square = operations.iter().map(|o| o.error() * o.error()).sum::<f64>() / operations.len() as f64;

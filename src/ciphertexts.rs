@@ -1,14 +1,16 @@
 //! The encrypted inputs or results of many images, as one file.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use fhec_ckks::{Ciphertext, Context};
+use fhec_ckks::{Ciphertext, CiphertextFile, CiphertextInfo, Context};
 use fhec_files::Destination;
-use fhec_runtime::Plan;
+use fhec_ir::Digest;
+use fhec_ir::text::to_hex;
+use fhec_runtime::ClientPlan;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::request::RequestId;
 
 /// What ciphertexts hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,19 +25,23 @@ pub enum Content {
 /// Encrypted images: for each run of a plan, the ciphertexts of all inputs or all outputs.
 #[derive(Clone, Debug)]
 pub struct Encrypted {
+    pub(crate) plan: Digest,
     pub(crate) content: Content,
     pub(crate) runs: Vec<Vec<Ciphertext>>,
     /// Images in the runs; the last run may have room for more.
     pub(crate) images: usize,
+    pub(crate) request: RequestId,
 }
 
 /// What the file says besides the ciphertexts.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Label {
+    /// Digest of the plan, in hexadecimal.
     plan: String,
     content: Content,
     images: usize,
+    request: RequestId,
 }
 
 impl Encrypted {
@@ -51,10 +57,13 @@ impl Encrypted {
     pub fn ciphertexts(&self) -> &[Vec<Ciphertext>] {
         &self.runs
     }
+    /// The request that they are, or that they answer.
+    pub fn request(&self) -> RequestId {
+        self.request
+    }
 
-    fn label(&self, plan: &Plan) -> Result<serde_json::Value, Error> {
-        let label = Label { plan: hex(&plan.digest()?), content: self.content, images: self.images };
-        Ok(serde_json::json!(label))
+    fn label(&self) -> Label {
+        Label { plan: to_hex(&self.plan), content: self.content, images: self.images, request: self.request }
     }
 
     fn flat(&self) -> Vec<Ciphertext> {
@@ -64,81 +73,161 @@ impl Encrypted {
     /// The bytes of a file.
     ///
     /// # Errors
-    /// Ciphertexts of other parameters than the plan's.
-    pub fn to_bytes(&self, plan: &Plan, context: &Context) -> Result<Vec<u8>, Error> {
-        Ok(fhec_ckks::ciphertexts_to_bytes(context, &self.flat(), self.label(plan)?)?)
+    /// Ciphertexts of other parameters than the context's.
+    pub fn to_bytes(&self, context: &Context) -> Result<Vec<u8>, Error> {
+        Ok(fhec_ckks::ciphertexts_to_bytes(context, &self.flat(), serde_json::json!(self.label()))?)
     }
 
     /// Writes a file.
     ///
     /// # Errors
     /// As [`Encrypted::to_bytes`], or when the file cannot be written.
-    pub fn save(&self, plan: &Plan, context: &Context, to: impl Into<Destination>) -> Result<(), Error> {
-        Ok(fhec_ckks::write_ciphertexts(context, to, &self.flat(), self.label(plan)?)?)
+    pub fn save(&self, context: &Context, to: impl Into<Destination>) -> Result<(), Error> {
+        Ok(fhec_ckks::write_ciphertexts(context, to, &self.flat(), serde_json::json!(self.label()))?)
     }
 
     /// Reads a file.
     ///
     /// # Errors
     /// A damaged file, or one that was made for another plan.
-    pub fn load(plan: &Plan, context: &Arc<Context>, path: &Path) -> Result<Self, Error> {
-        let (ciphertexts, label) = fhec_ckks::read_ciphertexts(context, path)?;
-        Self::sorted(plan, &path.display().to_string(), ciphertexts, label)
+    pub fn load(plan: &ClientPlan, context: &Context, path: &Path) -> Result<Self, Error> {
+        EncryptedFile::open(plan, path)?.read(context)
     }
 
     /// Reads the bytes of a file; `name` stands for them in errors.
     ///
     /// # Errors
     /// As [`Encrypted::load`].
-    pub fn from_bytes(plan: &Plan, context: &Arc<Context>, name: &str, bytes: &[u8]) -> Result<Self, Error> {
-        let (ciphertexts, label) = fhec_ckks::ciphertexts_from_bytes(context, name, bytes)?;
-        Self::sorted(plan, name, ciphertexts, label)
+    pub fn from_bytes(plan: &ClientPlan, context: &Context, name: &str, bytes: &[u8]) -> Result<Self, Error> {
+        EncryptedFile::from_bytes(plan, name, bytes)?.read(context)
     }
 
-    fn sorted(plan: &Plan, file: &str, ciphertexts: Vec<Ciphertext>, label: serde_json::Value) -> Result<Self, Error> {
-        let wrong =
-            |reason: String, repair: &str| Error::Ciphertexts { file: file.into(), reason, repair: repair.into() };
-        let label: Label = serde_json::from_value(label)
-            .map_err(|e| wrong(format!("the file does not say what it holds: {e}"), "encrypt again with fhec"))?;
-        let expected = hex(&plan.digest()?);
-        if label.plan != expected {
-            let reason = format!("made for plan {}, this is plan {}", short(&label.plan), short(&expected));
-            return Err(wrong(reason, "use the plan that the input was encrypted for"));
-        }
-        let func = &plan.module().func;
-        let per_run = match label.content {
-            Content::Inputs => func.params().len(),
-            Content::Outputs => func.results().len(),
-        };
-        let runs = label.images.div_ceil(plan.batch());
-        if runs.checked_mul(per_run) != Some(ciphertexts.len()) {
-            let reason = format!("{} ciphertexts for {} images in runs of {per_run}", ciphertexts.len(), label.images);
-            return Err(wrong(reason, "copy the file again from where it was written"));
-        }
-        let mut rest = ciphertexts.into_iter();
-        let runs = (0..runs).map(|_| rest.by_ref().take(per_run).collect()).collect();
-        Ok(Self { content: label.content, runs, images: label.images })
-    }
-
-    /// Refuses ciphertexts that hold something else.
-    pub(crate) fn expect(&self, content: Content) -> Result<(), Error> {
-        if self.content == content {
-            return Ok(());
-        }
-        let name = |content| match content {
-            Content::Inputs => "inputs",
-            Content::Outputs => "results",
-        };
-        Err(Error::Ciphertexts {
-            file: "ciphertexts".into(),
-            reason: format!("they hold {}, {} are needed", name(self.content), name(content)),
-            repair: "`encrypt` writes inputs, `eval` reads inputs and writes results, `decrypt` reads results".into(),
-        })
+    /// Refuses what is not `content` of `plan`.
+    pub(crate) fn expect(&self, plan: &ClientPlan, content: Content) -> Result<(), Error> {
+        let infos: Vec<CiphertextInfo> = self.runs.iter().flatten().map(Ciphertext::info).collect();
+        check("the ciphertexts", plan, &self.label(), &infos)?;
+        expect("the ciphertexts", self.content, content)
     }
 }
 
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|b| format!("{b:02x}")).collect()
+/// An open file of encrypted images, of which nothing is read but its label: what it holds, for which plan, and what its
+/// ciphertexts are, all of which fits the plan.
+pub struct EncryptedFile {
+    file: CiphertextFile,
+    label: Label,
+    plan: Digest,
+    per_run: usize,
+}
+
+impl EncryptedFile {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// A damaged file, one that was made for another plan, or ciphertexts that are not those of inputs or results of the plan.
+    pub fn open(plan: &ClientPlan, path: &Path) -> Result<Self, Error> {
+        Self::over(plan, CiphertextFile::open(plan.params(), path)?)
+    }
+
+    /// Opens the bytes of a file; `name` stands for them in errors.
+    ///
+    /// # Errors
+    /// As [`EncryptedFile::open`].
+    pub fn from_bytes(plan: &ClientPlan, name: &str, bytes: &[u8]) -> Result<Self, Error> {
+        Self::over(plan, CiphertextFile::from_bytes(plan.params(), name, bytes)?)
+    }
+
+    fn over(plan: &ClientPlan, file: CiphertextFile) -> Result<Self, Error> {
+        let label: Label = file.extra().map_err(|e| {
+            let reason = format!("the file does not say what it holds: {e}");
+            wrong(file.name(), reason, "encrypt again with this version of fhec")
+        })?;
+        let per_run = check(file.name(), plan, &label, file.infos())?;
+        Ok(Self { file, label, plan: plan.plan_digest(), per_run })
+    }
+
+    /// The same file, whose ciphertexts may take `limit` bytes of memory; without one, what files may by default.
+    pub fn with_limit(self, limit: Option<u64>) -> Self {
+        match limit {
+            Some(limit) => Self { file: self.file.with_limit(limit), ..self },
+            None => self,
+        }
+    }
+
+    /// The request that the file is, or that it answers.
+    pub fn request(&self) -> RequestId {
+        self.label.request
+    }
+
+    /// Refuses a file that holds something else.
+    ///
+    /// # Errors
+    /// What the file holds.
+    pub fn expect(self, content: Content) -> Result<Self, Error> {
+        expect(self.file.name(), self.label.content, content)?;
+        Ok(self)
+    }
+
+    /// Reads the ciphertexts.
+    ///
+    /// # Errors
+    /// Damaged ciphertexts, or a context of other parameters.
+    pub fn read(&self, context: &Context) -> Result<Encrypted, Error> {
+        let Label { content, images, request, .. } = self.label;
+        let mut runs = Vec::new();
+        for from in (0..self.file.infos().len()).step_by(self.per_run) {
+            let of_run = from..from + self.per_run;
+            runs.push(of_run.map(|i| self.file.read(context, i)).collect::<Result<_, _>>()?);
+        }
+        Ok(Encrypted { plan: self.plan, content, runs, images, request })
+    }
+}
+
+/// Checks a label and what is said of the ciphertexts against the plan; how many ciphertexts a run has.
+fn check(file: &str, plan: &ClientPlan, label: &Label, infos: &[CiphertextInfo]) -> Result<usize, Error> {
+    const COPY: &str = "copy the file again from where it was written";
+    let expected = to_hex(&plan.plan_digest());
+    if label.plan != expected {
+        let reason = format!("made for plan {}, this is plan {}", short(&label.plan), short(&expected));
+        return Err(wrong(file, reason, "use the plan that the input was encrypted for"));
+    }
+    let levels = match label.content {
+        Content::Inputs => plan.input_levels(),
+        Content::Outputs => plan.output_levels(),
+    };
+    let (per_run, runs) = (levels.len().max(1), label.images.div_ceil(plan.batch()));
+    if runs.checked_mul(per_run) != Some(infos.len()) {
+        let reason = format!("{} ciphertexts for {} images in runs of {per_run}", infos.len(), label.images);
+        return Err(wrong(file, reason, COPY));
+    }
+    for (i, (info, &level)) in infos.iter().zip(levels.iter().cycle()).enumerate() {
+        let found = (info.level, info.sd, info.parts, info.slots);
+        let due = (level, 1, 2, plan.slots());
+        if found != due {
+            let describe = |(level, sd, parts, slots): (usize, u8, usize, usize)| {
+                format!("level {level}, scale degree {sd}, {parts} parts and {slots} slots")
+            };
+            let reason = format!("ciphertext {i} is of {}; the plan has it of {}", describe(found), describe(due));
+            return Err(wrong(file, reason, COPY));
+        }
+    }
+    Ok(per_run)
+}
+
+/// Refuses ciphertexts that hold something else than `content`.
+fn expect(file: &str, found: Content, content: Content) -> Result<(), Error> {
+    if found == content {
+        return Ok(());
+    }
+    let name = |content| match content {
+        Content::Inputs => "inputs",
+        Content::Outputs => "results",
+    };
+    let reason = format!("they hold {}, {} are needed", name(found), name(content));
+    Err(wrong(file, reason, "`encrypt` writes inputs, `eval` reads inputs and writes results, `decrypt` reads results"))
+}
+
+fn wrong(file: &str, reason: String, repair: &str) -> Error {
+    Error::Ciphertexts { file: file.into(), reason, repair: repair.into() }
 }
 
 fn short(digest: &str) -> &str {

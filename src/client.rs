@@ -7,44 +7,123 @@ pub use publication::{Published, Remains};
 use std::path::Path;
 use std::sync::Arc;
 
-use fhec_ckks::{Context, KeySet};
-use fhec_client::{KeyGenerator, Progress, Randomness, SecretKey};
+use fhec_ckks::{Ciphertext, Context, KeySet};
+use fhec_client::{KeyGenerator, Progress, Randomness, SecretKey, SecretKeyFile};
 use fhec_files::Destination;
 use fhec_ir::Tensor;
-use fhec_runtime::{Plan, context, pack_inputs, runs_of, unpack_outputs};
+use fhec_ir::text::to_hex;
+use fhec_runtime::{ClientPlan, pack_inputs, runs_of, unpack_outputs};
 use zeroize::Zeroizing;
 
 use crate::ciphertexts::{Content, Encrypted};
 use crate::error::Error;
+use crate::request::RequestId;
 
-/// A secret key for one plan.
-pub struct Client<'p> {
-    plan: &'p Plan,
+/// What the evaluation keys of a plan may take in a file unless [`Client::generate_within`] says otherwise: 8 GiB, three times
+/// those of a ResNet-20.
+pub const DEFAULT_KEY_BYTES: u64 = 8 << 30;
+
+/// A secret key for one plan, of which it knows what a [`ClientPlan`] says.
+pub struct Client {
+    plan: ClientPlan,
     context: Arc<Context>,
     secret: SecretKey,
     random: Randomness,
 }
 
-impl<'p> Client<'p> {
+/// How a client is made. Whoever sends the plan chooses its parameters and how many keys it needs: parameters that are marked
+/// insecure are refused unless they are allowed, and so are more keys than [`DEFAULT_KEY_BYTES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientOptions {
+    insecure: bool,
+    key_bytes: u64,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self { insecure: false, key_bytes: DEFAULT_KEY_BYTES }
+    }
+}
+
+impl ClientOptions {
+    /// Allows plans whose parameters are marked insecure, for tests with data that may be read.
+    #[must_use]
+    pub fn allow_insecure(self) -> Self {
+        Self { insecure: true, ..self }
+    }
+
+    /// Bytes that the evaluation keys of the plan may take in a file.
+    #[must_use]
+    pub fn key_bytes(self, key_bytes: u64) -> Self {
+        Self { key_bytes, ..self }
+    }
+
     /// A client with a new secret key.
     ///
     /// # Errors
-    /// When the system gives no randomness.
-    pub fn generate(plan: &'p Plan) -> Result<Self, Error> {
-        let context = context(plan)?;
+    /// A plan marked insecure that is not allowed, one whose evaluation keys take too many bytes, or when the system gives no
+    /// randomness.
+    pub fn generate(self, plan: &ClientPlan) -> Result<Client, Error> {
+        let context = self.context(plan)?;
         let mut random = Randomness::system()?;
-        let secret = SecretKey::generate(&context, &mut random)?;
-        Ok(Self { plan, context, secret, random })
+        let secret = SecretKey::generate(&context, &mut random)?.for_plan(plan.plan_digest());
+        Ok(Client { plan: plan.clone(), context, secret, random })
     }
 
     /// A client with the secret key in a file.
     ///
     /// # Errors
-    /// A damaged file, or a key for other parameters.
-    pub fn load(plan: &'p Plan, path: &Path) -> Result<Self, Error> {
-        let context = context(plan)?;
-        let secret = SecretKey::read(&context, path)?;
-        Ok(Self { plan, context, secret, random: Randomness::system()? })
+    /// A plan that is refused as by [`ClientOptions::generate`], a damaged file, or a key that was made for another plan.
+    pub fn load(self, plan: &ClientPlan, path: &Path) -> Result<Client, Error> {
+        // Before the tables are made, which a plan can ask much memory for.
+        let file = SecretKeyFile::open(path)?;
+        let made_for = file.plan();
+        if made_for != Some(plan.plan_digest()) {
+            let short = |digest: [u8; 32]| to_hex(&digest)[..12].to_string();
+            return Err(Error::OtherPlan {
+                file: path.display().to_string(),
+                found: made_for.map_or_else(|| "that it does not name".into(), short),
+                expected: short(plan.plan_digest()),
+            });
+        }
+        let context = self.context(plan)?;
+        let secret = file.read(&context)?;
+        Ok(Client { plan: plan.clone(), context, secret, random: Randomness::system()? })
+    }
+
+    /// The engine's tables of a plan that is admitted.
+    fn context(self, plan: &ClientPlan) -> Result<Arc<Context>, Error> {
+        if plan.security().bits == 0 && !self.insecure {
+            return Err(Error::Insecure { plan: plan.model().to_string() });
+        }
+        let (bytes, limit) = (plan.keys().stored_bytes(plan.params()), self.key_bytes);
+        if bytes > limit {
+            return Err(Error::KeysTooLarge { bytes, limit });
+        }
+        Ok(Context::new(plan.params().clone())?)
+    }
+}
+
+impl Client {
+    /// Options for a client, such as to allow a plan that is marked insecure.
+    pub fn options() -> ClientOptions {
+        ClientOptions::default()
+    }
+
+    /// A client with a new secret key, by the default options.
+    ///
+    /// # Errors
+    /// As [`ClientOptions::generate`].
+    pub fn generate(plan: &ClientPlan) -> Result<Self, Error> {
+        Self::options().generate(plan)
+    }
+
+    /// A client with the secret key in a file, by the default options.
+    ///
+    /// # Errors
+    /// As [`ClientOptions::load`].
+    pub fn load(plan: &ClientPlan, path: &Path) -> Result<Self, Error> {
+        Self::options().load(plan, path)
     }
 
     /// Writes the secret key to a file that only its owner may read. It replaces no file: the key in it would be lost.
@@ -53,6 +132,11 @@ impl<'p> Client<'p> {
     /// A file that cannot be written, or one that is there.
     pub fn save(&self, to: impl Into<Destination>) -> Result<(), Error> {
         Ok(self.secret.write(&self.context, to)?)
+    }
+
+    /// What it knows of the plan.
+    pub fn plan(&self) -> &ClientPlan {
+        &self.plan
     }
 
     /// The engine's tables.
@@ -99,17 +183,28 @@ impl<'p> Client<'p> {
     /// # Errors
     /// Tensors that do not fit the plan.
     pub fn encrypt(&mut self, images: &[Vec<Tensor>]) -> Result<Encrypted, Error> {
-        let func = &self.plan.module().func;
-        let levels: Vec<usize> = func.params().iter().map(|&p| func.ty(p).level as usize).collect();
+        let _span = tracing::debug_span!("encrypt", images = images.len()).entered();
+        let (inputs, levels) = (self.plan.inputs(), self.plan.input_levels());
         let mut runs = Vec::new();
-        for run in runs_of(self.plan, images)? {
-            let slots = Zeroizing::new(pack_inputs(self.plan, &run)?);
+        for run in runs_of(&self.plan.image_inputs(), self.plan.batch(), images)? {
+            let slots = Zeroizing::new(pack_inputs(&inputs, &run)?);
             let encrypt = |(slots, &level): (&Vec<f64>, &usize)| {
                 self.secret.encrypt(&self.context, slots, level, &mut self.random)
             };
             runs.push(slots.iter().zip(&levels).map(encrypt).collect::<Result<_, _>>()?);
         }
-        Ok(Encrypted { content: Content::Inputs, runs, images: images.len() })
+        let request = self.new_request(images.len());
+        Ok(Encrypted { plan: self.plan.plan_digest(), content: Content::Inputs, runs, images: images.len(), request })
+    }
+
+    fn new_request(&mut self, images: usize) -> RequestId {
+        let nonce = self.random.nonce();
+        RequestId { nonce, tag: self.secret.tag(&self.named(&nonce, images)) }
+    }
+
+    /// What the tag of a request is over.
+    fn named(&self, nonce: &[u8; 16], images: usize) -> Vec<u8> {
+        [&nonce[..], &self.plan.plan_digest(), &(images as u64).to_le_bytes()].concat()
     }
 
     /// Whether these ciphertexts are under this client's key.
@@ -117,19 +212,51 @@ impl<'p> Client<'p> {
         ciphertexts.runs.iter().flatten().all(|ct| self.secret.owns(ct))
     }
 
-    /// Decrypts the results of images. Under another client's key they are noise; [`Client::owns`] tells.
+    /// Decrypts the results of images.
+    ///
+    /// # Errors
+    /// Ciphertexts that are no results of the plan or are under another key, or results that answer no request of this key with
+    /// so many images.
+    pub fn decrypt(&self, results: &Encrypted) -> Result<Vec<Vec<Tensor>>, Error> {
+        self.expect_answer(results)?;
+        self.decrypt_any_key(results)
+    }
+
+    /// Refuses what is no result of the plan under this key for a request of this key.
+    fn expect_answer(&self, results: &Encrypted) -> Result<(), Error> {
+        results.expect(&self.plan, Content::Outputs)?;
+        let refuse = |reason: &str, repair: &str| {
+            Err(Error::Ciphertexts { file: "results".into(), reason: reason.into(), repair: repair.into() })
+        };
+        if !self.owns(results) {
+            return refuse("made under another secret key", "give the secret key the input was encrypted with");
+        }
+        let RequestId { nonce, tag } = results.request;
+        if !self.secret.made_tag(&self.named(&nonce, results.images), &tag) {
+            return refuse(
+                "they answer no request that was encrypted with this key",
+                "ask the server for the result of your request again",
+            );
+        }
+        Ok(())
+    }
+
+    /// Decrypts results whoever's request they answer. Under another client's key they are noise.
     ///
     /// # Errors
     /// Ciphertexts that are no results of the plan.
-    pub fn decrypt(&self, results: &Encrypted) -> Result<Vec<Vec<Tensor>>, Error> {
-        results.expect(Content::Outputs)?;
-        let decrypt = |run: &Vec<fhec_ckks::Ciphertext>| Ok(unpack_outputs(self.plan, &self.slots(run)?)?);
+    pub fn decrypt_any_key(&self, results: &Encrypted) -> Result<Vec<Vec<Tensor>>, Error> {
+        let _span = tracing::debug_span!("decrypt", images = results.images).entered();
+        results.expect(&self.plan, Content::Outputs)?;
+        let outputs = self.plan.outputs();
+        let decrypt = |run: &Vec<Ciphertext>| Ok(unpack_outputs(&outputs, &self.slots(run)?)?);
         let runs = results.runs.iter().map(decrypt).collect::<Result<Vec<_>, Error>>()?;
         Ok(fhec_ir::images(&runs, self.plan.batch(), results.images))
     }
 
     /// The slots of the ciphertexts of a run.
-    fn slots(&self, run: &[fhec_ckks::Ciphertext]) -> Result<Zeroizing<Vec<Vec<f64>>>, Error> {
+    fn slots(&self, run: &[Ciphertext]) -> Result<Zeroizing<Vec<Vec<f64>>>, Error> {
+        // Room for all, so that none is moved and left behind.
         let mut slots = Zeroizing::new(Vec::with_capacity(run.len()));
         for ct in run {
             slots.push(std::mem::take(&mut *self.secret.decrypt(&self.context, ct)?.re));

@@ -1,5 +1,10 @@
 //! One error type for users of the library: every message says what is wrong with which file or node, and the repair.
 
+use std::borrow::Cow;
+
+#[cfg(feature = "compiler")]
+use fhec_frontend::ImportError;
+use fhec_runtime::RuntimeError;
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -16,15 +21,16 @@ pub enum Error {
     /// A plan, or its execution.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Runtime(#[from] fhec_runtime::RuntimeError),
+    Runtime(#[from] RuntimeError),
     /// The engine: parameters, keys, ciphertexts.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Engine(#[from] fhec_ckks::CkksError),
     /// A model that cannot be read.
     #[cfg(feature = "compiler")]
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Import(#[from] fhec_frontend::ImportError),
+    Import(#[from] ImportError),
     /// A model that cannot be compiled.
     #[cfg(feature = "compiler")]
     #[error(transparent)]
@@ -35,6 +41,11 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Approximate(#[from] fhec_passes::approximate::ApproximateError),
+    /// An option of the compiler that cannot be obeyed.
+    #[cfg(feature = "compiler")]
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Refused(#[from] crate::compile::Refused),
     /// A program in text form.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -49,6 +60,31 @@ pub enum Error {
         /// What to do about it.
         #[help]
         repair: String,
+    },
+    /// A plan that asks for more evaluation keys than its client admits.
+    #[error(
+        "the evaluation keys of this plan take {} in a file, the bound is {}",
+        crate::report::units::bytes(*bytes), crate::report::units::bytes(*limit)
+    )]
+    #[diagnostic(help("if the plan comes from a source you trust, raise the bound: `--max-size {bytes}`"))]
+    KeysTooLarge {
+        /// Bytes of the keys in a file.
+        bytes: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// A secret key that was made for another plan.
+    #[error("{file}: the secret key was made for plan {found}, this is plan {expected}")]
+    #[diagnostic(help(
+        "give the plan, or the client plan, that `fhec keygen` made the key for; or make keys for this one"
+    ))]
+    OtherPlan {
+        /// The file of the key.
+        file: String,
+        /// Beginning of the digest of the plan that the key was made for.
+        found: String,
+        /// Beginning of this plan's digest.
+        expected: String,
     },
     /// A file that cannot be read or written.
     #[error("{file} cannot be read or written")]
@@ -83,6 +119,16 @@ pub enum Error {
         #[help]
         repair: String,
     },
+    /// Parameters that are marked insecure, and nobody who accepted them.
+    #[error("the parameters of `{plan}` are marked insecure: whoever has a ciphertext may be able to read it")]
+    #[diagnostic(help(
+        "compile the model anew without the mark, or ask the sender of the plan why it is there; for a test with data that \
+         may be read give `--insecure`, in the library `Client::options().allow_insecure()`"
+    ))]
+    Insecure {
+        /// The model that the plan is of.
+        plan: String,
+    },
     /// A request that makes no sense.
     #[error("{reason}")]
     Usage {
@@ -95,11 +141,164 @@ pub enum Error {
 }
 
 impl Error {
-    /// The exit code of a command that ends in this error: 3 for inputs and results that must not be trusted, else 1.
+    /// The exit code of the `fhec` command for this error: 3 for inputs and results that must not be trusted, else 1. 2 is
+    /// clap's, for a wrong command line.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Inputs { .. } | Self::Results { .. } => 3,
             _ => 1,
         }
+    }
+
+    /// What kind of error it is, in one word that stays the same between versions: the `code` of an error in JSON.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Data(_) => "data",
+            Self::Runtime(e) => runtime_kind(e),
+            Self::Engine(_) => "engine",
+            #[cfg(feature = "compiler")]
+            Self::Import(_) => "model",
+            #[cfg(feature = "compiler")]
+            Self::Compile(_) => "compile",
+            #[cfg(feature = "compiler")]
+            Self::Approximate(_) => "calibration",
+            #[cfg(feature = "compiler")]
+            Self::Refused(_) => "refused",
+            Self::Text(_) => "program",
+            Self::Ciphertexts { .. } => "ciphertexts",
+            Self::File { .. } | Self::Output(_) => "file",
+            Self::Inputs { .. } => "inputs",
+            Self::Results { .. } => "results",
+            Self::Insecure { .. } => "insecure",
+            Self::KeysTooLarge { .. } => "memory",
+            Self::OtherPlan { .. } => "plan",
+            Self::Usage { .. } => "usage",
+        }
+    }
+
+    /// The file that is at fault, where there is one.
+    pub fn file(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Data(e) => Some(e.file.as_str().into()),
+            Self::Runtime(RuntimeError::Container(e)) => Some(e.file.as_str().into()),
+            Self::Runtime(
+                RuntimeError::Program { file, .. }
+                | RuntimeError::Verify { file, .. }
+                | RuntimeError::NotAPlan { file, .. },
+            ) => Some(file.as_str().into()),
+            #[cfg(feature = "compiler")]
+            Self::Import(ImportError::Io { path, .. }) => Some(path.to_string_lossy()),
+            Self::Text(e) => Some(e.source_code.name().into()),
+            Self::Ciphertexts { file, .. }
+            | Self::File { file, .. }
+            | Self::Inputs { file, .. }
+            | Self::OtherPlan { file, .. } => Some(file.as_str().into()),
+            Self::Output(e) => Some(e.file.as_str().into()),
+            _ => None,
+        }
+    }
+}
+
+fn runtime_kind(error: &RuntimeError) -> &'static str {
+    match error {
+        RuntimeError::Container(_) => "file",
+        RuntimeError::Program { .. } | RuntimeError::Verify { .. } | RuntimeError::NotAPlan { .. } => "plan",
+        RuntimeError::Input { .. } => "data",
+        RuntimeError::Memory { .. } => "memory",
+        _ => "engine",
+    }
+}
+
+#[cfg(all(test, feature = "compiler"))]
+mod tests {
+    use fhec_ckks::{CkksError, Digest, KeyName};
+    use fhec_ir::ckks::exec::ExecError;
+    use fhec_ir::nn::eval::EvalError;
+    use fhec_ir::{Entity, Issue, Loc, Value};
+    use fhec_passes::PassError;
+    use fhec_passes::approximate::ApproximateError;
+    use fhec_passes::placement::PlanError;
+    use fhec_passes::sensitivity::SensitivityError;
+
+    use super::*;
+
+    fn rendered(error: impl Diagnostic + Send + Sync + 'static) -> String {
+        format!("{:?}", miette::Report::new(error))
+    }
+
+    #[track_caller]
+    fn check(error: impl Diagnostic + Send + Sync + 'static) {
+        let text = rendered(error);
+        assert!(text.contains("help: ") && !text.contains("help: \n"), "no help: {text}");
+    }
+
+    #[test]
+    fn errors_of_the_engine_print_their_help() {
+        let (op, what, digest) = ("rotate", "ciphertext", Digest::default());
+        let name = KeyName::Relin;
+        let all = || {
+            [
+                CkksError::Params("too many".into()),
+                CkksError::Security { log_n: 13, log_qp: 300.0, limit: 214, needed: 14 },
+                CkksError::Failure { k: 8, weight: 32, log2: -10.0, limit: -60.0, least_k: 12 },
+                CkksError::Level { op, level: 3, max: 2 },
+                CkksError::LevelMismatch { op, left: 1, right: 2 },
+                CkksError::ScaleDegree { op, found: 2, wanted: 1 },
+                CkksError::Parts { op, found: 3, wanted: 2 },
+                CkksError::Slots { op, found: 3, wanted: "4".into() },
+                CkksError::Encode { slot: 0, value: 1e30, log_scale: 40.0 },
+                CkksError::MissingKey(name),
+                CkksError::KeyLevel { name, have: 1, need: 2 },
+                CkksError::ParamsMismatch { what, found: digest, expected: digest },
+                CkksError::KeyMismatch { what, found: digest, expected: digest },
+                CkksError::Format { what, reason: "short".into() },
+                CkksError::System("full".into()),
+            ]
+        };
+        all().into_iter().for_each(|e| check(Error::from(e)));
+        all().into_iter().for_each(|e| check(Error::from(RuntimeError::from(e))));
+        let stopped = |source| ExecError::Op { op, value: Value::new(0), node: "conv".into(), source };
+        all().into_iter().for_each(|e| check(Error::from(RuntimeError::from(stopped(e)))));
+    }
+
+    #[test]
+    fn errors_of_plans_and_runs_print_their_help() {
+        let (file, reason) = ("plan.fhe".to_string(), "short".to_string());
+        check(Error::from(RuntimeError::NotAPlan { file: file.clone(), reason: reason.clone() }));
+        check(Error::from(RuntimeError::Input { port: "x".into(), reason: reason.clone() }));
+        check(Error::from(RuntimeError::Simulation(ExecError::InputCount { expected: 1, found: 2 })));
+        check(Error::from(RuntimeError::Memory { bound: 1, least: 2, unbounded: 3 }));
+        check(Error::from(RuntimeError::Trace(reason.clone())));
+        check(Error::from(fhec_runtime::Plan::load("nothing.fhe").unwrap_err()));
+        check(Error::Ciphertexts { file: file.clone(), reason: reason.clone(), repair: "mend it".into() });
+        check(Error::File { file, source: std::io::ErrorKind::NotFound.into() });
+        check(Error::Inputs { file: "x.npy".into(), reason: reason.clone(), repair: "mend it".into() });
+        check(Error::Results { reason: reason.clone(), repair: "mend it".into() });
+        check(Error::Insecure { plan: "tiny".into() });
+        check(Error::Usage { reason, repair: "mend it".into() });
+    }
+
+    #[test]
+    fn errors_of_the_compiler_print_their_help() {
+        let model = || "m".to_string();
+        let eval = || EvalError::InputCount { expected: 1, found: 2 };
+        let issues = || vec![Issue::new(&Loc::onnx("conv"), "Conv", "it is wrong", "mend it")];
+        check(Error::from(ImportError::Io { path: "m.onnx".into(), source: std::io::ErrorKind::NotFound.into() }));
+        check(Error::from(ImportError::NotOnnx { model: model(), reason: "short".into() }));
+        check(Error::from(ImportError::Opset { model: model(), found: 1 }));
+        check(Error::from(ImportError::Nodes { model: model(), issues: issues() }));
+        check(Error::from(PassError { pass: "pack", issues: issues() }));
+        check(Error::from(ApproximateError::Eval(eval())));
+        check(Error::from(ApproximateError::NotFinite { node: "relu".into() }));
+        check(Error::from(ApproximateError::NoSamples));
+        check(Error::from(ApproximateError::Pass(PassError { pass: "fold", issues: issues() })));
+        check(SensitivityError::Eval(eval()));
+        check(SensitivityError::NoSamples);
+        check(SensitivityError::NotAClassifier { results: 2 });
+        check(SensitivityError::Labels { labels: 1, rows: 2, classes: 3 });
+        check(PlanError::Network { at: "a".into(), what: "b".into() });
+        check(PlanError::Starved { stage: "a".into(), needs: 3, level: 2 });
+        check(PlanError::Limits { asked: "a".into(), nearest: "b".into() });
+        check(PlanError::Candidate { activation: "a".into(), what: "b".into() });
     }
 }

@@ -13,8 +13,8 @@ use crate::error::Error;
 /// One plan of a front.
 #[derive(Clone, Debug, Serialize)]
 pub struct FrontPoint {
-    /// Predicted time of one run, microseconds.
-    pub latency_us: f64,
+    /// Predicted time of one run, in seconds.
+    pub seconds: f64,
     /// The surrogate of the lost accuracy, Σ A_i·E_i.
     pub error: f64,
     /// Bootstraps.
@@ -55,9 +55,9 @@ impl Validation {
         let (Some(first), Some(last)) = (front.first(), front.last()) else { return Vec::new() };
         let steps = self.points.saturating_sub(1).max(1) as f64;
         let mut picks: Vec<usize> = (0..self.points)
-            .map(|i| first.latency_us + (last.latency_us - first.latency_us) * i as f64 / steps)
+            .map(|i| first.seconds + (last.seconds - first.seconds) * i as f64 / steps)
             .filter_map(|wanted| {
-                let distance = |point: &FrontPoint| (point.latency_us - wanted).abs();
+                let distance = |point: &FrontPoint| (point.seconds - wanted).abs();
                 (0..front.len()).min_by(|&a, &b| distance(&front[a]).total_cmp(&distance(&front[b])))
             })
             .collect();
@@ -80,9 +80,9 @@ mod tests {
 
     #[test]
     fn both_ends_and_equal_steps_between_are_picked() {
-        let point = |latency_us: f64| FrontPoint {
-            latency_us,
-            error: 1.0 / latency_us,
+        let point = |seconds: f64| FrontPoint {
+            seconds,
+            error: 1.0 / seconds,
             bootstraps: 0,
             levels: 3,
             choices: BTreeMap::new(),

@@ -1,22 +1,24 @@
 //! fhec compiles trained neural networks (ONNX) into programs that a server runs on encrypted data (CKKS).
 //!
-//! A model becomes a [`Plan`]; a client holds a secret key and encrypts; a server holds the plan and evaluation keys and
+//! A model becomes a [`Plan`]; a client holds a secret key and a [`ClientPlan`] and encrypts; a server holds the plan and evaluation keys and
 //! computes on what it cannot read; the client decrypts.
 //!
 #![cfg_attr(all(feature = "client", feature = "compiler"), doc = "```no_run")]
 #![cfg_attr(not(all(feature = "client", feature = "compiler")), doc = "```ignore")]
-//! use fhec::{Client, Compiler, ExecutorOptions, Model, Server, data};
+//! use fhec::{Client, ClientPlan, Compiler, ExecutorOptions, Model, Server, data};
 //!
 //! // Once: model to plan. Calibration data are inputs from the training set.
 //! let model = Model::load("model.onnx")?;
 //! let calibration = data::read_samples("calibration.npy".as_ref(), &model.module.inputs)?;
 //! let plan = Compiler::new().calibration(calibration).compile(&model)?.plan;
 //! plan.save("plan.fhe")?;
+//! plan.client()?.save("client.fhe")?;
 //!
-//! // The client: keys, encryption.
-//! let mut client = Client::generate(&plan)?;
+//! // The client: keys, encryption. It needs nothing of the model but the client plan.
+//! let client_plan = ClientPlan::load("client.fhe")?;
+//! let mut client = Client::generate(&client_plan)?;
 //! let keys = client.evaluation_keys(|_| ())?;
-//! let images = data::read_samples("x.npy".as_ref(), &plan.image_inputs())?;
+//! let images = data::read_samples("x.npy".as_ref(), &client_plan.image_inputs())?;
 //! let encrypted = client.encrypt(&images)?;
 //!
 //! // The server: plan, evaluation keys, ciphertexts; nothing that decrypts.
@@ -48,20 +50,24 @@ mod ends;
 mod error;
 #[cfg(feature = "compiler")]
 mod front;
-#[cfg(feature = "compiler")]
-mod noise;
+mod partial;
 mod ranges;
 pub mod report;
+mod request;
 mod server;
 #[cfg(feature = "compiler")]
 mod target;
 
-pub use ciphertexts::{Content, Encrypted};
+pub use ciphertexts::{Content, Encrypted, EncryptedFile};
 #[cfg(feature = "client")]
-pub use client::{Client, Published, Remains};
+pub use client::{Client, ClientOptions, DEFAULT_KEY_BYTES, Published, Remains};
 #[cfg(feature = "compiler")]
-pub use compile::{CompileOptions, Compiled, Compiler, DEFAULT_ERROR, Model, Snapshot};
+pub use compile::{
+    CompileOptions, Compiled, Compiler, DEFAULT_ERROR, MOST_MARGIN, Model, PrecisionLimit, Refused, SimulatedPrecision,
+    Snapshot,
+};
 pub use error::Error;
+pub use fhec_ckks::Ciphertext;
 /// How far key generation is.
 #[cfg(feature = "client")]
 pub use fhec_client::Progress as KeyProgress;
@@ -72,11 +78,14 @@ pub use fhec_client::Publication;
 pub use fhec_files::{Destination, STANDARD_OUTPUT, discard_unfinished, is_same_file};
 pub use fhec_ir::Tensor;
 pub use fhec_runtime::{
-    ExecutorOptions, MemoryPrediction, NoiseReport, Plan, RunReport, Simulated, Simulation, Simulator, run_clear,
+    ClientPlan, ExecutorOptions, MemoryPrediction, NoiseReport, Plan, RunReport, Simulated, Simulation, Simulator,
+    run_clear,
 };
 #[cfg(feature = "compiler")]
 pub use front::{Accuracy, FrontPoint, Validation};
+pub use partial::Partial;
 pub use ranges::{Outside, RangeCheck};
+pub use request::RequestId;
 pub use server::{BatchProgress, Server};
 #[cfg(feature = "compiler")]
 pub use target::Engine;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use fhec_ckks::{Context, KeySet};
-use fhec_runtime::{Executor, ExecutorOptions, MemoryPrediction, Plan, Progress, RunReport, context};
+use fhec_ckks::{Ciphertext, Context, KeySet};
+use fhec_runtime::{ClientPlan, Executor, ExecutorOptions, MemoryPrediction, Plan, Progress, RunReport, context};
 
 use crate::ciphertexts::{Content, Encrypted};
 use crate::error::Error;
@@ -12,7 +12,8 @@ use crate::error::Error;
 /// A plan with the evaluation keys of one client.
 #[derive(Debug)]
 pub struct Server<'p> {
-    plan: &'p Plan,
+    /// What requests must fit.
+    plan: ClientPlan,
     context: Arc<Context>,
     executor: Executor<'p>,
 }
@@ -40,7 +41,7 @@ impl<'p> Server<'p> {
         options: ExecutorOptions,
     ) -> Result<Self, Error> {
         let executor = Executor::new(plan, context.clone(), keys, options)?;
-        Ok(Self { plan, context, executor })
+        Ok(Self { plan: plan.client()?, context, executor })
     }
 
     /// A server with a file of keys, which stays on disk and is mapped.
@@ -48,9 +49,9 @@ impl<'p> Server<'p> {
     /// # Errors
     /// As [`Server::new`], or a damaged file.
     pub fn open(plan: &'p Plan, keys: &Path, options: ExecutorOptions) -> Result<Self, Error> {
-        let context = context(plan)?;
-        let keys = Arc::new(KeySet::open(&context, keys)?);
-        Self::new(plan, context, keys, options)
+        // The keys first: the tables take memory by the plan's parameters, which keys of other parameters do not confirm.
+        let keys = Arc::new(KeySet::open(plan.params(), keys)?);
+        Self::new(plan, context(plan)?, keys, options)
     }
 
     /// The engine's tables.
@@ -79,17 +80,36 @@ impl<'p> Server<'p> {
         inputs: &Encrypted,
         progress: &mut (dyn FnMut(BatchProgress<'_>) + Send),
     ) -> Result<(Encrypted, Vec<RunReport>), Error> {
-        inputs.expect(Content::Inputs)?;
+        self.eval_from(inputs, Vec::new(), &mut |_| Ok(()), progress)
+    }
+
+    /// [`Server::eval`] that goes on after the runs whose results are `done`, and gives the results of every further run to
+    /// `keep` as soon as they are there. Reports are of the further runs.
+    ///
+    /// # Errors
+    /// As [`Server::eval`], or when `keep` fails.
+    pub fn eval_from(
+        &mut self,
+        inputs: &Encrypted,
+        done: Vec<Vec<Ciphertext>>,
+        keep: &mut dyn FnMut(&[Ciphertext]) -> Result<(), Error>,
+        progress: &mut (dyn FnMut(BatchProgress<'_>) + Send),
+    ) -> Result<(Encrypted, Vec<RunReport>), Error> {
+        inputs.expect(&self.plan, Content::Inputs)?;
         let runs = inputs.runs.len();
-        let mut outputs = Vec::with_capacity(runs);
-        let mut reports = Vec::with_capacity(runs);
-        for (run, ciphertexts) in inputs.runs.iter().enumerate() {
+        let mut outputs = done;
+        outputs.truncate(runs);
+        let mut reports = Vec::with_capacity(runs - outputs.len());
+        for (run, ciphertexts) in inputs.runs.iter().enumerate().skip(outputs.len()) {
             let mut step = |op: Progress<'_>| progress(BatchProgress { run, runs, op });
+            let _span = tracing::debug_span!("eval", run, runs).entered();
             let (result, report) = self.executor.run(ciphertexts.clone(), &mut step)?;
+            keep(&result)?;
             outputs.push(result);
             reports.push(report);
         }
-        Ok((Encrypted { content: Content::Outputs, runs: outputs, images: inputs.images }, reports))
+        let Encrypted { plan, images, request, .. } = *inputs;
+        Ok((Encrypted { plan, content: Content::Outputs, runs: outputs, images, request }, reports))
     }
 
     /// [`Server::eval`] from bytes to bytes: what a service does with a request.
@@ -97,8 +117,8 @@ impl<'p> Server<'p> {
     /// # Errors
     /// As [`Server::eval`], or damaged bytes.
     pub fn eval_bytes(&mut self, name: &str, inputs: &[u8]) -> Result<Vec<u8>, Error> {
-        let inputs = Encrypted::from_bytes(self.plan, &self.context, name, inputs)?;
+        let inputs = Encrypted::from_bytes(&self.plan, &self.context, name, inputs)?;
         let (outputs, _) = self.eval(&inputs, &mut |_| ())?;
-        outputs.to_bytes(self.plan, &self.context)
+        outputs.to_bytes(&self.context)
     }
 }

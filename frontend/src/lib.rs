@@ -69,6 +69,7 @@ pub fn import_file(path: impl AsRef<Path>) -> Result<Module<Nn>, ImportError> {
 /// # Errors
 /// As [`import_file`].
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Module<Nn>, ImportError> {
+    let _span = tracing::debug_span!("import").entered();
     let model = proto::Model::decode(bytes).map_err(|e| ImportError::NotOnnx {
         model: options.name.clone().unwrap_or_else(|| "model".into()),
         reason: e.to_string(),

@@ -13,7 +13,7 @@ static BASE: LazyLock<Base> = LazyLock::new(|| Base::of(&FILES.ciphertexts));
 static SECRET: LazyLock<SecretKey> =
     LazyLock::new(|| SecretKey::from_bytes(&CONTEXT, "secret", &FILES.secret).expect("a secret key"));
 static EVALUATOR: LazyLock<Evaluator> = LazyLock::new(|| {
-    let keys = KeySet::from_bytes(&CONTEXT, "keys", &FILES.keys).expect("keys");
+    let keys = KeySet::from_bytes(CONTEXT.params(), "keys", &FILES.keys).expect("keys");
     Evaluator::new(CONTEXT.clone(), Arc::new(keys)).expect("an evaluator")
 });
 

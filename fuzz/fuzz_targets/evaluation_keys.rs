@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 static BASE: LazyLock<Base> = LazyLock::new(|| Base::of(&FILES.keys));
 
 fn read(bytes: &[u8]) {
-    if let Ok(set) = KeySet::from_bytes(&CONTEXT, "keys", bytes) {
+    if let Ok(set) = KeySet::from_bytes(CONTEXT.params(), "keys", bytes) {
         for key in set.infos() {
             let _ = set.get(&CONTEXT, key.name, 0);
             let _ = set.get(&CONTEXT, key.name, key.level);
@@ -22,7 +22,7 @@ fn read(bytes: &[u8]) {
 /// The file behind all edits is itself one that is read.
 fn check_base() {
     let base = BASE.edited(&[]).expect("a file without edits");
-    KeySet::from_bytes(&CONTEXT, "base", &base).expect("a valid file");
+    KeySet::from_bytes(CONTEXT.params(), "base", &base).expect("a valid file");
 }
 
 fuzz_target!(init: { check_base(); write_seeds(BASE.seeds()) }, |data: &[u8]| {

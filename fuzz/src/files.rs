@@ -71,7 +71,7 @@ pub static FILES: LazyLock<Files> = LazyLock::new(|| {
     Files { ciphertexts, secret: read(secret_path), keys: read(keys_path) }
 });
 
-/// A program with most ops, as a plan.
+/// A program with most ops, as a plan at N = 2^5.
 pub fn plan() -> Plan {
     const SLOTS: usize = 16;
     let port = |name: &str, len: usize, period: usize| {
@@ -81,11 +81,11 @@ pub fn plan() -> Plan {
     };
     let mut m: Module<Ckks> = Module::new("main");
     m.params = Some(fhec_ir::ParamSpec {
-        log_n: 10,
-        first_bits: 49,
-        scale_bits: 40,
+        log_n: 5,
+        first_bits: 50,
+        scale_bits: 42,
         levels: 3,
-        special_bits: 49,
+        special_bits: 50,
         special: 2,
         bootstrap: None,
         insecure: true,

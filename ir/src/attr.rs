@@ -4,10 +4,13 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use serde::{Deserialize, Serialize};
+
 use crate::entity::ConstId;
 
 /// An `f64` with total order and bitwise equality, so that op enums can be hashed and compared.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct F64(pub f64);
 
 impl PartialEq for F64 {

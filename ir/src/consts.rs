@@ -1,9 +1,10 @@
 //! The constants of a module, stored once per content.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use crate::entity::{ConstId, Entity};
-use crate::tensor::Tensor;
+use crate::tensor::{Shape, Tensor};
 
 /// A 32-byte content hash of a tensor (shape and elements).
 pub type Digest = [u8; 32];
@@ -17,6 +18,17 @@ pub struct Const {
     pub tensor: Tensor,
     /// Hash of shape and elements.
     pub digest: Digest,
+    /// What [`Const::filled_rows`] found.
+    filled: OnceLock<Vec<bool>>,
+}
+
+impl Const {
+    /// For every row along the last dimension, whether it holds a number other than zero. Found once, however many ops use the
+    /// constant.
+    pub fn filled_rows(&self) -> &[bool] {
+        let width = self.tensor.shape().0.last().copied().unwrap_or(1).max(1);
+        self.filled.get_or_init(|| self.tensor.data().chunks(width).map(|row| row.iter().any(|&x| x != 0.0)).collect())
+    }
 }
 
 /// Constants of a module. Equal tensors share one entry: the id is a function of the content and of the order of
@@ -52,13 +64,18 @@ const HASHED_AT_ONCE: usize = 64 * 1024;
 
 /// Hash of a tensor's shape and elements.
 pub fn digest(tensor: &Tensor) -> Digest {
+    digest_of(tensor.shape(), tensor.data())
+}
+
+/// Hash of the tensor that has this shape and these elements.
+pub fn digest_of(shape: &Shape, data: &[f32]) -> Digest {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&(tensor.shape().rank() as u64).to_le_bytes());
-    for &d in &tensor.shape().0 {
+    hasher.update(&(shape.rank() as u64).to_le_bytes());
+    for &d in &shape.0 {
         hasher.update(&(d as u64).to_le_bytes());
     }
     let mut bytes = Vec::with_capacity(HASHED_AT_ONCE);
-    for chunk in tensor.data().chunks(HASHED_AT_ONCE / 4) {
+    for chunk in data.chunks(HASHED_AT_ONCE / 4) {
         bytes.clear();
         bytes.extend(chunk.iter().flat_map(|x| x.to_bits().to_le_bytes()));
         hasher.update(&bytes);
@@ -86,7 +103,7 @@ impl ConstPool {
         let id = ConstId::new(self.entries.len());
         self.by_digest.insert(digest, id);
         self.by_name.insert(name.clone(), id);
-        self.entries.push(Const { name, tensor, digest });
+        self.entries.push(Const { name, tensor, digest, filled: OnceLock::new() });
         id
     }
     /// The constant `id`.

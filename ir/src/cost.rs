@@ -160,6 +160,9 @@ pub struct Prediction {
     pub by_op: BTreeMap<Timed, (u64, f64)>,
     /// Count and microseconds of bootstraps.
     pub bootstraps: (u64, f64),
+    /// Microseconds of every value, in program order.
+    #[serde(skip)]
+    pub micros_of: Vec<f64>,
 }
 
 /// A switching key that a step uses.
@@ -198,6 +201,7 @@ pub fn predict_with_keys(
     let slots = slots(module).unwrap_or(1).max(1);
     let mut out = Prediction::default();
     for (_, node) in module.func.iter() {
+        let before = out.micros;
         for Step { op, level, times, keys } in steps(node, &module.func, &module.consts, slots) {
             let key_level = keys.into_iter().filter_map(|key| key_level(key, level)).max().unwrap_or(level);
             let micros = table.time_with_key(op, level, key_level)? * times as f64;
@@ -210,6 +214,7 @@ pub fn predict_with_keys(
             out.bootstraps = (out.bootstraps.0 + 1, out.bootstraps.1 + micros);
             out.micros += micros;
         }
+        out.micros_of.push(out.micros - before);
     }
     Ok(out)
 }

@@ -8,7 +8,8 @@ use crate::attr::F64;
 use crate::tensor::{Shape, Tensor};
 
 /// An input or output tensor of the model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Port {
     /// Name in the ONNX file.
     pub name: String,
@@ -21,7 +22,8 @@ pub struct Port {
 }
 
 /// The least and the largest number that calibration data has shown somewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ValueRange {
     /// The least.
     pub low: F64,
@@ -50,6 +52,10 @@ impl ValueRange {
             (count, low, high) = (count + 1, low.min(x), high.max(x));
         }
         (count >= Self::LEAST).then_some(Self { low: F64(low), high: F64(high) })
+    }
+    /// Whether it is two finite numbers in order, as a range from a file need not be.
+    pub fn is_ordered(&self) -> bool {
+        self.low.0.is_finite() && self.high.0.is_finite() && self.low.0 <= self.high.0
     }
     /// The range with room for errors of up to `error` on both sides.
     pub fn widened(self, error: f64) -> Self {
@@ -223,27 +229,26 @@ impl Layout {
             return Err(LayoutError::Shape(shape.clone()));
         }
         let place = |a: usize| (a / self.slots, a % self.slots);
-        let places: Vec<_> = self.addresses(shape).into_iter().map(place).collect();
+        let places: Vec<_> = self.addresses(shape).map(place).collect();
         match places.iter().all(|&(c, s)| c < self.ciphertexts && s < self.period) {
             true => Ok(places),
             false => Err(LayoutError::Shape(shape.clone())),
         }
     }
     /// The addresses of all elements of a tensor of `shape`, in row-major order.
-    pub fn addresses(&self, shape: &Shape) -> Vec<usize> {
+    pub fn addresses(&self, shape: &Shape) -> impl Iterator<Item = usize> {
         let mut index = vec![0; shape.rank()];
-        let mut out = Vec::with_capacity(shape.len());
-        for _ in 0..shape.len() {
-            out.push(self.address(&index));
-            for dim in (0..index.len()).rev() {
-                index[dim] += 1;
-                if index[dim] < shape.0[dim] {
+        (0..shape.len()).map(move |_| {
+            let address = self.address(&index);
+            for (i, &extent) in index.iter_mut().zip(&shape.0).rev() {
+                *i += 1;
+                if *i < extent {
                     break;
                 }
-                index[dim] = 0;
+                *i = 0;
             }
-        }
-        out
+            address
+        })
     }
 }
 

@@ -24,7 +24,7 @@ pub mod verify;
 
 pub use attr::F64;
 pub use ckks::Ckks;
-pub use consts::{Const, ConstPool, Digest, Hashed, digest};
+pub use consts::{Const, ConstPool, Digest, Hashed, digest, digest_of};
 pub use dialect::{Dialect, OpError, OpInfo, ParseTy, TypeError};
 pub use entity::{ConstId, Entity, Value};
 pub use func::{Func, Module, Node, Operands};

@@ -13,16 +13,19 @@
 //!
 //! Of `slot`: all values have as many slots, a power of two of at most [`MAX_SLOTS`]; constants are finite; every port has
 //! a layout in ciphertexts of so many slots, and spans as many values as the layout says; the addresses of its elements
-//! lie within the period of those ciphertexts, no two alike.
+//! lie within the period of those ciphertexts, no two alike; ports, ciphertexts and digits are bounded in number.
 //!
 //! Of `ckks`: parameters are in range and, unless marked insecure, within the bound on log QP; no value is above the top
 //! level; inputs and results are canonical (scale degree 1, two parts); vectors and layouts agree on the number of slots,
-//! at most N/2; constants are finite; ports as at `slot`.
+//! at most N/2; constants are finite; ports as at `slot`; a linear transform has at most as many diagonals as slots, in at most
+//! [`MAX_STEPS`] baby and as many giant steps.
 //!
 //! [`verify`] reports every violation at once, each with the line of the function it stands in.
 
 mod ckks;
 mod ports;
+
+pub use ports::{Spanned, check_ports};
 
 use std::fmt;
 
@@ -40,6 +43,10 @@ use crate::text::node_line;
 /// Most slots of one vector: more than any ring supported here has.
 pub const MAX_SLOTS: usize = 1 << 20;
 
+/// Most distinct baby steps, and most distinct giant steps, of a linear transform: the engine holds a polynomial for each, and
+/// sums as many products as there are baby steps. A transform of 2^16 diagonals takes 2^8 of both.
+pub const MAX_STEPS: usize = 1 << 10;
+
 /// A level with invariants of its own.
 pub trait Verify: Dialect {
     /// Adds what violates the invariants of this level. Called only for modules that satisfy those of every level.
@@ -51,11 +58,15 @@ pub trait Verify: Dialect {
 /// # Errors
 /// All violations.
 pub fn verify<D: Verify>(module: &Module<D>) -> Result<(), VerifyError> {
-    let mut report = Report { module, violations: Vec::new() };
+    let mut report = Report { module, violations: Vec::new(), more: 0 };
     structure(module, &mut report);
     // The rules of a level rely on sound structure.
     if report.violations.is_empty() {
         D::check(module, &mut report);
+    }
+    if report.more > 0 {
+        let message = format!("and {} more", report.more);
+        report.violations.push(Violation { message, line: None, span: None });
     }
     if report.violations.is_empty() {
         Ok(())
@@ -63,6 +74,9 @@ pub fn verify<D: Verify>(module: &Module<D>) -> Result<(), VerifyError> {
         Err(VerifyError { func: module.func.name.clone(), violations: report.violations })
     }
 }
+
+/// Most violations that are described; the rest is counted, so that a hostile file cannot ask for a long answer.
+const MAX_VIOLATIONS: usize = 64;
 
 /// Everything that is wrong with a module.
 #[derive(Clone, Debug, Error, Diagnostic, PartialEq, Eq)]
@@ -129,13 +143,27 @@ enum Part {
 pub struct Report<'a, D: Dialect> {
     module: &'a Module<D>,
     violations: Vec<Violation>,
+    /// Violations beyond those.
+    more: usize,
 }
 
 impl<D: Dialect> Report<'_, D> {
+    /// Whether one more violation is described.
+    fn room(&mut self) -> bool {
+        let room = self.violations.len() < MAX_VIOLATIONS;
+        self.more += usize::from(!room);
+        room
+    }
     fn module(&mut self, message: impl Into<String>) {
+        if !self.room() {
+            return;
+        }
         self.violations.push(Violation { message: message.into(), line: None, span: None });
     }
     fn at(&mut self, value: Value, part: Part, message: impl Into<String>) {
+        if !self.room() {
+            return;
+        }
         let line = node_line(&self.module.func, value, &self.module.consts);
         let after = |marker: &str, from: usize| line[from..].find(marker).map_or(from, |i| from + i + marker.len());
         let span = match part {

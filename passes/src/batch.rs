@@ -7,8 +7,9 @@
 
 use std::collections::HashMap;
 
+use fhec_ir::nn::NnOp;
 use fhec_ir::slot::{SlotOp, SlotTy};
-use fhec_ir::{ConstId, Digit, Issue, Module, OpInfo, Port, Slot, Tensor};
+use fhec_ir::{ConstId, Digit, Issue, Module, Nn, Node, OpInfo, Port, Slot, Tensor};
 
 use crate::pass::{Pass, PassError};
 
@@ -20,6 +21,30 @@ pub struct Batch {
 }
 
 const NAME: &str = "batch";
+
+/// Elements that the constants of a batch's program may have: 2 GiB of them.
+const MOST_ELEMENTS: usize = 1 << 29;
+
+/// The most images that go together in ciphertexts of `slots` slots: with one slot left for each, and constants that fit
+/// memory although they repeat every weight for every image.
+pub fn most_images(module: &Module<Nn>, slots: usize) -> usize {
+    let elements: usize = module.func.iter().map(|(_, node)| weights(module, node)).fold(0, usize::saturating_add);
+    let most = (MOST_ELEMENTS / elements.max(1)).clamp(1, slots.max(1));
+    1 << most.ilog2()
+}
+
+/// Weights of the linear map that a node is: what its result reads.
+fn weights(module: &Module<Nn>, node: &Node<Nn>) -> usize {
+    let shape = |k: usize| node.operands.get(k).map_or(&[][..], |&o| &module.func.ty(o).0.0[..]);
+    let reads: usize = match &node.op {
+        NnOp::Conv { .. } => shape(1).iter().skip(1).product(),
+        NnOp::MatMul {} => shape(0).last().copied().unwrap_or(1),
+        NnOp::AvgPool { kernel, .. } => kernel.iter().map(|&k| k.max(1) as usize).product(),
+        NnOp::Const { .. } => 0,
+        _ => 1,
+    };
+    node.ty.0.len().saturating_mul(reads)
+}
 
 impl Pass<Slot> for Batch {
     fn name(&self) -> &'static str {

@@ -71,7 +71,7 @@ pub struct Planned {
 }
 
 /// Most slots considered: half of the largest ring that leveled programs use.
-const MOST_SLOTS: usize = 1 << 15;
+pub const MOST_SLOTS: usize = 1 << 15;
 /// Smaller ciphertexts are tried up to this factor below what holds every tensor in one.
 const MOST_SPLIT: usize = 4;
 
@@ -132,6 +132,7 @@ pub fn plan(
     target: Option<&dyn Target>,
     mut observe: impl FnMut(&str, Snapshot<'_>),
 ) -> Result<Planned, PassError> {
+    let _span = tracing::debug_span!("plan").entered();
     let packing = Packing::new(module, options)?;
     let leveled = leveled(module, options, &packing);
     let planned = match target.filter(|_| options.params.log_n.is_none()) {
@@ -216,6 +217,7 @@ pub fn choose(
     limits: &Limits,
     front: Option<&Limits>,
 ) -> Result<Chosen, PassError> {
+    let _span = tracing::debug_span!("choose-polynomials").entered();
     let result_level = packing.bootstrapped_result_level(options, target);
     let placer = Placer::new(&packing.packed, candidates, target, result_level)?.with_strategy(options.strategy);
     let placement = placer.place(limits)?;
@@ -226,6 +228,7 @@ pub fn choose(
 
 /// The program with bootstraps.
 fn bootstrapped(packing: &Packing, options: &PlanOptions, target: &dyn Target) -> Result<Planned, PassError> {
+    let _span = tracing::debug_span!("place-bootstraps").entered();
     let result_level = packing.bootstrapped_result_level(options, target);
     let packed = &packing.packed;
     let placer = Placer::new(packed, &Candidates::new(), target, result_level)?.with_strategy(options.strategy);
@@ -288,12 +291,12 @@ fn leveled(module: &Module<Nn>, options: &PlanOptions, widest: &Packing) -> Resu
 
 /// The lowered module with its parameters; results stay at level 1 when the first prime alone cannot hold them.
 fn lowered(packing: &Packing, options: &PlanOptions) -> Result<Module<Ckks>, PassError> {
+    let _span = tracing::debug_span!("lower").entered();
     let Packing { packed: Packed { module, .. }, estimate } = packing;
     let (slots, options) = (packing.slots(), &options.params);
     let mut lowered = LowerToCkks::default().run(module)?;
     let mut spec = params::choose(&lowered, slots, estimate, options);
-    let small = options.log_n.unwrap_or(slots.trailing_zeros() + 1).max(12);
-    if spec.is_err() && !params::fits_level_zero(estimate, options, slots, small) {
+    if spec.is_err() && !params::fits_level_zero(estimate, options, slots) {
         lowered = LowerToCkks { result_level: 1, ..LowerToCkks::default() }.run(module)?;
         spec = params::choose(&lowered, slots, estimate, options);
     }

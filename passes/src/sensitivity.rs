@@ -16,22 +16,24 @@ use thiserror::Error;
 pub enum SensitivityError {
     /// The model does not run on the samples, or has no derivative.
     #[error("the loss has no gradient on the calibration data: {0}")]
-    #[help("sensitivities need a network of the ops that convolutional networks use, and data of its input's shape")]
+    #[diagnostic(help(
+        "sensitivities need a network of the ops that convolutional networks use, and data of its input's shape"
+    ))]
     Eval(#[from] eval::EvalError),
     /// No samples.
     #[error("there is no calibration sample")]
-    #[help("give at least a few dozen training inputs")]
+    #[diagnostic(help("give at least a few dozen training inputs"))]
     NoSamples,
     /// Not a classifier.
     #[error("the model has {results} results, not one of scores [batch, classes]")]
-    #[help("sensitivities are those of a classifier's cross-entropy loss")]
+    #[diagnostic(help("sensitivities are those of a classifier's cross-entropy loss"))]
     NotAClassifier {
         /// Results of the model.
         results: usize,
     },
     /// Labels that do not fit.
     #[error("{labels} labels for {rows} inputs of {classes} classes")]
-    #[help("give one label per input, counted from zero, or none to take the model's own predictions")]
+    #[diagnostic(help("give one label per input, counted from zero, or none to take the model's own predictions"))]
     Labels {
         /// Labels given.
         labels: usize,
@@ -63,6 +65,7 @@ impl Sensitivities {
         samples: &[Vec<Tensor>],
         labels: Option<&[usize]>,
     ) -> Result<Self, SensitivityError> {
+        let _span = tracing::debug_span!("sensitivities").entered();
         let func = &module.func;
         if samples.is_empty() {
             return Err(SensitivityError::NoSamples);

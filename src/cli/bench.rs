@@ -4,25 +4,25 @@ use clap::Args;
 use fhec::Error;
 use fhec::bench::{BenchOptions, bench};
 
-use super::output;
+use super::{output, values};
 
 /// Time the engine's operations, each next to its floor: its transforms alone
 #[derive(Args)]
 pub struct Bench {
     /// log2 of the ring degree N
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = values::log_n)]
     log_n: u32,
     /// Limbs of the ciphertexts, of about 50 bits
-    #[arg(long, default_value_t = 26)]
+    #[arg(long, default_value_t = 26, value_parser = values::limbs)]
     limbs: u32,
     /// Digits of a key switch
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = values::digits)]
     digits: u32,
     /// Threads
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = values::threads)]
     threads: usize,
     /// Timed repetitions of each operation; the fastest counts
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 7, value_parser = values::count)]
     repetitions: usize,
     /// Leave out the bootstraps, which take minutes and have parameters of their own
     #[arg(long)]
@@ -44,9 +44,10 @@ pub fn run(c: &Bench) -> Result<(), Error> {
         report.log_qp,
         c.threads,
         report.isa,
-        report.transform_ms,
+        1e3 * report.transform_seconds,
         output::bytes(report.key_bytes)
     );
+    let milliseconds = |seconds: f64| format!("{:.3}", 1e3 * seconds);
     let rows: Vec<Vec<String>> = report
         .ops
         .iter()
@@ -55,10 +56,10 @@ pub fn run(c: &Bench) -> Result<(), Error> {
             let bits = if op.precision_bits.is_finite() { format!("{:.1}", op.precision_bits) } else { "-".into() };
             vec![
                 (*name).to_string(),
-                format!("{:.3}", op.ms),
-                format!("{:.3}", op.median_ms),
+                milliseconds(op.seconds),
+                milliseconds(op.median_seconds),
                 op.transforms.to_string(),
-                format!("{:.3}", op.floor_ms),
+                milliseconds(op.floor_seconds),
                 ratio,
                 bits,
             ]

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use clap::Args;
 use fhec::Error;
-use fhec::calibrate::{CalibrateOptions, calibrate};
+use fhec::calibrate::{CalibrateOptions, Calibration, calibrate};
+use serde::Serialize;
 
 use super::files::{self, Files, Overwrite};
 use super::{output, progress};
@@ -17,7 +18,7 @@ pub struct Calibrate {
     #[arg(long, default_value_t = 16)]
     log_n: u32,
     /// Threads
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = super::values::threads)]
     threads: usize,
     /// Where the profile goes
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
@@ -27,6 +28,15 @@ pub struct Calibrate {
     /// Print the profile and its errors as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    calibration: &'a Calibration,
+    seconds: f64,
+    /// None: what is measured keeps nothing secret, so that the same chains serve at every ring degree.
+    security_bits: u32,
 }
 
 pub fn run(c: &Calibrate) -> Result<(), Error> {
@@ -44,7 +54,8 @@ pub fn run(c: &Calibrate) -> Result<(), Error> {
         to.write(calibration.profile.to_json().as_bytes())?;
     }
     if c.json {
-        return output::json(&calibration);
+        let seconds = started.elapsed().as_secs_f64();
+        return output::json(&Report { calibration: &calibration, seconds, security_bits: 0 });
     }
     say!(
         "{}, {}: {} operations at N = 2^{} in {}",

@@ -6,13 +6,15 @@ use std::time::Instant;
 use clap::Args;
 use fhec::passes::approx::{CompositeSign, PUBLISHED};
 use fhec::passes::place::Strategy;
+use fhec::report::profile;
 use fhec::{
-    Accuracy, CompileOptions, Compiled, Compiler, Destination, Engine, Error, Model, Snapshot, Validation, data,
+    Accuracy, CompileOptions, Compiled, Compiler, Destination, Engine, Error, Model, SimulatedPrecision, Snapshot,
+    Tensor, Validation, data,
 };
 use serde::Serialize;
 
 use super::files::{self, Files, Overwrite};
-use super::{inspect, output, progress};
+use super::{inspect, output, progress, values};
 
 /// Compile an ONNX model to a plan
 #[derive(Args)]
@@ -23,6 +25,9 @@ pub struct Compile {
     /// Where the plan goes
     #[arg(short, long, value_name = "PLAN", value_parser = files::destination())]
     output: PathBuf,
+    /// Where what a client needs of the plan goes: it holds nothing of the model's weights
+    #[arg(long, value_name = "FILE", value_parser = files::destination())]
+    client: Option<PathBuf>,
     /// Inputs from the training set (.npy or .npz) on which the activations' ranges are measured
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     calibration: Option<PathBuf>,
@@ -36,7 +41,7 @@ pub struct Compile {
     #[arg(long, default_value_t = 128, value_parser = security)]
     security: u32,
     /// Degree of all polynomials; without it and with a limit, those of a network that bootstraps are chosen one by one
-    #[arg(long)]
+    #[arg(long, value_parser = values::degree)]
     degree: Option<usize>,
     /// Instead of polynomials, degrees of a composite minimax sign of which every ReLU is made, such as 15,15,27; the weights
     /// stay as they are trained
@@ -48,11 +53,13 @@ pub struct Compile {
     /// Keep the trained weights instead of rebuilding each layer against the original network
     #[arg(long)]
     no_reconstruct: bool,
-    /// Of the plans of a network that bootstraps, take the most accurate that runs in so many seconds
-    #[arg(long, value_name = "SECONDS")]
+    /// Of the plans of a network that bootstraps, take the most accurate that runs in so many seconds; a plan of any network that
+    /// is predicted to take longer is refused
+    #[arg(long, value_name = "SECONDS", value_parser = values::limit)]
     max_latency: Option<f64>,
-    /// Take the fastest whose error (sensitivity times mean square error, summed over activations) is at most this
-    #[arg(long, value_name = "ERROR")]
+    /// Take the fastest whose error (sensitivity times mean square error, summed over activations) is at most this; a plan of
+    /// any network with a larger one is refused
+    #[arg(long, value_name = "ERROR", value_parser = values::limit)]
     max_error: Option<f64>,
     /// Write all plans that no other one beats in time and error as JSON
     #[arg(long, value_name = "FILE", value_parser = files::destination())]
@@ -64,19 +71,21 @@ pub struct Compile {
     #[arg(long, value_name = "FILE", requires = "validation", value_parser = files::input())]
     labels: Option<PathBuf>,
     /// How many plans of the front are measured
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = values::count, requires_all = ["validation", "pareto"])]
     points: usize,
     /// Times of this machine, as `fhec calibrate` writes them
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     latency: Option<PathBuf>,
-    /// Length of a polynomial's interval over the largest input seen in calibration
-    #[arg(long)]
+    /// Length of a polynomial's interval over that of the inputs seen in calibration, 1.3 by default
+    #[arg(long, value_parser = values::margin)]
     margin: Option<f64>,
     /// Images in one ciphertext, a power of two: they are computed together, in the time of one where slots are left over
     #[arg(long, value_name = "IMAGES", default_value_t = 1)]
     batch: usize,
-    /// Bits of precision of the results
-    #[arg(long, value_name = "BITS")]
+    /// Bits of precision of the results: six standard deviations of the error that encryption adds to them, simulated on
+    /// calibration inputs, stay below 2^-BITS, or the model is refused with the most bits that are possible. Without, they
+    /// are estimated to stay below 2^-10, of results beyond 16 in proportion
+    #[arg(long, value_name = "BITS", value_parser = values::bits)]
     precision: Option<u32>,
     #[command(flatten)]
     overwrite: Overwrite,
@@ -132,14 +141,23 @@ struct Report<'a> {
     plan_bytes: Option<u64>,
     plan_digest: String,
     seconds: f64,
-    stages: Vec<(&'a str, f64)>,
+    stages: Vec<Stage<'a>>,
     activations: serde_json::Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     accuracy: Option<Accuracy>,
+    precision: SimulatedPrecision,
     notes: &'a [String],
+    security_bits: u32,
     summary: inspect::Summary,
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<&'a str>,
+}
+
+/// A stage of the compilation.
+#[derive(Serialize)]
+struct Stage<'a> {
+    name: &'a str,
+    seconds: f64,
 }
 
 /// Writes every snapshot that differs from the one before as a numbered file.
@@ -184,6 +202,16 @@ impl<'a> Dump<'a> {
     }
 }
 
+/// The inputs in a file, of which there must be some.
+fn read_inputs(path: &Path, model: &Model) -> Result<Vec<Vec<Tensor>>, Error> {
+    let inputs = data::read_samples(path, &model.module.inputs)?;
+    if inputs.is_empty() {
+        let reason = format!("{}: the file holds no inputs", path.display());
+        return Err(Error::Usage { reason, repair: "give at least a few dozen training inputs".into() });
+    }
+    Ok(inputs)
+}
+
 pub fn run(c: &Compile) -> Result<(), Error> {
     if c.place == Place::Greedy && (c.max_latency.is_some() || c.max_error.is_some() || c.pareto.is_some()) {
         let reason = "the greedy placement takes polynomials as they are: it chooses none within limits".into();
@@ -208,23 +236,21 @@ pub fn run(c: &Compile) -> Result<(), Error> {
         options.approximate.margin = margin;
     }
     options.plan.batch = c.batch;
-    if let Some(bits) = c.precision {
-        options.plan.params.precision_bits = bits;
-    }
+    options.precision = c.precision;
     let mut compiler = Compiler::with_options(options);
     if let Some(path) = &c.latency {
-        compiler = compiler.engine(Engine::new(inspect::profile(path)?));
+        compiler = compiler.engine(Engine::new(profile(path)?));
     }
     if let Some(path) = &c.calibration {
         spinner.set_message("reading calibration data");
-        compiler = compiler.calibration(data::read_samples(path, &model.module.inputs)?);
+        compiler = compiler.calibration(read_inputs(path, &model)?);
     }
     if let (Some(inputs), Some(labels)) = (&c.validation, &c.labels) {
-        let inputs = data::read_samples(inputs, &model.module.inputs)?;
+        let inputs = read_inputs(inputs, &model)?;
         let labels = data::read_labels(labels, inputs.len(), &model.module.outputs)?;
         compiler = compiler.validation(Validation { inputs, labels, points: c.points });
     }
-    let (files, to, pareto) = destinations(c)?;
+    let (files, to, [client, pareto]) = destinations(c)?;
     let mut dump = Dump::new(c.dump_passes.as_deref(), &files)?;
     let compiled = compiler.compile_observed(&model, &mut |pass, snapshot| {
         spinner.set_message(format!("{pass} done"));
@@ -234,6 +260,9 @@ pub fn run(c: &Compile) -> Result<(), Error> {
         return Err(failure);
     }
     let digest = compiled.plan.save(&to)?;
+    if let Some(client) = client {
+        compiled.plan.client()?.save(client)?;
+    }
     if let Some(pareto) = pareto {
         pareto.write(serde_json::to_string_pretty(&compiled.front).unwrap_or_default().as_bytes())?;
     }
@@ -241,30 +270,34 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     report(c, &compiled, (&to, &digest), started.elapsed().as_secs_f64())
 }
 
-/// Where the plan and the front go, with all files of the command.
-fn destinations(c: &Compile) -> Result<(Files, Destination, Option<Destination>), Error> {
+/// Where the plan, the client plan and the front go, with all files of the command.
+fn destinations(c: &Compile) -> Result<(Files, Destination, [Option<Destination>; 2]), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the model", [&c.model])?;
     let files = files.reads("the calibration data", &c.calibration)?.reads("the profile", &c.latency)?;
     let mut files = files.reads("the validation data", &c.validation)?.reads("the labels", &c.labels)?;
     let to = files.writes("--output", &c.output)?;
+    let client = c.client.as_ref().map(|path| files.writes("--client", path)).transpose()?;
     let pareto = c.pareto.as_ref().map(|path| files.writes("--pareto", path)).transpose()?;
-    Ok((files, to, pareto))
+    Ok((files, to, [client, pareto]))
 }
 
 fn report(c: &Compile, compiled: &Compiled, (to, digest): (&Destination, &[u8]), seconds: f64) -> Result<(), Error> {
     compiled.warnings.iter().for_each(output::warning);
-    let summary = inspect::Summary::of(&compiled.plan)?;
+    let prediction = inspect::predicted(&compiled.plan, c.latency.as_deref())?;
+    let summary = inspect::Summary::with(&compiled.plan, &prediction);
     let explanation = c.explain.then_some(compiled.explanation.as_str());
     if c.json {
         return output::json(&Report {
             plan: c.output.display().to_string(),
             plan_bytes: output::written_bytes(to),
-            plan_digest: digest.iter().map(|b| format!("{b:02x}")).collect(),
+            plan_digest: output::hex(digest),
             seconds,
-            stages: compiled.seconds.iter().map(|(s, t)| (s.as_str(), *t)).collect(),
+            stages: compiled.seconds.iter().map(|(name, seconds)| Stage { name, seconds: *seconds }).collect(),
             activations: serde_json::json!(compiled.activations),
             accuracy: compiled.accuracy,
+            precision: compiled.precision,
             notes: &compiled.notes,
+            security_bits: compiled.plan.security().bits,
             summary,
             explanation,
         });
@@ -300,6 +333,8 @@ fn report(c: &Compile, compiled: &Compiled, (to, digest): (&Destination, &[u8]),
     }
     compiled.notes.iter().for_each(|note| say!("note: {note}"));
     summary.print();
+    let SimulatedPrecision { bits, max_error, .. } = compiled.precision;
+    say!("precision   {bits:.1} bits simulated on calibration inputs, largest error {max_error:.1e}");
     say!(
         "\n{} ({}), compiled in {}",
         c.output.display(),

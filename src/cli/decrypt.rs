@@ -1,18 +1,20 @@
 //! `fhec decrypt`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fhec::runtime::Plan;
-use fhec::{Client, Encrypted, Error, Publication, Remains, data};
+use fhec::ir::Port;
+use fhec::{Client, Content, EncryptedFile, Error, Publication, Published, RangeCheck, Remains, Tensor, data};
 
 use super::files::{self, Files, Overwrite};
-use super::{output, trust};
+use super::limits::MaxSize;
+use super::top::Top;
+use super::{output, secret, trust};
 
 /// Decrypt results
 #[derive(Args)]
 pub struct Decrypt {
-    /// The plan
+    /// The plan, or what a client needs of it
     #[arg(value_parser = files::input())]
     plan: PathBuf,
     /// The secret key
@@ -24,6 +26,9 @@ pub struct Decrypt {
     /// Where the results go: .npy, or .npz for several outputs
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: PathBuf,
+    /// The request that the results must answer: what `encrypt` wrote. Without it, any request of the key will do
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
+    request: Option<PathBuf>,
     /// Make results that others may see: noise hides what they tell of the secret key, with this many bits of statistical
     /// security (30 is common), and only the bits above it are kept
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -32,10 +37,14 @@ pub struct Decrypt {
     #[arg(long, value_name = "Q", requires = "publish", value_parser = clap::value_parser!(u64).range(1..))]
     queries: Option<u64>,
     /// Decrypt even what was encrypted under another key, which gives noise
-    #[arg(long)]
+    #[arg(long, conflicts_with = "publish")]
     any_key: bool,
     #[command(flatten)]
+    top: Top,
+    #[command(flatten)]
     overwrite: Overwrite,
+    #[command(flatten)]
+    max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -43,12 +52,25 @@ pub struct Decrypt {
 
 pub fn run(c: &Decrypt) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
-    let mut files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
-    let plan = Plan::load(&c.plan)?;
+    let files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
+    let mut files = files.reads("the names", &c.top.names)?.reads("the request", &c.request)?;
+    let plan = c.max_size.client_plan(&c.plan)?;
     let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
-    output::security_warning(&plan);
-    let mut client = Client::load(&plan, &c.secret)?;
-    let results = Encrypted::load(&plan, client.context(), &c.input)?;
+    secret::warn_if_open(&c.secret);
+    // What insecure parameters cost was paid when the input was encrypted.
+    let mut client = Client::options().allow_insecure().load(&plan, &c.secret)?;
+    let file = EncryptedFile::open(&plan, &c.input)?.expect(Content::Outputs)?.with_limit(c.max_size.bytes());
+    if let Some(path) = &c.request {
+        let request = EncryptedFile::open(&plan, path)?.expect(Content::Inputs)?.request();
+        if request != file.request() {
+            return Err(Error::Ciphertexts {
+                file: c.input.display().to_string(),
+                reason: format!("it answers request {}, {} is request {request}", file.request(), path.display()),
+                repair: "ask the server for the result of this request".into(),
+            });
+        }
+    }
+    let results = file.read(client.context())?;
     if !client.owns(&results) && !c.any_key {
         return Err(Error::Ciphertexts {
             file: c.input.display().to_string(),
@@ -56,30 +78,39 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
             repair: "give the secret key the input was encrypted with; `--any-key` decrypts anyway, to noise".into(),
         });
     }
-    let request = c.publish.map(|bits| Publication { bits, queries: c.queries.unwrap_or(results.runs.len() as u64) });
-    let (images, remains) = match request {
-        Some(request) => {
-            let published = client.decrypt_for_publication(&results, request)?;
-            (published.images, published.outputs)
+    let ports = plan.image_outputs();
+    let own = if c.any_key { client.decrypt_any_key(&results)? } else { client.decrypt(&results)? };
+    let publication =
+        c.publish.map(|bits| Publication { bits, queries: c.queries.unwrap_or(results.ciphertexts().len() as u64) });
+    let (images, checks, remains) = match publication {
+        Some(publication) => {
+            publishable(&c.input, &ports, &own)?;
+            let Published { images, outputs } = client.decrypt_for_publication(&results, publication)?;
+            let checks = RangeCheck::of(&ports, &images);
+            (images, checks, outputs)
         }
-        None => (client.decrypt(&results)?, Vec::new()),
+        None => {
+            // Who asks for what another key gives, asks for noise.
+            let checks = trust::results(&ports, &own, c.overwrite.force || c.any_key)?;
+            (own, checks, Vec::new())
+        }
     };
-    // Who asks for what another key gives, asks for noise, and so does who publishes.
-    let forced = c.overwrite.force || c.any_key || request.is_some();
-    let checks = trust::results(&plan.image_outputs(), &images, forced)?;
-    data::write_samples(to, &plan.image_outputs(), &images)?;
-    let warnings: Vec<String> = remains.iter().filter_map(drowned).collect();
-    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let best = c.top.of(&ports, &images)?;
+    data::write_samples(to, &ports, &images)?;
+    remains.iter().filter_map(drowned).for_each(output::warning);
     if c.json {
-        let mut report = serde_json::json!({ "images": images.len(), "output": c.output, "results": checks });
-        if let Some(Publication { bits, queries }) = request {
+        let mut report = serde_json::json!({
+            "images": images.len(), "output": c.output, "results": checks, "top": best,
+            "security_bits": plan.security().bits,
+        });
+        if let Some(Publication { bits, queries }) = publication {
             report["publication"] = serde_json::json!({ "bits": bits, "queries": queries, "outputs": remains });
-            report["warnings"] = serde_json::json!(warnings);
         }
         return output::json(&report);
     }
+    best.iter().for_each(|image| say!("{image}"));
     say!("{}: results of {} images", c.output.display(), images.len());
-    if let Some(Publication { bits, queries }) = request {
+    if let Some(Publication { bits, queries }) = publication {
         say!(
             "for others: {bits} bits of statistical security as long as no more than {queries} decryptions are published"
         );
@@ -91,6 +122,19 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Refuses to publish results that lie far outside: their errors are not those that the noise is sized by.
+fn publishable(file: &Path, ports: &[Port], results: &[Vec<Tensor>]) -> Result<(), Error> {
+    trust::results(ports, results, false).map(drop).map_err(|e| match e {
+        Error::Results { reason, .. } => Error::Results {
+            reason: format!("{}: {reason}", file.display()),
+            repair: "the noise of `--publish` may not hide the error of such results, so they are not published, with \
+                     `--force` neither; decrypt them without `--publish` to see them"
+                .into(),
+        },
+        e => e,
+    })
 }
 
 /// A warning where nothing is left of an output.

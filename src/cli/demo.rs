@@ -83,14 +83,14 @@ pub fn run(c: &Demo) -> Result<(), Error> {
     );
 
     let bar = progress::bar("keygen", plan.keys().len() as u64);
-    let mut client = Client::generate(plan)?;
+    let mut client = Client::generate(&plan.client()?)?;
     let keys = client.evaluation_keys(|p| bar.set_position(p.done as u64))?;
     bar.finish_and_clear();
     let bytes: u64 = keys.infos().iter().map(|k| k.stored_bytes as u64).sum();
     stages.done("keygen", &format!("{} evaluation keys, {}, for the server", keys.infos().len(), output::bytes(bytes)));
 
     let encrypted = client.encrypt(std::slice::from_ref(digit))?;
-    let request = encrypted.to_bytes(plan, client.context())?;
+    let request = encrypted.to_bytes(client.context())?;
     stages.done("encrypt", &format!("the digit, {}", output::bytes(request.len() as u64)));
 
     let mut server = Server::new(plan, client.context().clone(), keys, c.resources.options())?;

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::runtime::Plan;
-use fhec::{Client, Error, data};
+use fhec::{Error, data};
 
 use super::files::{self, Files, Overwrite};
-use super::{output, trust};
+use super::limits::MaxSize;
+use super::{Consent, output, secret, trust};
 
 /// Encrypt inputs
 #[derive(Args)]
 pub struct Encrypt {
-    /// The plan
+    /// The plan, or what a client needs of it
     #[arg(value_parser = files::input())]
     plan: PathBuf,
     /// The secret key
@@ -26,10 +26,14 @@ pub struct Encrypt {
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: PathBuf,
     /// Encrypt only the first so many images
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::values::count)]
     limit: Option<usize>,
     #[command(flatten)]
+    consent: Consent,
+    #[command(flatten)]
     overwrite: Overwrite,
+    #[command(flatten)]
+    max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -39,9 +43,9 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
     let to = files.writes("--output", &c.output)?.private();
-    let plan = Plan::load(&c.plan)?;
-    output::security_warning(&plan);
-    let mut client = Client::load(&plan, &c.secret)?;
+    let plan = c.max_size.client_plan(&c.plan)?;
+    secret::warn_if_open(&c.secret);
+    let mut client = c.consent.options().load(&plan, &c.secret)?;
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
     let inputs = trust::inputs(&c.input, &plan.image_inputs(), &images);
@@ -49,11 +53,12 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
     let started = Instant::now();
     let encrypted = client.encrypt(&images)?;
     let seconds = started.elapsed().as_secs_f64();
-    encrypted.save(&plan, client.context(), &to)?;
+    encrypted.save(client.context(), &to)?;
     let bytes = output::written_bytes(&to);
     if c.json {
         return output::json(&serde_json::json!({
             "images": images.len(), "ciphertext_bytes": bytes, "seconds": seconds, "inputs": inputs,
+            "security_bits": plan.security().bits,
         }));
     }
     say!(

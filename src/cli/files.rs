@@ -84,7 +84,6 @@ impl Files {
     }
 
     /// Where one of many files in a folder goes, which nothing else is told of.
-    #[cfg(feature = "compiler")]
     pub fn writes_within(&self, option: &'static str, path: &Path) -> Result<Destination, Error> {
         self.separate(option, path)?;
         Ok(self.destination(path))

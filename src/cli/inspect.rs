@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fhec::report::keys;
-use fhec::runtime::{HostProfile, OpCounts, Plan, Provenance, Security, predict_time};
+use fhec::report::{Costs, Prediction};
+use fhec::runtime::{OpCounts, Plan, Provenance, Security};
 use fhec::{Error, MemoryPrediction, ir};
 use serde::Serialize;
 
+use super::limits::MaxSize;
 use super::{files, output};
 
 /// Show parameters, security, levels, operations, keys, predicted time and memory of a plan
@@ -22,6 +23,8 @@ pub struct Inspect {
     /// Print the program in text form
     #[arg(long)]
     program: bool,
+    #[command(flatten)]
+    max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -39,7 +42,8 @@ struct PortSummary {
 #[derive(Serialize)]
 pub struct Summary {
     model: String,
-    fhec: String,
+    /// Version of fhec that compiled it.
+    compiled_by: String,
     inputs: Vec<PortSummary>,
     outputs: Vec<PortSummary>,
     n: u64,
@@ -52,6 +56,9 @@ pub struct Summary {
     special_primes: usize,
     security: Security,
     counts: OpCounts,
+    /// log2 of a bound on the probability that a bootstrap of a run fails; absent without bootstraps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bootstrap_failure_log2: Option<f64>,
     evaluation_key_bytes: u64,
     keys: usize,
     /// Absent where an op has no known time.
@@ -63,37 +70,23 @@ pub struct Summary {
     predicted_memory_bytes: u64,
 }
 
-/// The predicted time. A measured table that does not fit the plan is an error, an op the built-in profile does not know
-/// is not.
-fn seconds(plan: &Plan, latency: Option<&Times>, threads: usize) -> Result<Option<f64>, Error> {
-    match (predict_time(plan, latency.map(|t| &t.table), threads), latency) {
-        (Ok(prediction), _) => Ok(Some(prediction.micros / 1e6)),
-        (Err(_), None) => Ok(None),
-        (Err(e), Some(_)) => {
-            Err(Error::Usage { reason: e.to_string(), repair: "measure the table with this plan's ring degree".into() })
-        }
-    }
-}
-
 impl Summary {
-    /// The summary of a plan.
+    /// The summary of a plan, predicted for this machine with the built-in costs.
     #[cfg(any(feature = "client", feature = "compiler"))]
-    pub fn of(plan: &Plan) -> Result<Self, Error> {
-        Self::with(plan, None)
+    pub fn of(plan: &Plan) -> Self {
+        Self::with(plan, &Prediction::of(plan, None))
     }
 
-    fn with(plan: &Plan, latency: Option<&Times>) -> Result<Self, Error> {
+    pub fn with(plan: &Plan, prediction: &Prediction) -> Self {
         let port = |p: &ir::Port| PortSummary {
             name: p.name.clone(),
             shape: p.shape.0.clone(),
             ciphertexts: p.layout.as_ref().map_or(1, |l| l.ciphertexts),
         };
         let Provenance { model, fhec, .. } = plan.provenance().clone();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let memory = MemoryPrediction::of(plan, threads);
-        Ok(Self {
+        Self {
             model,
-            fhec,
+            compiled_by: fhec,
             inputs: plan.inputs().iter().map(port).collect(),
             outputs: plan.outputs().iter().map(port).collect(),
             n: 1 << plan.spec().log_n,
@@ -105,13 +98,14 @@ impl Summary {
             special_primes: plan.params().p().len(),
             security: plan.security(),
             counts: plan.counts().clone(),
-            evaluation_key_bytes: keys(plan).iter().map(|k| k.bytes).sum(),
-            keys: plan.keys().len(),
-            predicted_seconds: seconds(plan, latency, threads)?,
-            predicted_threads: latency.map_or(Some(threads), |t| t.threads),
-            predicted_memory_bytes: memory.total(),
-            predicted_memory: memory,
-        })
+            bootstrap_failure_log2: plan.bootstrap_failure(),
+            evaluation_key_bytes: prediction.key_bytes(),
+            keys: prediction.keys.len(),
+            predicted_seconds: prediction.seconds,
+            predicted_threads: prediction.threads,
+            predicted_memory_bytes: prediction.memory.total(),
+            predicted_memory: prediction.memory.clone(),
+        }
     }
 
     /// Prints it for people.
@@ -121,7 +115,7 @@ impl Summary {
             let one = |p: &PortSummary| format!("{} {} in {} ciphertexts", p.name, shape(p), p.ciphertexts);
             ports.iter().map(one).collect::<Vec<_>>().join(", ")
         };
-        say!("model       {} (compiled by fhec {})", self.model, self.fhec);
+        say!("model       {} (compiled by fhec {})", self.model, self.compiled_by);
         if self.batch > 1 {
             say!("batch       {} images", self.batch);
         }
@@ -151,6 +145,9 @@ impl Summary {
             c.plain_products,
             c.bootstraps
         );
+        if let Some(log2) = self.bootstrap_failure_log2 {
+            say!("failures    a bootstrap of a run fails with a probability of at most 2^{log2:.1}");
+        }
         say!("keys        {} keys, {} in the file", self.keys, output::bytes(self.evaluation_key_bytes));
         if let Some(seconds) = self.predicted_seconds {
             let threads = match self.predicted_threads {
@@ -172,52 +169,28 @@ impl Summary {
     }
 }
 
-/// Times of a plan's ops by a file.
-struct Times {
-    table: ir::cost::LatencyTable,
-    /// Absent where the file does not say.
-    threads: Option<usize>,
-}
-
-/// The times of a plan's ops by a file, which holds a profile or a table.
-fn times(path: &Path, plan: &Plan) -> Result<Times, Error> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| Error::File { file: path.display().to_string(), source })?;
-    if let Ok(table) = ir::cost::LatencyTable::from_json(&text) {
-        return Ok(Times { table, threads: None });
+/// What a run of the plan takes with the costs of a file, or the built-in ones on the threads of this machine.
+pub fn predicted(plan: &Plan, latency: Option<&Path>) -> Result<Prediction, Error> {
+    match latency {
+        Some(path) => Prediction::by(plan, &Costs::read(path, plan)?),
+        None => Ok(Prediction::of(plan, None)),
     }
-    let profile = profile_in(path, &text)?;
-    Ok(Times { table: profile.table(plan.params(), plan.slots()), threads: Some(profile.threads) })
-}
-
-fn profile_in(path: &Path, text: &str) -> Result<HostProfile, Error> {
-    HostProfile::from_json(text).map_err(|e| Error::Usage {
-        reason: format!("{}: {e}", path.display()),
-        repair: "give what `fhec calibrate -o FILE` wrote, or a table of measured times".into(),
-    })
-}
-
-/// The times of a host in a file.
-#[cfg(feature = "compiler")]
-pub fn profile(path: &Path) -> Result<HostProfile, Error> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| Error::File { file: path.display().to_string(), source })?;
-    profile_in(path, &text)
 }
 
 pub fn run(c: &Inspect) -> Result<(), Error> {
-    let plan = Plan::load(&c.plan)?;
-    output::security_warning(&plan);
-    if c.program {
-        say!("{}", ir::text::print_module(plan.module()).trim_end());
+    let plan = c.max_size.plan(&c.plan)?;
+    let program = c.program.then(|| ir::text::print_module(plan.module()));
+    if let Some(program) = program.as_ref().filter(|_| !c.json) {
+        say!("{}", program.trim_end());
         return Ok(());
     }
-    let times = c.latency.as_deref().map(|path| times(path, &plan)).transpose()?;
-    let summary = Summary::with(&plan, times.as_ref())?;
-    let keys = keys(&plan);
+    let prediction = predicted(&plan, c.latency.as_deref())?;
+    let summary = Summary::with(&plan, &prediction);
+    let keys = &prediction.keys;
     if c.json {
         return output::json(&serde_json::json!({
             "summary": summary, "key_list": keys, "provenance": plan.provenance(),
+            "security_bits": plan.security().bits, "program": program,
         }));
     }
     summary.print();

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::runtime::Plan;
-use fhec::{Client, Error};
+use fhec::runtime::ClientPlan;
+use fhec::{DEFAULT_KEY_BYTES, Destination, Error};
 
 use super::files::{self, Files, Overwrite};
-use super::{output, progress};
+use super::{Consent, output, progress, secret};
 
 /// Make a secret key and the evaluation keys a plan needs
 #[derive(Args)]
 pub struct Keygen {
-    /// The plan
+    /// The plan, or what a client needs of it
     #[arg(value_parser = files::input())]
     plan: PathBuf,
     /// Where the secret key goes; it never leaves the client
@@ -22,8 +22,16 @@ pub struct Keygen {
     /// Where the evaluation keys go; they are for the server
     #[arg(long, value_name = "FILE", value_parser = files::destination())]
     evaluation: PathBuf,
+    /// Make evaluation keys for the secret key that is there, instead of a new one
+    #[arg(long)]
+    existing: bool,
+    #[command(flatten)]
+    consent: Consent,
     #[command(flatten)]
     overwrite: Overwrite,
+    /// Bytes that the plan may ask for: of evaluation keys, 8G by default, and of memory when it is read
+    #[arg(long, value_name = "SIZE", value_parser = output::parse_bytes)]
+    max_size: Option<u64>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -31,27 +39,48 @@ pub struct Keygen {
 
 pub fn run(c: &Keygen) -> Result<(), Error> {
     let mut files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
-    let secret = files.writes_secret("--secret", &c.secret)?;
-    let evaluation = files.writes("--evaluation", &c.evaluation)?;
-    let plan = Plan::load(&c.plan)?;
-    output::security_warning(&plan);
+    let to_secret = match c.existing {
+        true => {
+            files = files.reads("the secret key", [&c.secret])?;
+            None
+        }
+        false => Some(files.writes_secret("--secret", &c.secret)?),
+    };
+    let to_evaluation = files.writes("--evaluation", &c.evaluation)?;
+    let plan = ClientPlan::load_within(&c.plan, c.max_size)?;
+    output::security_warning(&plan.security());
     let started = Instant::now();
-    let mut client = Client::generate(&plan)?;
-    // The secret key first, and on the disk: evaluation keys whose secret is lost are of no use, and neither is anything
-    // that the server computes with them.
-    client.save(&secret)?;
+    let options = c.consent.options().key_bytes(c.max_size.unwrap_or(DEFAULT_KEY_BYTES));
+    let mut client = match &to_secret {
+        // The secret key first, and on the disk: without it evaluation keys, and all that is computed with them, are lost.
+        Some(to) => {
+            let client = options.generate(&plan)?;
+            client.save(to)?;
+            client
+        }
+        None => {
+            secret::warn_if_open(&c.secret);
+            options.load(&plan, &c.secret)?
+        }
+    };
     let bar = progress::bar("keygen", plan.keys().len() as u64);
-    client.write_evaluation_keys(&evaluation, |p| {
+    let written = client.write_evaluation_keys(&to_evaluation, |p| {
         bar.set_position(p.done as u64);
         bar.set_message(format!("{}, {}", p.key, output::bytes(p.bytes as u64)));
-    })?;
+    });
     bar.finish_and_clear();
+    if written.is_err() {
+        let secret = c.secret.display();
+        output::warning(format!("{secret} is written; `fhec keygen` with `--existing` makes evaluation keys for it"));
+    }
+    written?;
     let seconds = started.elapsed().as_secs_f64();
-    let (evaluation, secret) = (output::written_bytes(&evaluation), output::written_bytes(&secret));
+    let (evaluation, secret) =
+        (output::written_bytes(&to_evaluation), output::written_bytes(&Destination::new(&c.secret)));
     if c.json {
         return output::json(&serde_json::json!({
             "keys": plan.keys().len(), "evaluation_key_bytes": evaluation, "secret_key_bytes": secret,
-            "seconds": seconds, "peak_memory_bytes": output::peak_memory(),
+            "seconds": seconds, "peak_memory_bytes": output::peak_memory(), "security_bits": plan.security().bits,
         }));
     }
     say!("{}: secret key, {}; keep it", c.secret.display(), output::size_of(secret));

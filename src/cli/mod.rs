@@ -1,5 +1,5 @@
 //! The command line. One file per command; what a command prints for people goes to the terminal as text, with `--json`
-//! as one JSON object on standard output. Progress goes to standard error and only to a terminal.
+//! as one JSON object on standard output, errors too. Progress and warnings go to standard error.
 
 /// `println!` that ends the program quietly when nobody reads.
 macro_rules! say {
@@ -7,6 +7,7 @@ macro_rules! say {
     ($($text:tt)*) => { crate::cli::output::line(format_args!($($text)*)) };
 }
 
+mod arguments;
 #[cfg(feature = "client")]
 mod bench;
 #[cfg(feature = "client")]
@@ -14,6 +15,7 @@ mod calibrate;
 mod comparison;
 #[cfg(feature = "compiler")]
 mod compile;
+mod completions;
 #[cfg(feature = "client")]
 mod decrypt;
 #[cfg(all(feature = "client", feature = "compiler"))]
@@ -22,10 +24,15 @@ mod demo;
 mod encrypt;
 mod escapes;
 mod eval;
+mod export_client;
+mod failure;
 mod files;
 mod inspect;
 #[cfg(feature = "client")]
 mod keygen;
+mod limits;
+mod log;
+mod man;
 #[cfg(feature = "compiler")]
 mod opt;
 mod output;
@@ -33,22 +40,38 @@ mod progress;
 mod report;
 #[cfg(feature = "client")]
 mod run;
+#[cfg(feature = "client")]
+mod secret;
+mod signals;
 mod simulate;
 #[cfg(feature = "client")]
+mod top;
+#[cfg(feature = "client")]
 mod trust;
+mod values;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use fhec::{Error, ExecutorOptions};
 
+/// What stands below the help of `fhec`.
+const AFTER_HELP: &str = "\
+Exit codes: 0 done; 1 an error; 2 a wrong command line; 3 inputs or results that must not be trusted; 130 and 143
+interrupted by SIGINT and SIGTERM.
+
+With --json standard output holds one JSON object, of a report or of an error. RUST_LOG=fhec=debug shows on standard error
+what is done, RUST_LOG=trace every operation.";
+
 /// Compiles trained neural networks (ONNX) into programs that a server runs on encrypted data.
 #[derive(Parser)]
 #[command(name = "fhec", version, arg_required_else_help = true)]
+#[cfg_attr(not(feature = "compiler"), command(after_help = AFTER_HELP))]
 #[cfg_attr(
     feature = "compiler",
-    command(after_help = "`fhec model.onnx -o plan.fhe` is short for `fhec compile model.onnx -o plan.fhe`.")
+    command(after_help = format!(
+        "`fhec model.onnx -o plan.fhe` is short for `fhec compile model.onnx -o plan.fhe`.\n\n{AFTER_HELP}"
+    ))
 )]
 struct Cli {
     #[command(subcommand)]
@@ -60,6 +83,8 @@ enum Command {
     /// Compile an ONNX model to a plan
     #[cfg(feature = "compiler")]
     Compile(compile::Compile),
+    /// Write what a client needs of a plan, without the model's weights
+    ExportClient(export_client::ExportClient),
     /// Make a secret key and the evaluation keys a plan needs
     #[cfg(feature = "client")]
     Keygen(keygen::Keygen),
@@ -92,14 +117,18 @@ enum Command {
     /// Compile the digit network of this repository and classify a digit it cannot see
     #[cfg(all(feature = "client", feature = "compiler"))]
     Demo(demo::Demo),
+    /// Print the completions of a shell
+    Completions(completions::Completions),
+    /// Write the manual pages
+    Man(man::Man),
 }
 
 /// Resources of an encrypted run.
 #[derive(Args, Clone, Copy)]
 struct Resources {
     /// Threads; one per core by default
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    threads: usize,
+    #[arg(long, value_name = "N", value_parser = values::threads)]
+    threads: Option<usize>,
     /// Bound on memory, such as 16G or 800M: keys and constants are then made again instead of kept
     #[arg(long, value_name = "SIZE", value_parser = output::parse_bytes)]
     mem: Option<u64>,
@@ -107,20 +136,38 @@ struct Resources {
 
 impl Resources {
     fn options(self) -> ExecutorOptions {
-        ExecutorOptions { threads: self.threads, memory: self.mem }
+        ExecutorOptions { threads: self.threads.unwrap_or(0), memory: self.mem }
+    }
+}
+
+/// Asks for what must not be done by accident.
+#[cfg(feature = "client")]
+#[derive(Args, Clone, Copy)]
+struct Consent {
+    /// Accept a plan whose parameters are marked insecure: whoever has a ciphertext may be able to read it
+    #[arg(long)]
+    insecure: bool,
+}
+
+#[cfg(feature = "client")]
+impl Consent {
+    fn options(self) -> fhec::ClientOptions {
+        let options = fhec::Client::options();
+        if self.insecure { options.allow_insecure() } else { options }
     }
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse_from(with_default_command(std::env::args_os().collect()));
-    match run(cli.command) {
+    signals::handle();
+    log::start();
+    let Cli { command } = match arguments::parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    match run(command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            let code = e.exit_code();
-            eprintln!("{:?}", miette::Report::new(e));
-            ExitCode::from(code)
-        }
+        Err(e) => failure::report(e),
     }
 }
 
@@ -128,6 +175,7 @@ fn run(command: Command) -> Result<(), Error> {
     match command {
         #[cfg(feature = "compiler")]
         Command::Compile(c) => compile::run(&c),
+        Command::ExportClient(c) => export_client::run(&c),
         #[cfg(feature = "client")]
         Command::Keygen(c) => keygen::run(&c),
         #[cfg(feature = "client")]
@@ -148,44 +196,20 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Calibrate(c) => calibrate::run(&c),
         #[cfg(all(feature = "client", feature = "compiler"))]
         Command::Demo(c) => demo::run(&c),
+        Command::Completions(c) => completions::run(&c),
+        Command::Man(c) => man::run(&c),
     }
 }
 
-/// `fhec model.onnx …` and `fhec -o plan.fhe model.onnx` mean `fhec compile …`.
-fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
-    if cfg!(not(feature = "compiler")) {
-        return args;
-    }
-    let known = |first: &OsString| {
-        let own = ["help", "--help", "-h", "--version", "-V"].iter().any(|own| first == own);
-        own || Cli::command().get_subcommands().any(|c| first == c.get_name())
-    };
-    if args.get(1).is_some_and(|first| !known(first)) {
-        args.insert(1, "compile".into());
-    }
-    args
+/// The whole command line as clap knows it.
+fn command() -> clap::Command {
+    Cli::command()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
-    }
-
-    #[cfg(feature = "compiler")]
-    #[test]
-    fn a_model_alone_is_compiled() {
-        let with = |args: &[&str]| {
-            let args = std::iter::once("fhec").chain(args.iter().copied()).map(OsString::from).collect();
-            with_default_command(args)[1..].iter().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>()
-        };
-        assert_eq!(with(&["m.onnx", "-o", "p.fhe"]), ["compile", "m.onnx", "-o", "p.fhe"]);
-        assert_eq!(with(&["-o", "p.fhe", "m.onnx"]), ["compile", "-o", "p.fhe", "m.onnx"]);
-        assert_eq!(with(&["run", "p.fhe"]), ["run", "p.fhe"]);
-        assert_eq!(with(&["--help"]), ["--help"]);
-        assert!(with(&[]).is_empty());
+        super::command().debug_assert();
     }
 }

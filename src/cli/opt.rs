@@ -12,9 +12,10 @@ use fhec::passes::pack::Pack;
 use fhec::passes::pipeline;
 use fhec::passes::{Lower, Pass};
 use fhec::{CompileOptions, Compiler, Error, Tensor, data, ir};
+use serde::Serialize;
 
 use super::files::{self, Files, Overwrite};
-use super::output;
+use super::{output, values};
 
 /// Run passes on a program in text form
 #[derive(Args)]
@@ -25,34 +26,64 @@ pub struct Opt {
     /// Passes in order, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pass: Vec<String>,
-    /// Calibration data for passes that need it
+    /// Calibration data of the pass `approximate-activations`
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     calibration: Option<PathBuf>,
-    /// Degree of the polynomials that replace activations
-    #[arg(long)]
+    /// Degree of the polynomials that replace activations in the pass `approximate-activations`
+    #[arg(long, value_parser = values::degree)]
     degree: Option<usize>,
-    /// Most slots of a ciphertext when packing, a power of two
-    #[arg(long, default_value_t = 1 << 14)]
-    slots: usize,
-    /// Images of the pass `batch`, a power of two
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
+    /// Most slots of a ciphertext in the pass `pack`, a power of two; 2^14 by default
+    #[arg(long, value_parser = values::slots)]
+    slots: Option<usize>,
+    /// Images of the pass `batch`, a power of two; 1 by default
+    #[arg(long, value_parser = values::slots)]
+    batch: Option<usize>,
     /// Where the program goes; standard output by default
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: Option<PathBuf>,
     #[command(flatten)]
     overwrite: Overwrite,
     /// List the passes
-    #[arg(long)]
+    #[arg(long, exclusive = true)]
     list: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
 }
 
+/// Slots of a ciphertext where none are given.
+const DEFAULT_SLOTS: usize = 1 << 14;
+
+impl Opt {
+    /// Refuses options of passes that do not run.
+    fn check(&self) -> Result<(), Error> {
+        let options = [
+            ("--calibration", self.calibration.is_some(), APPROXIMATE),
+            ("--degree", self.degree.is_some(), APPROXIMATE),
+            ("--slots", self.slots.is_some(), "pack"),
+            ("--batch", self.batch.is_some(), "batch"),
+        ];
+        match options.into_iter().find(|(_, given, pass)| *given && !self.pass.iter().any(|p| p == pass)) {
+            None => Ok(()),
+            Some((option, _, pass)) => Err(Error::Usage {
+                reason: format!("{option} has no effect here: it is for the pass `{pass}`, which does not run"),
+                repair: format!("leave {option} out, or add `{pass}` to --pass"),
+            }),
+        }
+    }
+}
+
+/// The pass that takes calibration data.
+const APPROXIMATE: &str = "approximate-activations";
+
 /// A pass by its name on the command line.
+#[derive(Serialize)]
 struct Named {
     name: &'static str,
     from: &'static str,
     to: &'static str,
     summary: &'static str,
+    #[serde(skip)]
     run: fn(AnyModule, &Opt) -> Result<AnyModule, Error>,
 }
 
@@ -66,14 +97,17 @@ const PASSES: &[Named] = &[
         run: |m, _| Ok(AnyModule::Nn(Fold::default().run(&nn(m, "fold")?)?)),
     },
     Named {
-        name: "approximate-activations",
+        name: APPROXIMATE,
         from: "nn",
         to: "nn",
         summary: "replace activations by polynomials",
         run: |m, c| {
-            let module = nn(m, "approximate-activations")?;
+            let module = nn(m, APPROXIMATE)?;
             let samples = calibration(c, &module)?;
-            Ok(AnyModule::Nn(compiler(c, samples).approximate(&module, &mut Vec::new())?.0))
+            let mut warnings = Vec::new();
+            let (polynomial, ..) = compiler(c, samples).approximate(&module, &mut warnings)?;
+            warnings.iter().for_each(output::warning);
+            Ok(AnyModule::Nn(polynomial))
         },
     },
     Named {
@@ -81,7 +115,7 @@ const PASSES: &[Named] = &[
         from: "nn",
         to: "slot",
         summary: "lay tensors out in slots; linear ops become diagonals",
-        run: |m, c| Ok(AnyModule::Slot(Pack::new(c.slots).run(&nn(m, "pack")?)?)),
+        run: |m, c| Ok(AnyModule::Slot(Pack::new(c.slots.unwrap_or(DEFAULT_SLOTS)).run(&nn(m, "pack")?)?)),
     },
     Named {
         name: "batch",
@@ -89,7 +123,7 @@ const PASSES: &[Named] = &[
         to: "slot",
         summary: "several images in the slots of one ciphertext",
         run: |m, c| match m {
-            AnyModule::Slot(module) => Ok(AnyModule::Slot(Batch { images: c.batch }.run(&module)?)),
+            AnyModule::Slot(module) => Ok(AnyModule::Slot(Batch { images: c.batch.unwrap_or(1) }.run(&module)?)),
             other => Err(wrong_level("batch", "slot", &other)),
         },
     },
@@ -184,23 +218,43 @@ fn read(path: &Path) -> Result<AnyModule, Error> {
 
 pub fn run(c: &Opt) -> Result<(), Error> {
     let Some(file) = c.file.as_ref().filter(|_| !c.list) else {
+        if c.json {
+            return output::json(&serde_json::json!({ "passes": PASSES }));
+        }
         let row = |p: &Named| [p.name, p.from, p.to, p.summary].map(str::to_string).to_vec();
         output::table(&["pass", "from", "to", "summary"], &PASSES.iter().map(row).collect::<Vec<_>>());
         return Ok(());
     };
+    c.check()?;
     let passes: Vec<&Named> = c.pass.iter().map(|name| find(name)).collect::<Result<_, _>>()?;
     let mut files =
-        Files::new(c.overwrite, false).reads("the program", [file])?.reads("calibration data", &c.calibration)?;
+        Files::new(c.overwrite, c.json).reads("the program", [file])?.reads("calibration data", &c.calibration)?;
     let to = c.output.as_ref().map(|path| files.writes("--output", path)).transpose()?;
     let mut module = check(read(file)?, c)?;
     for pass in passes {
         module = check((pass.run)(module, c)?, c)?;
     }
-    match to {
-        None => say!("{}", text(&module).trim_end()),
-        Some(to) => to.write(text(&module).as_bytes())?,
+    let program = text(&module);
+    if let Some(to) = to {
+        to.write(program.as_bytes())?;
     }
-    Ok(())
+    match &c.output {
+        _ if c.json => output::json(&serde_json::json!({
+            "level": level(&module), "security_bits": security_bits(&module), "output": c.output,
+            "program": c.output.is_none().then_some(program),
+        })),
+        None => {
+            say!("{}", program.trim_end());
+            Ok(())
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Bits of security of a program that has parameters.
+fn security_bits(module: &AnyModule) -> Option<u32> {
+    let AnyModule::Ckks(module) = module else { return None };
+    module.params.as_ref().map(|params| if params.insecure { 0 } else { 128 })
 }
 
 fn find(name: &str) -> Result<&'static Named, Error> {

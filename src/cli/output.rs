@@ -1,13 +1,34 @@
-//! What commands share: sizes, times, tables, JSON.
+//! What commands share: lines, warnings, JSON, sizes, times, tables.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use fhec::report::units::{bytes, seconds};
-use fhec::runtime::Plan;
+use fhec::runtime::{Plan, Security};
 use fhec::{Destination, Error};
 use serde::Serialize;
+
+/// Version of the JSON that commands print, which `docs/json.md` describes. A field that is added leaves it as it is; one
+/// that is renamed, removed or of another meaning raises it.
+pub const SCHEMA: u32 = 1;
+
+/// The command of this process and what it has warned of: every JSON object that it prints says both.
+struct Session {
+    command: Option<String>,
+    warnings: Vec<String>,
+}
+
+static SESSION: Mutex<Session> = Mutex::new(Session { command: None, warnings: Vec::new() });
+
+fn session() -> MutexGuard<'static, Session> {
+    SESSION.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Names the command that this process runs.
+pub fn begin(command: &str) {
+    session().command = Some(command.into());
+}
 
 /// Whether standard output is for an output of the command.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -29,32 +50,38 @@ pub fn line(text: std::fmt::Arguments<'_>) {
     if source.kind() == std::io::ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
-    eprintln!("{:?}", miette::Report::new(Error::File { file: "standard output".into(), source }));
-    std::process::exit(1);
+    let error = Error::File { file: "standard output".into(), source };
+    let exit_code = i32::from(error.exit_code());
+    eprintln!("{:?}", miette::Report::new(error));
+    std::process::exit(exit_code);
 }
-
-/// What this process has warned of.
-static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Warns: `warning: …` on standard error, and among the `warnings` of the JSON.
 pub fn warning(text: impl std::fmt::Display) {
     let text = text.to_string();
-    eprintln!("warning: {text}");
-    WARNINGS.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    // Over a progress bar the line would be overwritten.
+    super::progress::suspended(|| eprintln!("warning: {text}"));
+    session().warnings.push(text);
 }
 
-/// A report with the warnings before it.
+/// What every JSON object begins with.
 #[derive(Serialize)]
-struct Warned<'a, T> {
+struct Envelope<'a, T> {
+    schema: u32,
+    fhec: &'static str,
+    command: Option<&'a str>,
     warnings: &'a [String],
     #[serde(flatten)]
     content: &'a T,
 }
 
-/// Prints one JSON object: the fields of `content`, an object, and what was warned of.
+/// Prints the one JSON object of this process: the fields of `content`, an object, behind those that all objects have.
+/// [`docs/json.md`](../../docs/json.md) lists them.
 pub fn json(content: &impl Serialize) -> Result<(), Error> {
-    let warnings = &*WARNINGS.lock().unwrap_or_else(PoisonError::into_inner);
-    let text = serde_json::to_string_pretty(&Warned { warnings, content })
+    let Session { command, warnings } = &*session();
+    let (fhec, command) = (env!("CARGO_PKG_VERSION"), command.as_deref());
+    let envelope = Envelope { schema: SCHEMA, fhec, command, warnings, content };
+    let text = serde_json::to_string_pretty(&envelope)
         .map_err(|e| Error::Usage { reason: format!("the report is no JSON: {e}"), repair: "report this".into() })?;
     say!("{text}");
     Ok(())
@@ -95,9 +122,19 @@ pub fn size_of(written: Option<u64>) -> String {
     written.map_or("size unknown".into(), bytes)
 }
 
+/// The digest of a plan's content, in hexadecimal.
+pub fn digest(plan: &Plan) -> Result<String, Error> {
+    Ok(hex(&plan.digest()?))
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// Warns when a plan's parameters are below 128-bit security, on every command that uses it.
-pub fn security_warning(plan: &Plan) {
-    if plan.security().bits == 0 {
+pub fn security_warning(security: &Security) {
+    if security.bits == 0 {
         warning("the parameters of this plan are marked INSECURE; do not use it on data that matters");
     }
 }

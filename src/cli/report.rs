@@ -1,14 +1,15 @@
 //! `fhec report`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fhec::Error;
-use fhec::report::{Report as Content, Run, html};
+use fhec::report::{Prediction, Report as Content, Run, html};
 use fhec::runtime::Plan;
 
 use super::files::{self, Files, Overwrite};
-use super::output;
+use super::limits::MaxSize;
+use super::{inspect, output};
 
 /// Write a page that shows a plan: levels over time, layers, keys, memory, predicted against measured times
 #[derive(Args)]
@@ -22,17 +23,36 @@ pub struct Report {
     /// What `fhec run --json` or `fhec eval --json` printed for this plan
     #[arg(long, value_name = "JSON", value_parser = files::input())]
     run: Option<PathBuf>,
+    /// Costs of this machine, as `fhec calibrate` writes them, or a table of measured times; instead of the built-in profile
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
+    latency: Option<PathBuf>,
     #[command(flatten)]
     overwrite: Overwrite,
+    #[command(flatten)]
+    max_size: MaxSize,
     /// Print what the page shows as JSON
     #[arg(long)]
     json: bool,
 }
 
+/// Refuses what another plan measured.
+fn of_this_plan(run: &Run, path: &Path, plan: &Plan) -> Result<(), Error> {
+    let digest = output::digest(plan)?;
+    let reason = match &run.plan_digest {
+        Some(of) if *of == digest => return Ok(()),
+        Some(of) => format!("{} is of the plan {of}, this one is {digest}", path.display()),
+        None => format!("{} does not say of which plan it is", path.display()),
+    };
+    Err(Error::Usage {
+        reason,
+        repair: "give what `fhec run --json` or `fhec eval --json` printed for this plan".into(),
+    })
+}
+
 pub fn run(c: &Report) -> Result<(), Error> {
-    let mut files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?.reads("the run's report", &c.run)?;
-    let plan = Plan::load(&c.plan)?;
-    output::security_warning(&plan);
+    let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
+    let mut files = files.reads("the run's report", &c.run)?.reads("the profile", &c.latency)?;
+    let plan = c.max_size.plan(&c.plan)?;
     let file = |path: &PathBuf| {
         let path = path.display().to_string();
         move |source| Error::File { file: path, source }
@@ -44,7 +64,17 @@ pub fn run(c: &Report) -> Result<(), Error> {
             repair: "give what `fhec run --json` or `fhec eval --json` printed".into(),
         })
     });
-    let content = Content::of(&plan, measured.transpose()?);
+    let measured = measured.transpose()?;
+    if let (Some(run), Some(path)) = (&measured, &c.run) {
+        of_this_plan(run, path, &plan)?;
+    }
+    // Beside a run: what was predicted for its threads.
+    let threads = measured.as_ref().and_then(|run| run.threads);
+    let prediction = match (&c.latency, threads) {
+        (None, Some(threads)) => Prediction::of(&plan, Some(threads)),
+        (latency, _) => inspect::predicted(&plan, latency.as_deref())?,
+    };
+    let content = Content::of(&plan, prediction, measured);
     let to = files.writes("--output", &c.output)?;
     to.write(html(&content).as_bytes())?;
     if c.json {

@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use clap::Args;
 use fhec::runtime::{KeySet, NoiseReport, Plan, runs_of};
-use fhec::{Client, Error, KeyProgress, RangeCheck, RunReport, Server, Simulator, Tensor, data, ir};
+use fhec::{Client, ClientOptions, Error, KeyProgress, RangeCheck, RunReport, Server, Simulator, Tensor, data, ir};
 
-use super::comparison::{self, Comparison};
+use super::comparison::Comparison;
 use super::files::{self, Files, Overwrite};
-use super::{Resources, escapes, eval, inspect, output, progress, trust};
+use super::limits::MaxSize;
+use super::{Consent, Resources, escapes, eval, inspect, output, progress, trust};
 
 /// Keygen, encrypt, eval and decrypt in one process
 #[derive(Args)]
@@ -28,12 +29,16 @@ pub struct Run {
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     labels: Option<PathBuf>,
     /// Run only the first so many images
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::values::count)]
     limit: Option<usize>,
     #[command(flatten)]
     resources: Resources,
     #[command(flatten)]
+    consent: Consent,
+    #[command(flatten)]
     overwrite: Overwrite,
+    #[command(flatten)]
+    max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -67,9 +72,8 @@ struct Checked {
 pub fn run(c: &Run) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
-    let plan = Plan::load(&c.plan)?;
+    let plan = c.max_size.plan(&c.plan)?;
     let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
-    output::security_warning(&plan);
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     let labels = |path| data::read_labels(path, images.len(), &plan.image_outputs());
     let labels = c.labels.as_deref().map(labels).transpose()?;
@@ -80,7 +84,7 @@ pub fn run(c: &Run) -> Result<(), Error> {
         in_the_clear(&plan, &images)?;
         return Err(refused);
     }
-    let (results, outcome) = encrypted(&plan, &images, c.resources)?;
+    let (results, outcome) = encrypted(&plan, &images, c.consent.options(), c.resources)?;
     let (exact, ranges) = in_the_clear(&plan, &images)?;
     let ports = plan.image_outputs();
     let checked = Checked {
@@ -90,7 +94,7 @@ pub fn run(c: &Run) -> Result<(), Error> {
         ranges,
         right: labels.map(|labels| data::count_right(&results, &labels)),
     };
-    if let Some(broken) = comparison::broken(&ports, &results, &exact) {
+    if let Some(broken) = trust::broken(&ports, &results, &exact) {
         trust::untrusted(broken, c.overwrite.force)?;
     }
     data::write_samples(to, &ports, &results)?;
@@ -103,7 +107,7 @@ pub fn run(c: &Run) -> Result<(), Error> {
 }
 
 /// The evaluation keys of a run: in memory, or, when memory is bounded, in a file that is mapped.
-fn evaluation_keys(client: &mut Client<'_>, plan: &Plan, resources: Resources) -> Result<Arc<KeySet>, Error> {
+fn evaluation_keys(client: &mut Client, plan: &Plan, resources: Resources) -> Result<Arc<KeySet>, Error> {
     let bar = progress::bar("keygen", plan.keys().len() as u64);
     let show = |p: KeyProgress| {
         bar.set_position(p.done as u64);
@@ -119,7 +123,7 @@ fn evaluation_keys(client: &mut Client<'_>, plan: &Plan, resources: Resources) -
 
 /// What the plan computes without encryption, after warnings of the layers whose values leave their range.
 fn in_the_clear(plan: &Plan, images: &[Vec<Tensor>]) -> Result<(Vec<Vec<Tensor>>, NoiseReport), Error> {
-    let runs = runs_of(plan, images)?;
+    let runs = runs_of(&plan.image_inputs(), plan.batch(), images)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let done = Simulator::exact(plan).run_many(&runs, threads, &|_| ())?;
     escapes::warn(&done.report.layers, runs.len(), plan.batch());
@@ -127,16 +131,21 @@ fn in_the_clear(plan: &Plan, images: &[Vec<Tensor>]) -> Result<(Vec<Vec<Tensor>>
 }
 
 /// All four stages.
-fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Result<(Vec<Vec<Tensor>>, Outcome), Error> {
+fn encrypted(
+    plan: &Plan,
+    images: &[Vec<Tensor>],
+    options: ClientOptions,
+    resources: Resources,
+) -> Result<(Vec<Vec<Tensor>>, Outcome), Error> {
     let mut clock = Instant::now();
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
-    let mut client = Client::generate(plan)?;
+    let mut client = options.key_bytes(u64::MAX).generate(&plan.client()?)?;
     let keys = evaluation_keys(&mut client, plan, resources)?;
     let keygen = lap();
     let inputs = client.encrypt(images)?;
     let encrypt = lap();
     let per_image = |all: usize| (all / images.len().max(1)) as u64;
-    let input_bytes = per_image(inputs.to_bytes(plan, client.context())?.len());
+    let input_bytes = per_image(inputs.to_bytes(client.context())?.len());
     let key_bytes = keys.infos().iter().map(|k| k.stored_bytes as u64).sum();
     let mut server = Server::new(plan, client.context().clone(), keys, resources.options())?;
     let bar = progress::bar("eval", 1);
@@ -144,7 +153,7 @@ fn encrypted(plan: &Plan, images: &[Vec<Tensor>], resources: Resources) -> Resul
     let (outputs, reports) = server.eval(&inputs, &mut |at| progress::show(&bar, &at))?;
     bar.finish_and_clear();
     let eval = lap();
-    let output_bytes = per_image(outputs.to_bytes(plan, client.context())?.len());
+    let output_bytes = per_image(outputs.to_bytes(client.context())?.len());
     lap();
     let results = client.decrypt(&outputs)?;
     let seconds = [keygen, encrypt, eval, lap()];
@@ -183,6 +192,7 @@ fn json(plan: &Plan, o: &Outcome, checked: &Checked) -> Result<(), Error> {
         "key_switches": o.reports.first().map(|r| r.key_switches),
         "trace": "equal to the plan",
         "security_bits": plan.security().bits,
+        "plan_digest": output::digest(plan)?,
         "max_error": checked.comparison.max_error,
         "same_argmax": checked.comparison.same_argmax,
         "right": checked.right,
@@ -190,7 +200,7 @@ fn json(plan: &Plan, o: &Outcome, checked: &Checked) -> Result<(), Error> {
         "results": checked.results,
         "layers": checked.ranges.layers,
         "escapes": checked.ranges.escapes,
-        "plan": inspect::Summary::of(plan)?,
+        "plan": inspect::Summary::of(plan),
     }))
 }
 

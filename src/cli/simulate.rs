@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::runtime::{LayerEscape, OpError, Plan, RangeEscape, Simulation, runs_of};
+use fhec::runtime::{LayerEscape, OpError, RangeEscape, Simulation, runs_of};
 use fhec::{Error, Simulator, data, ir};
 use serde::Serialize;
 
 use super::comparison::Comparison;
 use super::files::{self, Files, Overwrite};
+use super::limits::MaxSize;
 use super::{escapes, output, progress};
 
 /// Run a plan in the clear with modelled noise
@@ -28,7 +29,7 @@ pub struct Simulate {
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     labels: Option<PathBuf>,
     /// Simulate only the first so many images
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::values::count)]
     limit: Option<usize>,
     /// Without noise: only what the program computes, and its range escapes
     #[arg(long, conflicts_with_all = ["per_op", "seed"])]
@@ -40,10 +41,12 @@ pub struct Simulate {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Threads; one per core by default
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::values::threads)]
     threads: Option<usize>,
     #[command(flatten)]
     overwrite: Overwrite,
+    #[command(flatten)]
+    max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -92,17 +95,16 @@ struct Right {
 pub fn run(c: &Simulate) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
-    let plan = Plan::load(&c.plan)?;
+    let plan = c.max_size.plan(&c.plan)?;
     let results = |path: &PathBuf| files.writes_results("--output", path, &plan.image_outputs());
     let to = c.output.as_ref().map(results).transpose()?;
-    output::security_warning(&plan);
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
     let labels = |path| data::read_labels(path, images.len(), &plan.image_outputs());
     let labels = c.labels.as_deref().map(labels).transpose()?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
     let threads = c.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let simulator = if c.exact { Simulator::exact(&plan) } else { Simulator::new(&plan, c.seed) };
-    let runs = runs_of(&plan, &images)?;
+    let runs = runs_of(&plan.image_inputs(), plan.batch(), &images)?;
     let bar = progress::bar("simulate", runs.len() as u64);
     let started = Instant::now();
     let mut done = simulator.run_many(&runs, threads, &|runs| bar.inc(runs as u64))?;

@@ -6,7 +6,7 @@ use fhec_runtime::unpack_outputs;
 use serde::Serialize;
 
 use super::Client;
-use crate::ciphertexts::{Content, Encrypted};
+use crate::ciphertexts::Encrypted;
 use crate::error::Error;
 
 /// Results that may be shown to others.
@@ -36,16 +36,16 @@ pub struct Remains {
 /// Published values of at most so many steps may be noise: three deviations, each less than two steps.
 const NOISE_STEPS: f64 = 6.0;
 
-impl Client<'_> {
+impl Client {
     /// Decrypts the results of images for others than the owner of the key: with noise that hides what decrypted values
     /// tell of the key, and rounded to what remains. `queries` of the request counts all runs whose results are published
     /// under this key, these and others.
     ///
     /// # Errors
-    /// Ciphertexts that are no results of the plan, a plan that does not say how large their errors are, more results than
-    /// the request is for, or a request that no noise meets.
+    /// What [`Client::decrypt`] refuses, a plan that does not say how large their errors are, more results than the request
+    /// is for, or a request that no noise meets.
     pub fn decrypt_for_publication(&mut self, results: &Encrypted, request: Publication) -> Result<Published, Error> {
-        results.expect(Content::Outputs)?;
+        self.expect_answer(results)?;
         if request.queries < results.runs.len() as u64 {
             return Err(Error::Usage {
                 reason: format!(
@@ -57,17 +57,18 @@ impl Client<'_> {
             });
         }
         let flooding = self.flooding(request)?;
+        let ports = self.plan.outputs();
         let mut runs = Vec::with_capacity(results.runs.len());
         for run in &results.runs {
             let mut slots = self.slots(run)?;
             let mut rest = &mut slots[..];
-            for (port, flooding) in self.plan.outputs().iter().zip(&flooding) {
+            for (port, flooding) in ports.iter().zip(&flooding) {
                 let ciphertexts = port.layout.as_ref().map_or(0, |layout| layout.ciphertexts).min(rest.len());
                 for values in rest.split_off_mut(..ciphertexts).into_iter().flatten() {
                     flooding.publish(values, &mut self.random).map_err(unpublishable)?;
                 }
             }
-            runs.push(unpack_outputs(self.plan, &slots)?);
+            runs.push(unpack_outputs(&ports, &slots)?);
         }
         let images = fhec_ir::images(&runs, self.plan.batch(), results.images);
         let remains = |(i, (port, flooding)): (usize, (&Port, &Flooding))| {
@@ -76,7 +77,7 @@ impl Client<'_> {
             let (deviation, step, bits) = (flooding.deviation(), flooding.step(), flooding.remaining_bits());
             Remains { output: port.name.clone(), deviation, step, bits, noise_alone: largest <= NOISE_STEPS * step }
         };
-        let outputs = self.plan.outputs().iter().zip(&flooding).enumerate().map(remains).collect();
+        let outputs = ports.iter().zip(&flooding).enumerate().map(remains).collect();
         Ok(Published { images, outputs })
     }
 

@@ -37,7 +37,7 @@ pub fn phase_names(phase: Phase) -> (&'static str, &'static str) {
 fn tip(report: &Report, span: &Span) -> String {
     let ops: Vec<String> = span.ops.iter().map(|(op, n)| format!("{n} × {op}")).collect();
     let node = report.layers.get(span.layer).map_or("", |l| l.node.as_str());
-    let time = if report.micros.is_some() { format!(" · {}", seconds(span.length / 1e6)) } else { String::new() };
+    let time = if report.predicted_seconds.is_some() { format!(" · {}", seconds(span.length)) } else { String::new() };
     format!("{node}\n{} at level {}{time}\n{}", phase_names(span.phase).1, span.level, ops.join(", "))
 }
 
@@ -48,7 +48,7 @@ pub fn timeline(report: &Report) -> String {
     let levels = f64::from(report.spans.iter().map(|s| s.level).max().unwrap_or(0).max(report.parameters.levels));
     let row = frame.height / (levels + 1.0);
     let y = |level: f64| frame.height - (level + 0.5) * row;
-    let unit = if report.micros.is_some() { "us" } else { "ops" };
+    let unit = if report.predicted_seconds.is_some() { "s" } else { "ops" };
     let mut out = String::new();
     put!(out, r#"<svg class="chart timeline" id="timeline" viewBox="0 0 1000 330" role="img" "#);
     put!(out, r#"aria-label="Level of the ciphertexts over time" data-end="{end}" data-unit="{unit}">"#);
@@ -61,11 +61,11 @@ pub fn timeline(report: &Report) -> String {
     put!(out, r#"<g id="timeline-axis">"#);
     for t in ticks(end, 8.0) {
         let x = frame.left + t / end * frame.width;
-        let label = if unit == "us" { axis_time(t, end) } else { format!("{t}") };
+        let label = if unit == "s" { axis_time(t, end) } else { format!("{t}") };
         put!(out, r#"<text class="tick" x="{x:.1}" y="300" text-anchor="middle">{label}</text>"#);
     }
     put!(out, "</g>");
-    let title = if unit == "us" { "predicted time" } else { "operation" };
+    let title = if unit == "s" { "predicted time" } else { "operation" };
     put!(out, r#"<text class="axis" x="988" y="322" text-anchor="end">{title} →</text>"#);
     put!(out, r#"<text class="axis" x="40" y="322">level ↑</text>"#);
     // Time is stretched without distorting anything else: the drawing inside has its own scale.
@@ -111,15 +111,17 @@ fn round(x: f64) -> String {
     }
 }
 
-/// A time on an axis that ends at `end`, both in microseconds.
+/// A time on an axis that ends at `end`, both in seconds.
 fn axis_time(t: f64, end: f64) -> String {
-    if end >= 1e6 { format!("{} s", t / 1e6) } else { format!("{} ms", t / 1e3) }
+    let (value, unit) = if end >= 1.0 { (t, "s") } else { (t * 1e3, "ms") };
+    // A multiple of a decimal step is seldom a decimal in binary.
+    format!("{} {unit}", (value * 1e6).round() / 1e6)
 }
 
 /// The Pareto front: error over time.
 pub fn pareto(points: &[ParetoPoint]) -> String {
     let frame = Frame { left: 64.0, top: 16.0, width: 560.0, height: 240.0 };
-    let end = points.iter().map(|p| p.latency_us).fold(0.0, f64::max) * 1.08;
+    let end = points.iter().map(|p| p.seconds).fold(0.0, f64::max) * 1.08;
     // Errors over several orders of magnitude are compared by their ratio.
     let positive = || points.iter().map(|p| p.error).filter(|&e| e > 0.0);
     let (low, high) = (positive().fold(f64::INFINITY, f64::min), positive().fold(0.0, f64::max));
@@ -154,13 +156,13 @@ pub fn pareto(points: &[ParetoPoint]) -> String {
     }
     put!(out, r#"<text class="axis" x="624" y="300" text-anchor="end">predicted time →</text>"#);
     put!(out, r#"<text class="axis" x="8" y="300">error ↑{}</text>"#, if logarithmic { " (logarithmic)" } else { "" });
-    let path: Vec<String> = points.iter().map(|p| format!("{:.1} {:.1}", x(p.latency_us), y(p.error))).collect();
+    let path: Vec<String> = points.iter().map(|p| format!("{:.1} {:.1}", x(p.seconds), y(p.error))).collect();
     put!(out, r#"<path class="front" d="M{}"/>"#, path.join("L"));
     for p in points {
-        let mut tip = format!("{} · error {}", seconds(p.latency_us / 1e6), small(p.error));
+        let mut tip = format!("{} · error {}", seconds(p.seconds), small(p.error));
         p.bootstraps.iter().for_each(|n| put!(tip, "\n{n} bootstraps"));
         p.accuracy.iter().for_each(|a| put!(tip, "\naccuracy {}", accuracy(*a)));
-        let (x, y) = (x(p.latency_us), y(p.error));
+        let (x, y) = (x(p.seconds), y(p.error));
         put!(out, r#"<circle class="point" cx="{x:.1}" cy="{y:.1}" r="5" data-tip="{}"/>"#, Text(&tip));
     }
     put!(out, "</svg>");

@@ -57,9 +57,9 @@ pub struct Bootstrap {
     /// Level of its result.
     #[serde(default)]
     pub to: Option<u64>,
-    /// Predicted microseconds.
+    /// Predicted seconds.
     #[serde(default)]
-    pub us: Option<f64>,
+    pub seconds: Option<f64>,
 }
 
 /// Where two branches meet.
@@ -81,8 +81,8 @@ pub struct Join {
 /// One choice between time and error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ParetoPoint {
-    /// Predicted microseconds per run.
-    pub latency_us: f64,
+    /// Predicted seconds per run.
+    pub seconds: f64,
     /// The surrogate of the loss of accuracy.
     pub error: f64,
     /// Bootstraps.
@@ -128,8 +128,8 @@ impl Findings {
             warnings: section(report, "warnings", &mut unreadable),
             unreadable,
         };
-        out.pareto.retain(|p| p.latency_us.is_finite() && p.error.is_finite());
-        out.pareto.sort_by(|a, b| a.latency_us.total_cmp(&b.latency_us));
+        out.pareto.retain(|p| p.seconds.is_finite() && p.error.is_finite());
+        out.pareto.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
         out
     }
 }

@@ -5,10 +5,12 @@ pub mod findings;
 mod markup;
 mod model;
 mod page;
+mod prediction;
 mod tables;
 #[cfg(test)]
 mod tests;
 pub mod units;
 
-pub use model::{Key, Layer, Parameters, Phase, Report, Run, Span, keys};
+pub use model::{Layer, Parameters, Phase, Report, Run, Span};
 pub use page::html;
+pub use prediction::{Costs, Key, Prediction, profile};

@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fhec_ckks::KeyName;
 use fhec_ir::ckks::CkksOp;
-use fhec_ir::cost::{self, CostError, LatencyTable};
-
+use fhec_ir::cost;
 use fhec_ir::{Ckks, Entity, Node, OpInfo};
-use fhec_runtime::{HostProfile, MemoryPrediction, Plan, Security};
+use fhec_runtime::{MemoryPrediction, Plan, Security};
 use serde::{Deserialize, Serialize};
 
 use super::findings::Findings;
+use super::prediction::{Key, Prediction};
 
 /// What the time of an op goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -33,7 +32,7 @@ pub struct Span {
     pub phase: Phase,
     /// Level of the results.
     pub level: u32,
-    /// Beginning: predicted microseconds from the start, or ops where no times are known.
+    /// Beginning: predicted seconds from the start, or ops where no times are known.
     pub start: f64,
     /// Length in the same unit.
     pub length: f64,
@@ -58,8 +57,8 @@ pub struct Layer {
     pub level_in: Option<u32>,
     /// Level of the last result.
     pub level_out: u32,
-    /// Predicted microseconds; none where an op has no known time.
-    pub micros: Option<f64>,
+    /// Predicted seconds; none where an op has no known time.
+    pub seconds: Option<f64>,
     /// Distinct evaluation keys, bootstraps not counted.
     pub keys: usize,
     /// Index into the activations of the findings.
@@ -91,20 +90,12 @@ pub struct Parameters {
     pub security: Security,
 }
 
-/// An evaluation key.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Key {
-    /// What it is for.
-    pub name: String,
-    /// Level it is made for.
-    pub level: usize,
-    /// Bytes in the key file.
-    pub bytes: u64,
-}
-
 /// An encrypted run: the part of the JSON of `fhec run` and `fhec eval` that a report shows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Run {
+    /// The digest of the plan that ran, in hexadecimal.
+    #[serde(default)]
+    pub plan_digest: Option<String>,
     /// Images.
     #[serde(default)]
     pub images: u64,
@@ -136,25 +127,29 @@ pub struct Report {
     /// Name of the model.
     pub model: String,
     /// Version of fhec that compiled it.
-    pub fhec: String,
+    pub compiled_by: String,
     /// Compiler options that shaped the plan.
     pub options: BTreeMap<String, String>,
     /// Parameters.
     pub parameters: Parameters,
-    /// Threads that times are predicted for.
-    pub threads: usize,
-    /// Predicted microseconds of a run; none where an op has no known time.
-    pub micros: Option<f64>,
-    /// Predicted microseconds by mnemonic.
-    pub micros_by_op: BTreeMap<&'static str, f64>,
-    /// Predicted microseconds by phase.
-    pub micros_by_phase: BTreeMap<Phase, f64>,
+    /// Bits of security, 0 where the parameters are marked insecure.
+    pub security_bits: u32,
+    /// Threads that times are predicted for; none where a table of measured times does not say.
+    pub predicted_threads: Option<usize>,
+    /// Predicted seconds of a run; none where an op has no known time.
+    pub predicted_seconds: Option<f64>,
+    /// Predicted seconds by mnemonic.
+    pub predicted_seconds_by_op: BTreeMap<&'static str, f64>,
+    /// Predicted seconds by phase.
+    pub predicted_seconds_by_phase: BTreeMap<Phase, f64>,
     /// The program over time.
     pub spans: Vec<Span>,
     /// Its layers, in order of their first op.
     pub layers: Vec<Layer>,
     /// Predicted memory.
-    pub memory: MemoryPrediction,
+    pub predicted_memory: MemoryPrediction,
+    /// All of it, in bytes.
+    pub predicted_memory_bytes: u64,
     /// Evaluation keys.
     pub keys: Vec<Key>,
     /// What the passes reported.
@@ -163,35 +158,24 @@ pub struct Report {
     pub run: Option<Run>,
 }
 
-/// The evaluation keys of a plan.
-pub fn keys(plan: &Plan) -> Vec<Key> {
-    let key = |request: fhec_runtime::KeyRequest| Key {
-        name: request.name.to_string(),
-        level: request.level,
-        bytes: plan.params().stored_key_bytes(request.level) as u64,
-    };
-    plan.keys().requests().into_iter().map(key).collect()
-}
-
 impl Report {
-    /// The report of a plan, and of an encrypted run of it. Times are predicted for as many threads as the run had, else
-    /// for one, by the built-in profile.
-    pub fn of(plan: &Plan, run: Option<Run>) -> Self {
-        let threads = run.as_ref().and_then(|r| r.threads).unwrap_or(1).max(1);
-        let table = HostProfile::builtin(threads).table(plan.params(), plan.slots());
+    /// The report of a plan, of what it is predicted to take, and of an encrypted run of it.
+    pub fn of(plan: &Plan, prediction: Prediction, run: Option<Run>) -> Self {
+        let Prediction { threads, seconds, seconds_of, memory, keys } = prediction;
+        let timed = seconds_of.is_some();
         let findings = Findings::of(plan.provenance().report.as_ref());
-        let mut program = Program::new(plan, &table, &findings);
+        let mut program = Program::new(plan, seconds_of, &findings);
         let func = &plan.module().func;
         let live = func.live();
         for (value, node) in func.iter().filter(|(v, _)| live[v.index()]) {
             program.add(value.index(), node);
         }
-        let Program { spans, layers, by_op, by_phase, timed, .. } = program;
+        let Program { spans, layers, by_op, by_phase, .. } = program;
         let spec = plan.spec();
         let provenance = plan.provenance();
         Self {
             model: provenance.model.clone(),
-            fhec: provenance.fhec.clone(),
+            compiled_by: provenance.fhec.clone(),
             options: provenance.options.clone(),
             parameters: Parameters {
                 n: 1 << spec.log_n,
@@ -204,14 +188,16 @@ impl Report {
                 special_primes: plan.params().p().len(),
                 security: plan.security(),
             },
-            threads,
-            micros: timed.then(|| by_op.values().sum()),
-            micros_by_op: if timed { by_op } else { BTreeMap::new() },
-            micros_by_phase: if timed { by_phase } else { BTreeMap::new() },
+            security_bits: plan.security().bits,
+            predicted_threads: threads,
+            predicted_seconds: seconds,
+            predicted_seconds_by_op: if timed { by_op } else { BTreeMap::new() },
+            predicted_seconds_by_phase: if timed { by_phase } else { BTreeMap::new() },
             spans,
             layers: layers.into_iter().map(|(layer, _)| layer).collect(),
-            memory: MemoryPrediction::of(plan, threads),
-            keys: keys(plan),
+            predicted_memory_bytes: memory.total(),
+            predicted_memory: memory,
+            keys,
             findings,
             run,
         }
@@ -221,10 +207,9 @@ impl Report {
 /// A program on its way into spans and layers.
 struct Program<'a> {
     plan: &'a Plan,
-    table: &'a LatencyTable,
+    /// Seconds of every value, where all have known times.
+    seconds: Option<Vec<f64>>,
     findings: &'a Findings,
-    /// Whether every op has a known time.
-    timed: bool,
     spans: Vec<Span>,
     /// Layers with the keys they use.
     layers: Vec<(Layer, BTreeSet<cost::Key>)>,
@@ -237,20 +222,17 @@ struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    fn new(plan: &'a Plan, table: &'a LatencyTable, findings: &'a Findings) -> Self {
-        let func = &plan.module().func;
-        let timed = func.iter().all(|(_, node)| micros(plan, table, node).is_ok());
+    fn new(plan: &'a Plan, seconds: Option<Vec<f64>>, findings: &'a Findings) -> Self {
         Self {
             plan,
-            table,
+            seconds,
             findings,
-            timed,
             spans: Vec::new(),
             layers: Vec::new(),
             by_node: BTreeMap::new(),
             by_op: BTreeMap::new(),
             by_phase: BTreeMap::new(),
-            values: vec![None; func.len()],
+            values: vec![None; plan.module().func.len()],
             now: 0.0,
         }
     }
@@ -262,12 +244,13 @@ impl<'a> Program<'a> {
         let layer = self.layer(node.loc.name());
         let phase = self.phase(node);
         self.values[value] = Some((phase, layer));
-        let micros = micros(self.plan, self.table, node).unwrap_or(0.0);
-        let length = if self.timed { micros } else { 1.0 };
+        let seconds = self.seconds.as_ref().and_then(|all| all.get(value).copied());
+        let length = seconds.unwrap_or(1.0);
+        let seconds = seconds.unwrap_or(0.0);
         let op = node.op.mnemonic();
-        *self.by_op.entry(op).or_default() += micros;
-        *self.by_phase.entry(phase).or_default() += micros;
-        self.count(layer, node, micros);
+        *self.by_op.entry(op).or_default() += seconds;
+        *self.by_phase.entry(phase).or_default() += seconds;
+        self.count(layer, node, seconds);
         let start = self.now;
         self.now += length;
         match self.spans.last_mut() {
@@ -297,7 +280,7 @@ impl<'a> Program<'a> {
             bootstraps: 0,
             level_in: None,
             level_out: 0,
-            micros: self.timed.then_some(0.0),
+            seconds: self.seconds.as_ref().map(|_| 0.0),
             keys: 0,
             activation: self.findings.activations.iter().position(|a| matches(&a.node)),
             reconstruction: self.findings.layers.iter().position(|l| matches(&l.node)),
@@ -329,7 +312,7 @@ impl<'a> Program<'a> {
         }
     }
 
-    fn count(&mut self, index: usize, node: &Node<Ckks>, micros: f64) {
+    fn count(&mut self, index: usize, node: &Node<Ckks>, seconds: f64) {
         let func = &self.plan.module().func;
         let foreign = node.operands.iter().filter(|x| self.values[x.index()].is_none_or(|(_, layer)| layer != index));
         let level_in = foreign.map(|&x| func.ty(x).level).max();
@@ -337,7 +320,7 @@ impl<'a> Program<'a> {
         layer.ops += 1;
         layer.level_in = layer.level_in.max(level_in);
         layer.level_out = node.ty.level;
-        layer.micros = layer.micros.map(|sum| sum + micros);
+        layer.seconds = layer.seconds.map(|sum| sum + seconds);
         layer.products += u64::from(matches!(node.op, CkksOp::Mul {}));
         layer.bootstraps += u64::from(matches!(node.op, CkksOp::Bootstrap { .. }));
         for step in cost::steps(node, func, &self.plan.module().consts, self.plan.slots()) {
@@ -351,26 +334,4 @@ impl<'a> Program<'a> {
         }
         layer.keys = keys.len();
     }
-}
-
-/// Predicted microseconds of one op: what [`fhec_runtime::predict_time`] adds up.
-fn micros(plan: &Plan, table: &LatencyTable, node: &Node<Ckks>) -> Result<f64, CostError> {
-    if let CkksOp::Bootstrap { to } = node.op {
-        return table.bootstrap_time(plan.slots(), to);
-    }
-    // The engine takes the smallest key that serves.
-    let made_for = |key: &cost::Key, level: u32| {
-        let name = match *key {
-            cost::Key::Relinearization => KeyName::Relin,
-            cost::Key::Conjugation => KeyName::Conj,
-            cost::Key::Rotation(by) => KeyName::Rotation(u32::try_from(by).ok()?),
-        };
-        plan.keys().levels_of(name).iter().copied().filter(|&made| made >= level).min()
-    };
-    let module = plan.module();
-    let steps = cost::steps(node, &module.func, &module.consts, plan.slots());
-    steps.into_iter().try_fold(0.0, |sum, step| {
-        let key_level = step.keys.iter().filter_map(|key| made_for(key, step.level)).max().unwrap_or(step.level);
-        Ok(sum + table.time_with_key(step.op, step.level, key_level)? * step.times as f64)
-    })
 }

@@ -22,7 +22,8 @@ pub fn html(report: &Report) -> String {
     section(&mut out, "Layers", "", &tables::layers(report));
     if let Some(run) = &report.run {
         let images = if run.images == 1 { "one image".into() } else { format!("{} images", run.images) };
-        let mut lead = format!("Mean of {images}, on {}; operations as in the last run.", threads(report.threads));
+        let on = run.threads.map_or(String::new(), |n| format!(", on {}", threads(n)));
+        let mut lead = format!("Mean of {images}{on}; operations as in the last run.");
         run.max_error.iter().for_each(|e| put!(lead, " Largest error of a result: {}.", small(*e)));
         run.same_argmax.iter().for_each(|n| put!(lead, " Same class as in the clear: {n} of {}.", run.images));
         section(&mut out, "Predicted and measured", &lead, &tables::measured(report, run));
@@ -56,7 +57,7 @@ pub fn html(report: &Report) -> String {
         section(&mut out, "Remarks", "", &details(&summary, &list(&findings.notes)));
     }
     put!(out, "<footer>Written by fhec {}. ", Text(env!("CARGO_PKG_VERSION")));
-    put!(out, "Times are predictions of the built-in profile unless they are called measured.</footer>\n");
+    put!(out, "Times are predictions unless they are called measured.</footer>\n");
     put!(out, "</main>\n<div id=\"tip\" role=\"status\"></div>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n");
     out
 }
@@ -82,7 +83,7 @@ fn list(items: &[String]) -> String {
 
 fn header(out: &mut String, report: &Report) {
     put!(out, "<header><p class=\"eyebrow\">fhec plan</p><h1>{}</h1>", Text(&report.model));
-    put!(out, "<p class=\"lead\">Compiled by fhec {}", Text(&report.fhec));
+    put!(out, "<p class=\"lead\">Compiled by fhec {}", Text(&report.compiled_by));
     match report.parameters.security.bits {
         0 => put!(out, " · <strong class=\"bad\">insecure parameters</strong></p>"),
         bits => put!(out, " · {bits}-bit security · N = 2<sup>{}</sup></p>", report.parameters.n.trailing_zeros()),
@@ -116,13 +117,14 @@ fn threads(n: usize) -> String {
 
 /// The figures that matter most.
 fn figures(out: &mut String, report: &Report) {
+    let on = report.predicted_threads.map_or(String::new(), |n| format!(", {}", threads(n)));
     let mut cards = vec![(
         "Predicted time",
-        report.micros.map_or("unknown".into(), |us| seconds(us / 1e6)),
-        report.micros.map_or("an op has no known time".into(), |_| format!("per run, {}", threads(report.threads))),
+        report.predicted_seconds.map_or("unknown".into(), seconds),
+        report.predicted_seconds.map_or("an op has no known time".into(), |_| format!("per run{on}")),
     )];
     if let Some(run) = &report.run {
-        let difference = report.micros.map_or(String::new(), |us| percent_more(run.seconds_per_run, us / 1e6));
+        let difference = report.predicted_seconds.map_or(String::new(), |s| percent_more(run.seconds_per_run, s));
         cards.push(("Measured time", seconds(run.seconds_per_run), format!("{difference} against prediction")));
     }
     let bootstraps: u64 = report.layers.iter().map(|l| l.bootstraps).sum();
@@ -132,7 +134,7 @@ fn figures(out: &mut String, report: &Report) {
     cards.push(("Levels", report.parameters.levels.to_string(), counted(products, "product") + " of ciphertexts"));
     cards.push(("Bootstraps", bootstraps.to_string(), counted(rotations, "rotation") + " besides"));
     cards.push(("Evaluation keys", bytes(keys), counted(report.keys.len() as u64, "key")));
-    cards.push(("Memory", bytes(report.memory.total()), "predicted, all keys expanded".into()));
+    cards.push(("Memory", bytes(report.predicted_memory_bytes), "predicted, all keys expanded".into()));
     put!(out, "<dl class=\"figures\">");
     for (name, value, remark) in cards {
         put!(out, "<div><dt>{}</dt><dd>{}<span>{}</span></dd></div>", Text(name), Text(&value), Text(&remark));
@@ -142,11 +144,11 @@ fn figures(out: &mut String, report: &Report) {
 
 fn timeline(out: &mut String, report: &Report) {
     let mut content = String::new();
-    let total: f64 = report.micros_by_phase.values().sum();
+    let total: f64 = report.predicted_seconds_by_phase.values().sum();
     if total > 0.0 {
         put!(content, "<div class=\"phases\">");
-        for (&phase, &us) in &report.micros_by_phase {
-            put!(content, "<i class=\"{}\" style=\"width:{:.2}%\"></i>", phase_names(phase).0, us / total * 100.0);
+        for (&phase, &time) in &report.predicted_seconds_by_phase {
+            put!(content, "<i class=\"{}\" style=\"width:{:.2}%\"></i>", phase_names(phase).0, time / total * 100.0);
         }
         put!(content, "</div>");
     }
@@ -155,8 +157,8 @@ fn timeline(out: &mut String, report: &Report) {
     for phase in phases {
         let (class, name) = phase_names(phase);
         put!(content, "<li><i class=\"{class}\"></i>{name}");
-        if let Some(us) = report.micros_by_phase.get(&phase).filter(|_| total > 0.0) {
-            put!(content, " <span class=\"soft\">{}, {:.0} %</span>", seconds(us / 1e6), us / total * 100.0);
+        if let Some(&time) = report.predicted_seconds_by_phase.get(&phase).filter(|_| total > 0.0) {
+            put!(content, " <span class=\"soft\">{}, {:.0} %</span>", seconds(time), time / total * 100.0);
         }
         put!(content, "</li>");
     }

@@ -33,10 +33,10 @@
 
   // The visible part of the time axis, of 0 to 10000.
   let from = 0, length = 10000;
-  const end = Number(chart.dataset.end), time = chart.dataset.unit === "us";
+  const end = Number(chart.dataset.end), time = chart.dataset.unit === "s";
   const label = (t, step) => {
     if (!time) return String(Math.round(t));
-    const [unit, name] = end >= 1e6 && step >= 1e4 ? [1e6, " s"] : step >= 10 ? [1e3, " ms"] : [1, " µs"];
+    const [unit, name] = end >= 1 && step >= 1e-2 ? [1, " s"] : step >= 1e-5 ? [1e-3, " ms"] : [1e-6, " µs"];
     return String(Number((t / unit).toFixed(3))) + name;
   };
   const draw = () => {

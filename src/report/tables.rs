@@ -55,7 +55,7 @@ pub fn layers(report: &Report) -> String {
     let findings = &report.findings;
     let has = |f: fn(&Layer) -> bool| report.layers.iter().any(f);
     let (activations, rebuilt) = (has(|l| l.activation.is_some()), has(|l| l.reconstruction.is_some()));
-    let timed = report.micros.is_some();
+    let timed = report.predicted_seconds.is_some();
     let mut columns: Vec<Column> = vec![("Layer", false)];
     if timed {
         columns.push(("Predicted time", true));
@@ -67,7 +67,7 @@ pub fn layers(report: &Report) -> String {
     if rebuilt {
         columns.push(("MSE, rebuilt", true));
     }
-    let most = report.layers.iter().filter_map(|l| l.micros).fold(0.0, f64::max);
+    let most = report.layers.iter().filter_map(|l| l.seconds).fold(0.0, f64::max);
     let row = |(i, layer): (usize, &Layer)| {
         let boot = match layer.bootstraps {
             0 => String::new(),
@@ -77,7 +77,7 @@ pub fn layers(report: &Report) -> String {
         let from = layer.level_in.map_or(String::new(), |l| format!("{l} → "));
         let mut cells = vec![format!("<span class=\"name\">{}</span>{boot}", Text(&layer.node))];
         if timed {
-            cells.push(or_none(layer.micros, |us| bar(&seconds(us / 1e6), us, most, "")));
+            cells.push(or_none(layer.seconds, |s| bar(&seconds(s), s, most, "")));
         }
         cells.extend([
             format!("{from}{}", layer.level_out),
@@ -125,7 +125,7 @@ pub fn bootstraps(report: &Report) -> String {
     let columns = [("Before", false), ("From level", true), ("To level", true), ("Predicted time", true)];
     let row = |b: &super::findings::Bootstrap| {
         let level = |l: Option<u64>| or_none(l, |l| l.to_string());
-        plain(vec![text(&b.node), level(b.from), level(b.to), or_none(b.us, |us| seconds(us / 1e6))])
+        plain(vec![text(&b.node), level(b.from), level(b.to), or_none(b.seconds, seconds)])
     };
     table(&columns, &report.findings.bootstraps.iter().map(row).collect::<Vec<_>>())
 }
@@ -135,7 +135,7 @@ pub fn pareto(report: &Report) -> String {
     let columns = [("Predicted time", true), ("Error", true), ("Bootstraps", true), ("Accuracy", true)];
     let row = |p: &super::findings::ParetoPoint| {
         plain(vec![
-            seconds(p.latency_us / 1e6),
+            seconds(p.seconds),
             small(p.error),
             or_none(p.bootstraps, |n| n.to_string()),
             or_none(p.accuracy, accuracy),
@@ -147,9 +147,9 @@ pub fn pareto(report: &Report) -> String {
 /// Predicted against measured times of each kind of op.
 pub fn measured(report: &Report, run: &Run) -> String {
     let columns = [("Operation", false), ("Predicted", true), ("Measured", true), ("Difference", true)];
-    let predicted = |op: &str| report.micros_by_op.get(op).map(|us| us / 1e6);
+    let predicted = |op: &str| report.predicted_seconds_by_op.get(op).copied();
     let mut ops: Vec<&str> = run.seconds_by_op.keys().map(String::as_str).collect();
-    ops.extend(report.micros_by_op.keys().filter(|op| !run.seconds_by_op.contains_key(**op)));
+    ops.extend(report.predicted_seconds_by_op.keys().filter(|op| !run.seconds_by_op.contains_key(**op)));
     let weight = |op: &str| run.seconds_by_op.get(op).copied().unwrap_or(0.0).max(predicted(op).unwrap_or(0.0));
     ops.sort_by(|a, b| weight(b).total_cmp(&weight(a)).then(a.cmp(b)));
     let most = ops.iter().map(|op| weight(op)).fold(0.0, f64::max);
@@ -164,7 +164,7 @@ pub fn measured(report: &Report, run: &Run) -> String {
         ])
     };
     let mut rows: Vec<_> = ops.iter().map(row).collect();
-    let total = report.micros.map(|us| us / 1e6);
+    let total = report.predicted_seconds;
     rows.push((
         " class=\"total\"".into(),
         vec![
@@ -181,7 +181,7 @@ pub fn measured(report: &Report, run: &Run) -> String {
 pub fn keys(report: &Report) -> String {
     let columns = [("Key", false), ("Level", true), ("Bytes in the file", true)];
     let most = report.keys.iter().map(|k| k.bytes).max().unwrap_or(0) as f64;
-    let row = |k: &super::model::Key| {
+    let row = |k: &super::prediction::Key| {
         plain(vec![text(&k.name), k.level.to_string(), bar(&bytes(k.bytes), k.bytes as f64, most, "")])
     };
     table(&columns, &report.keys.iter().map(row).collect::<Vec<_>>())
@@ -219,7 +219,7 @@ pub fn parameters(report: &Report) -> String {
 
 /// Predicted memory by what holds it.
 pub fn memory(report: &Report) -> String {
-    let m = &report.memory;
+    let m = &report.predicted_memory;
     let parts = [
         ("Keys, both halves", m.keys),
         ("Matrices of bootstraps", m.matrices),

@@ -61,12 +61,18 @@ fn full() -> serde_json::Value {
         "activations": [{ "node": HOSTILE, "function": "<b>relu</b>", "degree": 2, "interval": [-3.5, 4.0],
             "seen": [-3.0, 3.5], "rms_error": 0.012, "max_error": 0.2, "channels": 16 }],
         "layers": [{ "node": "dense", "mse_before": 0.1, "mse_after": 0.003 }],
-        "bootstraps": [{ "node": "conv", "from": 0, "to": 3, "us": 1.2e6 }],
+        "bootstraps": [{ "node": "conv", "from": 0, "to": 3, "seconds": 1.2 }],
         "joins": [{ "node": "add<1>", "main": 2, "skip": 5, "level": 2, "paid": "skip: it has levels left" }],
-        "pareto": [{ "latency_us": 2e7, "error": 0.001, "bootstraps": 8, "accuracy": 0.9168 },
-            { "latency_us": 9e6, "error": 0.2, "bootstraps": 4, "accuracy": null }],
+        "pareto": [{ "seconds": 20.0, "error": 0.001, "bootstraps": 8, "accuracy": 0.9168 },
+            { "seconds": 9.0, "error": 0.2, "bootstraps": 4, "accuracy": null }],
         "notes": ["a < b"], "warnings": ["no & calibration"]
     })
+}
+
+/// As `fhec report` makes it: for the threads of the run, here two where there is none.
+fn predicted(plan: &Plan, run: Option<Run>) -> Report {
+    let threads = run.as_ref().and_then(|r| r.threads).or(Some(2));
+    Report::of(plan, Prediction::of(plan, threads), run)
 }
 
 fn run() -> Run {
@@ -80,7 +86,7 @@ fn run() -> Run {
 #[test]
 fn layers_and_spans_follow_the_program() {
     let plan = plan(Some(full()));
-    let report = Report::of(&plan, None);
+    let report = predicted(&plan, None);
     let of = |l: &Layer| (l.node.clone(), l.ops, l.rotations, l.products, l.level_in, l.level_out, l.keys);
     assert_eq!(
         report.layers.iter().map(of).collect::<Vec<_>>(),
@@ -105,20 +111,20 @@ fn layers_and_spans_follow_the_program() {
         ]
     );
     assert!(report.spans.windows(2).all(|w| w[1].start >= w[0].start + w[0].length * (1.0 - 1e-12)));
-    let pareto: Vec<f64> = report.findings.pareto.iter().map(|p| p.latency_us).collect();
-    assert_eq!(pareto, [9e6, 2e7], "the fastest first");
+    let pareto: Vec<f64> = report.findings.pareto.iter().map(|p| p.seconds).collect();
+    assert_eq!(pareto, [9.0, 20.0], "the fastest first");
 }
 
 #[test]
 fn times_add_up_to_the_prediction() {
     let plan = plan(None);
-    let report = Report::of(&plan, None);
-    let predicted = predict_time(&plan, None, 1).unwrap().micros;
+    let report = predicted(&plan, None);
+    let predicted = predict_time(&plan, None, 2).unwrap().micros / 1e6;
     let close = |x: f64| (x / predicted - 1.0).abs() < 1e-9;
     assert!(predicted > 0.0);
-    assert!(close(report.micros.unwrap()));
-    assert!(close(report.layers.iter().filter_map(|l| l.micros).sum()));
-    assert!(close(report.micros_by_phase.values().sum()));
+    assert!(close(report.predicted_seconds.unwrap()));
+    assert!(close(report.layers.iter().filter_map(|l| l.seconds).sum()));
+    assert!(close(report.predicted_seconds_by_phase.values().sum()));
     assert!(close(report.spans.iter().map(|s| s.length).sum()));
     let keys: u64 = report.keys.iter().map(|k| k.bytes).sum();
     assert!(keys > 0 && report.keys.len() == plan.keys().len());
@@ -126,14 +132,14 @@ fn times_add_up_to_the_prediction() {
 
 #[test]
 fn what_a_plan_does_not_say_is_left_out_and_what_cannot_be_read_is_named() {
-    let report = Report::of(&plan(None), None);
+    let report = predicted(&plan(None), None);
     assert_eq!(report.findings, findings::Findings::default());
     let page = html(&report);
     for heading in ["Joins", "Time against error", "Remarks", "Predicted and measured"] {
         assert!(!page.contains(&format!("<h2>{heading}</h2>")), "{heading}");
     }
     let odd = json!({ "joins": [{ "node": 7 }], "pareto": "none", "notes": ["kept"], "activations": null });
-    let report = Report::of(&plan(Some(odd)), None);
+    let report = predicted(&plan(Some(odd)), None);
     assert_eq!(report.findings.unreadable, ["joins", "pareto"]);
     assert_eq!(report.findings.notes, ["kept"]);
     assert!(html(&report).contains("The part `joins` of the plan&#39;s own report"), "it is said");
@@ -173,7 +179,7 @@ fn check_well_formed(page: &str) {
 #[test]
 fn the_page_is_well_formed_and_needs_nothing_from_elsewhere() {
     for (findings, run) in [(None, None), (Some(full()), Some(run()))] {
-        let page = html(&Report::of(&plan(findings), run));
+        let page = html(&predicted(&plan(findings), run));
         check_well_formed(&page);
         for outside in ["http:", "https:", "//", "url(", "@import", "src=", "href=", "<link", "<img", "<iframe"] {
             let code = page.replace("// ", "");
@@ -185,7 +191,7 @@ fn the_page_is_well_formed_and_needs_nothing_from_elsewhere() {
 
 #[test]
 fn text_from_the_plan_stays_text() {
-    let page = html(&Report::of(&plan(Some(full())), Some(run())));
+    let page = html(&predicted(&plan(Some(full())), Some(run())));
     assert!(page.contains("&lt;script&gt;alert(&#39;relu &amp; &quot;1&quot;&#39;)&lt;/script&gt;"));
     for raw in ["<script>alert", "<b>relu", "add<1>", "<i>\"", "<code><i>", "a < b", "no & calibration"] {
         assert!(!page.contains(raw), "{raw}");
@@ -197,8 +203,8 @@ fn text_from_the_plan_stays_text() {
 
 #[test]
 fn a_run_stands_beside_what_was_predicted() {
-    let report = Report::of(&plan(None), Some(run()));
-    assert_eq!(report.threads, 2, "predicted for the threads of the run");
+    let report = predicted(&plan(None), Some(run()));
+    assert_eq!(report.predicted_threads, Some(2), "predicted for the threads of the run");
     let page = html(&report);
     assert!(page.contains("<h2>Predicted and measured</h2>") && page.contains("Mean of 3 images, on 2 threads"));
     assert!(page.contains("117.7 MiB"), "the peak");

@@ -117,3 +117,37 @@ fn profiles_of_another_kind_are_refused() {
         assert!(message.contains("host.json") && message.contains(reason), "{message}");
     }
 }
+
+#[test]
+fn help_that_the_derive_does_not_see_is_not_written() {
+    // `#[help]` belongs on a field; on a variant or with a text it does nothing.
+    fn look(directory: &std::path::Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = entry.file_name().unwrap().to_string_lossy().into_owned();
+            if entry.is_dir() && !["target", "shared"].contains(&&*name) && !name.starts_with('.') {
+                look(&entry, found);
+            } else if name.ends_with(".rs") {
+                let text = std::fs::read_to_string(&entry).unwrap();
+                let lines = text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("#[help("));
+                found.extend(lines.map(|(i, _)| format!("{}:{}", entry.display(), i + 1)));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    look(&super::repository(""), &mut found);
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn the_help_of_the_engine_and_of_calibration_is_printed() {
+    let p = compiled();
+    for who in ["a", "b"] {
+        let (secret, evaluation) = (format!("{who}.secret"), format!("{who}.evaluation"));
+        p.ok(&["keygen", "plan.fhe", "--secret", &secret, "--evaluation", &evaluation]);
+    }
+    p.ok(&["encrypt", "plan.fhe", "--secret", "a.secret", "--input", "x.npy", "-o", "x.ct"]);
+    let message = p.fails(&["eval", "plan.fhe", "--evaluation", "b.evaluation", "--input", "x.ct", "-o", "y.ct"]);
+    assert!(message.contains("help: use the keys of the ciphertext's owner"), "{message}");
+    let message = p.fails(&["bench", "--log-n", "13", "--limbs", "20", "--no-bootstrap"]);
+    assert!(message.contains("help: take N = 2^16 or fewer levels"), "{message}");
+}

@@ -1,12 +1,19 @@
 //! The `fhec` command as its users run it.
 
+mod client_plan;
 mod errors;
 #[cfg(unix)]
 mod files;
+mod forge;
+mod hostile;
+mod insecure;
+mod json;
 mod labels;
 mod model;
+mod options;
 mod publication;
 mod road;
+mod surface;
 mod trust;
 
 use std::path::{Path, PathBuf};
@@ -48,6 +55,11 @@ impl Place {
     #[track_caller]
     pub fn fails(&self, args: &[&str]) -> String {
         self.fails_with(1, args)
+    }
+    /// Runs `fhec` here and expects a command line that is refused before any work.
+    #[track_caller]
+    pub fn misread(&self, args: &[&str]) -> String {
+        self.fails_with(2, args)
     }
     /// Runs `fhec` here and expects an error message and this exit code; no panic.
     #[track_caller]

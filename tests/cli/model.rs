@@ -66,6 +66,29 @@ fn tiny(scale: f32) -> Graph {
     }
 }
 
+/// One convolution with a square kernel, and a ReLU where `relu` says so.
+pub fn write_conv(path: &Path, pixels: usize, kernel: usize, stride: i64, relu: bool) {
+    let weights: Vec<f32> = numbers(3, kernel * kernel).iter().map(|x| x / kernel as f32).collect();
+    let conv = vec![Attribute::ints("strides", &[stride, stride])];
+    let mut node = vec![Node::new("Conv", "conv", &["x", "w"], &["y"], conv)];
+    if relu {
+        node.push(Node::new("Relu", "relu", &["y"], &["z"], vec![]));
+    }
+    let (pixels, out) = (pixels as i64, (pixels - kernel) as i64 / stride + 1);
+    let result = if relu { "z" } else { "y" };
+    write(
+        path,
+        Graph {
+            name: "conv".into(),
+            node,
+            initializer: vec![proto::Tensor::floats("w", &[1, 1, kernel as i64, kernel as i64], &weights)],
+            input: vec![ValueInfo::floats("x", &[-1, 1, pixels, pixels])],
+            output: vec![ValueInfo::floats(result, &[-1, 1, out, out])],
+            ..Graph::default()
+        },
+    );
+}
+
 /// A chain of these operators, none of them with attributes.
 pub fn write_chain(path: &Path, operators: &[&str]) {
     let name = |i: usize| if i == 0 { "x".to_string() } else { format!("v{i}") };
@@ -92,10 +115,15 @@ pub fn write_images(path: &Path, seed: u32, count: usize) {
 
 /// Writes so many 8 x 8 images with pixels up to `scale`.
 pub fn write_scaled(path: &Path, seed: u32, count: usize, scale: f32) {
-    let port = Port { name: "x".into(), shape: Shape(vec![1, 1, 8, 8]), layout: None, range: None };
-    let image = |i: usize| {
-        vec![Tensor::new([1, 1, 8, 8], numbers(seed + i as u32, 64).iter().map(|x| x * scale).collect::<Vec<_>>())]
-    };
+    write_squares(path, seed, count, 8, scale);
+}
+
+/// Writes so many images of `side` x `side` pixels up to `scale`.
+pub fn write_squares(path: &Path, seed: u32, count: usize, side: usize, scale: f32) {
+    let shape = [1, 1, side, side];
+    let port = Port { name: "x".into(), shape: Shape(shape.to_vec()), layout: None, range: None };
+    let pixels = |i: usize| numbers(seed + i as u32, side * side).iter().map(|x| x * scale).collect::<Vec<_>>();
+    let image = |i: usize| vec![Tensor::new(shape, pixels(i))];
     data::write_samples(path, &[port], &(0..count).map(image).collect::<Vec<_>>()).unwrap();
 }
 

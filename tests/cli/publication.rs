@@ -1,5 +1,8 @@
 //! Results that others may see.
 
+use serde_json::json;
+
+use super::forge::Forge;
 use super::model::{difference, read_scores};
 use super::road::compiled;
 
@@ -39,4 +42,38 @@ fn published_results_keep_the_bits_that_are_named_and_no_more() {
     let drowned = p.fhec(&[&decrypt[..], &["z.npy", "--publish", "64"]].concat());
     let warning = String::from_utf8_lossy(&drowned.stderr);
     assert!(drowned.status.success() && warning.contains("warning: nothing remains of"), "{warning}");
+    let report = p.json(&[&decrypt[..], &["z.npy", "--publish", "64", "--force"]].concat());
+    assert!(report["warnings"].to_string().contains("nothing remains of"), "{report}");
+}
+
+#[test]
+fn only_answers_under_the_own_key_whose_errors_are_known_are_published() {
+    let p = compiled();
+    p.ok(&["export-client", "plan.fhe", "-o", "client.fhe"]);
+    p.ok(&["keygen", "client.fhe", "--secret", "client.key", "--evaluation", "server.key"]);
+    p.ok(&["encrypt", "client.fhe", "--secret", "client.key", "--input", "x.npy", "-o", "x.ct"]);
+    p.ok(&["eval", "plan.fhe", "--evaluation", "server.key", "--input", "x.ct", "-o", "y.ct"]);
+    let publish = |plan, key, more: &[&'static str]| {
+        [&["decrypt", plan, "--secret", key, "--input", "y.ct", "-o", "y.npy", "--publish", "4"], more].concat()
+    };
+    // What the compiler found is in the client plan, too.
+    let published = p.json(&publish("client.fhe", "client.key", &[]));
+    assert!(published["publication"]["outputs"][0]["deviation"].as_f64().unwrap() > 0.0, "{published}");
+    let edited = |name: &str, edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut forge = Forge::of(&std::fs::read(p.path("client.fhe")).unwrap());
+        edit(&mut forge.manifest);
+        std::fs::write(p.path(name), forge.seal()).unwrap();
+    };
+    edited("silent.fhe", &|m| m["result_errors"] = json!([]));
+    let message = p.fails(&publish("silent.fhe", "client.key", &["--force"]));
+    assert!(message.contains("does not say how large the errors"), "{message}");
+    // Errors of such results are not those that the noise is sized by: nothing forces it.
+    edited("narrow.fhe", &|m| m["outputs"][0]["port"]["range"] = json!({ "low": 100.0, "high": 100.5 }));
+    let message = p.fails_with(3, &publish("narrow.fhe", "client.key", &["--force"]));
+    assert!(message.contains("not to be trusted") && message.contains("without `--publish`"), "{message}");
+    p.ok(&["keygen", "client.fhe", "--secret", "other.key", "--evaluation", "other.ev"]);
+    let message = p.fails(&publish("client.fhe", "other.key", &["--force"]));
+    assert!(message.contains("another secret key"), "{message}");
+    let message = p.misread(&publish("client.fhe", "other.key", &["--any-key"]));
+    assert!(message.contains("--any-key") && message.contains("--publish"), "{message}");
 }

@@ -95,7 +95,7 @@ fn a_batch_computes_its_images_in_one_run() {
 fn composites_keep_the_model_as_it_is() {
     let p = compiled();
     let compile = ["compile", "tiny.onnx", "--calibration", "calibration.npy"];
-    let baseline = [&compile[..], &["-o", "c.fhe", "--composite", "15,15,27", "--place", "uniform"]].concat();
+    let baseline = [&compile[..], &["-o", "c.fhe", "--composite", "15,15,27"]].concat();
     let report = p.json(&baseline);
     assert_eq!(report["activations"][0]["stages"], serde_json::json!([15, 15, 27]), "{report}");
     p.json(&["simulate", "c.fhe", "--input", "x.npy", "-o", "c.npy", "--exact"]);
@@ -174,6 +174,22 @@ fn inspect_shows_what_a_server_must_know() {
 }
 
 #[test]
+fn inspect_and_report_agree_on_what_a_run_takes() {
+    let p = compiled();
+    p.ok(&["calibrate", "--log-n", "11", "-o", "host.json"]);
+    for latency in [&[][..], &["--latency", "host.json"]] {
+        let inspect = p.json(&[&["inspect", "plan.fhe"], latency].concat());
+        let report = p.json(&[&["report", "plan.fhe", "-o", "report.html", "--force"], latency].concat());
+        for figure in ["predicted_seconds", "predicted_threads", "predicted_memory", "predicted_memory_bytes"] {
+            assert_eq!(inspect["summary"][figure], report[figure], "{figure}");
+        }
+        assert_eq!(inspect["key_list"], report["keys"]);
+        let parts: f64 = report["layers"].as_array().unwrap().iter().map(|l| l["seconds"].as_f64().unwrap()).sum();
+        assert!((parts / report["predicted_seconds"].as_f64().unwrap() - 1.0).abs() < 1e-9, "{report}");
+    }
+}
+
+#[test]
 fn a_simulation_without_noise_gives_the_exact_results() {
     let p = compiled();
     let noisy = p.json(&["simulate", "plan.fhe", "--input", "x.npy", "-o", "noisy.npy"]);
@@ -206,6 +222,9 @@ fn a_report_is_one_page_with_what_a_run_measured() {
     for part in ["<svg", "Predicted and measured", "<code>linear</code>", "relu", "128-bit security"] {
         assert!(page.contains(part), "{part}");
     }
+    p.ok(&["tiny.onnx", "-o", "other.fhe", "--calibration", "calibration.npy", "--margin", "2"]);
+    let message = p.fails(&["report", "other.fhe", "-o", "other.html", "--run", "run.json"]);
+    assert!(message.contains("run.json is of the plan") && !p.path("other.html").exists(), "{message}");
     std::fs::write(p.path("run.json"), "{}").unwrap();
     let message = p.fails(&["report", "plan.fhe", "-o", "report.html", "--run", "run.json"]);
     assert!(message.contains("run.json") && message.contains("fhec run --json"), "{message}");

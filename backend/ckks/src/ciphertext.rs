@@ -2,7 +2,9 @@
 
 mod bytes;
 
-pub use bytes::{ciphertexts_from_bytes, ciphertexts_to_bytes, read_ciphertexts, write_ciphertexts};
+pub use bytes::{
+    CiphertextFile, CiphertextInfo, ciphertexts_from_bytes, ciphertexts_to_bytes, read_ciphertexts, write_ciphertexts,
+};
 
 use crate::context::Context;
 use crate::error::{CkksError, Digest, Result};
@@ -83,6 +85,18 @@ impl Ciphertext {
     /// Id of the secret key it was made under.
     pub fn key_id(&self) -> Digest {
         self.key
+    }
+
+    /// What a file would say of it.
+    pub fn info(&self) -> CiphertextInfo {
+        CiphertextInfo {
+            key: self.key,
+            level: self.level,
+            sd: self.sd,
+            slots: self.slots,
+            parts: self.parts.len(),
+            seeded: self.seed.is_some(),
+        }
     }
 
     /// Bytes of its polynomials in memory.

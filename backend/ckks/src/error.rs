@@ -1,22 +1,25 @@
 //! What the engine refuses, and why.
 
 use fhec_ring::RingError;
+use miette::Diagnostic;
 use thiserror::Error;
 
 /// Short for results of this crate.
 pub type Result<T> = std::result::Result<T, CkksError>;
 
 /// An operation that would give a wrong or insecure result, or a file that is not what it says it is.
-#[derive(Debug, Clone, PartialEq, Error)]
+#[derive(Debug, Clone, PartialEq, Error, Diagnostic)]
 pub enum CkksError {
     /// A parameter is outside what the engine supports.
     #[error("parameters: {0}")]
+    #[diagnostic(help("take parameters within these limits; `fhec compile` chooses such"))]
     Params(String),
     /// The modulus is too large for 128-bit security at this ring degree.
     #[error(
         "insecure parameters: log2(QP) = {log_qp:.1} bits at N = 2^{log_n}, but 128-bit security allows at most {limit} \
-         bits there; take N = 2^{needed} or fewer levels, or mark the parameters insecure for a test"
+         bits there"
     )]
+    #[diagnostic(help("take N = 2^{needed} or fewer levels, or mark the parameters insecure for a test"))]
     Security {
         /// log2 of the ring degree.
         log_n: u32,
@@ -30,9 +33,10 @@ pub enum CkksError {
     /// EvalMod's interval is too short for the weight of the secret that ciphertexts are raised under.
     #[error(
         "bootstrapping: k = {k} is too small for a secret of {}: one bootstrap of all slots would fail with a probability of \
-         up to 2^{log2:.1}, the limit is 2^{limit}; take k = {least_k} or more",
+         up to 2^{log2:.1}, the limit is 2^{limit}",
         weight_in_words(*weight)
     )]
+    #[diagnostic(help("take k = {least_k} or more"))]
     Failure {
         /// The bound on the multiples of q_0 that EvalMod removes.
         k: u32,
@@ -47,9 +51,11 @@ pub enum CkksError {
     },
     /// The ring refused the moduli.
     #[error(transparent)]
+    #[diagnostic(help("take other sizes of primes or another ring degree; `fhec compile` chooses such"))]
     Ring(#[from] RingError),
     /// A level that the operand or the parameters do not have.
     #[error("{op}: level {level} is outside 0..={max}")]
+    #[diagnostic(help("ask for a level up to {max}, or take parameters of more levels"))]
     Level {
         /// The operation.
         op: &'static str,
@@ -59,7 +65,8 @@ pub enum CkksError {
         max: usize,
     },
     /// Two operands at different levels.
-    #[error("{op}: operands are at levels {left} and {right}; drop the higher one first")]
+    #[error("{op}: operands are at levels {left} and {right}")]
+    #[diagnostic(help("drop the higher one first"))]
     LevelMismatch {
         /// The operation.
         op: &'static str,
@@ -69,7 +76,8 @@ pub enum CkksError {
         right: usize,
     },
     /// Operands whose scale degrees do not fit the operation.
-    #[error("{op}: scale degree is {found}, but must be {wanted}; rescale (or multiply) first")]
+    #[error("{op}: scale degree is {found}, but must be {wanted}")]
+    #[diagnostic(help("rescale (or multiply) first"))]
     ScaleDegree {
         /// The operation.
         op: &'static str,
@@ -79,7 +87,8 @@ pub enum CkksError {
         wanted: u8,
     },
     /// A ciphertext with the wrong number of parts.
-    #[error("{op}: ciphertext has {found} parts, but must have {wanted}; relinearise first")]
+    #[error("{op}: ciphertext has {found} parts, but must have {wanted}")]
+    #[diagnostic(help("relinearise first"))]
     Parts {
         /// The operation.
         op: &'static str,
@@ -90,6 +99,7 @@ pub enum CkksError {
     },
     /// A slot count that is no power of two, exceeds N/2, or differs from the operand's.
     #[error("{op}: {found} slots do not fit; wanted {wanted}")]
+    #[diagnostic(help("give a vector, or a ciphertext, of so many slots"))]
     Slots {
         /// The operation.
         op: &'static str,
@@ -102,6 +112,7 @@ pub enum CkksError {
     #[error(
         "encode: slot {slot} is {value:e}, which at scale 2^{log_scale:.1} does not fit the 62 bits of a coefficient"
     )]
+    #[diagnostic(help("divide the values by a constant, or take a smaller scale"))]
     Encode {
         /// A slot at fault (the largest one).
         slot: usize,
@@ -111,12 +122,12 @@ pub enum CkksError {
         log_scale: f64,
     },
     /// An evaluation key that the key set lacks.
-    #[error("no evaluation key for {0}; generate the key set from this plan's key list")]
+    #[error("no evaluation key for {0}")]
+    #[diagnostic(help("generate the key set from this plan's key list: `fhec keygen` with this plan"))]
     MissingKey(KeyName),
     /// An evaluation key that was made for a lower level.
-    #[error(
-        "the evaluation key for {name} was made for level {have}, but is used at level {need}; generate it at level {need}"
-    )]
+    #[error("the evaluation key for {name} was made for level {have}, but is used at level {need}")]
+    #[diagnostic(help("generate it at level {need}: `fhec keygen` with this plan"))]
     KeyLevel {
         /// Which key.
         name: KeyName,
@@ -127,6 +138,7 @@ pub enum CkksError {
     },
     /// Material made under other parameters.
     #[error("{what} was made under other parameters (digest {found}, expected {expected})")]
+    #[diagnostic(help("take plan, keys and ciphertexts that belong together: make them anew with this plan"))]
     ParamsMismatch {
         /// What does not fit.
         what: &'static str,
@@ -136,9 +148,8 @@ pub enum CkksError {
         expected: Digest,
     },
     /// A ciphertext and evaluation keys of different secrets.
-    #[error(
-        "{what} belongs to another secret key (key id {found}, expected {expected}); use the keys of the ciphertext's owner"
-    )]
+    #[error("{what} belongs to another secret key (key id {found}, expected {expected})")]
+    #[diagnostic(help("use the keys of the ciphertext's owner"))]
     KeyMismatch {
         /// What does not fit.
         what: &'static str,
@@ -149,6 +160,7 @@ pub enum CkksError {
     },
     /// A file or message that is damaged, truncated, too large or of another kind.
     #[error("{what}: {reason}")]
+    #[diagnostic(help("copy the file again from where it was written, or write it anew"))]
     Format {
         /// Which object was being read.
         what: &'static str,
@@ -157,6 +169,7 @@ pub enum CkksError {
     },
     /// The operating system refused randomness or a file.
     #[error("{0}")]
+    #[diagnostic(help("check the path, the permission, the free space and the limits of this process"))]
     System(String),
 }
 

@@ -32,7 +32,10 @@ mod sample;
 mod security;
 
 pub use bootstrap::{Bootstrapper, Distortion, KeyShape, MAX_FAILURE, Step, Work};
-pub use ciphertext::{Ciphertext, ciphertexts_from_bytes, ciphertexts_to_bytes, read_ciphertexts, write_ciphertexts};
+pub use ciphertext::{
+    Ciphertext, CiphertextFile, CiphertextInfo, ciphertexts_from_bytes, ciphertexts_to_bytes, read_ciphertexts,
+    write_ciphertexts,
+};
 pub use context::Context;
 pub use encode::{Decoded, Plaintext, Role};
 pub use error::{CkksError, Digest, KeyName, Result};

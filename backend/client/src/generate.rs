@@ -133,11 +133,13 @@ impl<'a> KeyGenerator<'a> {
         progress: &mut dyn FnMut(Progress),
         mut sink: impl FnMut(SwitchingKey) -> Result<()>,
     ) -> Result<()> {
+        let _span = tracing::debug_span!("keygen", keys = requests.len()).entered();
         let distinct: std::collections::BTreeSet<KeyRequest> = requests.iter().copied().collect();
         let (total, mut bytes) = (distinct.len(), 0);
         for (i, request) in distinct.into_iter().enumerate() {
             let key = self.key(request)?;
             bytes += self.ctx.params().stored_key_bytes(key.level());
+            tracing::debug!(key = %request.name, level = key.level(), "made");
             sink(key)?;
             progress(Progress { done: i + 1, total, key: request.name, bytes });
         }

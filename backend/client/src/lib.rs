@@ -34,4 +34,4 @@ pub use encrypt::PublicKey;
 pub use generate::{KeyGenerator, Progress};
 pub use publish::{Flooding, Publication, PublicationError};
 pub use random::Randomness;
-pub use secret::SecretKey;
+pub use secret::{SecretKey, SecretKeyFile};

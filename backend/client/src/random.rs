@@ -44,6 +44,13 @@ impl Randomness {
         Self { rng: ChaCha20Rng::from_seed(*seed) }
     }
 
+    /// Bytes that nobody foresees and that need not be secret: what tells one request from another.
+    pub fn nonce(&mut self) -> [u8; 16] {
+        let mut nonce = [0; 16];
+        nonce.copy_from_slice(&self.seed()[..16]);
+        nonce
+    }
+
     /// A seed for something public.
     pub(crate) fn seed(&mut self) -> Seed {
         *self.secret_seed()

@@ -19,6 +19,8 @@ pub struct SecretKey {
     values: Wiped,
     params: Digest,
     id: Digest,
+    /// Digest of the plan that it was made for.
+    plan: Option<[u8; 32]>,
 }
 
 impl std::fmt::Debug for SecretKey {
@@ -33,6 +35,16 @@ struct Manifest {
     params: Digest,
     insecure: bool,
     id: Digest,
+    /// Digest of the plan, as two halves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plan: Option<[Digest; 2]>,
+}
+
+impl Manifest {
+    fn plan(&self) -> Option<[u8; 32]> {
+        let [low, high] = self.plan?;
+        [low.0, high.0].concat().try_into().ok()
+    }
 }
 
 fn format(e: impl std::fmt::Display) -> CkksError {
@@ -58,7 +70,34 @@ impl SecretKey {
         let coefficients = Self::domain(&seed, "fhec secret key coefficients v1").ternary(ctx.params().n());
         let mut id = Digest::default();
         id.0.copy_from_slice(&derived(&seed, "fhec secret key id v1")[..16]);
-        Self { values: evaluate(ctx, &coefficients), seed, params: ctx.params().digest(), id }
+        Self { values: evaluate(ctx, &coefficients), seed, params: ctx.params().digest(), id, plan: None }
+    }
+
+    /// The same key for the plan of this digest only: its file says so.
+    pub fn for_plan(self, digest: [u8; 32]) -> Self {
+        let mut key = self;
+        key.plan = Some(digest);
+        key
+    }
+
+    /// Digest of the plan that it was made for, where it says.
+    pub fn plan(&self) -> Option<[u8; 32]> {
+        self.plan
+    }
+
+    /// A tag that only this secret can make of a message; it tells nothing about the secret.
+    pub fn tag(&self, message: &[u8]) -> [u8; 32] {
+        *self.mac(message).as_bytes()
+    }
+
+    /// Whether `tag` is the tag of `message` under this secret; in constant time.
+    pub fn made_tag(&self, message: &[u8], tag: &[u8; 32]) -> bool {
+        self.mac(message) == *tag
+    }
+
+    fn mac(&self, message: &[u8]) -> blake3::Hash {
+        let key = derived(&self.seed, "fhec secret key tag v1");
+        blake3::keyed_hash(&key, message)
     }
 
     fn domain(seed: &Seed, context: &str) -> Randomness {
@@ -97,7 +136,9 @@ impl SecretKey {
         self.check(ctx)?;
         let mut writer = Writer::create(to.into().secret(), KIND, VERSION).map_err(format)?;
         writer.section("seed", Dtype::U8, &self.seed[..], Codec::Raw).map_err(format)?;
-        let manifest = Manifest { params: self.params, insecure: ctx.params().is_insecure(), id: self.id };
+        let half = |bytes: &[u8]| bytes.try_into().map(Digest).unwrap_or_default();
+        let plan = self.plan.map(|plan| [half(&plan[..16]), half(&plan[16..])]);
+        let manifest = Manifest { params: self.params, insecure: ctx.params().is_insecure(), id: self.id, plan };
         writer.finish(&manifest).map_err(format)?;
         Ok(())
     }
@@ -107,7 +148,7 @@ impl SecretKey {
     /// # Errors
     /// Anything but a whole key file of the same parameters.
     pub fn read(ctx: &Context, path: impl AsRef<Path>) -> Result<Self> {
-        Self::from_reader(ctx, Reader::open(path).map_err(format)?)
+        SecretKeyFile::open(path)?.read(ctx)
     }
 
     /// Reads a key file from bytes; `name` stands for them in errors.
@@ -115,19 +156,51 @@ impl SecretKey {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn from_bytes(ctx: &Context, name: &str, bytes: &[u8]) -> Result<Self> {
-        Self::from_reader(ctx, Reader::from_bytes(name, bytes).map_err(format)?)
+        SecretKeyFile::over(Reader::from_bytes(name, bytes).map_err(format)?)?.read(ctx)
+    }
+}
+
+/// An open key file, whose key is not read yet: what it is for can be told before any table is made.
+pub struct SecretKeyFile {
+    reader: Reader,
+    manifest: Manifest,
+}
+
+impl SecretKeyFile {
+    /// Opens a key file.
+    ///
+    /// # Errors
+    /// Anything but a key file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::over(Reader::open(path).map_err(format)?)
     }
 
-    fn from_reader(ctx: &Context, reader: Reader) -> Result<Self> {
+    fn over(reader: Reader) -> Result<Self> {
         let reader = reader.expect(KIND, VERSION).map_err(format)?;
-        let manifest: Manifest = reader.manifest().map_err(format)?;
+        let manifest = reader.manifest().map_err(format)?;
+        Ok(Self { reader, manifest })
+    }
+
+    /// The digest of the plan that the key was made for, where the file says.
+    pub fn plan(&self) -> Option<[u8; 32]> {
+        self.manifest.plan()
+    }
+
+    /// Reads the key.
+    ///
+    /// # Errors
+    /// A key of other parameters, or a damaged one.
+    pub fn read(&self, ctx: &Context) -> Result<SecretKey> {
+        let Self { reader, manifest } = self;
         let expected = ctx.params().digest();
         if manifest.params != expected {
             return Err(CkksError::ParamsMismatch { what: "the secret key file", found: manifest.params, expected });
         }
+        reader.expect_raw("seed", size_of::<Seed>() as u64).map_err(format)?;
         let section = reader.section("seed").map_err(format)?;
         let seed = Zeroizing::new(Seed::try_from(&section[..]).map_err(|_| format("the seed has not 32 bytes"))?);
-        let key = Self::of_seed(ctx, seed);
+        let mut key = SecretKey::of_seed(ctx, seed);
+        key.plan = manifest.plan();
         if key.id != manifest.id {
             return Err(format("the seed does not belong to the id of the file"));
         }

@@ -44,7 +44,7 @@ static FILES: LazyLock<Files> = LazyLock::new(|| {
 /// Reads all three kinds from `bytes`; true when one of them succeeds, keys read to the last residue.
 fn reads(bytes: &[u8]) -> bool {
     let ctx = &FILES.ctx;
-    let keys = KeySet::from_bytes(ctx, "x", bytes)
+    let keys = KeySet::from_bytes(ctx.params(), "x", bytes)
         .is_ok_and(|set| set.infos().iter().all(|k| set.get(ctx, k.name, 0).is_ok()));
     keys || ciphertexts_from_bytes(ctx, "x", bytes).is_ok() || SecretKey::from_bytes(ctx, "x", bytes).is_ok()
 }
@@ -74,7 +74,7 @@ fn other_parameters_are_refused_by_name() {
     for error in [
         ciphertexts_from_bytes(&other, "x", &FILES.ciphertexts).unwrap_err(),
         SecretKey::from_bytes(&other, "x", &FILES.secret).unwrap_err(),
-        KeySet::from_bytes(&other, "x", &FILES.keys).unwrap_err(),
+        KeySet::from_bytes(other.params(), "x", &FILES.keys).unwrap_err(),
     ] {
         assert!(error.to_string().contains("other parameters"), "{error}");
     }
@@ -109,7 +109,7 @@ proptest! {
             writer.section(&info.name, info.dtype, &data, info.codec).unwrap();
         }
         let bytes = writer.into_bytes(&reader.manifest::<serde_json::Value>().unwrap()).unwrap();
-        let keys = KeySet::from_bytes(&f.ctx, "x", &bytes).unwrap();
+        let keys = KeySet::from_bytes(f.ctx.params(), "x", &bytes).unwrap();
         for info in keys.infos() {
             let Err(error) = keys.get(&f.ctx, info.name, 0) else { panic!("{} was read", info.name) };
             prop_assert!(error.to_string().contains("not below their primes"), "{error}");

@@ -353,7 +353,7 @@ fn keys_on_disk_serve_like_keys_in_memory() {
     KeyGenerator::new(&p.ctx, &p.secret, &mut random).unwrap().write(&path, &wanted, |s| steps.push(s)).unwrap();
     assert_eq!(steps.len(), 4);
     assert_eq!((steps[3].done, steps[3].total), (4, 4));
-    let keys = KeySet::open(&p.ctx, &path).unwrap();
+    let keys = KeySet::open(p.ctx.params(), &path).unwrap();
     assert_eq!(keys.infos().len(), 4);
     let stored: usize = keys.infos().iter().map(|k| k.stored_bytes).sum();
     let file = std::fs::metadata(&path).unwrap().len() as usize;

@@ -83,13 +83,13 @@ pub enum Problem {
     /// Two sections of one name.
     #[error("section `{0}` occurs twice")]
     DuplicateSection(String),
-    /// A section holds more than the reader's limit.
-    #[error("section `{name}` holds {len} bytes, more than the limit of {limit}")]
+    /// The content takes more memory than the reader's limit.
+    #[error("{what} brings the memory that the file takes to {need} bytes, more than the limit of {limit}")]
     TooLarge {
-        /// Section name.
-        name: String,
-        /// Its length after decompression.
-        len: u64,
+        /// What goes beyond the limit.
+        what: String,
+        /// Bytes needed with it.
+        need: u64,
         /// The limit.
         limit: u64,
     },
@@ -129,7 +129,11 @@ impl Error {
                 }
             }
             Problem::WrongKind { expected, .. } => format!("give the file that holds the {expected}"),
-            Problem::TooLarge { .. } => "raise the limit if the file comes from a source you trust".into(),
+            Problem::TooLarge { need, .. } => {
+                format!(
+                    "if the file comes from a source you trust, raise the limit: `--max-size`, here to {need} or more"
+                )
+            }
         }
     }
 }

@@ -9,6 +9,10 @@ pub(crate) const CONTAINER_VERSION: u32 = 1;
 pub(crate) const HEADER_LEN: usize = 128;
 pub(crate) const ALIGN: u64 = 64;
 const KIND_LEN: usize = 24;
+/// Longest manifest, in bytes.
+const MAX_MANIFEST: u64 = 8 << 20;
+/// Longest index, in bytes: that of about 64 Ki sections.
+const MAX_INDEX: u64 = 16 << 20;
 /// Where the hash lies in the header; it covers every other header byte.
 const HASH_AT: usize = 96;
 
@@ -94,6 +98,16 @@ pub(crate) fn valid_kind(kind: &str) -> bool {
     !kind.is_empty() && kind.len() <= KIND_LEN && kind.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
 }
 
+/// Refuses a manifest or index too long to be read.
+pub(crate) fn check_lengths(manifest: u64, index: u64) -> Result<(), Problem> {
+    for (what, len, most) in [("manifest", manifest, MAX_MANIFEST), ("index", index, MAX_INDEX)] {
+        if len > most {
+            return Err(Problem::Malformed(format!("the {what} is of {len} bytes, at most {most} are possible")));
+        }
+    }
+    Ok(())
+}
+
 impl Header {
     /// The header bytes, with the hash over header, manifest and index.
     pub fn encode(&self, manifest: &[u8], index: &[u8]) -> [u8; HEADER_LEN] {
@@ -152,6 +166,7 @@ impl Header {
         if end != Some(header.file_len) || header.manifest_at < HEADER_LEN as u64 {
             return Err(Problem::IndexHash);
         }
+        check_lengths(header.manifest_len, header.index_len)?;
         Ok(header)
     }
 }

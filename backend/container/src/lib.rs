@@ -34,5 +34,5 @@ pub use error::{Error, Problem};
 /// Where a container goes.
 pub use fhec_files::{Destination, Output};
 pub use format::{Codec, Dtype, SectionInfo};
-pub use reader::{DEFAULT_SECTION_LIMIT, Reader, Section};
+pub use reader::{DEFAULT_INFLATION, DEFAULT_LIMIT, Reader, Section};
 pub use writer::{FileWriter, MemoryWriter, ScratchWriter, Writer};

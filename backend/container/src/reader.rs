@@ -6,7 +6,7 @@ use std::io::Read;
 use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytemuck::AnyBitPattern;
 use serde::de::DeserializeOwned;
@@ -15,10 +15,21 @@ use crate::error::{Error, Problem};
 use crate::format::{ALIGN, Codec, HEADER_LEN, Header, SectionInfo, header_hash, stored_hash};
 use crate::source::{AlignedBytes, Source};
 
-/// What a compressed section may grow to unless [`Reader::with_limit`] says otherwise: 8 GiB.
-pub const DEFAULT_SECTION_LIMIT: u64 = 8 << 30;
+/// What any file may take in memory unless [`Reader::with_limit`] says otherwise: 64 MiB, or [`DEFAULT_INFLATION`] times its
+/// length if that is more.
+pub const DEFAULT_LIMIT: u64 = 64 << 20;
+
+/// How many times its length a file may take in memory by default. Diagonals of convolutions repeat and are mostly zeros:
+/// plans of residual networks take 140 times their file.
+pub const DEFAULT_INFLATION: u64 = 256;
+
+/// Frames of zstd that ask for a larger window than the writer's level has are refused: 8 MiB.
+const MAX_WINDOW_LOG: u32 = 23;
 
 /// An open container. Cloning shares it.
+///
+/// One budget covers the file: what compressed sections unpack to, and what its content takes elsewhere as far as readers say
+/// so by [`Reader::spend`], is counted together and refused beyond the limit *before* it is allocated.
 #[derive(Clone)]
 pub struct Reader {
     inner: Arc<Inner>,
@@ -34,6 +45,8 @@ struct Inner {
     by_name: HashMap<String, usize>,
     /// Which sections matched their hash already.
     verified: Vec<AtomicBool>,
+    /// Bytes of the budget that are used up.
+    spent: AtomicU64,
 }
 
 impl Reader {
@@ -89,13 +102,36 @@ impl Reader {
             }
         }
         let verified = sections.iter().map(|_| AtomicBool::new(false)).collect();
-        let inner = Inner { file, source, header, manifest, sections, by_name, verified };
-        Ok(Self { inner: Arc::new(inner), limit: DEFAULT_SECTION_LIMIT })
+        let limit = DEFAULT_LIMIT.max(header.file_len.saturating_mul(DEFAULT_INFLATION));
+        let spent = AtomicU64::new(0);
+        let inner = Inner { file, source, header, manifest, sections, by_name, verified, spent };
+        Ok(Self { inner: Arc::new(inner), limit })
     }
 
-    /// The same container, whose compressed sections may grow to at most `limit` bytes each.
+    /// The same container, whose content may take `limit` bytes of memory altogether.
     pub fn with_limit(self, limit: u64) -> Self {
         Self { limit, ..self }
+    }
+
+    /// Notes that `what` in this file is about to take so many bytes of memory.
+    ///
+    /// # Errors
+    /// When the file then takes more than its limit.
+    pub fn spend(&self, what: &str, bytes: u64) -> Result<(), Error> {
+        let spent = &self.inner.spent;
+        let within = |spent: u64| spent.checked_add(bytes).filter(|&sum| sum <= self.limit);
+        match spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) {
+            Ok(_) => Ok(()),
+            Err(before) => {
+                let need = before.saturating_add(bytes);
+                Err(self.error(Problem::TooLarge { what: what.into(), need, limit: self.limit }))
+            }
+        }
+    }
+
+    /// Bytes of memory that the file may still take.
+    pub fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.inner.spent.load(Ordering::Relaxed))
     }
 
     /// The same container, if it holds a `kind` of format version `version`.
@@ -156,6 +192,38 @@ impl Reader {
     pub fn has(&self, name: &str) -> bool {
         self.inner.by_name.contains_key(name)
     }
+    /// What the index says of the section of this name.
+    pub fn info(&self, name: &str) -> Option<&SectionInfo> {
+        self.inner.by_name.get(name).map(|&i| &self.inner.sections[i])
+    }
+
+    /// The content of a section that must be of `len` bytes: nothing is hashed or unpacked before the index says so.
+    ///
+    /// # Errors
+    /// As [`Reader::section`], or when the index states another length.
+    pub fn section_of(&self, name: &str, len: u64) -> Result<Section, Error> {
+        match self.info(name) {
+            Some(info) if info.len != len => {
+                Err(self
+                    .error(Problem::Malformed(format!("section `{name}` is of {} bytes, {len} are needed", info.len))))
+            }
+            _ => self.section(name),
+        }
+    }
+
+    /// Checks that there is a section of this name that is not compressed and of `len` bytes, by the index alone.
+    ///
+    /// # Errors
+    /// When it is missing, compressed or of another length.
+    pub fn expect_raw(&self, name: &str, len: u64) -> Result<(), Error> {
+        let malformed = |what: String| Err(self.error(Problem::Malformed(format!("section `{name}` is {what}"))));
+        match self.info(name) {
+            None => Err(self.error(Problem::MissingSection(name.to_string()))),
+            Some(info) if info.codec != Codec::Raw => malformed("compressed, which it must not be".into()),
+            Some(info) if info.len != len => malformed(format!("of {} bytes, {len} are needed", info.len)),
+            Some(_) => Ok(()),
+        }
+    }
 
     /// The content of a section, checked against its hash the first time.
     ///
@@ -184,13 +252,12 @@ impl Reader {
 
     fn decompress(&self, info: &SectionInfo, stored: &[u8]) -> Result<AlignedBytes, Error> {
         let (name, len) = (&info.name, info.len);
-        if len > self.limit {
-            return Err(self.error(Problem::TooLarge { name: name.clone(), len, limit: self.limit }));
-        }
+        self.spend(&format!("section `{name}`"), len)?;
         let malformed = |what: String| self.error(Problem::Malformed(format!("section `{name}` {what}")));
         let unpack = |e: std::io::Error| malformed(format!("cannot be decompressed: {e}"));
         let mut decoder = zstd::stream::read::Decoder::with_buffer(stored).map_err(unpack)?;
-        let mut out = AlignedBytes::new();
+        decoder.window_log_max(MAX_WINDOW_LOG).map_err(unpack)?;
+        let mut out = AlignedBytes::with_room(len as usize);
         let mut chunk = vec![0; 128 * 1024];
         loop {
             let n = decoder.read(&mut chunk).map_err(unpack)?;

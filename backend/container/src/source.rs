@@ -27,15 +27,19 @@ pub(crate) struct AlignedBytes {
 }
 
 impl AlignedBytes {
-    pub fn new() -> Self {
-        Self { blocks: Vec::new(), len: 0 }
+    /// Empty, with room for `len` bytes, so that growing never holds two copies.
+    pub fn with_room(len: usize) -> Self {
+        let mut blocks = Vec::new();
+        // Where there is no such room, appending fails or not, as what is really there demands.
+        let _ = blocks.try_reserve_exact(len.div_ceil(64));
+        Self { blocks, len: 0 }
     }
     pub fn copy_of(bytes: &[u8]) -> Self {
-        let mut out = Self::new();
+        let mut out = Self::with_room(bytes.len());
         out.extend(bytes);
         out
     }
-    /// Appends; memory grows with what was appended, never with what a file claims.
+    /// Appends. Memory that was only made room for is not touched.
     pub fn extend(&mut self, bytes: &[u8]) {
         let len = self.len + bytes.len();
         self.blocks.resize(len.div_ceil(64), Block::zeroed());

@@ -9,7 +9,7 @@ use fhec_files::{Destination, Output};
 use serde::Serialize;
 
 use crate::error::{Error, Problem};
-use crate::format::{ALIGN, Codec, Dtype, HEADER_LEN, Header, SectionInfo, valid_kind};
+use crate::format::{ALIGN, Codec, Dtype, HEADER_LEN, Header, SectionInfo, check_lengths, valid_kind};
 use crate::reader::Reader;
 
 /// Compression level of zstd sections. Higher ones gain little on weights and text.
@@ -146,6 +146,7 @@ impl<W: Write + Seek> Writer<W> {
         };
         let manifest = json(&self.file, serde_json::to_vec(manifest))?;
         let index = json(&self.file, serde_json::to_vec(&self.sections))?;
+        check_lengths(manifest.len() as u64, index.len() as u64).map_err(|problem| Error::new(&self.file, problem))?;
         let manifest_at = self.at;
         let header = Header {
             kind: self.kind.clone(),

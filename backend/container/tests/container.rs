@@ -149,6 +149,55 @@ fn foreign_and_misplaced_files_are_named() {
 }
 
 #[test]
+fn one_budget_covers_all_that_a_file_takes() {
+    let mut writer = Writer::in_memory("k", 1).unwrap();
+    for name in ["a", "b"] {
+        writer.section(name, Dtype::U8, &[0u8; 1000], Codec::Zstd).unwrap();
+    }
+    writer.section("raw", Dtype::U8, &[0u8; 1000], Codec::Raw).unwrap();
+    let bytes = writer.into_bytes(&manifest()).unwrap();
+    let reader = Reader::from_bytes("x", &bytes).unwrap().with_limit(1999);
+    assert!(reader.section("raw").is_ok(), "what lies in the file takes nothing");
+    assert!(reader.section("a").is_ok());
+    let refused = problem(reader.section("b"));
+    assert!(matches!(refused, Problem::TooLarge { need: 2000, limit: 1999, .. }), "{refused}");
+    reader.spend("polynomials", 999).unwrap();
+    assert!(matches!(problem(reader.spend("one more", 1)), Problem::TooLarge { .. }));
+    assert_eq!(reader.left(), 0);
+}
+
+#[test]
+fn sizes_are_compared_by_the_index_alone() {
+    let mut writer = Writer::in_memory("k", 1).unwrap();
+    writer.section("packed", Dtype::U8, &[0u8; 1000], Codec::Zstd).unwrap();
+    writer.section("raw", Dtype::U8, &[0u8; 1000], Codec::Raw).unwrap();
+    let reader = Reader::from_bytes("x", &writer.into_bytes(&manifest()).unwrap()).unwrap().with_limit(0);
+    assert!(reader.expect_raw("raw", 1000).is_ok());
+    for (name, len) in [("raw", 999), ("packed", 1000)] {
+        assert!(matches!(problem(reader.expect_raw(name, len)), Problem::Malformed(_)), "{name}");
+    }
+    assert!(matches!(problem(reader.expect_raw("nothing", 1)), Problem::MissingSection(_)));
+    assert!(matches!(problem(reader.section_of("packed", 999)), Problem::Malformed(_)));
+    assert!(matches!(problem(reader.section_of("packed", 1000)), Problem::TooLarge { .. }));
+}
+
+#[test]
+fn long_manifests_are_refused_when_written_and_when_read() {
+    let writer = Writer::in_memory("k", 1).unwrap();
+    let refused = problem(writer.into_bytes(&"x".repeat(9 << 20)));
+    assert!(matches!(refused, Problem::Malformed(_)), "{refused}");
+    let mut bytes = Writer::in_memory("k", 1).unwrap().into_bytes(&"x").unwrap();
+    // The file says that it has 30 MiB more of a manifest, and has them.
+    bytes.resize(bytes.len() + (30 << 20), b' ');
+    for at in [40, 56] {
+        let old = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        bytes[at..at + 8].copy_from_slice(&(old + (30 << 20)).to_le_bytes());
+    }
+    let refused = problem(Reader::from_bytes("x", &bytes));
+    assert!(matches!(&refused, Problem::Malformed(reason) if reason.contains("manifest")), "{refused}");
+}
+
+#[test]
 fn a_damaged_section_is_named_and_the_others_still_read() {
     let mut bytes = sample(&[1, 2, 3], "some text");
     bytes[128] ^= 1;

@@ -55,7 +55,7 @@ impl Problem {
         match self {
             Self::Exists => "give another name, or replace the file with `--force`",
             Self::ExistsWhereSecretGoes => {
-                "give another name; if nothing needs the key that is there any more, remove the file yourself"
+                "give another name; `fhec keygen` with `--existing` makes evaluation keys for the key that is there"
             }
             Self::Folder => "give the name of a file in it",
             Self::Disk => "give the name of a file",

@@ -300,7 +300,9 @@ impl Observer<CkksBackend> for Watch<'_> {
     }
     fn after(&mut self, _: &mut CkksBackend, step: Step<'_>, _: &Ciphertext) {
         let seconds = self.started.elapsed().as_secs_f64();
-        *self.report.seconds_by_op.entry(step.node.op.mnemonic()).or_default() += seconds;
+        let (op, level, node) = (step.node.op.mnemonic(), step.node.ty.level, step.node.loc.name());
+        tracing::trace!(index = step.index, op, level, node, seconds);
+        *self.report.seconds_by_op.entry(op).or_default() += seconds;
         self.report.seconds_of.push(seconds);
     }
 }
@@ -324,6 +326,7 @@ impl<'a> Executor<'a> {
         keys: Arc<KeySet>,
         options: ExecutorOptions,
     ) -> Result<Self, RuntimeError> {
+        let _span = tracing::debug_span!("prepare").entered();
         let infos = keys.infos();
         for wanted in plan.keys().requests() {
             let levels = infos.iter().filter(|info| info.name == wanted.name).map(|info| info.level);
@@ -386,7 +389,10 @@ impl<'a> Executor<'a> {
         let started = Instant::now();
         let mut watch = Watch { progress, started, report: RunReport::default() };
         let (plan, backend) = (self.plan, &mut self.backend);
-        let outputs = self.pool.install(|| execute(plan.module(), backend, inputs, &mut watch))?;
+        // The log's span is that of this thread, the ops run on another.
+        let span = tracing::Span::current();
+        let execute = || span.in_scope(|| execute(plan.module(), backend, inputs, &mut watch));
+        let outputs = self.pool.install(execute)?;
         let mut report = watch.report;
         report.seconds = started.elapsed().as_secs_f64();
         let done = self.backend.counts() - before;

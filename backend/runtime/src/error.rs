@@ -44,6 +44,34 @@ pub enum RuntimeError {
         /// What is missing.
         reason: String,
     },
+    /// A run has so many bootstraps that one of them fails too often.
+    #[error(
+        "{file}: a run of {bootstraps} bootstraps of {slots} slots fails with a probability of up to 2^{log2:.1}, the limit is \
+         2^{limit}"
+    )]
+    #[diagnostic(help("compile the model again; where that does not help, take fewer layers or lower degrees"))]
+    Failure {
+        /// The plan file or function name.
+        file: String,
+        /// Bootstraps of a run.
+        bootstraps: u64,
+        /// Slots of each.
+        slots: usize,
+        /// log2 of the probability.
+        log2: f64,
+        /// log2 of the largest probability admitted.
+        limit: f64,
+    },
+    /// A plan that was written and cannot be read.
+    #[error("{file}: the plan was written but cannot be read back, so it must not be used")]
+    #[diagnostic(help("check the disk; if that does not help, report the model to the authors"))]
+    ReadBack {
+        /// The plan file.
+        file: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<RuntimeError>,
+    },
     /// An input tensor does not fit the plan.
     #[error("input `{port}`: {reason}")]
     #[diagnostic(help(
@@ -57,12 +85,15 @@ pub enum RuntimeError {
     },
     /// A simulated run failed.
     #[error("the simulated run stopped")]
+    #[diagnostic(help("{}", advice(_0)))]
     Simulation(#[from] ExecError<ClearError>),
     /// An encrypted run failed.
     #[error("the encrypted run stopped")]
+    #[diagnostic(help("{}", advice(_0)))]
     Evaluation(#[from] ExecError<CkksError>),
     /// The engine refused.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Engine(#[from] CkksError),
     /// The memory bound leaves no room for a run.
     #[error(
@@ -82,6 +113,11 @@ pub enum RuntimeError {
     #[error("the executed operations differ from the plan: {0}")]
     #[diagnostic(help("this is an error in fhec: report it with the plan"))]
     Trace(String),
+}
+
+/// The help of the error that a run stopped with.
+fn advice(error: &dyn Diagnostic) -> String {
+    error.help().map(|help| help.to_string()).unwrap_or_default()
 }
 
 fn gib(bytes: u64) -> f64 {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fhec_ckks::{Bootstrapper, CkksError, KeyName, KeyRequest, KeyShape, Params};
 use fhec_ir::ckks::CkksOp;
-use fhec_ir::{Ckks, Module, Node};
+use fhec_ir::{Ckks, Const, Module, Node};
 use serde::{Deserialize, Serialize};
 
 /// The evaluation keys of a program. A key made for a high level is large and, used at a low one, slow; what is used at
@@ -42,11 +42,11 @@ pub fn rotation_in(by: i64, slots: usize) -> u32 {
 
 impl Steps {
     /// The steps of a linear transform with `diagonals` [rotations, slots].
-    pub fn of(rotations: &[i64], giants: &[i64], diagonals: &[f32], slots: usize) -> Self {
+    pub fn of(rotations: &[i64], giants: &[i64], diagonals: &Const, slots: usize) -> Self {
         let mut out = Self::default();
         let mut pairs = BTreeSet::new();
-        for ((&rotation, &giant), diagonal) in rotations.iter().zip(giants).zip(diagonals.chunks(slots.max(1))) {
-            if diagonal.iter().all(|&x| x == 0.0) {
+        for ((&rotation, &giant), &filled) in rotations.iter().zip(giants).zip(diagonals.filled_rows()) {
+            if !filled {
                 continue;
             }
             let (giant, baby) = (rotation_in(giant, slots), rotation_in(rotation.wrapping_sub(giant), slots));
@@ -108,7 +108,7 @@ fn steps_of(
             name.into_iter().map(|name| vec![request(name, node.ty.level)]).collect()
         }
         CkksOp::Linear { rotations, giants, at, diagonals } => {
-            let steps = Steps::of(rotations, giants, module.consts.tensor(*diagonals).data(), slots);
+            let steps = Steps::of(rotations, giants, module.consts.get(*diagonals), slots);
             let rotation = |&by: &u32| request(KeyName::Rotation(by), *at);
             // The baby rotations are made together, the giant ones one after the other.
             let babies = steps.babies.iter().map(rotation).collect();
@@ -126,10 +126,13 @@ impl KeyList {
     /// A bootstrap that the parameters do not allow.
     pub fn of(module: &Module<Ckks>, params: &Params, slots: usize) -> Result<Self, CkksError> {
         let mut uses = Uses::new();
+        // Bootstraps to one level use the same keys.
+        let mut restored = BTreeSet::new();
         let live = module.func.live();
         for ((_, node), _) in module.func.iter().zip(&live).filter(|(_, live)| **live) {
             let requests = match &node.op {
                 // Inside a bootstrap a key serves all lower levels too.
+                CkksOp::Bootstrap { to } if !restored.insert(*to) => continue,
                 CkksOp::Bootstrap { to } => Bootstrapper::keys(params, slots, *to as usize)?,
                 _ => steps_of(module, node, params, slots)?.concat(),
             };
@@ -181,6 +184,10 @@ impl KeyList {
         let rotations =
             rotations.flat_map(|(&by, levels)| levels.iter().map(move |&l| request(KeyName::Rotation(by), l)));
         relin.chain(conj).chain(sparse).chain(rotations).collect()
+    }
+    /// Bytes of all keys in a file.
+    pub fn stored_bytes(&self, params: &Params) -> u64 {
+        self.levels().map(|level| params.stored_key_bytes(level as usize) as u64).fold(0, u64::saturating_add)
     }
     /// Number of keys.
     pub fn len(&self) -> usize {

@@ -1,9 +1,10 @@
 //! Plans and their executors: cleartext, noise model, encrypted.
 //!
 //! A [`Plan`] is a program of the `ckks` level with its parameters, constants and key list; it is what `fhec` compiles a
-//! model to and what client and server share. It runs exactly ([`run_clear`]), with modelled noise ([`Simulator`]), or on
+//! model to. A [`ClientPlan`] is what a client needs of it. A plan runs exactly ([`run_clear`]), with modelled noise ([`Simulator`]), or on
 //! ciphertexts ([`Executor`]). Nothing here can decrypt: this crate does not depend on the one that knows secret keys.
 
+mod client_plan;
 mod encrypted;
 mod error;
 mod keys;
@@ -15,13 +16,14 @@ mod stats;
 mod tensors;
 mod time;
 
+pub use client_plan::{CLIENT_PLAN_KIND, CLIENT_PLAN_VERSION, ClientPlan};
 pub use encrypted::{CkksBackend, Executor, ExecutorOptions, Progress, RunReport, context};
 pub use error::RuntimeError;
 pub use keys::{KeyList, Steps, rotation_in};
 pub use memory::{MemoryPrediction, MemoryShares};
 pub use noise::{
     Exact, LANES, Lanes, LayerEscape, NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, OpError, Range,
-    RangeEscape, chebyshev_arguments,
+    RangeEscape, ResultError, chebyshev_arguments,
 };
 pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Security, compiler_spec, engine_params};
 pub use simulate::{Simulated, Simulation, Simulator, run_clear};

@@ -68,8 +68,7 @@ impl MemoryPrediction {
             let digits = KeyShape::new(params, node.ty.level as usize, node.ty.level as usize).digit_limbs() as u64;
             let (work, encoding) = match &node.op {
                 CkksOp::Linear { rotations, giants, diagonals, .. } => {
-                    let data = module.consts.tensor(*diagonals).data();
-                    let steps = Steps::of(rotations, giants, data, plan.slots());
+                    let steps = Steps::of(rotations, giants, module.consts.get(*diagonals), plan.slots());
                     let sums = (steps.giants.len() as u64 + 2) * 2 * (limbs + alpha);
                     // Each thread holds one limb of both halves of every rotated operand, and of every diagonal; a
                     // diagonal has two values per slot.

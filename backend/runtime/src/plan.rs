@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use fhec_ckks::{CkksError, Params};
-use fhec_container::{Codec, Destination, Dtype, Reader, Writer};
+use fhec_ckks::{CkksError, MAX_FAILURE, Params};
+use fhec_container::{Codec, Destination, Dtype, Reader, Section, Writer};
 use fhec_ir::ckks::CkksOp;
-use fhec_ir::text::{Blobs, parse_module, print_with_blobs};
+use fhec_ir::text::{BlobSource, Blobs, parse_module, print_with_blobs, to_hex};
 use fhec_ir::verify::verify;
-use fhec_ir::{BootstrapSpec, Ckks, Digest, Module, Node, ParamSpec, Port, Shape, Tensor};
-use serde::{Deserialize, Serialize};
+use fhec_ir::{BootstrapSpec, Ckks, Digest, Module, Node, ParamSpec, Port, Shape, Tensor, Value, digest_of};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
+use crate::client_plan::{ClientPlan, End};
 use crate::error::RuntimeError;
 use crate::keys::KeyList;
 use crate::stats::OpCounts;
@@ -21,6 +24,10 @@ pub const PLAN_KIND: &str = "plan";
 /// Version of the plan format. Raise it whenever a plan written before would be read differently.
 pub const PLAN_VERSION: u32 = 2;
 const PROGRAM: &str = "program";
+/// Memory that reading a program takes, as a multiple of the length of its text.
+const TEXT_INFLATION: u64 = 64;
+/// Longest report in a plan, in bytes of JSON: as values in memory it takes up to a hundred times as much.
+const MAX_REPORT: usize = 1 << 20;
 
 /// Where a plan comes from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,8 +42,17 @@ pub struct Provenance {
     /// Compiler options that shaped the plan.
     pub options: BTreeMap<String, String>,
     /// What the passes reported: approximation errors, ranges, choices.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded")]
     pub report: Option<serde_json::Value>,
+}
+
+/// A JSON value whose text is not too long.
+fn bounded<'de, D: Deserializer<'de>>(d: D) -> Result<Option<serde_json::Value>, D::Error> {
+    let text = Box::<RawValue>::deserialize(d)?;
+    if text.get().len() > MAX_REPORT {
+        return Err(D::Error::custom(format!("a report of {} bytes, at most {MAX_REPORT} are read", text.get().len())));
+    }
+    serde_json::from_str(text.get()).map(Some).map_err(D::Error::custom)
 }
 
 /// What the parameters promise.
@@ -49,6 +65,17 @@ pub struct Security {
     pub log_qp: f64,
     /// The bound on it for 128 bits at this ring degree, where one is known.
     pub max_log_qp: Option<u32>,
+}
+
+impl Security {
+    /// What these parameters promise.
+    pub fn of(params: &Params) -> Self {
+        Self {
+            bits: if params.is_insecure() { 0 } else { 128 },
+            log_qp: params.log_qp(),
+            max_log_qp: compiler_spec(params.spec()).max_log_qp(),
+        }
+    }
 }
 
 /// The JSON part of a plan file.
@@ -86,7 +113,8 @@ impl Plan {
     /// A plan for a lowered program.
     ///
     /// # Errors
-    /// When the program does not verify, lacks parameters or ports, or its parameters are insecure without saying so.
+    /// When the program does not verify, lacks parameters or ports, its parameters are insecure without saying so, or its
+    /// bootstraps fail too often.
     pub fn new(module: Module<Ckks>, provenance: Provenance) -> Result<Self, RuntimeError> {
         let name = module.func.name.clone();
         let params = module.params.as_ref().map(engine_params).transpose()?;
@@ -109,6 +137,10 @@ impl Plan {
         let slots = layouts.map(|l| l.slots).next().ok_or_else(|| not_a_plan("the ports have no layouts"))?;
         let keys = KeyList::of(&module, &params, slots)?;
         let counts = OpCounts::of(&module, slots);
+        let bootstraps = counts.bootstraps;
+        if let Some(log2) = failure(&params, bootstraps, slots).filter(|&log2| log2 > MAX_FAILURE) {
+            return Err(RuntimeError::Failure { file: file.into(), bootstraps, slots, log2, limit: MAX_FAILURE });
+        }
         let (result_errors, digest) = (Vec::new(), OnceLock::new());
         Ok(Self { module, provenance, params, slots, keys, counts, result_errors, digest })
     }
@@ -119,12 +151,15 @@ impl Plan {
     /// # Errors
     /// When these are not as many as there are outputs, or one is not above zero and finite.
     pub fn with_result_errors(self, result_errors: Vec<f64>) -> Result<Self, RuntimeError> {
-        let possible = result_errors.iter().all(|&e| e > 0.0 && e.is_finite());
-        if result_errors.len() != self.outputs().len() || !possible {
-            let reason = format!("errors {result_errors:?} for {} outputs", self.outputs().len());
-            return Err(RuntimeError::NotAPlan { file: self.module.func.name.clone(), reason });
-        }
+        possible_errors(&result_errors, self.outputs().len())
+            .map_err(|reason| RuntimeError::NotAPlan { file: self.module.func.name.clone(), reason })?;
         Ok(Self { result_errors, digest: OnceLock::new(), ..self })
+    }
+
+    /// The plan with this provenance.
+    #[must_use]
+    pub fn with_provenance(self, provenance: Provenance) -> Self {
+        Self { provenance, digest: OnceLock::new(), ..self }
     }
 
     /// The program.
@@ -181,11 +216,35 @@ impl Plan {
     }
     /// What its parameters promise.
     pub fn security(&self) -> Security {
-        Security {
-            bits: if self.params.is_insecure() { 0 } else { 128 },
-            log_qp: self.params.log_qp(),
-            max_log_qp: self.spec().max_log_qp(),
-        }
+        Security::of(&self.params)
+    }
+    /// What a client needs to know of it: ports, parameters, keys, and the digest that stands for the rest.
+    ///
+    /// # Errors
+    /// As [`Plan::to_bytes`].
+    pub fn client(&self) -> Result<ClientPlan, RuntimeError> {
+        let func = &self.module.func;
+        let ends = |ports: &[Port], values: &[Value]| {
+            let mut levels = values.iter().map(|&value| func.ty(value).level);
+            let spanned = |port: &Port| port.layout.as_ref().map_or(0, |layout| layout.ciphertexts);
+            let end = |port: &Port| End { port: port.clone(), levels: levels.by_ref().take(spanned(port)).collect() };
+            ports.iter().map(end).collect()
+        };
+        Ok(ClientPlan {
+            plan: self.digest()?,
+            model: self.provenance.model.clone(),
+            params: self.params.clone(),
+            slots: self.slots,
+            keys: self.keys.clone(),
+            inputs: ends(self.inputs(), func.params()),
+            outputs: ends(self.outputs(), func.results()),
+            result_errors: self.result_errors.clone(),
+        })
+    }
+    /// log2 of a bound on the probability that a bootstrap of a run fails, which makes its result garbage; `None` without
+    /// bootstraps. Plans above [`fhec_ckks::MAX_FAILURE`] are refused.
+    pub fn bootstrap_failure(&self) -> Option<f64> {
+        failure(&self.params, self.counts.bootstraps, self.slots)
     }
     /// The levels that its bootstraps restore, each once.
     pub fn bootstrap_levels(&self) -> BTreeSet<u32> {
@@ -209,7 +268,7 @@ impl Plan {
         section(PROGRAM, Dtype::Text, Bytes::Text(text.as_bytes()))?;
         let mut constants = BTreeMap::new();
         for (digest, tensor) in blobs.iter() {
-            let name = hex(digest);
+            let name = to_hex(digest);
             section(&constant_section(&name), Dtype::F32, Bytes::Floats(tensor.data()))?;
             constants.insert(name, tensor.shape().0.clone());
         }
@@ -237,26 +296,63 @@ impl Plan {
         Ok(writer.into_bytes(&manifest)?)
     }
 
-    /// Writes the plan to a file; returns the digest of its content.
+    /// Writes the plan to a file, reads it back, and returns the digest of its content.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written, or when what was written cannot be read.
     pub fn save(&self, to: impl Into<Destination>) -> Result<Digest, RuntimeError> {
+        let _span = tracing::debug_span!("save-plan").entered();
+        let to = to.into();
+        let path = to.path().to_path_buf();
         let mut writer = Writer::create(to, PLAN_KIND, PLAN_VERSION)?;
         let manifest = self.write(&mut |name, dtype, bytes| match bytes {
             Bytes::Text(text) => writer.section(name, dtype, text, Codec::Zstd),
             Bytes::Floats(data) => writer.section(name, dtype, data, Codec::Zstd),
         })?;
         let digest = writer.finish(&manifest)?;
+        // What went into a pipe is gone.
+        if path.is_file() {
+            let damaged = |e| RuntimeError::ReadBack { file: path.display().to_string(), source: Box::new(e) };
+            self.read_back(&path, &digest).map_err(damaged)?;
+        }
         Ok(*self.digest.get_or_init(|| digest))
+    }
+
+    /// Reads a file that this plan was written to as later commands will, with one constant in memory at a time.
+    fn read_back(&self, path: &Path, digest: &Digest) -> Result<(), RuntimeError> {
+        // What is read here is what this program wrote.
+        let reader = Reader::open(path)?.with_limit(u64::MAX).expect(PLAN_KIND, PLAN_VERSION)?;
+        if reader.digest() != *digest {
+            return Err(fhec_container::Error::malformed(reader.file(), "it holds something else").into());
+        }
+        let manifest: Manifest = reader.manifest()?;
+        for (name, shape) in &manifest.constants {
+            let section = constant(&reader, name, shape)?;
+            named(&reader, name, &digest_of(&Shape(shape.clone()), section.as_slice()?))?;
+        }
+        Self::assembled(&reader, manifest, &self.module.consts).map(drop)
     }
 
     /// Reads a plan file.
     ///
     /// # Errors
-    /// When it cannot be read, is damaged or of another version, or its program does not verify.
+    /// When it cannot be read, is damaged or of another version, takes more memory than [`fhec_container::DEFAULT_LIMIT`]
+    /// says, or its program does not verify.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {
-        Self::read(Reader::open(path)?)
+        Self::load_within(path, None)
+    }
+
+    /// Reads a plan file that may take `limit` bytes of memory; by default what [`Plan::load`] admits.
+    ///
+    /// # Errors
+    /// As [`Plan::load`].
+    pub fn load_within(path: impl AsRef<Path>, limit: Option<u64>) -> Result<Self, RuntimeError> {
+        let _span = tracing::debug_span!("load-plan").entered();
+        let reader = Reader::open(path)?;
+        Self::read(match limit {
+            Some(limit) => reader.with_limit(limit),
+            None => reader,
+        })
     }
 
     /// Reads a plan from bytes; `name` stands for them in errors.
@@ -267,25 +363,28 @@ impl Plan {
         Self::read(Reader::from_bytes(name, bytes)?)
     }
 
-    fn read(reader: Reader) -> Result<Self, RuntimeError> {
+    pub(crate) fn read(reader: Reader) -> Result<Self, RuntimeError> {
         let reader = reader.expect(PLAN_KIND, PLAN_VERSION)?;
-        let file = reader.file().to_string();
-        let malformed = |reason: String| fhec_container::Error::malformed(&file, reason);
         let manifest: Manifest = reader.manifest()?;
         let mut blobs = Blobs::default();
         for (name, shape) in &manifest.constants {
-            let section = reader.section(&constant_section(name))?;
-            let data = section.as_slice::<f32>()?;
-            let shape = Shape(shape.clone());
-            if shape.checked_len() != Some(data.len()) {
-                return Err(malformed(format!("constant {name} of shape {shape} has {} elements", data.len())).into());
-            }
-            if hex(&blobs.insert(Tensor::new(shape, data))) != *name {
-                return Err(malformed(format!("constant {name} is not what its name says")).into());
-            }
+            let section = constant(&reader, name, shape)?;
+            let digest = blobs.insert(Tensor::new(shape.clone(), section.as_slice::<f32>()?));
+            named(&reader, name, &digest)?;
         }
+        Self::assembled(&reader, manifest, &blobs)
+    }
+
+    /// The plan of a file whose constants `blobs` supplies.
+    fn assembled(reader: &Reader, manifest: Manifest, blobs: &dyn BlobSource) -> Result<Self, RuntimeError> {
+        let file = reader.file().to_string();
+        let malformed = |reason: String| fhec_container::Error::malformed(&file, reason);
+        let length = reader.info(PROGRAM).map_or(0, |section| section.len);
+        reader.spend("the program", length.saturating_mul(TEXT_INFLATION))?;
         let program = reader.section(PROGRAM)?;
-        let module: Module<Ckks> = parse_module(&file, program.as_str()?, &blobs)
+        let constants =
+            Constants { blobs, room: usize::try_from(reader.left()).unwrap_or(usize::MAX) / size_of::<f32>() };
+        let module: Module<Ckks> = parse_module(&file, program.as_str()?, &constants)
             .map_err(|e| RuntimeError::Program { file: file.clone(), source: Box::new(e) })?;
         if module.params.as_ref().map(engine_spec).as_ref() != Some(manifest.params.spec()) {
             return Err(malformed("the program and the plan state different parameters".into()).into());
@@ -294,9 +393,11 @@ impl Plan {
         if (&plan.keys, &plan.counts) != (&manifest.keys, &manifest.counts) {
             return Err(malformed("the plan's key list or op counts are not those of its program".into()).into());
         }
-        let plan = match manifest.result_errors {
-            none if none.is_empty() => plan,
-            errors => plan.with_result_errors(errors)?,
+        let plan = if manifest.result_errors.is_empty() {
+            plan
+        } else {
+            possible_errors(&manifest.result_errors, plan.outputs().len()).map_err(malformed)?;
+            Self { result_errors: manifest.result_errors, ..plan }
         };
         plan.digest.get_or_init(|| reader.digest());
         Ok(plan)
@@ -317,22 +418,68 @@ impl Plan {
     }
 }
 
+/// Refuses errors that are not one of every output, above zero and finite.
+pub(crate) fn possible_errors(errors: &[f64], outputs: usize) -> Result<(), String> {
+    if errors.len() != outputs {
+        return Err(format!("it states the errors of {} outputs and has {outputs}", errors.len()));
+    }
+    match errors.iter().find(|&&e| !(e > 0.0 && e.is_finite())) {
+        Some(error) => Err(format!("{error} is no error of an output: it must be above zero and finite")),
+        None => Ok(()),
+    }
+}
+
+/// log2 of a bound on the probability that one of some bootstraps fails; `None` where there are none.
+fn failure(params: &Params, bootstraps: u64, slots: usize) -> Option<f64> {
+    params.bootstrap_failure(bootstraps, slots).filter(|_| bootstraps > 0)
+}
+
+/// The section of a constant, of as many elements as its shape has.
+fn constant(reader: &Reader, name: &str, shape: &[usize]) -> Result<Section, fhec_container::Error> {
+    let shape = Shape(shape.to_vec());
+    let len = shape.checked_len().and_then(|len| u64::try_from(len).ok()?.checked_mul(size_of::<f32>() as u64));
+    let Some(len) = len else {
+        let reason = format!("constant {name} cannot be of shape {shape}");
+        return Err(fhec_container::Error::malformed(reader.file(), reason));
+    };
+    reader.section_of(&constant_section(name), len)
+}
+
+/// Refuses a constant whose name is not its hash.
+fn named(reader: &Reader, name: &str, digest: &Digest) -> Result<(), fhec_container::Error> {
+    if to_hex(digest) == name {
+        return Ok(());
+    }
+    Err(fhec_container::Error::malformed(reader.file(), format!("constant {name} is not what its name says")))
+}
+
 /// Elements of a section.
 enum Bytes<'a> {
     Text(&'a [u8]),
     Floats(&'a [f32]),
 }
 
+/// The constants of a plan file, and the elements that its program may fill others with.
+struct Constants<'a> {
+    blobs: &'a dyn BlobSource,
+    room: usize,
+}
+
+impl BlobSource for Constants<'_> {
+    fn blob(&self, digest: &Digest) -> Option<Tensor> {
+        self.blobs.blob(digest)
+    }
+    fn room(&self) -> usize {
+        self.room
+    }
+}
+
 fn constant_section(digest: &str) -> String {
     format!("constant/{digest}")
 }
 
-fn hex(digest: &Digest) -> String {
-    digest.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// The engine's form of the compiler's parameters.
-fn engine_spec(spec: &ParamSpec) -> fhec_ckks::ParamSpec {
+pub(crate) fn engine_spec(spec: &ParamSpec) -> fhec_ckks::ParamSpec {
     fhec_ckks::ParamSpec {
         log_n: spec.log_n,
         first_bits: spec.first_bits,

@@ -18,10 +18,10 @@ use crate::tensors::{pack_inputs, unpack_outputs};
 /// When the inputs do not fit the plan.
 pub fn run_clear(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Tensor>, RuntimeError> {
     let levels = levels(plan);
-    let cts = pack_inputs(plan, inputs)?.into_iter().zip(levels);
+    let cts = pack_inputs(plan.inputs(), inputs)?.into_iter().zip(levels);
     let cts = cts.map(|(slots, level)| ClearCt { slots, ty: CtTy::at(level) }).collect();
     let out = execute(plan.module(), &mut ClearBackend, cts, &mut ())?;
-    unpack_outputs(plan, &out.into_iter().map(|ct| ct.slots).collect::<Vec<_>>())
+    unpack_outputs(plan.outputs(), &out.into_iter().map(|ct| ct.slots).collect::<Vec<_>>())
 }
 
 /// Levels of the input ciphertexts.
@@ -103,6 +103,7 @@ impl<'a> Simulator<'a> {
         threads: usize,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Simulation, RuntimeError> {
+        let _span = tracing::debug_span!("simulate", runs = images.len()).entered();
         let next = AtomicUsize::new(0);
         let work = || {
             let mut done = Vec::new();
@@ -140,7 +141,7 @@ impl<'a> Simulator<'a> {
         // Lanes without an image run on zeros.
         let mut lanes = vec![vec![[0.0; LANES]; self.plan.slots()]; levels.len()];
         for (lane, inputs) in images.iter().enumerate() {
-            for (ct, slots) in lanes.iter_mut().zip(pack_inputs(self.plan, inputs)?) {
+            for (ct, slots) in lanes.iter_mut().zip(pack_inputs(self.plan.inputs(), inputs)?) {
                 ct.iter_mut().zip(slots).for_each(|(lanes, x)| lanes[lane] = x);
             }
         }
@@ -152,11 +153,14 @@ impl<'a> Simulator<'a> {
         for lane in 0..images.len() {
             let exact: Vec<Vec<f64>> = results.iter().map(|ct| exact(ct, lane)).collect();
             let noisy: Vec<Vec<f64>> = results.iter().map(|ct| noisy(ct, lane)).collect();
-            out.exact.push(unpack_outputs(self.plan, &exact)?);
-            out.outputs.push(unpack_outputs(self.plan, &noisy)?);
+            let outputs = self.plan.outputs();
+            out.exact.push(unpack_outputs(outputs, &exact)?);
+            out.outputs.push(unpack_outputs(outputs, &noisy)?);
             if self.noisy {
                 let errors: Vec<Vec<f64>> = results.iter().map(|ct| error(ct, lane)).collect();
-                out.errors.push(unpack_outputs(self.plan, &errors)?);
+                let errors = unpack_outputs(outputs, &errors)?;
+                errors.iter().flat_map(|t| t.data()).for_each(|&e| out.report.results.add(f64::from(e)));
+                out.errors.push(errors);
             }
         }
         Ok(out)

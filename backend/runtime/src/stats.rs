@@ -36,7 +36,7 @@ impl OpCounts {
             match &node.op {
                 CkksOp::Rotate { by } => out.rotations += u64::from(rotation_in(*by, slots) != 0),
                 CkksOp::Linear { rotations, giants, diagonals, .. } => {
-                    let steps = Steps::of(rotations, giants, module.consts.tensor(*diagonals).data(), slots);
+                    let steps = Steps::of(rotations, giants, module.consts.get(*diagonals), slots);
                     out.rotations += steps.rotations() as u64;
                     out.plain_products += steps.products as u64;
                 }

@@ -3,24 +3,21 @@
 use fhec_ir::{Layout, Port, Tensor};
 
 use crate::error::RuntimeError;
-use crate::plan::Plan;
 
-/// The inputs of the runs over images: as many images to a run as the plan takes, see [`fhec_ir::batches`].
+/// The inputs of the runs over images, `batch` of them to a run, see [`fhec_ir::batches`]. `ports` are the inputs of one image.
 ///
 /// # Errors
 /// When the number of tensors of an image, a shape, or a value (not finite) does not fit.
-pub fn runs_of(plan: &Plan, images: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, RuntimeError> {
-    let ports = plan.image_inputs();
-    let images = images.iter().map(|image| fitted(&ports, image)).collect::<Result<Vec<_>, _>>()?;
-    Ok(fhec_ir::batches(&images, plan.batch()))
+pub fn runs_of(ports: &[Port], batch: usize, images: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, RuntimeError> {
+    let images = images.iter().map(|image| fitted(ports, image)).collect::<Result<Vec<_>, _>>()?;
+    Ok(fhec_ir::batches(&images, batch))
 }
 
-/// The slots of every input ciphertext of a run, in order of the program's parameters.
+/// The slots of every input ciphertext of a run, in order of the program's parameters. `ports` are the inputs of a run.
 ///
 /// # Errors
 /// When the number of tensors, a shape, or a value (not finite) does not fit.
-pub fn pack_inputs(plan: &Plan, tensors: &[Tensor]) -> Result<Vec<Vec<f64>>, RuntimeError> {
-    let ports = plan.inputs();
+pub fn pack_inputs(ports: &[Port], tensors: &[Tensor]) -> Result<Vec<Vec<f64>>, RuntimeError> {
     let mut out = Vec::new();
     for (port, tensor) in ports.iter().zip(fitted(ports, tensors)?) {
         let wrong = |reason: String| RuntimeError::Input { port: port.name.clone(), reason };
@@ -53,11 +50,11 @@ fn fitted(ports: &[Port], tensors: &[Tensor]) -> Result<Vec<Tensor>, RuntimeErro
     ports.iter().zip(tensors).map(fit).collect()
 }
 
-/// The output tensors, from the slots of every result.
+/// The output tensors, from the slots of every result. `ports` are the outputs of a run.
 ///
 /// # Errors
 /// When fewer slots are given than the layouts of the outputs name.
-pub fn unpack_outputs(plan: &Plan, slots: &[Vec<f64>]) -> Result<Vec<Tensor>, RuntimeError> {
+pub fn unpack_outputs(ports: &[Port], slots: &[Vec<f64>]) -> Result<Vec<Tensor>, RuntimeError> {
     let mut rest = slots;
     let unpack = |port: &Port| {
         let layout = layout(port)?;
@@ -68,7 +65,7 @@ pub fn unpack_outputs(plan: &Plan, slots: &[Vec<f64>]) -> Result<Vec<Tensor>, Ru
         rest = after;
         layout.unpack(these, &port.shape).map_err(|e| wrong(e.to_string()))
     };
-    plan.outputs().iter().map(unpack).collect()
+    ports.iter().map(unpack).collect()
 }
 
 fn layout(port: &Port) -> Result<&Layout, RuntimeError> {

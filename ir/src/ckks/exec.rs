@@ -12,6 +12,7 @@ pub use rules::ClearError;
 
 use std::error::Error as StdError;
 
+use miette::Diagnostic;
 use thiserror::Error;
 
 use super::{Ckks, CkksOp, CtTy};
@@ -184,6 +185,18 @@ pub enum ExecError<E: StdError + 'static> {
         /// Type of the result.
         found: CtTy,
     },
+}
+
+impl<E: Diagnostic + 'static> Diagnostic for ExecError<E> {
+    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        match self {
+            Self::InputCount { .. } | Self::InputType { .. } => {
+                Some(Box::new("give the ciphertexts that were encrypted for this plan, one set per run"))
+            }
+            Self::Op { source, .. } => source.help(),
+            Self::ResultType { .. } => Some(Box::new("this is an error in fhec: report it with the plan")),
+        }
+    }
 }
 
 /// Runs the function of `module`, which must have passed the verifier. Only values that the results depend on are computed.

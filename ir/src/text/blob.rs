@@ -9,6 +9,11 @@ use crate::tensor::Tensor;
 pub trait BlobSource {
     /// The tensor with this digest, if the source has it.
     fn blob(&self, digest: &Digest) -> Option<Tensor>;
+    /// Elements that the `zeros` and `full` constants of one file may have together, so that a short file cannot ask for
+    /// all memory.
+    fn room(&self) -> usize {
+        1 << 26
+    }
 }
 
 /// Tensors by digest. The empty set serves files without blobs.
@@ -41,12 +46,12 @@ impl BlobSource for ConstPool {
 }
 
 /// Hexadecimal text of a digest.
-pub(super) fn to_hex(digest: &Digest) -> String {
+pub fn to_hex(digest: &Digest) -> String {
     digest.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The digest written as 64 hexadecimal digits.
-pub(super) fn from_hex(text: &str) -> Option<Digest> {
+pub fn from_hex(text: &str) -> Option<Digest> {
     if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }

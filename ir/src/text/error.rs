@@ -17,10 +17,15 @@ pub struct ParseError {
     /// The file.
     #[source_code]
     pub source_code: NamedSource<Arc<str>>,
-    /// What is wrong, in order of place.
+    /// What is wrong, in order of place; of very many errors the first.
     #[related]
     pub errors: Vec<TextError>,
+    /// How many there are.
+    count: usize,
 }
+
+/// Most errors of one file that are kept: what is shown of a hostile file is short.
+const MAX_ERRORS: usize = 64;
 
 /// One thing that is wrong with a file.
 #[derive(Clone, Debug, Error, Diagnostic, PartialEq, Eq)]
@@ -76,8 +81,10 @@ impl TextError {
 impl ParseError {
     pub(super) fn new(name: &str, text: &str, mut errors: Vec<TextError>) -> Self {
         errors.sort_by_key(|e| e.span.offset());
+        let count = errors.len();
+        errors.truncate(MAX_ERRORS);
         let text: Arc<str> = text.into();
-        Self { source_code: NamedSource::new(name, text), errors }
+        Self { source_code: NamedSource::new(name, text), errors, count }
     }
 }
 
@@ -96,7 +103,7 @@ impl ParseError {
     }
     fn headline(&self) -> String {
         let first = self.errors.first().map(|e| self.line(e)).unwrap_or_default();
-        match self.errors.len() {
+        match self.count {
             0 | 1 => first,
             n => format!("{first} (the first of {n} errors)"),
         }

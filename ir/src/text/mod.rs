@@ -29,6 +29,10 @@ mod grammar {
     include!(concat!(env!("OUT_DIR"), "/text/grammar.rs"));
 }
 
+/// Elements that `zeros` and `full` constants of one file may have together, so that a short file cannot ask for all
+/// memory. What would go beyond is written as a blob.
+const MAX_FILLED: usize = 1 << 26;
+
 mod blob;
 mod error;
 mod parse;
@@ -36,7 +40,7 @@ mod print;
 mod raw;
 mod tree;
 
-pub use blob::{BlobSource, Blobs};
+pub use blob::{BlobSource, Blobs, from_hex, to_hex};
 pub use error::{ParseError, TextError};
 pub(crate) use parse::read_op;
 pub use parse::{AnyModule, parse_any, parse_module};

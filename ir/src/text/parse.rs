@@ -18,10 +18,6 @@ use crate::nn::{Nn, TensorTy};
 use crate::slot::Slot;
 use crate::tensor::{Shape, Tensor};
 
-/// Elements that `zeros` and `full` constants of one file may have together, so that a short file cannot ask for all
-/// memory.
-const MAX_FILLED: usize = 1 << 26;
-
 /// A module of whichever level.
 #[derive(Clone, Debug)]
 pub enum AnyModule {
@@ -182,10 +178,8 @@ impl<'a, D: Dialect> Reader<'a, D> {
     }
 
     fn tensor(&mut self, shape: Shape, span: Span, init: &Spanned<Init<'_>>) -> Result<Tensor, TextError> {
-        let len = shape.checked_len().filter(|&len| len <= MAX_FILLED);
-        let Some(len) = len else {
-            return Err(TextError::new(span, "this type", format!("a constant of shape {shape} is too large")));
-        };
+        // Bounded by the type. Elements that are listed, or lie in a blob, are already there: only filled ones are made.
+        let len = shape.len();
         let scalar = |value: &Raw<'_>, span: Span| match value {
             Raw::Int(s) | Raw::Float(s) => Ok(s.parse().unwrap_or(f32::NAN)),
             other => number(other)
@@ -194,7 +188,7 @@ impl<'a, D: Dialect> Reader<'a, D> {
         };
         let mut fill = |x: f32| {
             self.filled = self.filled.saturating_add(len);
-            if self.filled > MAX_FILLED {
+            if self.filled > self.blobs.room() {
                 return Err(TextError::new(span, "this type", "the filled constants of this file are too large"));
             }
             Ok(Tensor::full(shape.clone(), x))

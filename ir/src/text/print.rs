@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use super::MAX_FILLED;
 use super::blob::{Blobs, to_hex};
 use super::tree::{print_attr, print_fields, quote};
 use crate::consts::{Const, ConstPool};
@@ -28,8 +29,9 @@ pub fn print_with_blobs<D: Dialect>(module: &Module<D>) -> (String, Blobs) {
         let _ = writeln!(out, "params {}", print_fields(params));
     }
     let used: BTreeSet<_> = module.func.iter().flat_map(|(_, node)| node.op.consts()).collect();
+    let mut filled = 0;
     for id in used.into_iter().filter(|&id| module.consts.contains(id)) {
-        print_const(&mut out, module.consts.get(id), &mut blobs);
+        print_const(&mut out, module.consts.get(id), &mut filled, &mut blobs);
     }
     for (keyword, ports) in [("input", &module.inputs), ("output", &module.outputs)] {
         for port in ports {
@@ -59,13 +61,18 @@ pub(crate) fn op_text<O: OpInfo>(op: &O) -> String {
     format!("{}{}", op.mnemonic(), attrs.replace(", ", ","))
 }
 
-fn print_const(out: &mut String, c: &Const, blobs: &mut Blobs) {
+/// Prints one constant; `filled` counts the elements of those written as one number, of which a reader takes only so many.
+fn print_const(out: &mut String, c: &Const, filled: &mut usize, blobs: &mut Blobs) {
     let data = c.tensor.data();
     let uniform = data.first().is_some_and(|first| data.iter().all(|x| x.to_bits() == first.to_bits()));
     let finite = data.iter().all(|x| x.is_finite());
+    let fills = uniform && finite && data.len() > 1 && *filled + data.len() <= MAX_FILLED;
+    if fills {
+        *filled += data.len();
+    }
     let init = match data {
-        [first, _, ..] if uniform && first.to_bits() == 0 => "zeros".to_string(),
-        [first, _, ..] if uniform && finite => format!("full({first:?})"),
+        [first, ..] if fills && first.to_bits() == 0 => "zeros".to_string(),
+        [first, ..] if fills => format!("full({first:?})"),
         data if finite && data.len() <= INLINE_LIMIT => {
             let items: Vec<String> = data.iter().map(|x| format!("{x:?}")).collect();
             format!("[{}]", items.join(", "))

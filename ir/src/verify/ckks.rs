@@ -1,6 +1,8 @@
 //! Invariants of the `ckks` level.
 
-use super::{MAX_SLOTS, Part, Report, Verify, finite_constants, ports};
+use std::collections::BTreeSet;
+
+use super::{MAX_SLOTS, MAX_STEPS, Part, Report, Verify, finite_constants, ports};
 use crate::ckks::{Ckks, CkksOp};
 use crate::dialect::OpInfo;
 use crate::func::Module;
@@ -34,6 +36,27 @@ impl Verify for Ckks {
         finite_constants(module, report);
         let n = ports::layouts(module, None, report);
         slots(module, n, report);
+        transforms(module, report);
+    }
+}
+
+/// What a linear transform asks of the engine is bounded by its slots and by [`MAX_STEPS`].
+fn transforms(module: &Module<Ckks>, report: &mut Report<'_, Ckks>) {
+    for (value, node) in module.func.iter() {
+        let CkksOp::Linear { rotations, giants, diagonals, .. } = &node.op else { continue };
+        let n = module.consts.tensor(*diagonals).shape().0.last().copied().unwrap_or(0).max(1);
+        let step = |by: i64| by.rem_euclid(n as i64);
+        let distinct = |steps: &mut dyn Iterator<Item = i64>| steps.collect::<BTreeSet<i64>>().len();
+        let babies = distinct(&mut rotations.iter().zip(giants).map(|(r, g)| step(r.wrapping_sub(*g))));
+        let giants = distinct(&mut giants.iter().map(|&g| step(g)));
+        if rotations.len() > n || babies.max(giants) > MAX_STEPS {
+            let diagonals = rotations.len();
+            let message = format!(
+                "{diagonals} diagonals of {n} slots in {babies} baby and {giants} giant steps; at most as many diagonals as \
+                 slots and {MAX_STEPS} steps of a kind are possible"
+            );
+            report.at(value, Part::Op, message);
+        }
     }
 }
 

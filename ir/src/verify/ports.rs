@@ -22,8 +22,7 @@ fn ends<D: Dialect>(module: &Module<D>) -> Option<[End<'_>; 2]> {
 pub(super) fn ranges<D: Dialect>(module: &Module<D>, report: &mut Report<'_, D>) {
     for (kind, ports, _) in ends(module).into_iter().flatten() {
         for port in ports {
-            let right = |r: &ValueRange| r.low.0.is_finite() && r.high.0.is_finite() && r.low.0 <= r.high.0;
-            if let Some(ValueRange { low, high }) = port.range.filter(|r| !right(r)) {
+            if let Some(ValueRange { low, high }) = port.range.filter(|range| !range.is_ordered()) {
                 report.module(format!("the range [{low}, {high}] of {kind} `{}` is no range", port.name));
             }
         }
@@ -48,40 +47,72 @@ pub(super) fn tensors(module: &Module<Nn>, report: &mut Report<'_, Nn>) {
     }
 }
 
+/// Most ciphertexts that the ports of one end span.
+const MAX_CIPHERTEXTS: usize = 1 << 12;
+
+/// Most dimensions of a port, and most digits of a layout.
+const MAX_TERMS: usize = 64;
+
+/// Most terms of addresses of all ports: elements times digits. What computes them takes well below a second.
+const MAX_ADDRESSING: usize = 1 << 26;
+
+/// The ports of one end with the number of ciphertexts that they must span.
+pub type Spanned<'a> = (&'static str, &'a [Port], usize);
+
 /// Below `nn` a port is as many ciphertexts as its layout says. `n` is the number of slots, where known. Returns the
 /// number of slots the layouts agree on.
 pub(super) fn layouts<D: Dialect>(module: &Module<D>, n: Option<usize>, report: &mut Report<'_, D>) -> Option<usize> {
-    let mut n = n;
-    for (kind, ports, values) in ends(module).into_iter().flatten() {
+    let spanned = ends(module).map(|ends| ends.map(|(kind, ports, values)| (kind, ports, values.len())));
+    match check_ports(spanned.as_ref().map_or(&[], |ends| ends), n) {
+        Ok(n) => n,
+        Err(problems) => {
+            problems.into_iter().for_each(|problem| report.module(problem));
+            None
+        }
+    }
+}
+
+/// Checks that every port has a layout that holds its elements, each at an address of its own, that the layouts of an end span
+/// as many ciphertexts as it has, and that all agree on `n` slots. Returns that number, where there is a port.
+///
+/// # Errors
+/// What does not fit; at least one sentence.
+pub fn check_ports(ends: &[Spanned<'_>], n: Option<usize>) -> Result<Option<usize>, Vec<String>> {
+    let (mut n, mut terms, mut problems) = (n, 0usize, Vec::new());
+    for &(kind, ports, ciphertexts) in ends {
+        if ports.len().max(ciphertexts) > MAX_CIPHERTEXTS {
+            let count = ports.len().max(ciphertexts);
+            problems.push(format!("{count} {kind}s are more than the {MAX_CIPHERTEXTS} that a program may have"));
+            continue;
+        }
         let mut spanned = 0usize;
         for port in ports {
             let Some(layout) = &port.layout else {
-                report.module(format!("{kind} `{}` has no layout", port.name));
+                problems.push(format!("{kind} `{}` has no layout", port.name));
                 continue;
             };
             spanned = spanned.saturating_add(layout.ciphertexts);
             let expected = *n.get_or_insert(layout.slots);
             let problem = if layout.slots != expected {
                 Some(format!("its ciphertexts have {} slots, others have {expected}", layout.slots))
-            } else if layout.ciphertexts > values.len() {
-                Some(format!("it spans {} ciphertexts, the function has {}", layout.ciphertexts, values.len()))
+            } else if layout.ciphertexts > ciphertexts {
+                Some(format!("it spans {} ciphertexts, the function has {ciphertexts}", layout.ciphertexts))
             } else {
-                fit(layout, port).err()
+                fit(layout, port, &mut terms).err()
             };
             if let Some(problem) = problem {
-                report.module(format!("layout of {kind} `{}`: {problem}", port.name));
+                problems.push(format!("layout of {kind} `{}`: {problem}", port.name));
             }
         }
-        if spanned != values.len() {
-            report
-                .module(format!("the {kind}s described span {spanned} ciphertexts, the function has {}", values.len()));
+        if spanned != ciphertexts {
+            problems.push(format!("the {kind}s described span {spanned} ciphertexts, the function has {ciphertexts}"));
         }
     }
-    n
+    if problems.is_empty() { Ok(n) } else { Err(problems) }
 }
 
-/// Every element has an address of its own within the period.
-fn fit(layout: &Layout, port: &Port) -> Result<(), String> {
+/// Every element has an address of its own within the period. `terms` counts what computing the addresses takes.
+fn fit(layout: &Layout, port: &Port, terms: &mut usize) -> Result<(), String> {
     let Layout { slots, ciphertexts, period, ref digits, .. } = *layout;
     if !slots.is_power_of_two() || slots > MAX_SLOTS {
         return Err(format!("{slots} slots are not a power of two of at most {MAX_SLOTS}"));
@@ -89,10 +120,18 @@ fn fit(layout: &Layout, port: &Port) -> Result<(), String> {
     if !period.is_power_of_two() || period > slots {
         return Err(format!("the period {period} is not a power of two of at most {slots}"));
     }
+    let rank = port.shape.rank();
+    if rank.max(digits.len()) > MAX_TERMS {
+        return Err(format!("{rank} dimensions and {} digits, of at most {MAX_TERMS}", digits.len()));
+    }
     let room = slots.saturating_mul(ciphertexts);
     let capacity = period.saturating_mul(ciphertexts);
     if port.shape.checked_len().is_none_or(|len| len > capacity) {
         return Err(format!("{ciphertexts} x {period} slots are too few for {}", port.shape));
+    }
+    *terms = terms.saturating_add(room.saturating_mul(digits.len() + 1));
+    if *terms > MAX_ADDRESSING {
+        return Err(format!("{ciphertexts} x {slots} slots, {} digits: too much with the ports before", digits.len()));
     }
     if let Some(d) = digits.iter().find(|d| d.dim >= port.shape.rank() || d.divisor == 0 || d.size == 0) {
         return Err(format!("a digit of dimension {} does not fit {}", d.dim, port.shape));

@@ -1,7 +1,8 @@
 //! The text form: round trip, error messages, hostile text.
 
+use fhec_ir::nn::NnOp;
 use fhec_ir::text::{AnyModule, Blobs, parse_any, parse_module, print_module, print_with_blobs};
-use fhec_ir::{Ckks, Dialect, Module, Nn, Slot};
+use fhec_ir::{Ckks, Dialect, Loc, Module, Nn, Slot, Tensor};
 use proptest::prelude::*;
 
 use crate::generate;
@@ -106,6 +107,23 @@ fn fills_are_bounded_together() {
     let consts: String = (0..3).map(|i| format!("const @w{i} : tensor<5000x5000> = full({i}.5)\n")).collect();
     let text = format!("{consts}func @f(%0: tensor<1>) -> tensor<1> {{ return %0 }}");
     assert_eq!(errors(&text), "case.fhir:3:13: the filled constants of this file are too large");
+}
+
+/// A layer of more than 2,048 diagonals at 2^15 slots has more than 2^26 elements: they lie in a blob, not in the text.
+#[test]
+fn constants_of_large_layers_are_read_back() {
+    let shape = [2049, 1 << 15];
+    let mut varied = vec![0.5f32; 2049 << 15];
+    varied[7] = 0.25;
+    for tensor in [Tensor::new(shape, varied), Tensor::full(shape, 0.5)] {
+        let mut module = Module::<Nn>::new("large");
+        let value = module.consts.insert("w", tensor);
+        let result = module.push(NnOp::Const { value }, [], Loc::default()).unwrap();
+        module.func.set_results([result]);
+        let (text, _) = print_with_blobs(&module);
+        let again = parse_module::<Nn>("large.fhir", &text, &module.consts).map_err(|e| e.listing()).unwrap();
+        assert_eq!(print_module(&again), text);
+    }
 }
 
 const EXAMPLE: &str = r#"

@@ -25,6 +25,7 @@ impl Calibration {
     /// # Errors
     /// When a sample does not fit the module, or a value is not finite.
     pub fn measure(module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<Self, ApproximateError> {
+        let _span = tracing::debug_span!("calibrate").entered();
         let watched = watched(module);
         let share = samples.len().div_ceil(rayon::current_num_threads()).max(1);
         let parts: Vec<Result<Self, ApproximateError>> =

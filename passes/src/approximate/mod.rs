@@ -34,18 +34,20 @@ pub(crate) const NAME: &str = "approximate-activations";
 pub enum ApproximateError {
     /// The model does not run on the calibration data.
     #[error("the model does not run on the calibration data: {0}")]
-    #[help("calibration data must have the shape of the model's input, with any number of samples in front")]
+    #[diagnostic(help(
+        "calibration data must have the shape of the model's input, with any number of samples in front"
+    ))]
     Eval(#[from] eval::EvalError),
     /// A value that is not a number, or infinite.
     #[error("the input of node `{node}` is not finite on the calibration data")]
-    #[help("check the calibration data for NaN and the preprocessing for a wrong scale")]
+    #[diagnostic(help("check the calibration data for NaN and the preprocessing for a wrong scale"))]
     NotFinite {
         /// Name of the ONNX node.
         node: String,
     },
     /// No samples.
     #[error("there is no calibration sample")]
-    #[help("give at least a few dozen training inputs")]
+    #[diagnostic(help("give at least a few dozen training inputs"))]
     NoSamples,
     /// The pass itself.
     #[error(transparent)]
@@ -163,6 +165,7 @@ impl ApproximateActivations {
         options: ApproximateOptions,
         choices: &Choices,
     ) -> Result<(Module<Nn>, Vec<Replacement>), ApproximateError> {
+        let _span = tracing::debug_span!("approximate-activations").entered();
         if samples.is_empty() {
             return Err(ApproximateError::NoSamples);
         }

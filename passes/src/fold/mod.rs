@@ -64,6 +64,7 @@ impl Fold {
     /// # Errors
     /// When the module does not verify.
     pub fn explain(&self, module: &Module<Nn>) -> Result<(Module<Nn>, Explanation), PassError> {
+        let _span = tracing::debug_span!("fold").entered();
         fhec_ir::verify(module).map_err(|e| {
             let issues = e.violations.iter();
             let issue = |v: &fhec_ir::verify::Violation| {

@@ -302,7 +302,7 @@ mod tests {
         for digits in windowed(&aligned_channels(&x), &x, &out, &[2, 2]) {
             let p = Placement::new(digits, out.len(), 8192).unwrap();
             let layout = p.to_layout(&out).unwrap();
-            assert!(layout.addresses(&out).iter().zip(p.addresses.iter()).all(|(&a, &b)| a == b as usize));
+            assert!(layout.addresses(&out).zip(p.addresses.iter()).all(|(a, &b)| a == b as usize));
         }
     }
 

@@ -93,6 +93,7 @@ impl Pack {
     /// # Errors
     /// Every node that has no form on packed slots, with the repair a user could make.
     pub fn pack(&self, module: &Module<Nn>) -> Result<Packed, PassError> {
+        let _span = tracing::debug_span!("pack").entered();
         let error = |issues| PassError { pass: NAME, issues };
         if !self.max_slots.is_power_of_two() {
             let reason = format!("{} slots: the number of slots is a power of two", self.max_slots);

@@ -106,6 +106,7 @@ const ROOM: f64 = 2.0;
 /// stay below six standard deviations of independent terms of the largest magnitude each, where that is less than the sum of
 /// all magnitudes. Polynomials are taken over their interval.
 pub fn estimate(module: &Module<Slot>, input_bound: f64, samples: &[Vec<Tensor>]) -> Estimate {
+    let _span = tracing::debug_span!("estimate-errors").entered();
     let func = &module.func;
     let measured = measure(module, samples);
     let mut uses = func.use_counts();

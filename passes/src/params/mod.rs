@@ -1,7 +1,7 @@
 //! Encryption parameters: the smallest ring and chain of primes that run a program securely and precisely enough.
 //!
 //! Levels are those the program uses. The scale follows from the noise bound of `estimate`: six standard
-//! deviations of the results' error stay below the precision asked for. The first prime holds the scale and the largest
+//! deviations of the results' error stay below the precision asked for ([`Precision`]). The first prime holds the scale and the largest
 //! result; the digits of key switching are as wide as the security bound allows where that saves time.
 
 mod estimate;
@@ -15,12 +15,45 @@ use crate::lower::depth;
 use crate::pass::PassError;
 use crate::target::Target;
 
+/// How large the error of a result may be: six standard deviations of what encryption adds to what the program computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// At most `2^-bits`, whatever the results.
+    Absolute(u32),
+    /// At most `2^-bits` for results up to 16, and in proportion for larger ones: so many bits behind the point of a number
+    /// with four before it.
+    Scaled(u32),
+}
+
+impl Precision {
+    /// Bits behind the point.
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::Absolute(bits) | Self::Scaled(bits) => bits,
+        }
+    }
+
+    /// The largest error allowed of results up to `bound`.
+    pub fn allows(self, bound: f64) -> f64 {
+        let unit = match self {
+            Self::Absolute(_) => 1.0,
+            Self::Scaled(_) => (bound / LARGE_RESULT).max(1.0),
+        };
+        unit * (-f64::from(self.bits())).exp2()
+    }
+}
+
+impl Default for Precision {
+    fn default() -> Self {
+        Self::Scaled(10)
+    }
+}
+
 /// What parameters must achieve.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamOptions {
-    /// The results' error stays below `2^-precision_bits`, times a sixteenth of their bound when they are
-    /// larger than 16.
-    pub precision_bits: u32,
+    /// How large the error of a result may be.
+    pub precision: Precision,
     /// Largest magnitude of an input element.
     pub input_bound: f64,
     /// Largest magnitude of a result, if known from calibration; estimated from the weights otherwise.
@@ -38,7 +71,7 @@ pub struct ParamOptions {
 impl Default for ParamOptions {
     fn default() -> Self {
         Self {
-            precision_bits: 10,
+            precision: Precision::default(),
             input_bound: 1.0,
             result_bound: None,
             log_n: None,
@@ -49,16 +82,9 @@ impl Default for ParamOptions {
     }
 }
 
-impl ParamOptions {
-    /// The largest error that results of magnitude up to `bound` may have.
-    pub fn allowed_error(&self, bound: f64) -> f64 {
-        (-f64::from(self.precision_bits)).exp2() * (bound / LARGE_RESULT).max(1.0)
-    }
-}
-
 /// Largest bit size of a prime: the engine's fast kernels need primes below 2^50.
 const MOST_BITS: u32 = 50;
-/// Results above this need no better precision relative to their size.
+/// Results above this need no better precision relative to their size, unless it is asked for.
 const LARGE_RESULT: f64 = 16.0;
 /// Below this the primes of a chain are too far apart for scales to stay together.
 const LEAST_SCALE_BITS: u32 = 27;
@@ -75,7 +101,7 @@ const NAME: &str = "choose-parameters";
 
 /// Bits of the first prime that results of magnitude `bound` need at level 0.
 fn first_bits(scale_bits: u32, bound: f64) -> u32 {
-    scale_bits + bound.max(1.0).log2().ceil() as u32 + MARGIN_BITS
+    scale_bits.saturating_add(bound.max(1.0).log2().ceil() as u32 + MARGIN_BITS)
 }
 
 /// The scale in bits that keeps the results' error below the target with `slots` slots in a ring of degree `2^log_n`.
@@ -83,9 +109,9 @@ fn scale_bits(estimate: &Estimate, options: &ParamOptions, slots: usize, log_n: 
     options.scale_bits.unwrap_or_else(|| {
         // Six standard deviations, in units of sqrt(2nN)/S.
         let error = 6.0 * estimate.deviation;
-        let target = (options.result_bound.unwrap_or(estimate.result_bound) / LARGE_RESULT).max(1.0);
+        let allowed = options.precision.allows(options.result_bound.unwrap_or(estimate.result_bound));
         let unit = (f64::from(log_n) + (2.0 * slots as f64).log2()) / 2.0;
-        let bits = unit + f64::from(options.precision_bits) + (error / target).log2();
+        let bits = unit + (error / allowed).log2();
         (bits.ceil().max(0.0) as u32).max(LEAST_SCALE_BITS)
     })
 }
@@ -139,10 +165,12 @@ pub(crate) fn predicted_time(module: &Module<Ckks>, spec: &ParamSpec) -> f64 {
     n * (diagonals + key_switch_time(&key_switches(module), spec.special))
 }
 
-/// Whether the results fit the first prime alone; otherwise they must stay at level 1.
-pub(crate) fn fits_level_zero(estimate: &Estimate, options: &ParamOptions, slots: usize, log_n: u32) -> bool {
+/// Whether the results fit the first prime alone in every ring that may be chosen; otherwise they may have to stay at level 1.
+/// A larger ring needs a larger scale.
+pub(crate) fn fits_level_zero(estimate: &Estimate, options: &ParamOptions, slots: usize) -> bool {
     let bound = options.result_bound.unwrap_or(estimate.result_bound);
-    first_bits(scale_bits(estimate, options, slots, log_n), bound) <= MOST_BITS
+    let largest = fhec_security::rings().map(|(log_n, _)| log_n).max().unwrap_or(0);
+    first_bits(scale_bits(estimate, options, slots, options.log_n.unwrap_or(largest)), bound) <= MOST_BITS
 }
 
 /// Whether the results fit the first prime of the parameters that `target` bootstraps under.

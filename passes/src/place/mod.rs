@@ -167,21 +167,51 @@ impl<'a> Placer<'a> {
         };
         let mut best: Option<(Plan, usize)> = None;
         let mut failure = "the engine offers no parameters for bootstrapping".to_string();
+        let mut limited = false;
         for (number, plan) in plans.into_iter().enumerate() {
             match plan {
                 Ok(plan) if best.as_ref().is_none_or(|(b, _)| better(&plan, b)) => best = Some((plan, number)),
                 Ok(_) => {}
-                Err(e) => failure = e.to_string(),
+                Err(e) => {
+                    limited |= matches!(e, PlanError::Limits { .. });
+                    failure = e.to_string();
+                }
             }
         }
+        if limited && best.is_none() {
+            failure = self.reach(&networks);
+        }
         let none = |failure: String| {
-            let issue = Issue::new(&Default::default(), "module", failure, "lower the degrees or relax the limits");
+            let issue = Issue::new(
+                &Default::default(),
+                "module",
+                failure,
+                "relax --max-latency or --max-error, or lower the degrees",
+            );
             PassError { pass: NAME, issues: vec![issue] }
         };
         let (plan, number) = best.ok_or_else(|| none(failure))?;
         let (spec, network) = &networks[number];
         let planner = Planner::new(network, Effort::default()).map_err(|e| none(e.to_string()))?;
         Ok(Placement { explanation: planner.explain(&plan), plan, spec: spec.clone() })
+    }
+
+    /// What can be had at all, for those who asked for more.
+    fn reach(&self, networks: &[(ParamSpec, Network)]) -> String {
+        let plans = |limits: Limits| -> Vec<Plan> {
+            let plan = |(_, network): &(ParamSpec, Network)| {
+                let planner = Planner::new(network, Effort::default()).ok()?;
+                self.strategy.plan(&planner, network, &limits).ok()
+            };
+            networks.par_iter().filter_map(plan).collect()
+        };
+        let any_error = Limits { max_error: Some(f64::MAX), ..Limits::default() };
+        let fastest = plans(any_error).iter().map(|plan| plan.latency_us / 1e6).fold(f64::INFINITY, f64::min);
+        let accurate = plans(Limits::default()).iter().map(|plan| plan.error).fold(f64::INFINITY, f64::min);
+        format!(
+            "no plan is within the limits: the fastest takes {fastest:.3} seconds, the most accurate has an error of \
+             {accurate:.3e}"
+        )
     }
 
     /// All plans that no other one beats in time and error, over all numbers of levels.

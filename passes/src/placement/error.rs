@@ -8,7 +8,7 @@ use thiserror::Error;
 pub enum PlanError {
     /// The description of the network contradicts itself.
     #[error("`{at}`: {what}")]
-    #[diagnostic(code(fhec::plan::network))]
+    #[diagnostic(code(fhec::plan::network), help("correct the description of the network"))]
     Network {
         /// The stage, or the name of the network.
         at: String,
@@ -40,7 +40,7 @@ pub enum PlanError {
     },
     /// A baseline was asked for what the network does not have.
     #[error("`{activation}` has no candidate {what}")]
-    #[diagnostic(code(fhec::plan::candidate))]
+    #[diagnostic(code(fhec::plan::candidate), help("take another baseline, or offer such a candidate"))]
     Candidate {
         /// The activation.
         activation: String,

@@ -96,6 +96,7 @@ pub fn reconstruct(
     options: &ReconstructOptions,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Reconstructed, ApproximateError> {
+    let _span = tracing::debug_span!("reconstruct").entered();
     if samples.is_empty() {
         return Err(ApproximateError::NoSamples);
     }

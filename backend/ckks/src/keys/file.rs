@@ -117,7 +117,7 @@ impl KeySetScratch {
     /// # Errors
     /// A failed write.
     pub fn into_keys(self, ctx: &Context) -> Result<KeySet> {
-        KeySet::from_reader(ctx, self.writer.into_reader(&self.manifest).map_err(format)?)
+        KeySet::from_reader(ctx.params(), self.writer.into_reader(&self.manifest).map_err(format)?)
     }
 }
 
@@ -125,35 +125,35 @@ impl KeySet {
     /// Maps a key file; keys are read and checked when first used.
     ///
     /// # Errors
-    /// Anything but a whole file of keys under the same parameters.
-    pub fn open(ctx: &Context, path: impl AsRef<Path>) -> Result<Self> {
-        Self::from_reader(ctx, Reader::open(path).map_err(format)?)
+    /// Anything but a whole file of keys under these parameters.
+    pub fn open(params: &Params, path: impl AsRef<Path>) -> Result<Self> {
+        Self::from_reader(params, Reader::open(path).map_err(format)?)
     }
 
     /// Reads a key file from bytes; `name` stands for them in errors.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn from_bytes(ctx: &Context, name: &str, bytes: &[u8]) -> Result<Self> {
-        Self::from_reader(ctx, Reader::from_bytes(name, bytes).map_err(format)?)
+    pub fn from_bytes(params: &Params, name: &str, bytes: &[u8]) -> Result<Self> {
+        Self::from_reader(params, Reader::from_bytes(name, bytes).map_err(format)?)
     }
 
-    fn from_reader(ctx: &Context, reader: Reader) -> Result<Self> {
-        let reader = reader.expect(KIND, VERSION).map_err(format)?.with_limit(u64::MAX);
+    fn from_reader(params: &Params, reader: Reader) -> Result<Self> {
+        let reader = reader.expect(KIND, VERSION).map_err(format)?;
         let manifest: Manifest = reader.manifest().map_err(format)?;
-        ctx.params().check_digest("the evaluation key file", manifest.params)?;
-        let mut set = Self::new(ctx, manifest.key);
+        params.check_digest("the evaluation key file", manifest.params)?;
+        let mut set = Self::under(params, manifest.key);
         for listed in manifest.keys {
             let name = listed.name;
-            let shape = Shape::new(ctx.params(), listed.level)?;
+            let shape = Shape::new(params, listed.level)?;
             if shape.alpha != listed.alpha {
                 return Err(format(format_args!("the key for {name} has {} limbs per digit", listed.alpha)));
             }
             let seed =
                 parse_seed(&listed.seed).ok_or_else(|| format(format_args!("the seed for {name} is damaged")))?;
             let section = section_name(name, listed.level);
-            let stored = reader.sections().iter().find(|s| s.name == section);
-            let len = section_len(ctx.params(), listed.level) as u64;
+            let stored = reader.info(&section);
+            let len = section_len(params, listed.level) as u64;
             if stored.is_none_or(|s| s.len != len || s.codec != Codec::Raw) {
                 return Err(format(format_args!("the key for {name} is absent or of the wrong size")));
             }

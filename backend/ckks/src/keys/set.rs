@@ -105,8 +105,13 @@ impl PreparedKey {
 impl KeySet {
     /// An empty set for keys of the secret key with id `key`.
     pub fn new(ctx: &Context, key: Digest) -> Self {
+        Self::under(ctx.params(), key)
+    }
+
+    /// An empty set under these parameters.
+    pub(super) fn under(params: &Params, key: Digest) -> Self {
         let cache = Cache { budget: usize::MAX, ..Cache::default() };
-        Self { params: ctx.params().clone(), key, entries: BTreeMap::new(), cache: Mutex::new(cache) }
+        Self { params: params.clone(), key, entries: BTreeMap::new(), cache: Mutex::new(cache) }
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use fhec_ckks::Distortion;
 use fhec_ir::ckks::CtTy;
 use fhec_ir::ckks::exec::{Backend, ClearError, Constant, LinearMap, rules};
 
@@ -149,6 +150,24 @@ impl<'a> NoiseBackend<'a> {
         };
         NoisyCt { exact: x.exact.clone(), error, ty }
     }
+}
+
+/// The errors that a bootstrap without noise would leave.
+fn distorted(x: &NoisyCt, distortion: &Distortion) -> NoisyCt {
+    let mut error = x.error.to_vec();
+    let mut slots = vec![0.0; error.len()];
+    for lane in 0..LANES {
+        let values = x.exact.slots.iter().zip(&error).map(|(x, e)| x[lane] + f64::from(e[lane]));
+        slots.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
+        // Lanes without an image hold zeros, which come back as they are.
+        if slots.iter().all(|&slot| slot == 0.0) {
+            continue;
+        }
+        distortion.apply(&mut slots);
+        let differences = slots.iter().zip(x.exact.slots.iter()).map(|(slot, x)| slot - x[lane]);
+        error.iter_mut().zip(differences).for_each(|(e, difference)| e[lane] = difference as f32);
+    }
+    NoisyCt { error: Rc::new(error), ..x.clone() }
 }
 
 /// Errors of two operands, combined.
@@ -306,6 +325,9 @@ impl Backend for NoiseBackend<'_> {
     fn bootstrap(&mut self, x: &NoisyCt, to: u32) -> Result<NoisyCt, ClearError> {
         let ty = rules::bootstrap(x.ty, to)?;
         let deviation = self.deviation(NoiseModel::bootstrap);
-        Ok(self.moved(x, ty, deviation))
+        match self.model.and_then(NoiseModel::distortion) {
+            Some(distortion) => Ok(self.moved(&distorted(x, distortion), ty, deviation)),
+            None => Ok(self.moved(x, ty, deviation)),
+        }
     }
 }

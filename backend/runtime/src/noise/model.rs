@@ -4,10 +4,15 @@
 //! through a ciphertext, has its messages in every (N/2n)-th coefficient; decryption reads these 2n alone, and no operation
 //! brings errors of others there. The real part of a slot, a sum of 2n coefficients times cosines, then has variance v·n,
 //! divided by the square of the scale. The secret is dense ternary (coefficients of variance 2/3), errors have standard
-//! deviation σ = 3.2, rounding errors variance 1/12.
+//! deviation σ = 3.2, rounding errors variance 1/12. A bootstrap adds noise, and an error that the message decides.
 
+use std::sync::Arc;
+
+use fhec_ckks::Distortion;
 use fhec_ir::ParamSpec;
 use fhec_ir::ckks::CtTy;
+
+use crate::plan::engine_spec;
 
 /// Standard deviation of the error of fresh encryptions and keys.
 const SIGMA: f64 = 3.2;
@@ -31,13 +36,18 @@ pub struct NoiseModel {
     scale: f64,
     /// Deviation of a bootstrap's error.
     bootstrap: f64,
+    /// What a bootstrap does to its message besides, where that shows.
+    distortion: Option<Arc<Distortion>>,
 }
 
 impl NoiseModel {
     /// The model of a program on vectors of `slots` slots under these parameters, with bootstraps of deviation 2^-17.
     pub fn new(spec: &ParamSpec, slots: usize) -> Self {
         let (n, scale) = (f64::from(spec.log_n).exp2(), f64::from(spec.scale_bits));
-        Self { spec: spec.clone(), n, slots: slots as f64, scale, bootstrap: BOOTSTRAP }
+        let distortion = Distortion::new(&engine_spec(spec), slots).map(Arc::new);
+        let model = Self { spec: spec.clone(), n, slots: slots as f64, scale, bootstrap: BOOTSTRAP, distortion: None };
+        let shows = distortion.filter(|d| d.largest() >= model.visible());
+        Self { distortion: shows, ..model }
     }
 
     /// The model with bootstraps whose error has this standard deviation in the slots, for values in [-1, 1].
@@ -101,9 +111,14 @@ impl NoiseModel {
         self.encode_scalar(1)
     }
 
-    /// A bootstrap.
+    /// A bootstrap's noise.
     pub fn bootstrap(&self) -> f64 {
         self.bootstrap
+    }
+
+    /// The part of a bootstrap's error that follows from the message, where it is large enough to show.
+    pub fn distortion(&self) -> Option<&Distortion> {
+        self.distortion.as_deref()
     }
 
     /// Deviations below this do not show in single precision beside the error of a rescale. Products are at the square of

@@ -79,11 +79,49 @@ pub struct OpError {
     count: u64,
 }
 
+/// Errors of the elements of all results, before they are rounded to single precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct ResultError {
+    /// The largest.
+    pub max: f64,
+    #[serde(skip)]
+    sum: f64,
+    #[serde(skip)]
+    count: u64,
+}
+
+impl ResultError {
+    /// Adds the error of one element.
+    pub(crate) fn add(&mut self, error: f64) {
+        self.max = larger(self.max, error.abs());
+        self.sum += error * error;
+        self.count += 1;
+    }
+
+    /// The root of the mean square error.
+    pub fn rms(&self) -> f64 {
+        (self.sum / self.count.max(1) as f64).sqrt()
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.max = larger(self.max, other.max);
+        self.sum += other.sum;
+        self.count += other.count;
+    }
+}
+
+/// The larger of two magnitudes; what is not a number is larger than all.
+fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b <= a { a } else { b }
+}
+
 /// Errors and range escapes of a run, or of many runs of one plan.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct NoiseReport {
     /// Images in this report.
     pub images: u64,
+    /// Errors of the results; none in a run without noise.
+    pub results: ResultError,
     /// One entry per op in program order; empty where a run without noise was asked for.
     pub ops: Vec<OpError>,
     /// Values out of range, in program order.
@@ -96,6 +134,7 @@ impl NoiseReport {
     /// Adds the report of further images of the same plan.
     pub fn merge(&mut self, other: Self) {
         self.images += other.images;
+        self.results.merge(other.results);
         if self.ops.is_empty() {
             self.ops = other.ops;
         } else {

@@ -1,12 +1,16 @@
 //! Plan files.
 
+use fhec_ckks::MAX_FAILURE;
 use fhec_container::{Codec, Dtype, Reader, Writer};
 use fhec_ir::Tensor;
+use fhec_ir::ckks::CkksOp;
 use fhec_ir::text::print_module;
-use fhec_runtime::{KeyList, PLAN_KIND, PLAN_VERSION, Plan, Provenance, peak_ciphertext_bytes, run_clear};
+use fhec_runtime::{
+    KeyList, PLAN_KIND, PLAN_VERSION, Plan, Provenance, RuntimeError, peak_ciphertext_bytes, run_clear,
+};
 use proptest::prelude::*;
 
-use crate::programs::{Program, every_op, image, provenance};
+use crate::programs::{Program, SLOTS, compact_spec, every_op, image, provenance};
 
 #[test]
 fn a_plan_comes_back_as_it_was() {
@@ -67,7 +71,11 @@ fn inputs_that_do_not_fit_are_named() {
 
 /// The plan's file with its program text edited and every hash made right again.
 fn forged(edit: impl Fn(&str) -> String) -> Vec<u8> {
-    let bytes = every_op().to_bytes().unwrap();
+    forged_from(&every_op(), edit)
+}
+
+fn forged_from(plan: &Plan, edit: impl Fn(&str) -> String) -> Vec<u8> {
+    let bytes = plan.to_bytes().unwrap();
     let reader = Reader::from_bytes("x", &bytes).unwrap();
     let mut writer = Writer::in_memory(PLAN_KIND, PLAN_VERSION).unwrap();
     for s in reader.sections() {
@@ -90,6 +98,48 @@ fn programs_edited_behind_the_hashes_are_refused() {
     assert!(error(|t| t.replace("{by = -2}", "{by = -4}")).contains("key list"));
     let lied = error(|t| t.replacen(": ct<4> loc", ": ct<3> loc", 1));
     assert!(lied.contains("ct<3>") || lied.contains("cannot be read"), "{lied}");
+}
+
+/// So many bootstraps, one after the other, under a secret for which `k` just suffices.
+fn bootstraps(count: usize) -> Result<Plan, RuntimeError> {
+    let whole = 1 << 9;
+    let spec = (32..64).find_map(|sparse_weight| {
+        let mut spec = compact_spec();
+        let bootstrap = spec.bootstrap.as_mut().unwrap();
+        (bootstrap.sparse_weight, bootstrap.k) = (sparse_weight, 15);
+        let params = fhec_runtime::engine_params(&spec).ok()?;
+        params.bootstrap_failure(1, whole).filter(|&log2| log2 > MAX_FAILURE - 4.0).map(|_| spec)
+    });
+    let (mut p, mut x) = Program::with(spec.unwrap(), 1);
+    for _ in 0..count {
+        x = p.push(CkksOp::Bootstrap { to: 3 }, [x]);
+    }
+    p.try_plan(x)
+}
+
+#[test]
+fn a_run_whose_bootstraps_fail_too_often_is_refused() {
+    let plan = bootstraps(4).unwrap();
+    let log2 = plan.bootstrap_failure().unwrap();
+    assert!(log2 < MAX_FAILURE, "{log2}");
+    assert_eq!(every_op().bootstrap_failure(), None);
+    // Every doubling costs a bit.
+    assert!((bootstraps(8).unwrap().bootstrap_failure().unwrap() - log2 - 1.0).abs() < 1e-9);
+    let many = 1usize << (MAX_FAILURE - log2 + 3.0) as u32;
+    let refused = bootstraps(many).unwrap_err();
+    let RuntimeError::Failure { bootstraps: found, slots, log2, .. } = &refused else { panic!("{refused}") };
+    assert_eq!((*found as usize, *slots), (many, SLOTS));
+    assert!(*log2 > MAX_FAILURE && refused.to_string().contains("the limit is 2^-60"), "{refused}");
+    // A file that says so is refused when it is loaded.
+    let line = |n: usize, operand: usize| format!("%{n} = ckks.bootstrap %{operand} ");
+    let lengthened = forged_from(&plan, |text| {
+        let last = text.lines().find(|l| l.trim_start().starts_with(&line(4, 3))).unwrap();
+        let rest = &last.trim_start()[line(4, 3).len()..];
+        let more: Vec<String> = (4..=many).map(|n| format!("  {}{rest}", line(n, n - 1))).collect();
+        text.replace(last, &more.join("\n")).replace("return %4", &format!("return %{many}"))
+    });
+    let error = Plan::from_bytes("p.fhe", &lengthened).unwrap_err();
+    assert!(matches!(&error, RuntimeError::Failure { file, .. } if file == "p.fhe"), "{error}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use fhec_ir::ckks::{CkksOp, CtTy};
 use fhec_ir::{Ckks, Digit, F64, Layout, Loc, Module, ParamSpec, Port, Shape, Tensor, Value};
-use fhec_runtime::{Plan, Provenance, compiler_spec};
+use fhec_runtime::{Plan, Provenance, RuntimeError, compiler_spec};
 
 pub const SLOTS: usize = 64;
 
@@ -21,7 +21,7 @@ pub fn spec() -> ParamSpec {
 
 /// Parameters with bootstrapping at the least ring degree that holds its transforms.
 pub fn bootstrap_spec() -> ParamSpec {
-    let bootstrap = fhec_ckks::BootstrapSpec {
+    bootstrapping(fhec_ckks::BootstrapSpec {
         cts_levels: 3,
         stc_levels: 2,
         stc_bits: 42,
@@ -34,7 +34,15 @@ pub fn bootstrap_spec() -> ParamSpec {
         arcsine_degree: 7,
         ratio_bits: 5,
         sparse_weight: 32,
-    };
+    })
+}
+
+/// The same with the circuit that plans use, one level shorter as its ring is smaller.
+pub fn compact_spec() -> ParamSpec {
+    bootstrapping(fhec_ckks::BootstrapSpec { stc_levels: 2, ..fhec_ckks::BootstrapSpec::compact(42) })
+}
+
+fn bootstrapping(bootstrap: fhec_ckks::BootstrapSpec) -> ParamSpec {
     compiler_spec(&fhec_ckks::ParamSpec {
         log_n: 10,
         first_bits: 50,
@@ -87,11 +95,14 @@ impl Program {
         let y = self.push(op, [x]);
         self.rescale(y)
     }
-    pub fn plan(mut self, result: Value) -> Plan {
+    pub fn plan(self, result: Value) -> Plan {
+        self.try_plan(result).unwrap()
+    }
+    pub fn try_plan(mut self, result: Value) -> Result<Plan, RuntimeError> {
         self.0.func.set_results([result]);
         self.0.inputs = vec![port("image", 20, 32)];
         self.0.outputs = vec![port("logits", 10, SLOTS)];
-        Plan::new(self.0, provenance()).unwrap()
+        Plan::new(self.0, provenance())
     }
 }
 
@@ -131,6 +142,15 @@ pub fn bootstrapped() -> Plan {
     let y = p.linear(y, &[0, 2], &[0, 0], 2);
     let y = p.push(CkksOp::Bootstrap { to: 2 }, [y]);
     let y = p.push(CkksOp::MulInt { by: 16 }, [y]);
+    p.plan(y)
+}
+
+/// A bootstrap of the input plus a constant vector, by the circuit that plans use.
+pub fn constant_bootstrapped(constant: f32) -> Plan {
+    let (mut p, x) = Program::with(compact_spec(), 1);
+    let constant = p.0.consts.insert("constant", Tensor::full([SLOTS], constant));
+    let y = p.push(CkksOp::AddPlain { value: constant }, [x]);
+    let y = p.push(CkksOp::Bootstrap { to: 3 }, [y]);
     p.plan(y)
 }
 

@@ -1,13 +1,15 @@
 //! The rules of levels and scales, for interpreters that carry [`CtTy`] themselves: the type of a result, or why an
 //! engine would have to refuse.
 
+use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::ckks::CtTy;
 
 /// What the rules of levels and scales forbid.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, Diagnostic, PartialEq, Eq)]
 #[error("{0}")]
+#[diagnostic(help("this is an error in fhec: report it with the plan"))]
 pub struct ClearError(String);
 
 fn check(ok: bool, message: impl FnOnce() -> String) -> Result<(), ClearError> {

@@ -1,0 +1,43 @@
+//! `fhec export-client`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use fhec::Error;
+
+use super::files::{self, Files, Overwrite};
+use super::limits::MaxSize;
+use super::output;
+
+/// Write what a client needs of a plan: keygen, encrypt and decrypt take it, and it holds nothing of the model's weights
+#[derive(Args)]
+pub struct ExportClient {
+    /// The plan
+    #[arg(value_parser = files::input())]
+    plan: PathBuf,
+    /// Where the client plan goes
+    #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
+    output: PathBuf,
+    #[command(flatten)]
+    overwrite: Overwrite,
+    #[command(flatten)]
+    max_size: MaxSize,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(c: &ExportClient) -> Result<(), Error> {
+    let mut files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
+    let to = files.writes("--output", &c.output)?;
+    let plan = c.max_size.plan(&c.plan)?;
+    plan.client()?.save(&to)?;
+    let bytes = output::written_bytes(&to);
+    if c.json {
+        return output::json(&serde_json::json!({
+            "client_plan": c.output, "client_plan_bytes": bytes, "security_bits": plan.security().bits,
+        }));
+    }
+    say!("{}: what a client needs of {}, {}", c.output.display(), c.plan.display(), output::size_of(bytes));
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! What happens when the program is told to end.
+
+/// On SIGINT and SIGTERM unfinished outputs are removed that the system does not remove by itself; then the program ends as the
+/// signal ends it (130 and 143 in a shell).
+pub fn handle() {
+    #[cfg(unix)]
+    {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        use signal_hook::iterator::Signals;
+        // Where there is no handler the signal ends the program all the same, and the next start sweeps.
+        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
+        std::thread::spawn(move || {
+            for signal in signals.forever() {
+                fhec::discard_unfinished();
+                if signal_hook::low_level::emulate_default_handler(signal).is_err() {
+                    std::process::exit(128 + signal);
+                }
+            }
+        });
+    }
+}

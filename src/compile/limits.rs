@@ -1,0 +1,93 @@
+//! Whether the plan that was made keeps the limits, however it came about.
+
+use std::collections::HashMap;
+
+use fhec_ir::{Module, Nn, Tensor};
+use fhec_passes::approximate::Replacement;
+use fhec_passes::place::{Placement, Strategy};
+use fhec_passes::target::Target;
+use fhec_runtime::{Plan, predict_time};
+
+use super::Compiler;
+use super::choose::{Chosen, SENSITIVITY_SAMPLES, sensitivities};
+use super::refused::{self, Refused};
+use crate::error::Error;
+
+impl Compiler {
+    /// Refuses polynomials that are further from their activation than the whole interval is long: fits of very high degree
+    /// diverge.
+    pub(super) fn check_fits(&self, activations: &[Replacement]) -> Result<(), Refused> {
+        let diverged = |a: &&Replacement| {
+            a.stages.is_empty() && (a.rms_error.is_nan() || a.rms_error > a.interval.1 - a.interval.0)
+        };
+        let Some(a) = activations.iter().find(diverged) else { return Ok(()) };
+        Err(Refused::Value {
+            option: "degree",
+            value: a.degree.to_string(),
+            reason: format!("the polynomial of `{}` has an error of {:.1e} on calibration data", a.node, a.rms_error),
+            repair: "choose a lower degree, or check the calibration data".into(),
+        })
+    }
+
+    /// Refuses a placement other than the planner's where nothing is placed.
+    pub(super) fn check_placed(&self, placement: Option<&Placement>) -> Result<(), Refused> {
+        let strategy = self.options.plan.strategy;
+        if strategy == Strategy::Joint || placement.is_some() {
+            return Ok(());
+        }
+        Err(Refused::Idle {
+            option: format!("--place {}", refused::name(strategy)),
+            reason: "this network runs without bootstraps".into(),
+            repair: "leave --place out".into(),
+        })
+    }
+
+    /// Refuses a plan that is predicted to take longer than the limit.
+    pub(super) fn check_latency(&self, plan: &Plan, chosen: &Chosen) -> Result<(), Refused> {
+        let Some(asked) = self.options.limits.max_latency_us.map(|us| us / 1e6) else { return Ok(()) };
+        let untimed = |reason: String| Refused::Untimed { reason };
+        let no_table = || untimed("the host has no times for these parameters".into());
+        let table = self.engine.costs(plan.spec(), plan.slots()).ok_or_else(no_table)?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let time = predict_time(plan, Some(&table), threads).map_err(|e| untimed(e.to_string()))?;
+        let predicted = time.micros / 1e6;
+        if predicted <= asked {
+            return Ok(());
+        }
+        Err(Refused::Latency { asked, predicted, chosen: !chosen.choices.is_empty() })
+    }
+
+    /// Refuses polynomials whose error is beyond the limit.
+    pub(super) fn check_error(
+        &self,
+        folded: &Module<Nn>,
+        samples: &[Vec<Tensor>],
+        activations: &[Replacement],
+        chosen: &Chosen,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let Some(asked) = self.options.limits.max_error else { return Ok(()) };
+        let found = chosen.error.unwrap_or_else(|| surrogate(folded, samples, activations, warnings));
+        if found <= asked {
+            return Ok(());
+        }
+        Err(Refused::Inaccurate { asked, found, chosen: !chosen.choices.is_empty() }.into())
+    }
+}
+
+/// The surrogate of the lost accuracy: sensitivity times mean square error, summed over activations.
+fn surrogate(
+    folded: &Module<Nn>,
+    samples: &[Vec<Tensor>],
+    activations: &[Replacement],
+    warnings: &mut Vec<String>,
+) -> f64 {
+    if activations.is_empty() {
+        return 0.0;
+    }
+    let weights = sensitivities(folded, &samples[..samples.len().min(SENSITIVITY_SAMPLES)], warnings);
+    let by_name: HashMap<&str, f64> =
+        folded.func.iter().filter_map(|(v, node)| Some((node.loc.name(), weights.of(v)?))).collect();
+    let weight = |a: &Replacement| by_name.get(a.node.as_str()).copied().unwrap_or(1.0);
+    activations.iter().map(|a| weight(a) * a.rms_error.powi(2)).sum()
+}

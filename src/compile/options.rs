@@ -1,0 +1,84 @@
+//! What a compilation may be asked for.
+
+use fhec_ir::{Module, Nn};
+use fhec_passes::approx::MAX_DEGREE;
+use fhec_passes::approximate::ApproximateOptions;
+use fhec_passes::batch;
+use fhec_passes::pipeline::{MOST_SLOTS, PlanOptions};
+use fhec_passes::placement::Limits;
+
+use super::refused::Refused;
+
+/// The largest margin: an interval a thousand times as long as what was seen leaves nothing of a polynomial's precision.
+pub const MOST_MARGIN: f64 = 1000.0;
+
+/// How a model is compiled.
+#[derive(Clone, Debug, Default)]
+pub struct CompileOptions {
+    /// How activations become polynomials.
+    pub approximate: ApproximateOptions,
+    /// How the network is packed, and what its parameters must achieve.
+    pub plan: PlanOptions,
+    /// Bits of precision that the results must have: six standard deviations of the error that encryption adds to them, as
+    /// it is simulated on calibration inputs, stay below `2^-precision`. Without, parameters follow from an estimate of
+    /// that error and from `plan`, and what is simulated is reported.
+    pub precision: Option<u32>,
+    /// What the polynomials of a network that bootstraps are chosen for. Without a limit an error of [`DEFAULT_ERROR`] is
+    /// allowed where weights are rebuilt. Without that or without calibration data, and where `uniform` or a composite is
+    /// set, none are chosen. A plan beyond the limits is refused, however it came about.
+    ///
+    /// [`DEFAULT_ERROR`]: super::DEFAULT_ERROR
+    pub limits: Limits,
+    /// All activations get the degree of `approximate`.
+    pub uniform: bool,
+    /// The weights stay as they are trained.
+    pub keep_weights: bool,
+    /// Report all plans that no other one beats in time and error.
+    pub front: bool,
+}
+
+impl CompileOptions {
+    /// Refuses what no compilation of `module` can obey, before any work is done.
+    pub(super) fn check(&self, module: &Module<Nn>) -> Result<(), Refused> {
+        let ApproximateOptions { degree, margin, .. } = self.approximate;
+        let value = |option, value: String, reason: String, repair: String| {
+            Err(Refused::Value { option, value, reason, repair })
+        };
+        if !(1..=MAX_DEGREE).contains(&degree) {
+            let reason = format!("a polynomial has a degree from 1 to {MAX_DEGREE}");
+            return value("degree", degree.to_string(), reason, "choose a degree in that range".into());
+        }
+        if !(1.0..=MOST_MARGIN).contains(&margin) {
+            let reason = format!("intervals hold what was seen in calibration: margins go from 1 to {MOST_MARGIN}");
+            return value("margin", margin.to_string(), reason, "leave it out to take the default".into());
+        }
+        let limits =
+            [("max-latency", self.limits.max_latency_us.map(|us| us / 1e6)), ("max-error", self.limits.max_error)];
+        for (option, limit) in limits {
+            if let Some(limit) = limit.filter(|limit| !(limit.is_finite() && *limit > 0.0)) {
+                let reason = "a limit is a positive number".into();
+                return value(option, limit.to_string(), reason, "leave it out to have no limit".into());
+            }
+        }
+        self.check_batch(module)
+    }
+
+    fn check_batch(&self, module: &Module<Nn>) -> Result<(), Refused> {
+        let batch = self.plan.batch;
+        let refuse = |reason: String, repair: String| {
+            Err(Refused::Value { option: "batch", value: batch.to_string(), reason, repair })
+        };
+        if !batch.is_power_of_two() {
+            let near = (1usize << batch.max(1).ilog2()).min(MOST_SLOTS);
+            let reason = "the number of images is a power of two, as the number of slots is".into();
+            return refuse(reason, format!("choose {near} or {}", (2 * near).min(MOST_SLOTS)));
+        }
+        let most = batch::most_images(module, MOST_SLOTS);
+        if batch > most {
+            let reason =
+                format!("at most {most} images of this network go together: every weight is repeated for each");
+            return refuse(reason, format!("choose {most} or fewer, and run the plan more often"));
+        }
+        Ok(())
+    }
+}

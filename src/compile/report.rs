@@ -1,0 +1,81 @@
+//! The report that travels in a plan, and where the plan comes from.
+
+use std::collections::BTreeMap;
+
+use fhec_passes::approximate::{ApproximateOptions, Replacement};
+use fhec_passes::place::Placement;
+use fhec_passes::reconstruct::LayerGain;
+use fhec_runtime::Provenance;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Compiler, Model};
+use crate::front::{Accuracy, FrontPoint};
+
+/// What the passes did.
+#[derive(Serialize)]
+pub(super) struct Report<'a> {
+    activations: &'a [Replacement],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    layers: &'a [LayerGain],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bootstraps: Vec<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    joins: Vec<Value>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", rename = "pareto")]
+    front: &'a [FrontPoint],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<Accuracy>,
+    notes: &'a [String],
+    warnings: &'a [String],
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(
+        activations: &'a [Replacement],
+        layers: &'a [LayerGain],
+        placement: Option<&Placement>,
+        front: &'a [FrontPoint],
+        accuracy: Option<Accuracy>,
+        notes: &'a [String],
+        warnings: &'a [String],
+    ) -> Self {
+        let placed = placement.map(|p| &p.plan);
+        let bootstraps = placed.iter().flat_map(|p| &p.bootstraps);
+        let bootstraps = bootstraps
+            .map(|b| json!({"node": b.place.to_string(), "from": b.from, "to": b.to, "seconds": b.us / 1e6}))
+            .collect();
+        let joins = placed.iter().flat_map(|p| &p.joins);
+        let joins = joins
+            .map(|j| {
+                let (main, skip) = (j.main.arrives, j.skip.arrives);
+                let (node, level, paid) = (&j.residual, j.level, j.paid());
+                json!({"node": node, "main": main, "skip": skip, "level": level, "paid": paid})
+            })
+            .collect();
+        Self { activations, layers, bootstraps, joins, front, accuracy, notes, warnings }
+    }
+}
+
+impl Compiler {
+    /// Where a plan of `model` comes from, whose activations were fitted on so many samples with this margin.
+    pub(super) fn provenance(&self, model: &Model, samples: usize, margin: f64, report: &Report<'_>) -> Provenance {
+        let calibrated = if self.calibration.is_some() { samples.to_string() } else { "synthetic".into() };
+        let ApproximateOptions { degree, composite, .. } = self.options.approximate;
+        let degrees = composite.map(|sign| sign.degrees().iter().map(usize::to_string).collect::<Vec<_>>().join(","));
+        let precision = self.options.precision.unwrap_or(self.options.plan.params.precision.bits());
+        Provenance {
+            fhec: env!("CARGO_PKG_VERSION").into(),
+            model: model.module.func.name.clone(),
+            model_digest: model.digest.clone(),
+            options: BTreeMap::from([
+                ("degree".to_string(), degrees.unwrap_or_else(|| degree.to_string())),
+                ("margin".to_string(), margin.to_string()),
+                ("calibration".to_string(), calibrated),
+                ("batch".to_string(), self.options.plan.batch.to_string()),
+                ("precision_bits".to_string(), precision.to_string()),
+            ]),
+            report: Some(json!(report)),
+        }
+    }
+}

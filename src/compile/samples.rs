@@ -1,0 +1,73 @@
+//! The inputs that a compilation measures on: calibration data, or stand-ins for it.
+
+use fhec_ir::nn::NnOp;
+use fhec_ir::{Module, Nn, Shape, Tensor};
+use fhec_passes::approximate::{ApproximateError, ApproximateOptions};
+
+use super::Compiler;
+use super::warning::Warning;
+use crate::error::Error;
+
+/// Inputs of a network whose user gave none: half of them like pixels, half of them normalised.
+const SYNTHETIC_SAMPLES: usize = 64;
+/// Synthetic inputs say little about real ones, so the intervals are wider.
+const SYNTHETIC_MARGIN: f64 = 2.0;
+/// With fewer calibration inputs the extremes of an activation are those of single inputs.
+const FEW_SAMPLES: usize = 32;
+
+impl Compiler {
+    /// The calibration data, or stand-ins for it.
+    pub(super) fn samples(
+        &self,
+        module: &Module<Nn>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Vec<Vec<Tensor>>, ApproximateOptions), Error> {
+        if let Some(samples) = &self.calibration {
+            if samples.is_empty() {
+                return Err(ApproximateError::NoSamples.into());
+            }
+            if has_activation(module) && samples.len() < FEW_SAMPLES {
+                warnings.push(Warning::FewSamples { samples: samples.len() }.to_string());
+            }
+            return Ok((samples.clone(), self.options.approximate));
+        }
+        let margin = self.options.approximate.margin.max(SYNTHETIC_MARGIN);
+        if has_activation(module) {
+            warnings.push(Warning::Synthetic { margin }.to_string());
+        }
+        Ok((synthetic(module), ApproximateOptions { margin, ..self.options.approximate }))
+    }
+}
+
+/// Whether there is anything to approximate.
+pub(super) fn has_activation(module: &Module<Nn>) -> bool {
+    module.func.iter().any(|(_, node)| matches!(node.op, NnOp::Activation { .. }))
+}
+
+/// Deterministic inputs without knowledge of the data.
+fn synthetic(module: &Module<Nn>) -> Vec<Vec<Tensor>> {
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let mut uniform = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u32 << 24) as f32
+    };
+    let shapes: Vec<_> = module.func.params().iter().map(|&p| module.func.ty(p).0.clone()).collect();
+    (0..SYNTHETIC_SAMPLES)
+        .map(|i| {
+            let mut tensor = |shape: &Shape| {
+                let element = |_| {
+                    if i % 2 == 0 {
+                        uniform()
+                    } else {
+                        // Twelve uniform numbers: mean 6, variance 1.
+                        (0..12).map(|_| uniform()).sum::<f32>() - 6.0
+                    }
+                };
+                Tensor::new(shape.clone(), (0..shape.len()).map(element).collect::<Vec<_>>())
+            };
+            shapes.iter().map(&mut tensor).collect()
+        })
+        .collect()
+}

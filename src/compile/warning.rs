@@ -1,0 +1,50 @@
+//! What a user should know about a plan that was made: what was done instead of what might be expected, and why.
+
+use thiserror::Error;
+
+/// Why the polynomials of a plan, or its weights, are not what they could be.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub(super) enum Warning {
+    #[error(
+        "no calibration data: the ranges of activations are guessed from synthetic inputs, with a margin of {margin}, and \
+         results may be wrong on real ones; give --calibration with a few hundred training inputs"
+    )]
+    Synthetic { margin: f64 },
+    #[error(
+        "the ranges of activations rest on {}: others may leave them, and results are wrong there; give \
+         --calibration a few hundred training inputs", inputs(*samples)
+    )]
+    FewSamples { samples: usize },
+    #[error(
+        "weights are not rebuilt{}: that takes {needed} calibration inputs, so as not to fit these alone, and {} given; \
+         --no-reconstruct keeps the weights without this warning",
+        if *bootstraps { " and all polynomials have the same degree" } else { "" },
+        if *samples == 1 { "one was".to_string() } else { format!("{samples} were") }
+    )]
+    NotRebuilt { samples: usize, needed: usize, bootstraps: bool },
+    #[error(
+        "no choice of polynomials has an error of {allowed:.1e}, which is allowed without a limit, so all of them have degree \
+         {degree} instead: {reason}; choose with --max-error or --max-latency"
+    )]
+    DefaultErrorUnmet { allowed: f64, degree: usize, reason: String },
+    #[error(
+        "the error of all activations counts alike, since their effect on the results is not known: {reason}; give \
+         calibration data of a classifier, or set --degree"
+    )]
+    NoSensitivity { reason: String },
+    #[error(
+        "results are simulated to have {bits:.1} bits of precision, fewer than the {expected} that are usual (largest error \
+         {error:.1e}); --precision says how many can be had"
+    )]
+    Imprecise { bits: f64, expected: u32, error: f64 },
+    #[error(
+        "the error of output `{output}` cannot be told from simulated runs, which give {error:.1e}: `decrypt --publish` will \
+         refuse the results of this plan; give calibration data like the inputs"
+    )]
+    UnknownErrors { output: String, error: f64 },
+}
+
+/// A number of inputs in words.
+fn inputs(count: usize) -> String {
+    if count == 1 { "a single input".into() } else { format!("{count} inputs") }
+}

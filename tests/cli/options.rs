@@ -1,0 +1,204 @@
+//! No option is ignored: each acts, or is refused with a sentence that says what can be had.
+
+use fhec::ir::{Port, Shape};
+use fhec::{CompileOptions, Compiler, Model, data};
+
+use super::model::{numbers, write_conv, write_images, write_squares};
+use super::road::compiled;
+use super::{Place, repository};
+
+const COMPILE: [&str; 6] = ["tiny.onnx", "--calibration", "calibration.npy", "-o", "other.fhe", "--force"];
+
+#[test]
+fn values_out_of_range_are_refused_before_any_work() {
+    let p = compiled();
+    let wrong: [&[&str]; 12] = [
+        &["--degree", "0"],
+        &["--degree", "500"],
+        &["--margin=nan"],
+        &["--margin", "0"],
+        &["--margin=-1"],
+        &["--precision", "0"],
+        &["--max-latency", "0"],
+        &["--max-error=nan"],
+        &["--points", "0"],
+        // There is nothing to measure points on.
+        &["--points", "3"],
+        &["--labels", "x.npy"],
+        &["--security", "80"],
+    ];
+    for option in wrong {
+        let message = p.misread(&[&COMPILE[..], option].concat());
+        let name = option[0].split('=').next().unwrap();
+        assert!(message.contains(name), "{name}: {message}");
+        assert!(!p.path("other.fhe").exists(), "{name}");
+    }
+    let run = ["run", "plan.fhe", "--input", "x.npy", "-o", "y.npy"];
+    let simulate = ["simulate", "plan.fhe", "--input", "x.npy"];
+    let bench = ["bench", "--no-bootstrap"];
+    for (command, option) in [
+        (&run[..], ["--limit", "0"]),
+        (&run, ["--threads", "1000000"]),
+        (&simulate, ["--limit", "0"]),
+        (&simulate, ["--threads", "0"]),
+        (&simulate, ["--seed", "x"]),
+        (&bench, ["--log-n", "40"]),
+        (&bench, ["--limbs", "0"]),
+        (&bench, ["--digits", "0"]),
+        (&bench, ["--threads", "0"]),
+        (&bench, ["--repetitions", "0"]),
+    ] {
+        let message = p.misread(&[command, &option].concat());
+        assert!(message.contains(option[0]), "{option:?}: {message}");
+    }
+}
+
+#[test]
+fn seeds_select_the_noise() {
+    let p = compiled();
+    let simulate =
+        |seed: &str| p.json(&["simulate", "plan.fhe", "--input", "x.npy", "--seed", seed])["max_error"].clone();
+    assert_eq!(simulate("7"), simulate("7"));
+    assert_ne!(simulate("7"), simulate("8"));
+}
+
+#[test]
+fn batches_that_do_not_fit_are_refused_at_once() {
+    let p = compiled();
+    for (batch, reason) in [("3", "power of two"), ("0", "power of two"), ("65536", "at most 32768 images")] {
+        let message = p.fails(&[&COMPILE[..], &["--batch", batch]].concat());
+        assert!(message.contains(&format!("--batch {batch}")) && message.contains(reason), "{message}");
+        assert!(!message.contains("unnamed"), "{message}");
+    }
+    // Every weight would be repeated 16,384 times: 6 GiB of them.
+    let model = repository("models/mnist_mlp.onnx");
+    let message = p.fails(&[model.to_str().unwrap(), "-o", "other.fhe", "--batch", "16384"]);
+    assert!(message.contains("--batch 16384: at most 8192 images"), "{message}");
+}
+
+#[test]
+fn limits_hold_for_networks_without_bootstraps() {
+    let p = compiled();
+    let with = |options: &[&'static str]| [&COMPILE[..], options].concat();
+    let message = p.fails(&with(&["--max-latency", "0.000001"]));
+    assert!(message.contains("--max-latency") && message.contains("is predicted to take"), "{message}");
+    let message = p.fails(&with(&["--max-error", "1e-12"]));
+    assert!(message.contains("--max-error") && message.contains("have an error of"), "{message}");
+    assert!(!p.path("other.fhe").exists());
+    p.ok(&with(&["--max-latency", "1000", "--max-error", "1000"]));
+}
+
+#[test]
+fn placements_and_fronts_of_networks_without_bootstraps_are_refused() {
+    let p = compiled();
+    for place in ["layerwise", "uniform", "greedy"] {
+        let message = p.fails(&[&COMPILE[..], &["--place", place]].concat());
+        assert!(message.contains(&format!("--place {place} has no effect")), "{message}");
+    }
+    for options in [&["--pareto", "f.json"][..], &["--pareto", "f.json", "--degree", "7"]] {
+        let message = p.fails(&[&COMPILE[..], options].concat());
+        assert!(message.contains("--pareto has no effect"), "{message}");
+    }
+    assert!(!p.path("f.json").exists() && !p.path("other.fhe").exists());
+}
+
+#[test]
+fn precision_asked_for_is_precision_simulated() {
+    let p = compiled();
+    for bits in ["8", "14", "18"] {
+        let report = p.json(&[&COMPILE[..], &["--precision", bits]].concat());
+        let asked: f64 = bits.parse().unwrap();
+        assert!(report["precision"]["bits"].as_f64().unwrap() >= asked, "{report}");
+        let simulated = p.json(&["simulate", "other.fhe", "--input", "x.npy"]);
+        assert!(simulated["max_error"].as_f64().unwrap() <= (-asked).exp2(), "{bits} bits: {simulated}");
+    }
+    for bits in ["45", "60"] {
+        let message = p.fails(&[&COMPILE[..], &["--precision", bits]].concat());
+        let most = message.split("at most ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u32>().ok());
+        assert!(most.is_some_and(|most| (18..45).contains(&most)), "{message}");
+        // What is said to be possible is.
+        let most = most.unwrap().to_string();
+        p.ok(&[&COMPILE[..], &["--precision", &most]].concat());
+    }
+}
+
+#[test]
+fn little_calibration_data_is_a_warning() {
+    let p = compiled();
+    write_images(&p.path("one.npy"), 5, 1);
+    write_images(&p.path("many.npy"), 5, 512);
+    let warned = |calibration: &str, more: &[&str]| {
+        let compile = ["tiny.onnx", "--calibration", calibration, "-o", "other.fhe", "--force"];
+        p.json(&[&compile[..], more].concat())["warnings"].to_string()
+    };
+    let one = warned("one.npy", &[]);
+    assert!(one.contains("rest on a single input") && one.contains("weights are not rebuilt"), "{one}");
+    let some = warned("calibration.npy", &[]);
+    assert!(
+        !some.contains("rest on") && some.contains("takes 512 calibration inputs") && some.contains("64 were given"),
+        "{some}"
+    );
+    assert_eq!(warned("calibration.npy", &["--no-reconstruct"]), "[]");
+    assert_eq!(warned("many.npy", &[]), "[]");
+    let port = Port { name: "x".into(), shape: Shape(vec![1, 1, 8, 8]), layout: None, range: None };
+    data::write_samples(&p.path("none.npy"), &[port], &[]).unwrap();
+    let message = p.fails(&["tiny.onnx", "--calibration", "none.npy", "-o", "other.fhe"]);
+    assert!(message.contains("none.npy: the file holds no inputs"), "{message}");
+}
+
+#[test]
+fn a_network_without_a_loss_is_a_warning_where_errors_are_weighed() {
+    let p = Place::new();
+    write_conv(&p.path("m.onnx"), 8, 3, 1, true);
+    write_images(&p.path("c.npy"), 5, 40);
+    let compile = ["m.onnx", "--calibration", "c.npy", "-o", "plan.fhe", "--max-error", "1000"];
+    let warnings = p.json(&compile)["warnings"].to_string();
+    assert!(warnings.contains("counts alike") && warnings.contains("scores"), "{warnings}");
+}
+
+#[test]
+fn options_of_passes_that_do_not_run_are_refused() {
+    let p = Place::new();
+    std::fs::write(p.path("f.fhir"), "func @main(%0: slots<4>) -> slots<4> { return %0 }").unwrap();
+    for option in [["--batch", "2"], ["--slots", "8"], ["--degree", "3"], ["--calibration", "c.npy"]] {
+        let message = p.fails(&[&["opt", "f.fhir", "--pass", "lower"][..], &option].concat());
+        assert!(message.contains(&format!("{} has no effect here", option[0])), "{message}");
+    }
+    for option in [["--batch", "3"], ["--slots", "100"]] {
+        let message = p.misread(&[&["opt", "f.fhir"][..], &option].concat());
+        assert!(message.contains(option[0]) && message.contains("power of two"), "{message}");
+    }
+    p.misread(&["opt", "--list", "--pass", "fold"]);
+}
+
+/// 2,116 diagonals at 2^15 slots: a plan of such a layer was written and could not be read.
+#[test]
+fn plans_of_large_layers_are_read_again() {
+    const PIXELS: usize = 181;
+    const KERNEL: usize = 46;
+    let p = Place::new();
+    write_conv(&p.path("m.onnx"), PIXELS, KERNEL, 2, false);
+    write_squares(&p.path("x.npy"), 9, 1, PIXELS, 1.0);
+    let model = Model::load(p.path("m.onnx")).unwrap();
+    let samples = data::read_samples(&p.path("x.npy"), &model.module.inputs).unwrap();
+    let mut options = CompileOptions::default();
+    // The compiler would split the layer over smaller ciphertexts, which is faster.
+    options.plan.params.log_n = Some(16);
+    let plan = Compiler::with_options(options).calibration(samples).compile(&model).unwrap().plan;
+    assert!(plan.module().consts.iter().any(|(_, c)| c.tensor.data().len() > 1 << 26));
+    plan.save(p.path("plan.fhe")).unwrap();
+    p.ok(&["simulate", "plan.fhe", "--input", "x.npy", "--exact", "-o", "y.npy"]);
+    let out = (PIXELS - KERNEL) / 2 + 1;
+    let port = Port { name: "y".into(), shape: Shape(vec![1, 1, out, out]), layout: None, range: None };
+    let result = data::read_samples(&p.path("y.npy"), &[port]).unwrap();
+    let (x, w) = (numbers(9, PIXELS * PIXELS), numbers(3, KERNEL * KERNEL));
+    for (row, column) in [(0, 0), (17, 40), (out - 1, out - 1)] {
+        let term = |k: usize| {
+            let at = (2 * row + k / KERNEL) * PIXELS + 2 * column + k % KERNEL;
+            f64::from(x[at]) * f64::from(w[k] / KERNEL as f32)
+        };
+        let expected: f64 = (0..KERNEL * KERNEL).map(term).sum();
+        let found = f64::from(result[0][0].data()[row * out + column]);
+        assert!((found - expected).abs() < 1e-4, "({row}, {column}): {found} instead of {expected}");
+    }
+}
