@@ -7,19 +7,13 @@ const MAX_LOG_QP: [(u32, u32); 8] =
     [(10, 26), (11, 53), (12, 106), (13, 214), (14, 430), (15, 868), (16, 1747), (17, 3523)];
 
 /// Largest log2 of the modulus under which the ephemeral secret of bootstrapping (at least [`SPARSE_WEIGHT`] non-zero
-/// coefficients) may have key-switching keys. No published table covers so sparse a secret.
+/// coefficients) may have key-switching keys: two primes below 2^50. No published table covers so sparse a secret; the lattice
+/// estimator puts every attack it knows on 2^16 samples modulo 2^100 above 2^169 operations (`docs/bootstrapping.md`, where the
+/// larger moduli that others take at this weight stand too).
 ///
-/// - N = 2^16: `q_0 p_0` of 60 + 61 bits, in every set of this degree that the authors of the sparse-secret encapsulation
-///   (Bossuat, Troncoso-Pastoriza and Hubaux, Bootstrapping for Approximate Homomorphic Encryption with Negligible
-///   Failure-Probability by Using Sparse-Secret Encapsulation, 2022, <https://eprint.iacr.org/2022/024>) ship in Lattigo
-///   (`circuits/ckks/bootstrapping/default_parameters.go`, keys for the secret under `Q[:1]`, `P[:1]`). OpenFHE goes
-///   further with the same weight: first moduli up to 60 bits and 66 special ones (its pull request 1318, 2026).
-/// - N = 2^17: no set is known; a secret of the same weight under the same modulus is no easier to find among more
-///   coefficients.
-///
-/// Parameters of this project stay below: two primes below 2^50. What the lattice estimator says of them stands in
-/// `docs/bootstrapping.md`. Other degrees have no bound.
-const MAX_LOG_QP_SPARSE: [(u32, u32); 2] = [(16, 121), (17, 121)];
+/// At N = 2^17 a secret of the same weight under the same modulus is no easier to find among more coefficients. Other degrees
+/// have no bound.
+const MAX_LOG_QP_SPARSE: [(u32, u32); 2] = [(16, 100), (17, 100)];
 
 /// The fewest non-zero coefficients of the ephemeral secret for which [`max_log_qp_sparse`] holds.
 pub const SPARSE_WEIGHT: u32 = 32;

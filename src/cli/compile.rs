@@ -7,9 +7,10 @@ use clap::Args;
 use fhec::passes::approx::{CompositeSign, PUBLISHED};
 use fhec::passes::place::Strategy;
 use fhec::report::profile;
+use fhec::runtime::Saved;
 use fhec::{
     Accuracy, CompileOptions, Compiled, Compiler, Destination, Engine, Error, Model, SimulatedPrecision, Snapshot,
-    Tensor, Validation, data,
+    Validation, data,
 };
 use serde::Serialize;
 
@@ -202,16 +203,6 @@ impl<'a> Dump<'a> {
     }
 }
 
-/// The inputs in a file, of which there must be some.
-fn read_inputs(path: &Path, model: &Model) -> Result<Vec<Vec<Tensor>>, Error> {
-    let inputs = data::read_samples(path, &model.module.inputs)?;
-    if inputs.is_empty() {
-        let reason = format!("{}: the file holds no inputs", path.display());
-        return Err(Error::Usage { reason, repair: "give at least a few dozen training inputs".into() });
-    }
-    Ok(inputs)
-}
-
 pub fn run(c: &Compile) -> Result<(), Error> {
     if c.place == Place::Greedy && (c.max_latency.is_some() || c.max_error.is_some() || c.pareto.is_some()) {
         let reason = "the greedy placement takes polynomials as they are: it chooses none within limits".into();
@@ -243,10 +234,10 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     }
     if let Some(path) = &c.calibration {
         spinner.set_message("reading calibration data");
-        compiler = compiler.calibration(read_inputs(path, &model)?);
+        compiler = compiler.calibration(data::read_samples(path, &model.module.inputs)?);
     }
     if let (Some(inputs), Some(labels)) = (&c.validation, &c.labels) {
-        let inputs = read_inputs(inputs, &model)?;
+        let inputs = data::read_samples(inputs, &model.module.inputs)?;
         let labels = data::read_labels(labels, inputs.len(), &model.module.outputs)?;
         compiler = compiler.validation(Validation { inputs, labels, points: c.points });
     }
@@ -259,7 +250,15 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     if let Some(failure) = dump.failure {
         return Err(failure);
     }
-    let digest = compiled.plan.save(&to)?;
+    let Saved { digest, limit } = compiled.plan.save(&to)?;
+    if let Some(limit) = limit {
+        let mebibytes = limit.div_ceil(1 << 20);
+        output::warning(format!(
+            "reading this plan takes {}, more than a file of its length may by default: give `--max-size {mebibytes}M` to the \
+             commands that read it",
+            output::bytes(limit)
+        ));
+    }
     if let Some(client) = client {
         compiled.plan.client()?.save(client)?;
     }

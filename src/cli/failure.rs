@@ -69,6 +69,17 @@ impl Described {
     }
 }
 
+/// Errors are broken into lines at spaces alone: an option or a path that is broken elsewhere cannot be copied.
+pub fn keep_words_whole() {
+    let handler = |_: &_| {
+        let options = miette::MietteHandlerOpts::new().break_words(false);
+        let options = options.word_separator(textwrap::WordSeparator::AsciiSpace);
+        Box::new(options.word_splitter(textwrap::WordSplitter::NoHyphenation).build()) as Box<dyn miette::ReportHandler>
+    };
+    // Whoever set one before keeps it.
+    let _ = miette::set_hook(Box::new(handler));
+}
+
 /// Writes an error and gives its exit code.
 pub fn report(error: Error) -> ExitCode {
     let exit_code = error.exit_code();

@@ -161,6 +161,7 @@ impl Consent {
 pub fn main() -> ExitCode {
     signals::handle();
     log::start();
+    failure::keep_words_whole();
     let Cli { command } = match arguments::parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(code) => return code,

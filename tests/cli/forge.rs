@@ -80,10 +80,6 @@ impl Forge {
         self.sections.retain(|s| s.name != section.name);
         self.sections.push(section);
     }
-    /// The program of a plan.
-    pub fn program(&mut self) -> String {
-        String::from_utf8(self.section("program").stored.clone()).unwrap()
-    }
     /// Puts another program into a plan.
     pub fn set_program(&mut self, text: &str) {
         self.put(Section::raw("program", "text", text.as_bytes()));

@@ -305,7 +305,7 @@ fn hostile_requests(place: &Place) -> Vec<(&'static str, Vec<u8>, &'static str)>
         forge.seal()
     };
     let bomb = edited(&|f| f.put(Section::bomb("0", "u8", 0, 4 * GIB - (1 << 30))));
-    assert!(bomb.len() < 200 << 10, "{}", bomb.len());
+    assert!(bomb.len() < 1 << 20, "{}", bomb.len());
     let packed = edited(&|f| {
         let len = f.section("0").len;
         f.put(Section::bomb("0", "u8", 0, len));

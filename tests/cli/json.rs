@@ -102,7 +102,7 @@ impl Document {
 /// Commands with few and with all of their options.
 const COMMANDS: &[&str] = &[
     "compile tiny.onnx -o plan.fhe --calibration calibration.npy",
-    "compile tiny.onnx -o again.fhe --explain --composite 15,15,27 --place uniform --calibration calibration.npy \
+    "compile tiny.onnx -o again.fhe --explain --composite 15,15,27 --calibration calibration.npy \
      --validation x.npy --labels labels.npy",
     "inspect plan.fhe",
     "inspect plan.fhe --program",

@@ -102,10 +102,11 @@ impl Reader {
             }
         }
         let verified = sections.iter().map(|_| AtomicBool::new(false)).collect();
-        let limit = DEFAULT_LIMIT.max(header.file_len.saturating_mul(DEFAULT_INFLATION));
         let spent = AtomicU64::new(0);
         let inner = Inner { file, source, header, manifest, sections, by_name, verified, spent };
-        Ok(Self { inner: Arc::new(inner), limit })
+        let reader = Self { inner: Arc::new(inner), limit: 0 };
+        let limit = reader.default_limit();
+        Ok(reader.with_limit(limit))
     }
 
     /// The same container, whose content may take `limit` bytes of memory altogether.
@@ -129,9 +130,19 @@ impl Reader {
         }
     }
 
+    /// Bytes of memory that the file has taken so far.
+    pub fn spent(&self) -> u64 {
+        self.inner.spent.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of memory that the file may take unless [`with_limit`](Self::with_limit) says otherwise.
+    pub fn default_limit(&self) -> u64 {
+        DEFAULT_LIMIT.max(self.inner.header.file_len.saturating_mul(DEFAULT_INFLATION))
+    }
+
     /// Bytes of memory that the file may still take.
     pub fn left(&self) -> u64 {
-        self.limit.saturating_sub(self.inner.spent.load(Ordering::Relaxed))
+        self.limit.saturating_sub(self.spent())
     }
 
     /// The same container, if it holds a `kind` of format version `version`.

@@ -25,7 +25,7 @@ pub use noise::{
     Exact, LANES, Lanes, LayerEscape, NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, OpError, Range,
     RangeEscape, ResultError, chebyshev_arguments,
 };
-pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Security, compiler_spec, engine_params};
+pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Saved, Security, compiler_spec, engine_params};
 pub use simulate::{Simulated, Simulation, Simulator, run_clear};
 pub use stats::{OpCounts, TraceEntry, expected_trace, peak_ciphertext_bytes};
 pub use tensors::{pack_inputs, runs_of, unpack_outputs};

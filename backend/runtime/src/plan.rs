@@ -78,6 +78,15 @@ impl Security {
     }
 }
 
+/// A plan that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Hash of its content.
+    pub digest: Digest,
+    /// Bytes of memory that reading it takes, where that is more than [`Plan::load`] admits: [`Plan::load_within`] does.
+    pub limit: Option<u64>,
+}
+
 /// The JSON part of a plan file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -296,11 +305,11 @@ impl Plan {
         Ok(writer.into_bytes(&manifest)?)
     }
 
-    /// Writes the plan to a file, reads it back, and returns the digest of its content.
+    /// Writes the plan to a file and reads it back.
     ///
     /// # Errors
     /// When the file cannot be written, or when what was written cannot be read.
-    pub fn save(&self, to: impl Into<Destination>) -> Result<Digest, RuntimeError> {
+    pub fn save(&self, to: impl Into<Destination>) -> Result<Saved, RuntimeError> {
         let _span = tracing::debug_span!("save-plan").entered();
         let to = to.into();
         let path = to.path().to_path_buf();
@@ -310,16 +319,15 @@ impl Plan {
             Bytes::Floats(data) => writer.section(name, dtype, data, Codec::Zstd),
         })?;
         let digest = writer.finish(&manifest)?;
+        let damaged = |e| RuntimeError::ReadBack { file: path.display().to_string(), source: Box::new(e) };
         // What went into a pipe is gone.
-        if path.is_file() {
-            let damaged = |e| RuntimeError::ReadBack { file: path.display().to_string(), source: Box::new(e) };
-            self.read_back(&path, &digest).map_err(damaged)?;
-        }
-        Ok(*self.digest.get_or_init(|| digest))
+        let limit = path.is_file().then(|| self.read_back(&path, &digest)).transpose().map_err(damaged)?.flatten();
+        Ok(Saved { digest: *self.digest.get_or_init(|| digest), limit })
     }
 
-    /// Reads a file that this plan was written to as later commands will, with one constant in memory at a time.
-    fn read_back(&self, path: &Path, digest: &Digest) -> Result<(), RuntimeError> {
+    /// Reads a file that this plan was written to as later commands will, with one constant in memory at a time; the memory
+    /// that these must admit, where it is more than they do by default.
+    fn read_back(&self, path: &Path, digest: &Digest) -> Result<Option<u64>, RuntimeError> {
         // What is read here is what this program wrote.
         let reader = Reader::open(path)?.with_limit(u64::MAX).expect(PLAN_KIND, PLAN_VERSION)?;
         if reader.digest() != *digest {
@@ -330,7 +338,8 @@ impl Plan {
             let section = constant(&reader, name, shape)?;
             named(&reader, name, &digest_of(&Shape(shape.clone()), section.as_slice()?))?;
         }
-        Self::assembled(&reader, manifest, &self.module.consts).map(drop)
+        Self::assembled(&reader, manifest, &self.module.consts)?;
+        Ok(Some(reader.spent()).filter(|&spent| spent > reader.default_limit()))
     }
 
     /// Reads a plan file.
