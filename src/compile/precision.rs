@@ -6,7 +6,6 @@
 //! are written.
 
 use fhec_ir::{Module, Nn, Tensor};
-use fhec_passes::params::Precision;
 use fhec_passes::pipeline::{self, PlanOptions, Planned};
 use fhec_passes::place::Placement;
 use fhec_passes::target::Target;
@@ -173,7 +172,7 @@ impl Search<'_, '_> {
         let start = match self.make(None, false) {
             Ok(made) => Ok(made),
             Err(_) => {
-                let precision = std::mem::replace(&mut self.options.params.precision, Precision::default());
+                let precision = std::mem::take(&mut self.options.params.precision);
                 let made = self.make(None, false);
                 self.options.params.precision = precision;
                 made

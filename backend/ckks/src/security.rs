@@ -41,7 +41,9 @@ mod tests {
         for log_n in [16, 17] {
             assert!(check_sparse(log_n, 32, 100.0).is_ok());
             let refused = check_sparse(log_n, 32, 150.0);
-            assert!(matches!(refused, Err(CkksError::Params(m)) if m.contains("150.0 bits") && m.contains("up to 100")));
+            assert!(
+                matches!(refused, Err(CkksError::Params(m)) if m.contains("150.0 bits") && m.contains("up to 100"))
+            );
         }
         assert!(matches!(check_sparse(15, 32, 60.0), Err(CkksError::Params(_))));
         assert!(matches!(check_sparse(16, 31, 60.0), Err(CkksError::Params(m)) if m.contains("32 non-zero")));
