@@ -1,9 +1,13 @@
 //! The side that owns the data: secret key, encryption, decryption.
 
+mod publication;
+
+pub use publication::{Published, Remains};
+
 use std::path::Path;
 use std::sync::Arc;
 
-use fhec_ckks::{Context, KeySet};
+use fhec_ckks::{Ciphertext, Context, KeySet};
 use fhec_client::{KeyGenerator, Passphrase, PassphraseError, Progress, Randomness, SecretKey, SecretKeyFile};
 use fhec_files::Destination;
 use fhec_ir::Tensor;
@@ -267,6 +271,12 @@ impl Client {
     /// Ciphertexts that are no results of the plan or are under another key, or results that answer no request of this key with
     /// so many images.
     pub fn decrypt(&self, results: &Encrypted) -> Result<Vec<Vec<Tensor>>, Error> {
+        self.expect_answer(results)?;
+        self.decrypt_any_key(results)
+    }
+
+    /// Refuses what is no result of the plan under this key for a request of this key.
+    fn expect_answer(&self, results: &Encrypted) -> Result<(), Error> {
         results.expect(&self.plan, Content::Outputs)?;
         let refuse = |reason: &str, repair: &str| {
             Err(Error::Ciphertexts { file: "results".into(), reason: reason.into(), repair: repair.into() })
@@ -281,7 +291,7 @@ impl Client {
                 "ask the server for the result of your request again",
             );
         }
-        self.decrypt_any_key(results)
+        Ok(())
     }
 
     /// Decrypts results whoever's request they answer. Under another client's key they are noise.
@@ -292,15 +302,18 @@ impl Client {
         let _span = tracing::debug_span!("decrypt", images = results.images).entered();
         results.expect(&self.plan, Content::Outputs)?;
         let outputs = self.plan.outputs();
-        let decrypt = |run: &Vec<fhec_ckks::Ciphertext>| {
-            // Room for all, so that none is moved and left behind.
-            let mut slots = Zeroizing::new(Vec::with_capacity(run.len()));
-            for ct in run {
-                slots.push(std::mem::take(&mut *self.secret.decrypt(&self.context, ct)?.re));
-            }
-            Ok(unpack_outputs(&outputs, &slots)?)
-        };
+        let decrypt = |run: &Vec<Ciphertext>| Ok(unpack_outputs(&outputs, &self.slots(run)?)?);
         let runs = results.runs.iter().map(decrypt).collect::<Result<Vec<_>, Error>>()?;
         Ok(fhec_ir::images(&runs, self.plan.batch(), results.images))
+    }
+
+    /// The slots of the ciphertexts of a run.
+    fn slots(&self, run: &[Ciphertext]) -> Result<Zeroizing<Vec<Vec<f64>>>, Error> {
+        // Room for all, so that none is moved and left behind.
+        let mut slots = Zeroizing::new(Vec::with_capacity(run.len()));
+        for ct in run {
+            slots.push(std::mem::take(&mut *self.secret.decrypt(&self.context, ct)?.re));
+        }
+        Ok(slots)
     }
 }

@@ -12,6 +12,7 @@ use fhec_ir::{Port, Shape, Tensor};
 use miette::Diagnostic;
 use npyz::{DType, NpyFile, Order, TypeChar};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 pub use labels::{argmax, class, count_right, labels_from_bytes, read_labels};
 pub use write::{check_samples, write_samples};
@@ -117,12 +118,12 @@ fn split(path: &Path, port: &Port, array: &Array) -> Result<Vec<Tensor>, DataErr
             "remove it or check the preprocessing",
         ));
     }
-    Ok((0..count).map(|i| Tensor::new(port.shape.clone(), &array.data[i * len..(i + 1) * len])).collect())
+    Ok((0..count).map(|i| Tensor::private(port.shape.clone(), array.data[i * len..(i + 1) * len].to_vec())).collect())
 }
 
 struct Array {
     shape: Shape,
-    data: Vec<f32>,
+    data: Zeroizing<Vec<f32>>,
 }
 
 type Arrays = Vec<(Option<String>, Array)>;
@@ -202,10 +203,16 @@ fn elements<R: Read, T: npyz::Deserialize>(
     path: &Path,
     npy: NpyFile<R>,
     convert: impl Fn(T) -> f32,
-) -> Result<Vec<f32>, DataError> {
+) -> Result<Zeroizing<Vec<f32>>, DataError> {
     let broken = |e: &dyn std::fmt::Display| DataError::new(path, format!("the file is damaged: {e}"), NOT_NUMPY);
-    let mut out = Vec::new();
+    let mut out = Zeroizing::new(Vec::new());
     for element in npy.data::<T>().map_err(|e| broken(&e))? {
+        if out.len() == out.capacity() {
+            // A vector that grows by itself leaves its elements behind.
+            let mut larger = Zeroizing::new(Vec::with_capacity((2 * out.len()).max(1 << 10)));
+            larger.extend_from_slice(&out);
+            out = larger;
+        }
         out.push(convert(element.map_err(|e| broken(&e))?));
     }
     Ok(out)

@@ -60,7 +60,7 @@ mod target;
 
 pub use ciphertexts::{Content, Encrypted, EncryptedFile};
 #[cfg(feature = "client")]
-pub use client::{Client, ClientOptions, DEFAULT_KEY_BYTES};
+pub use client::{Client, ClientOptions, DEFAULT_KEY_BYTES, Published, Remains};
 #[cfg(feature = "compiler")]
 pub use compile::{
     CompileOptions, Compiled, Compiler, DEFAULT_ERROR, MOST_MARGIN, Model, PrecisionLimit, Refused, SimulatedPrecision,
@@ -68,6 +68,9 @@ pub use compile::{
 };
 pub use error::Error;
 pub use fhec_ckks::Ciphertext;
+/// What the publication of results promises.
+#[cfg(feature = "client")]
+pub use fhec_client::Publication;
 /// How far key generation is.
 #[cfg(feature = "client")]
 pub use fhec_client::{Passphrase, Progress as KeyProgress};

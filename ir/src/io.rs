@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::attr::F64;
 use crate::tensor::{Shape, Tensor};
@@ -187,19 +188,20 @@ impl Layout {
     pub fn address(&self, index: &[usize]) -> usize {
         self.offset + self.digits.iter().map(|d| (index[d.dim] / d.divisor % d.size) * d.stride).sum::<usize>()
     }
-    /// The slots of every ciphertext that hold `tensor`; slots without an element are zero.
+    /// The slots of every ciphertext that hold `tensor`; slots without an element are zero. Nothing else is left of a
+    /// private tensor.
     ///
     /// # Errors
     /// When an element has no slot in this layout.
     pub fn pack(&self, tensor: &Tensor) -> Result<Vec<Vec<f64>>, LayoutError> {
         let places = self.places(tensor.shape())?;
-        let mut period = vec![vec![0.0; self.period]; self.ciphertexts];
+        let mut period = Zeroizing::new(vec![vec![0.0; self.period]; self.ciphertexts]);
         for ((ciphertext, slot), &x) in places.into_iter().zip(tensor.data()) {
             period[ciphertext][slot] = f64::from(x);
         }
-        Ok(period.into_iter().map(|p| p.repeat(self.slots / self.period)).collect())
+        Ok(period.iter().map(|p| p.repeat(self.slots / self.period)).collect())
     }
-    /// The tensor of `shape` that the slots of `ciphertexts` hold.
+    /// The tensor of `shape` that the slots of `ciphertexts` hold, a private one.
     ///
     /// # Errors
     /// When there are fewer ciphertexts or slots than the layout names, or an element has no slot in it.
@@ -210,7 +212,7 @@ impl Layout {
         let places = self.places(shape)?;
         let data: Vec<f32> =
             places.into_iter().map(|(ciphertext, slot)| ciphertexts[ciphertext][slot] as f32).collect();
-        Ok(Tensor::new(shape.clone(), data))
+        Ok(Tensor::private(shape.clone(), data))
     }
     /// A bound on the addresses of the elements of a tensor of `shape`; none when a digit does not fit the shape or the
     /// bound overflows.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 /// A tensor shape: the extent of every dimension, outermost first. The empty shape is a scalar.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -111,7 +112,31 @@ impl fmt::Debug for Shape {
 #[derive(Clone, PartialEq)]
 pub struct Tensor {
     shape: Shape,
-    data: Arc<[f32]>,
+    data: Data,
+}
+
+/// Elements.
+#[derive(Clone)]
+enum Data {
+    Plain(Arc<[f32]>),
+    /// Of somebody's: wiped when the last tensor that shares them is dropped.
+    Private(Arc<Zeroizing<Vec<f32>>>),
+}
+
+impl std::ops::Deref for Data {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Plain(data) => data,
+            Self::Private(data) => data,
+        }
+    }
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
 }
 
 impl Tensor {
@@ -120,9 +145,31 @@ impl Tensor {
     /// # Panics
     /// When `data` does not have as many elements as `shape`: callers check sizes of foreign data first.
     pub fn new(shape: impl Into<Shape>, data: impl Into<Arc<[f32]>>) -> Self {
-        let (shape, data) = (shape.into(), data.into());
+        Self::over(shape.into(), Data::Plain(data.into()))
+    }
+    /// A tensor of somebody's data, inputs and results: its elements, and those of tensors made from it here, are wiped when
+    /// the last that shares them is dropped. The vector is kept as it is and should not have left copies where it grew.
+    ///
+    /// # Panics
+    /// As [`Tensor::new`].
+    pub fn private(shape: impl Into<Shape>, data: Vec<f32>) -> Self {
+        Self::over(shape.into(), Data::Private(Arc::new(Zeroizing::new(data))))
+    }
+    fn over(shape: Shape, data: Data) -> Self {
         assert_eq!(shape.len(), data.len(), "tensor of shape {shape} over {} elements", data.len());
         Self { shape, data }
+    }
+    /// A tensor of these elements, private if this one is.
+    fn like(&self, shape: Shape, elements: impl Iterator<Item = f32>) -> Self {
+        match self.data {
+            Data::Plain(_) => Self::new(shape, elements.collect::<Vec<_>>()),
+            Data::Private(_) => {
+                // All the room at once: a vector that grows leaves copies behind.
+                let mut data = Vec::with_capacity(shape.len());
+                data.extend(elements);
+                Self::private(shape, data)
+            }
+        }
     }
     /// A scalar.
     pub fn scalar(x: f32) -> Self {
@@ -147,7 +194,7 @@ impl Tensor {
     /// # Panics
     /// When the sizes differ.
     pub fn reshaped(&self, shape: impl Into<Shape>) -> Self {
-        Self::new(shape, self.data.clone())
+        Self::over(shape.into(), self.data.clone())
     }
     /// Tensors of one shape, one after the other along dimension 0.
     ///
@@ -157,7 +204,8 @@ impl Tensor {
         let mut shape = tensors[0].shape.clone();
         assert!(tensors.iter().all(|t| t.shape == shape), "tensors of different shapes");
         shape.0[0] *= tensors.len();
-        Self::new(shape, tensors.iter().flat_map(|t| t.data()).copied().collect::<Vec<_>>())
+        let private = tensors.iter().find(|t| matches!(t.data, Data::Private(_)));
+        private.unwrap_or(&tensors[0]).like(shape, tensors.iter().flat_map(|t| t.data()).copied())
     }
     /// The `parts` equal parts along dimension 0: the inverse of [`Tensor::stack`].
     ///
@@ -167,11 +215,11 @@ impl Tensor {
         let mut shape = self.shape.clone();
         assert!(shape.0[0].is_multiple_of(parts), "{} does not divide into {parts}", self.shape);
         shape.0[0] /= parts;
-        self.data.chunks(shape.len().max(1)).map(|part| Self::new(shape.clone(), part)).collect()
+        self.data.chunks(shape.len().max(1)).map(|part| self.like(shape.clone(), part.iter().copied())).collect()
     }
     /// The tensor with `f` applied to every element.
     pub fn map(&self, f: impl Fn(f32) -> f32) -> Self {
-        Self::new(self.shape.clone(), self.data.iter().map(|&x| f(x)).collect::<Vec<_>>())
+        self.like(self.shape.clone(), self.data.iter().map(|&x| f(x)))
     }
 }
 
@@ -184,4 +232,21 @@ impl fmt::Debug for Tensor {
 /// The largest magnitude of `values`, 0 if there are none; NaN as soon as one is NaN, which `f64::max` would pass over.
 pub fn largest_magnitude(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().fold(0.0, |m: f64, x| if m.is_nan() || x.is_nan() { f64::NAN } else { m.max(x.abs()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_of_private_tensors_is_private() {
+        let private = |t: &Tensor| matches!(t.data, Data::Private(_));
+        let (own, plain) = (Tensor::private([2, 2], vec![1.0, 2.0, 3.0, 4.0]), Tensor::full([2, 2], 7.0));
+        assert!(private(&own) && !private(&plain));
+        let made = [own.clone(), own.reshaped([4]), own.map(|x| -x), Tensor::stack(&[&plain, &own])];
+        assert!(made.iter().chain(&own.unstack(2)).all(private));
+        assert!(!private(&plain.map(|x| -x)) && !private(&Tensor::stack(&[&plain, &plain])));
+        assert_eq!(made[3].data(), [7.0, 7.0, 7.0, 7.0, 1.0, 2.0, 3.0, 4.0]);
+        assert!(own == Tensor::new([2, 2], vec![1.0, 2.0, 3.0, 4.0]), "only the elements count");
+    }
 }

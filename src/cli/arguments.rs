@@ -12,7 +12,7 @@ use super::{Cli, command, failure, output};
 pub fn parse(args: Vec<OsString>) -> Result<Cli, ExitCode> {
     let args = with_default_command(args);
     // Also where clap fails, the command and the wish for JSON are known.
-    if let Some(known) = args.get(1).and_then(|first| name(first)) {
+    if let Some(known) = args.get(1).and_then(name) {
         output::begin(&known);
     }
     let options = args.iter().take_while(|&arg| arg != "--");

@@ -1,9 +1,10 @@
 //! `fhec decrypt`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fhec::{Client, Content, EncryptedFile, Error, data};
+use fhec::ir::Port;
+use fhec::{Client, Content, EncryptedFile, Error, Publication, Published, RangeCheck, Remains, Tensor, data};
 
 use super::files::{self, Files, Overwrite};
 use super::limits::MaxSize;
@@ -29,8 +30,15 @@ pub struct Decrypt {
     /// The request that the results must answer: what `encrypt` wrote. Without it, any request of the key will do
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     request: Option<PathBuf>,
+    /// Make results that others may see: noise hides what they tell of the secret key, with this many bits of statistical
+    /// security (30 is common), and only the bits above it are kept
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..=64))]
+    publish: Option<u32>,
+    /// Decryptions under this key that are published in all, these and others; as many as there are in the file unless given
+    #[arg(long, value_name = "Q", requires = "publish", value_parser = clap::value_parser!(u64).range(1..))]
+    queries: Option<u64>,
     /// Decrypt even what was encrypted under another key, which gives noise
-    #[arg(long)]
+    #[arg(long, conflicts_with = "publish")]
     any_key: bool,
     #[command(flatten)]
     secrecy: Secrecy,
@@ -53,7 +61,7 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
     let plan = c.max_size.client_plan(&c.plan)?;
     let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
     // What insecure parameters cost was paid when the input was encrypted.
-    let client = c.secrecy.load(Client::options().allow_insecure(), &plan, &c.secret)?;
+    let mut client = c.secrecy.load(Client::options().allow_insecure(), &plan, &c.secret)?;
     let file = EncryptedFile::open(&plan, &c.input)?.expect(Content::Outputs)?.with_limit(c.max_size.bytes());
     if let Some(path) = &c.request {
         let request = EncryptedFile::open(&plan, path)?.expect(Content::Inputs)?.request();
@@ -73,19 +81,72 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
             repair: "give the secret key the input was encrypted with; `--any-key` decrypts anyway, to noise".into(),
         });
     }
-    let images = if c.any_key { client.decrypt_any_key(&results)? } else { client.decrypt(&results)? };
-    // Who asks for what another key gives, asks for noise.
-    let forced = c.overwrite.force || c.any_key;
-    let checks = trust::results(&plan.image_outputs(), &images, forced)?;
-    let best = c.top.of(&plan.image_outputs(), &images)?;
-    data::write_samples(to, &plan.image_outputs(), &images)?;
+    let ports = plan.image_outputs();
+    let own = if c.any_key { client.decrypt_any_key(&results)? } else { client.decrypt(&results)? };
+    let publication =
+        c.publish.map(|bits| Publication { bits, queries: c.queries.unwrap_or(results.ciphertexts().len() as u64) });
+    let (images, checks, remains) = match publication {
+        Some(publication) => {
+            publishable(&c.input, &ports, &own)?;
+            let Published { images, outputs } = client.decrypt_for_publication(&results, publication)?;
+            let checks = RangeCheck::of(&ports, &images);
+            (images, checks, outputs)
+        }
+        None => {
+            // Who asks for what another key gives, asks for noise.
+            let checks = trust::results(&ports, &own, c.overwrite.force || c.any_key)?;
+            (own, checks, Vec::new())
+        }
+    };
+    let best = c.top.of(&ports, &images)?;
+    data::write_samples(to, &ports, &images)?;
+    remains.iter().filter_map(drowned).for_each(output::warning);
     if c.json {
-        return output::json(&serde_json::json!({
+        let mut report = serde_json::json!({
             "images": images.len(), "output": c.output, "results": checks, "top": best,
             "security_bits": plan.security().bits,
-        }));
+        });
+        if let Some(Publication { bits, queries }) = publication {
+            report["publication"] = serde_json::json!({ "bits": bits, "queries": queries, "outputs": remains });
+        }
+        return output::json(&report);
     }
     best.iter().for_each(|image| say!("{image}"));
     say!("{}: results of {} images", c.output.display(), images.len());
+    if let Some(Publication { bits, queries }) = publication {
+        say!(
+            "for others: {bits} bits of statistical security as long as no more than {queries} decryptions are published"
+        );
+        for r in &remains {
+            let Remains { output, deviation, step, bits, .. } = r;
+            say!(
+                "  {output}: noise of {deviation:.1e}, multiples of {step:.1e}: {bits} bits after the binary point remain"
+            );
+        }
+    }
     Ok(())
+}
+
+/// Refuses to publish results that lie far outside: their errors are not those that the noise is sized by.
+fn publishable(file: &Path, ports: &[Port], results: &[Vec<Tensor>]) -> Result<(), Error> {
+    trust::results(ports, results, false).map(drop).map_err(|e| match e {
+        Error::Results { reason, .. } => Error::Results {
+            reason: format!("{}: {reason}", file.display()),
+            repair: "the noise of `--publish` may not hide the error of such results, so they are not published, with \
+                     `--force` neither; decrypt them without `--publish` to see them"
+                .into(),
+        },
+        e => e,
+    })
+}
+
+/// A warning where nothing is left of an output.
+fn drowned(r: &Remains) -> Option<String> {
+    let Remains { output, deviation, .. } = r;
+    r.noise_alone.then(|| {
+        format!(
+            "nothing remains of `{output}`: its values are no larger than the noise of {deviation:.1e} that hides their \
+             errors; ask for fewer bits, or compile with a higher --precision"
+        )
+    })
 }

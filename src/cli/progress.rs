@@ -73,11 +73,13 @@ impl Progress {
     }
 
     /// Sets how many pieces the work has.
+    #[cfg(feature = "client")]
     pub fn set_length(&self, total: u64) {
         self.update(|bar| bar.set_length(total), |lines| lines.total = Some(total));
     }
 
     /// Sets how many pieces are done.
+    #[cfg(feature = "client")]
     pub fn set_position(&self, done: u64) {
         self.update(|bar| bar.set_position(done), |lines| lines.done = done);
     }
@@ -88,6 +90,7 @@ impl Progress {
     }
 
     /// Says what is being done.
+    #[cfg(any(feature = "client", feature = "compiler"))]
     pub fn set_message(&self, message: impl Into<String>) {
         let message = message.into();
         self.update(|bar| bar.set_message(message.clone()), |lines| lines.message.clone_from(&message));

@@ -6,6 +6,7 @@ mod options;
 mod precision;
 mod refused;
 mod report;
+mod result_errors;
 mod samples;
 mod warning;
 
@@ -201,7 +202,7 @@ impl Compiler {
         self.check_fits(&activations)?;
         self.check_error(&folded, &samples, &activations, &chosen, &mut warnings)?;
         lap("approximate-activations");
-        let Made { plan, placement, notes, precision } =
+        let Made { plan, placement, notes, precision, .. } =
             self.plan(&polynomial, &samples, options, observe, &mut warnings)?;
         self.check_placed(placement.as_ref())?;
         self.check_latency(&plan, &chosen)?;

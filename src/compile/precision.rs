@@ -6,14 +6,14 @@
 //! are written.
 
 use fhec_ir::{Module, Nn, Tensor};
-use fhec_passes::params::Precision;
 use fhec_passes::pipeline::{self, PlanOptions, Planned};
 use fhec_passes::place::Placement;
 use fhec_passes::target::Target;
-use fhec_runtime::{LANES, Plan, Provenance, Simulator, runs_of};
+use fhec_runtime::{LANES, Plan, Provenance, Simulation, Simulator, runs_of};
 use serde::Serialize;
 
 use super::refused::{PrecisionLimit, Refused};
+use super::result_errors::ResultErrors;
 use super::warning::Warning;
 use super::{Compiler, Snapshot};
 use crate::error::Error;
@@ -40,18 +40,14 @@ pub struct SimulatedPrecision {
 }
 
 impl SimulatedPrecision {
-    /// The precision of `plan` on the first of these images.
-    fn of(plan: &Plan, samples: &[Vec<Tensor>], asked: Option<u32>) -> Result<Self, Error> {
-        // As many runs as are simulated in the time of one.
-        let images = samples.len().min(LANES * plan.batch());
-        let runs = runs_of(&plan.image_inputs(), plan.batch(), &samples[..images])?;
-        let simulated = Simulator::new(plan, SEED).run_many(&runs, 1, &|_| ())?;
+    /// The precision of simulated runs.
+    fn of(simulated: &Simulation, asked: Option<u32>) -> Self {
         let results = simulated.exact.iter().flatten().flat_map(|t| t.data());
         let largest = results.fold(0.0f64, |m, &x| m.max(f64::from(x).abs()));
         let errors = simulated.report.results;
         let spread = DEVIATIONS * errors.rms();
         let error = if spread.is_nan() || errors.max <= spread { spread } else { errors.max };
-        Ok(Self { asked, bits: -error.log2(), error, max_error: errors.max, largest })
+        Self { asked, bits: -error.log2(), error, max_error: errors.max, largest }
     }
 
     /// Whether the error is more than `allowed`, or not a number.
@@ -72,15 +68,34 @@ impl SimulatedPrecision {
     }
 }
 
+/// Runs `plan` on the first of these images: as many as are simulated in the time of one.
+fn simulated(plan: &Plan, samples: &[Vec<Tensor>]) -> Result<Simulation, Error> {
+    let images = samples.len().min(LANES * plan.batch());
+    let runs = runs_of(&plan.image_inputs(), plan.batch(), &samples[..images])?;
+    Ok(Simulator::new(plan, SEED).run_many(&runs, 1, &|_| ())?)
+}
+
 /// A plan, still without its report, how it came about, and how precise it is.
 pub(super) struct Made {
     pub(super) plan: Plan,
     pub(super) placement: Option<Placement>,
     pub(super) notes: Vec<String>,
     pub(super) precision: SimulatedPrecision,
+    /// The error of every output.
+    errors: ResultErrors,
 }
 
 impl Made {
+    /// The plan with the errors of its outputs, or a warning where these are not known.
+    fn with_errors(self, warnings: &mut Vec<String>) -> Result<Self, Error> {
+        if let Some(warning) = self.errors.unknown(self.plan.outputs()) {
+            warnings.push(warning.to_string());
+            return Ok(self);
+        }
+        let plan = self.plan.with_result_errors(self.errors.0.clone())?;
+        Ok(Self { plan, ..self })
+    }
+
     fn scale_bits(&self) -> u32 {
         self.plan.spec().scale_bits
     }
@@ -106,17 +121,11 @@ impl Compiler {
         warnings: &mut Vec<String>,
     ) -> Result<Made, Error> {
         let mut search = Search { compiler: self, module, samples, options, observe };
-        let Some(asked) = self.options.precision else {
-            let made = search.make(None, true)?;
-            let allowed = search.options.params.precision.allows(made.precision.largest);
-            let SimulatedPrecision { bits, max_error, .. } = made.precision;
-            if max_error.is_nan() || max_error > allowed {
-                let expected = search.options.params.precision.bits();
-                warnings.push(Warning::Imprecise { bits, expected, error: max_error }.to_string());
-            }
-            return Ok(made);
+        let made = match self.options.precision {
+            Some(asked) => search.precise(asked)?,
+            None => search.estimated(warnings)?,
         };
-        search.precise(asked)
+        made.with_errors(warnings)
     }
 }
 
@@ -130,8 +139,22 @@ impl Search<'_, '_> {
         let Planned { module, placement, notes, .. } =
             pipeline::plan(self.module, &options, target, |name, snapshot| (self.observe)(name, snapshot))?;
         let plan = Plan::new(module, Provenance::default())?;
-        let precision = SimulatedPrecision::of(&plan, self.samples, self.compiler.options.precision)?;
-        Ok(Made { plan, placement, notes, precision })
+        let simulated = simulated(&plan, self.samples)?;
+        let precision = SimulatedPrecision::of(&simulated, self.compiler.options.precision);
+        let errors = ResultErrors::of(&simulated, plan.outputs().len());
+        Ok(Made { plan, placement, notes, precision, errors })
+    }
+
+    /// The plan whose parameters follow from the estimate of the error, and a warning where that was too low.
+    fn estimated(&mut self, warnings: &mut Vec<String>) -> Result<Made, Error> {
+        let made = self.make(None, true)?;
+        let allowed = self.options.params.precision.allows(made.precision.largest);
+        let SimulatedPrecision { bits, max_error, .. } = made.precision;
+        if max_error.is_nan() || max_error > allowed {
+            let expected = self.options.params.precision.bits();
+            warnings.push(Warning::Imprecise { bits, expected, error: max_error }.to_string());
+        }
+        Ok(made)
     }
 
     /// The plan whose results have `asked` bits.
@@ -149,7 +172,7 @@ impl Search<'_, '_> {
         let start = match self.make(None, false) {
             Ok(made) => Ok(made),
             Err(_) => {
-                let precision = std::mem::replace(&mut self.options.params.precision, Precision::default());
+                let precision = std::mem::take(&mut self.options.params.precision);
                 let made = self.make(None, false);
                 self.options.params.precision = precision;
                 made

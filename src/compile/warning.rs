@@ -37,6 +37,11 @@ pub(super) enum Warning {
          {error:.1e}); --precision says how many can be had"
     )]
     Imprecise { bits: f64, expected: u32, error: f64 },
+    #[error(
+        "the error of output `{output}` cannot be told from simulated runs, which give {error:.1e}: `decrypt --publish` will \
+         refuse the results of this plan; give calibration data like the inputs"
+    )]
+    UnknownErrors { output: String, error: f64 },
 }
 
 /// A number of inputs in words.

@@ -47,7 +47,7 @@ fn a_client_plan_holds_no_weight() {
     let forge = Forge::of(&file);
     assert!(forge.sections.is_empty(), "a client plan is its manifest");
     let fields: Vec<&String> = forge.manifest.as_object().unwrap().keys().collect();
-    assert_eq!(fields, ["inputs", "keys", "model", "outputs", "params", "plan"]);
+    assert_eq!(fields, ["inputs", "keys", "model", "outputs", "params", "plan", "result_errors"]);
     assert!(file.len() < 16 << 10, "{} bytes", file.len());
     let plan = Forge::of(&std::fs::read(p.path("plan.fhe")).unwrap());
     let contains = |bytes: &[u8]| file.windows(bytes.len()).any(|window| window == bytes);

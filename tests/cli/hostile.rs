@@ -273,7 +273,7 @@ fn keys_are_bounded_before_the_first_is_made() {
 
 type Edit = (&'static str, fn(&mut Value), &'static str);
 
-fn client_plan_edits() -> [Edit; 10] {
+fn client_plan_edits() -> [Edit; 13] {
     [
         ("a rotation by 0", |m| m["keys"]["rotations"]["0"] = json!([1]), "no rotation by 0"),
         ("a key above the top", |m| m["keys"]["relinearization"] = json!([4_000_000_000u32]), "levels of the key"),
@@ -282,6 +282,9 @@ fn client_plan_edits() -> [Edit; 10] {
         ("an input above the top", |m| m["inputs"][0]["levels"] = json!([200]), "above the top level"),
         ("more levels than ciphertexts", |m| m["inputs"][0]["levels"] = json!([1, 1]), "its layout spans"),
         ("no outputs", |m| m["outputs"] = json!([]), "needs inputs and outputs"),
+        ("an error of no output", |m| m["result_errors"] = json!([1e-6, 1e-6]), "the errors of 2 outputs and has 1"),
+        ("an error of zero", |m| m["result_errors"] = json!([0.0]), "no error of an output"),
+        ("an error below zero", |m| m["result_errors"] = json!([-1e-6]), "no error of an output"),
         ("2^20 slots", |m| m["inputs"][0]["port"]["layout"]["slots"] = json!(1 << 20), "slots"),
         ("a digest that is none", |m| m["plan"] = json!("00"), "digest"),
         ("a billion ciphertexts", |m| m["inputs"][0]["port"]["layout"]["ciphertexts"] = json!(1 << 30), "layout spans"),

@@ -111,6 +111,7 @@ const COMMANDS: &[&str] = &[
     "eval plan.fhe --evaluation server.key --input x.ct -o y.ct",
     "decrypt plan.fhe --secret client.key --input y.ct -o y.npy",
     "decrypt plan.fhe --secret client.key --input y.ct -o y2.npy --top 2 --names names.txt",
+    "decrypt plan.fhe --secret client.key --input y.ct -o y3.npy --publish 4 --queries 10",
     "run plan.fhe --input x.npy -o r.npy",
     "run plan.fhe --input x.npy -o r2.npy --labels labels.npy",
     "simulate plan.fhe --input x.npy",
@@ -147,9 +148,9 @@ fn prepared() -> Place {
         range: None,
     };
     let labels: Vec<_> = (0..3).map(|class| vec![fhec::Tensor::new([1, 1], vec![class as f32])]).collect();
-    fhec::data::write_samples(&p.path("labels.npy"), &[port("labels", &[1, 1])], &labels).unwrap();
+    fhec::data::write_samples(p.path("labels.npy"), &[port("labels", &[1, 1])], &labels).unwrap();
     let large: Vec<_> = (0..3).map(|_| vec![fhec::Tensor::full([1, 1, 8, 8], 20.0)]).collect();
-    fhec::data::write_samples(&p.path("large.npy"), &[port("x", &[1, 1, 8, 8])], &large).unwrap();
+    fhec::data::write_samples(p.path("large.npy"), &[port("x", &[1, 1, 8, 8])], &large).unwrap();
     write_images(&p.path("x.npy"), 7, 3);
     p
 }

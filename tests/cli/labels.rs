@@ -10,7 +10,7 @@ use super::road::compiled;
 fn write_rows(p: &Place, file: &str, rows: &[&[f32]]) {
     let port = Port { name: "labels".into(), shape: Shape(vec![rows[0].len()]), layout: None, range: None };
     let row = |row: &&[f32]| vec![Tensor::new([row.len()], *row)];
-    data::write_samples(&p.path(file), &[port], &rows.iter().map(row).collect::<Vec<_>>()).unwrap();
+    data::write_samples(p.path(file), &[port], &rows.iter().map(row).collect::<Vec<_>>()).unwrap();
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn labels_that_are_not_one_class_per_image_are_refused_everywhere() {
 fn a_file_without_images_is_named() {
     let p = compiled();
     let port = Port { name: "x".into(), shape: Shape(vec![1, 1, 8, 8]), layout: None, range: None };
-    data::write_samples(&p.path("none.npy"), &[port], &[]).unwrap();
+    data::write_samples(p.path("none.npy"), &[port], &[]).unwrap();
     p.ok(&["keygen", "plan.fhe", "--secret", "client.key", "--evaluation", "server.key"]);
     for command in [
         &["simulate", "plan.fhe", "--input", "none.npy"][..],

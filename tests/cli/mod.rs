@@ -12,6 +12,7 @@ mod labels;
 mod model;
 mod options;
 mod passphrase;
+mod publication;
 mod road;
 mod surface;
 mod trust;

@@ -203,7 +203,7 @@ fn a_simulation_without_noise_gives_the_exact_results() {
     // Inputs far beyond those of calibration leave the interval of the polynomial, and it is said where.
     let port = fhec::ir::Port { name: "x".into(), shape: fhec::ir::Shape(vec![1, 1, 8, 8]), layout: None, range: None };
     let large = vec![vec![fhec::Tensor::full([1, 1, 8, 8], 50.0)], vec![fhec::Tensor::full([1, 1, 8, 8], 0.1)]];
-    fhec::data::write_samples(&p.path("large.npy"), &[port], &large).unwrap();
+    fhec::data::write_samples(p.path("large.npy"), &[port], &large).unwrap();
     let escaped = p.json(&["simulate", "plan.fhe", "--input", "large.npy", "--exact"]);
     let layers = escaped["layers"].as_array().unwrap();
     let interval = layers.iter().find(|l| l["range"] == "interval").expect("the interval is left");

@@ -114,4 +114,8 @@ impl Destination {
     pub(crate) fn is_private(&self) -> bool {
         self.private
     }
+
+    pub(crate) fn is_secret(&self) -> bool {
+        self.rule == Rule::Secret
+    }
 }

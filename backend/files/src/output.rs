@@ -46,7 +46,9 @@ impl Output {
             Target::Stream(path) => Sink::Held { held: SpooledTempFile::new(HELD), path: Some(path) },
             Target::StandardOutput => Sink::Held { held: SpooledTempFile::new(HELD), path: None },
         };
-        Ok(Self { destination, bytes: BufWriter::with_capacity(BUFFER, sink) })
+        // A secret key goes straight through: what a buffer has held is not wiped.
+        let room = if destination.is_secret() { 0 } else { BUFFER };
+        Ok(Self { destination, bytes: BufWriter::with_capacity(room, sink) })
     }
 
     /// Completes the output: the bytes are on the disk and the file has its name, or they have gone through the pipe.

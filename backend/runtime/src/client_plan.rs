@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::RuntimeError;
 use crate::keys::KeyList;
-use crate::plan::{Plan, Security};
+use crate::plan::{Plan, Security, possible_errors};
 
 /// Kind of a client plan file.
 pub const CLIENT_PLAN_KIND: &str = "client-plan";
@@ -29,6 +29,7 @@ pub struct ClientPlan {
     pub(crate) keys: KeyList,
     pub(crate) inputs: Vec<End>,
     pub(crate) outputs: Vec<End>,
+    pub(crate) result_errors: Vec<f64>,
 }
 
 /// An input or output, with the levels of the ciphertexts it spans.
@@ -51,6 +52,8 @@ struct Manifest {
     keys: KeyList,
     inputs: Vec<End>,
     outputs: Vec<End>,
+    /// Root mean square errors of the outputs, in order; none where they are not known.
+    result_errors: Vec<f64>,
 }
 
 impl ClientPlan {
@@ -94,6 +97,10 @@ impl ClientPlan {
     pub fn output_levels(&self) -> Vec<usize> {
         levels(&self.outputs)
     }
+    /// The root mean square error that noise leaves in every output, where the compiler has found it.
+    pub fn result_errors(&self) -> Option<&[f64]> {
+        Some(&self.result_errors[..]).filter(|errors| !errors.is_empty())
+    }
     /// Images of one run, along dimension 0 of all inputs and outputs.
     pub fn batch(&self) -> usize {
         fhec_ir::io::batch(self.inputs.iter().chain(&self.outputs).map(|end| &end.port))
@@ -133,6 +140,7 @@ impl ClientPlan {
             keys: self.keys.clone(),
             inputs: self.inputs.clone(),
             outputs: self.outputs.clone(),
+            result_errors: self.result_errors.clone(),
         }
     }
 
@@ -170,11 +178,14 @@ impl ClientPlan {
         }
         let reader = reader.expect(CLIENT_PLAN_KIND, CLIENT_PLAN_VERSION)?;
         let malformed = |reason: String| fhec_container::Error::malformed(reader.file(), reason);
-        let Manifest { plan, model, params, keys, inputs, outputs } = reader.manifest()?;
+        let Manifest { plan, model, params, keys, inputs, outputs, result_errors } = reader.manifest()?;
         let plan = from_hex(&plan).ok_or_else(|| malformed("the digest of the plan has not 64 hex digits".into()))?;
         let slots = possible_ends(&params, &inputs, &outputs).map_err(malformed)?;
         keys.check(&params).map_err(malformed)?;
-        Ok(Self { plan, model, params, slots, keys, inputs, outputs })
+        if !result_errors.is_empty() {
+            possible_errors(&result_errors, outputs.len()).map_err(malformed)?;
+        }
+        Ok(Self { plan, model, params, slots, keys, inputs, outputs, result_errors })
     }
 }
 

@@ -99,6 +99,9 @@ struct Manifest {
     counts: OpCounts,
     /// Shapes of the constants that are stored as sections, by digest.
     constants: BTreeMap<String, Vec<usize>>,
+    /// Root mean square errors of the outputs, in order, where they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    result_errors: Vec<f64>,
 }
 
 /// A compiled model: program, constants, parameters, key list.
@@ -110,6 +113,7 @@ pub struct Plan {
     slots: usize,
     keys: KeyList,
     counts: OpCounts,
+    result_errors: Vec<f64>,
     /// Hash of the file's content, once known.
     digest: OnceLock<Digest>,
 }
@@ -146,7 +150,19 @@ impl Plan {
         if let Some(log2) = failure(&params, bootstraps, slots).filter(|&log2| log2 > MAX_FAILURE) {
             return Err(RuntimeError::Failure { file: file.into(), bootstraps, slots, log2, limit: MAX_FAILURE });
         }
-        Ok(Self { module, provenance, params, slots, keys, counts, digest: OnceLock::new() })
+        let (result_errors, digest) = (Vec::new(), OnceLock::new());
+        Ok(Self { module, provenance, params, slots, keys, counts, result_errors, digest })
+    }
+
+    /// The plan with the root mean square error that the noise of its ciphertexts leaves in each of its outputs: what the
+    /// publication of results is sized by.
+    ///
+    /// # Errors
+    /// When these are not as many as there are outputs, or one is not above zero and finite.
+    pub fn with_result_errors(self, result_errors: Vec<f64>) -> Result<Self, RuntimeError> {
+        possible_errors(&result_errors, self.outputs().len())
+            .map_err(|reason| RuntimeError::NotAPlan { file: self.module.func.name.clone(), reason })?;
+        Ok(Self { result_errors, digest: OnceLock::new(), ..self })
     }
 
     /// The plan with this provenance.
@@ -195,6 +211,10 @@ impl Plan {
     pub fn outputs(&self) -> &[Port] {
         &self.module.outputs
     }
+    /// The root mean square error of every output, where the compiler has found it.
+    pub fn result_errors(&self) -> Option<&[f64]> {
+        Some(&self.result_errors[..]).filter(|errors| !errors.is_empty())
+    }
     /// The evaluation keys it needs.
     pub fn keys(&self) -> &KeyList {
         &self.keys
@@ -227,6 +247,7 @@ impl Plan {
             keys: self.keys.clone(),
             inputs: ends(self.inputs(), func.params()),
             outputs: ends(self.outputs(), func.results()),
+            result_errors: self.result_errors.clone(),
         })
     }
     /// log2 of a bound on the probability that a bootstrap of a run fails, which makes its result garbage; `None` without
@@ -267,6 +288,7 @@ impl Plan {
             keys: self.keys.clone(),
             counts: self.counts.clone(),
             constants,
+            result_errors: self.result_errors.clone(),
         })
     }
 
@@ -380,6 +402,12 @@ impl Plan {
         if (&plan.keys, &plan.counts) != (&manifest.keys, &manifest.counts) {
             return Err(malformed("the plan's key list or op counts are not those of its program".into()).into());
         }
+        let plan = if manifest.result_errors.is_empty() {
+            plan
+        } else {
+            possible_errors(&manifest.result_errors, plan.outputs().len()).map_err(malformed)?;
+            Self { result_errors: manifest.result_errors, ..plan }
+        };
         plan.digest.get_or_init(|| reader.digest());
         Ok(plan)
     }
@@ -396,6 +424,17 @@ impl Plan {
                 Ok(*self.digest.get_or_init(|| digest))
             }
         }
+    }
+}
+
+/// Refuses errors that are not one of every output, above zero and finite.
+pub(crate) fn possible_errors(errors: &[f64], outputs: usize) -> Result<(), String> {
+    if errors.len() != outputs {
+        return Err(format!("it states the errors of {} outputs and has {outputs}", errors.len()));
+    }
+    match errors.iter().find(|&&e| !(e > 0.0 && e.is_finite())) {
+        Some(error) => Err(format!("{error} is no error of an output: it must be above zero and finite")),
+        None => Ok(()),
     }
 }
 

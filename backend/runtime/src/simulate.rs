@@ -58,6 +58,9 @@ pub struct Simulation {
     pub outputs: Vec<Vec<Tensor>>,
     /// What the program computes without noise, per image.
     pub exact: Vec<Vec<Tensor>>,
+    /// By how much decryption would be off, per image; empty for a run without noise. The difference of the two above has
+    /// lost what single precision does not hold.
+    pub errors: Vec<Vec<Tensor>>,
     /// Errors per op and range escapes over all images.
     pub report: NoiseReport,
 }
@@ -85,7 +88,7 @@ impl<'a> Simulator<'a> {
     /// # Errors
     /// When the inputs do not fit the plan.
     pub fn run(&self, image: u64, inputs: &[Tensor]) -> Result<Simulated, RuntimeError> {
-        let Simulation { mut outputs, mut exact, report } = self.batch(image, &[inputs])?;
+        let Simulation { mut outputs, mut exact, report, .. } = self.batch(image, &[inputs])?;
         Ok(Simulated { outputs: outputs.pop().unwrap_or_default(), exact: exact.pop().unwrap_or_default(), report })
     }
 
@@ -125,6 +128,7 @@ impl<'a> Simulator<'a> {
         for (_, batch) in batches {
             all.outputs.extend(batch.outputs);
             all.exact.extend(batch.exact);
+            all.errors.extend(batch.errors);
             all.report.merge(batch.report);
         }
         Ok(all)
@@ -156,6 +160,7 @@ impl<'a> Simulator<'a> {
                 let errors: Vec<Vec<f64>> = results.iter().map(|ct| error(ct, lane)).collect();
                 let errors = unpack_outputs(outputs, &errors)?;
                 errors.iter().flat_map(|t| t.data()).for_each(|&e| out.report.results.add(f64::from(e)));
+                out.errors.push(errors);
             }
         }
         Ok(out)

@@ -18,6 +18,7 @@ use crate::keys::PreparedKey;
 use fhec_ring::{Automorphism, Digits, KeyHalves, KeySwitcher, Limb, Ring, RnsPoly};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 /// What a rotation needs: its key, its permutation, the tables of the key's digits.
@@ -80,8 +81,8 @@ impl Evaluator {
         let mut digits: BTreeMap<usize, Digits> = BTreeMap::new();
         for name in babies.iter().flatten() {
             let alpha = self.keys.alpha(*name, at)?;
-            if !digits.contains_key(&alpha) {
-                digits.insert(alpha, self.decompose(c[1], &*ctx.switcher(at, alpha)?));
+            if let Entry::Vacant(place) = digits.entry(alpha) {
+                place.insert(self.decompose(c[1], &*ctx.switcher(at, alpha)?));
             }
         }
         let mut sums: Vec<[RnsPoly; 2]> =
