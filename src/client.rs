@@ -19,7 +19,7 @@ use crate::ciphertexts::{Content, Encrypted};
 use crate::error::Error;
 use crate::request::RequestId;
 
-/// What the evaluation keys of a plan may take in a file unless [`Client::generate_within`] says otherwise: 8 GiB, three times
+/// What the evaluation keys of a plan may take in a file unless [`ClientOptions::key_bytes`] says otherwise: 8 GiB, three times
 /// those of a ResNet-20.
 pub const DEFAULT_KEY_BYTES: u64 = 8 << 30;
 

@@ -198,10 +198,10 @@ fn hostile_plans(place: &Place) -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("a manifest of 30 MiB", manifest, "manifest"),
         ("120,000 sections", sections, "index"),
         ("zeros of 4 GiB", filled, "filled"),
-        ("20,000 inputs of a million slots", wide, "slots"),
+        ("20,000 inputs of a million slots", wide, "more than the 4096"),
         ("10,000 digits", digits, "digits"),
         ("2,048 baby steps", babies, "baby"),
-        ("6,000 wrong types", violations, "type"),
+        ("6,000 wrong types", violations, "the first of 6000 errors"),
         ("brackets", deep, "manifest"),
         ("4 billion levels", levels, "levels"),
     ]
@@ -335,7 +335,7 @@ fn hostile_requests(place: &Place) -> Vec<(&'static str, Vec<u8>, &'static str)>
                 f.manifest["ciphertexts"][0]["sd"] = json!(2);
                 f.manifest["ciphertexts"][0]["seeded"] = json!(false);
             }),
-            "scale degree",
+            "are needed",
         ),
         ("a billion slots", edited(&|f| f.manifest["ciphertexts"][0]["slots"] = json!(1 << 30)), "slots"),
         ("a label of 7 MiB", edited(&|f| f.manifest["extra"]["plan"] = json!("0".repeat(7 << 20))), "label"),

@@ -104,6 +104,8 @@ const COMMANDS: &[&str] = &[
     "compile tiny.onnx -o plan.fhe --calibration calibration.npy",
     "compile tiny.onnx -o again.fhe --explain --composite 15,15,27 --calibration calibration.npy \
      --validation x.npy --labels labels.npy",
+    "compile tiny.onnx -o precise.fhe --calibration calibration.npy --precision 8",
+    "export-client plan.fhe -o client.fhe",
     "inspect plan.fhe",
     "inspect plan.fhe --program",
     "keygen plan.fhe --secret client.key --evaluation server.key",
