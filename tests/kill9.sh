@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Kills keygen, encrypt, eval and compile with SIGKILL at random moments and looks at what is left:
-#   FHEC=target/release/fhec REPO=. bash tests/kill9.sh [TIMES]
+#   FHEC=target/release/fhec REPO=. bash tests/kill9.sh [TIMES [COMMAND...]]
 # After every kill no file has changed that was there, every file that appeared is whole, and the next start leaves nothing
 # unfinished in the folder. Prints one line per command and fails at the first fault.
 set -euo pipefail
 fhec=$(realpath "${FHEC:?}"); repo=$(realpath "${REPO:?}"); times=${1:-50}
+commands=("${@:2}"); [ ${#commands[@]} -gt 0 ] || commands=(keygen encrypt eval compile)
 models=$repo/models
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT; cd "$work"
 fail() { echo "FAILED: $*" >&2; ls -la >&2; exit 1; }
 
 "$fhec" "$models/mnist_mlp.onnx" --calibration "$models/calibration.npz" -o p.fhe >/dev/null
 "$fhec" keygen p.fhe --secret a.key --evaluation a.ev >/dev/null
-"$fhec" encrypt p.fhe --secret a.key --input "$models/digits.npy" -o x.ct >/dev/null
+"$fhec" encrypt p.fhe --secret a.key --input "$models/digits.npy" --limit 6 -o x.ct >/dev/null
 "$fhec" eval p.fhe --evaluation a.ev --input x.ct -o y.ct >/dev/null
 "$fhec" decrypt p.fhe --secret a.key --input y.ct -o y.npy >/dev/null
 b3() { sha256sum p.fhe a.key a.ev x.ct y.ct; }
@@ -20,7 +21,7 @@ before=$(b3)
 command_of() {
     case $1 in
         keygen) echo "$fhec keygen p.fhe --secret n.key --evaluation n.ev" ;;
-        encrypt) echo "$fhec encrypt p.fhe --secret a.key --input $models/digits.npy -o n.ct" ;;
+        encrypt) echo "$fhec encrypt p.fhe --secret a.key --input $models/digits.npy --limit 2 -o n.ct" ;;
         eval) echo "$fhec eval p.fhe --evaluation a.ev --input x.ct -o n.out" ;;
         compile) echo "$fhec $models/mnist_mlp.onnx --calibration $models/calibration.npz -o n.fhe" ;;
     esac
@@ -36,7 +37,7 @@ whole() {
     [ ! -e n.ev ] || "$fhec" eval p.fhe --evaluation n.ev --input n.one -o /dev/null >/dev/null || fail "evaluation keys that do not load"
 }
 
-for name in keygen encrypt eval compile; do
+for name in "${commands[@]}"; do
     command=$(command_of "$name")
     start=$(date +%s%N); $command >/dev/null; took=$((($(date +%s%N) - start) / 1000000))
     rm -f n.*
