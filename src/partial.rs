@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fhec_ckks::{Ciphertext, Context};
 use fhec_container::Reader;
+use fhec_ir::text::to_hex;
 
 use crate::error::Error;
 
@@ -158,7 +159,7 @@ fn beside(output: &Path) -> PathBuf {
 fn belongs(plan: &Path, keys: &Path, inputs: &Path) -> Result<String, Error> {
     let digest = |path: &Path| -> Result<String, Error> {
         let reader = Reader::open(path).map_err(fhec_runtime::RuntimeError::from)?;
-        Ok(reader.digest().iter().map(|b| format!("{b:02x}")).collect())
+        Ok(to_hex(&reader.digest()))
     };
     let (plan, keys, inputs) = (digest(plan)?, digest(keys)?, digest(inputs)?);
     let version = env!("CARGO_PKG_VERSION");

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use fhec::ir::text::to_hex;
 use fhec::passes::approx::{CompositeSign, PUBLISHED};
 use fhec::passes::place::Strategy;
 use fhec::report::profile;
@@ -280,7 +281,12 @@ fn destinations(c: &Compile) -> Result<(Files, Destination, [Option<Destination>
     Ok((files, to, [client, pareto]))
 }
 
-fn report(c: &Compile, compiled: &Compiled, (to, digest): (&Destination, &[u8]), seconds: f64) -> Result<(), Error> {
+fn report(
+    c: &Compile,
+    compiled: &Compiled,
+    (to, digest): (&Destination, &fhec::ir::Digest),
+    seconds: f64,
+) -> Result<(), Error> {
     compiled.warnings.iter().for_each(output::warning);
     let prediction = inspect::predicted(&compiled.plan, c.latency.as_deref())?;
     let summary = inspect::Summary::with(&compiled.plan, &prediction);
@@ -289,7 +295,7 @@ fn report(c: &Compile, compiled: &Compiled, (to, digest): (&Destination, &[u8]),
         return output::json(&Report {
             plan: c.output.display().to_string(),
             plan_bytes: output::written_bytes(to),
-            plan_digest: output::hex(digest),
+            plan_digest: to_hex(digest),
             seconds,
             stages: compiled.seconds.iter().map(|(name, seconds)| Stage { name, seconds: *seconds }).collect(),
             activations: serde_json::json!(compiled.activations),

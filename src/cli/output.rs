@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use fhec::ir::text::to_hex;
 pub use fhec::report::units::{bytes, seconds};
 use fhec::runtime::{Plan, Security};
 use fhec::{Destination, Error};
@@ -124,12 +125,7 @@ pub fn size_of(written: Option<u64>) -> String {
 
 /// The digest of a plan's content, in hexadecimal.
 pub fn digest(plan: &Plan) -> Result<String, Error> {
-    Ok(hex(&plan.digest()?))
-}
-
-/// Bytes in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    Ok(to_hex(&plan.digest()?))
 }
 
 /// Warns when a plan's parameters are below 128-bit security, on every command that uses it.

@@ -109,6 +109,16 @@ impl Reader {
         Ok(reader.with_limit(limit))
     }
 
+    /// [`Reader::open`] of a file that may take `limit` bytes of memory; without one, what files may by default.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn open_within(path: impl AsRef<Path>, limit: Option<u64>) -> Result<Self, Error> {
+        let reader = Self::open(path)?;
+        let limit = limit.unwrap_or(reader.limit);
+        Ok(reader.with_limit(limit))
+    }
+
     /// The same container, whose content may take `limit` bytes of memory altogether.
     pub fn with_limit(self, limit: u64) -> Self {
         Self { limit, ..self }

@@ -157,11 +157,7 @@ impl ClientPlan {
     /// # Errors
     /// As [`ClientPlan::load`].
     pub fn load_within(path: impl AsRef<Path>, limit: Option<u64>) -> Result<Self, RuntimeError> {
-        let reader = Reader::open(path)?;
-        Self::read(match limit {
-            Some(limit) => reader.with_limit(limit),
-            None => reader,
-        })
+        Self::read(Reader::open_within(path, limit)?)
     }
 
     /// Reads the bytes of a client plan or of a plan; `name` stands for them in errors.

@@ -357,11 +357,7 @@ impl Plan {
     /// As [`Plan::load`].
     pub fn load_within(path: impl AsRef<Path>, limit: Option<u64>) -> Result<Self, RuntimeError> {
         let _span = tracing::debug_span!("load-plan").entered();
-        let reader = Reader::open(path)?;
-        Self::read(match limit {
-            Some(limit) => reader.with_limit(limit),
-            None => reader,
-        })
+        Self::read(Reader::open_within(path, limit)?)
     }
 
     /// Reads a plan from bytes; `name` stands for them in errors.
