@@ -230,8 +230,8 @@ mod tests {
     use fhec_ir::{Entity, Issue, Loc, Value};
     use fhec_passes::PassError;
     use fhec_passes::activations::ApproximateError;
-    use fhec_passes::planner::PlanError;
     use fhec_passes::activations::sensitivity::SensitivityError;
+    use fhec_passes::planner::PlanError;
 
     use super::*;
 

@@ -215,10 +215,12 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     let model = Model::load(&c.model)?;
     let mut options = CompileOptions::default();
     if let Some(degree) = c.degree {
-        options.approximate.degree = degree;
+        options.approximate.default.degree = degree;
         options.uniform = true;
     }
-    options.approximate.composite = c.composite;
+    if let Some(sign) = c.composite {
+        options.approximate = options.approximate.with_composite(sign.clone());
+    }
     options.plan.strategy = c.place.into();
     options.limits.max_latency_us = c.max_latency.map(|s| s * 1e6);
     options.limits.max_error = c.max_error;

@@ -10,18 +10,19 @@ mod result_errors;
 mod samples;
 mod warning;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use fhec_frontend::ImportOptions;
-use fhec_ir::{Module, Nn, Tensor};
-use fhec_passes::activations::{ApproximateActivations, Replacement};
+use fhec_ir::{Module, Nn, Tensor, Value};
+use fhec_passes::activations::rebuild::{LayerGain, Reconstructed};
+use fhec_passes::activations::{ApproximateActivations, Approximated, Replacement};
+use fhec_passes::bootstraps::Placement;
 use fhec_passes::fold::Fold;
 use fhec_passes::parameters::Precision;
-use fhec_passes::pipeline::PlanOptions;
-use fhec_passes::bootstraps::Placement;
-use fhec_passes::activations::rebuild::{LayerGain, Reconstructed};
+use fhec_passes::pipeline::{Placed, PlanOptions};
 use fhec_runtime::Plan;
 
 pub use fhec_passes::pipeline::Snapshot;
@@ -86,9 +87,6 @@ pub struct Compiled {
     pub seconds: Vec<(String, f64)>,
 }
 
-/// A network with polynomials, what became of each activation, and the samples they were fitted on.
-pub type Approximated = (Module<Nn>, Vec<Replacement>, Vec<Vec<Tensor>>);
-
 /// Results and inputs beyond what calibration saw, as a factor.
 const RESULT_ROOM: f64 = 1.5;
 /// The surrogate error up to which a network that bootstraps is made faster unless the user says otherwise. Measured with
@@ -134,7 +132,7 @@ impl Compiler {
 
     /// Sets the degree of every polynomial.
     pub fn degree(mut self, degree: usize) -> Self {
-        self.options.approximate.degree = degree;
+        self.options.approximate.default.degree = degree;
         self.options.uniform = true;
         self
     }
@@ -189,10 +187,10 @@ impl Compiler {
         observe("fold", Snapshot::Nn(&folded));
         lap("fold");
         let (samples, approximate) = self.samples(&folded, &mut warnings)?;
-        let mut chosen = self.choose(&folded, &samples, approximate, &mut warnings)?;
+        let mut chosen = self.choose(&folded, &samples, approximate.clone(), &mut warnings)?;
         lap("choose-polynomials");
-        let Reconstructed { module: mut polynomial, activations, layers } =
-            self.polynomials(&folded, &samples, approximate, &chosen.choices)?;
+        let Reconstructed { module: mut polynomial, activations, layers, polynomials } =
+            self.polynomials(&folded, &samples, approximate.clone(), &chosen.choices)?;
         let ends = Ends::measure(&polynomial, &samples)?;
         let options = self.plan_options(&ends, &samples);
         if self.calibration.is_some() {
@@ -202,13 +200,14 @@ impl Compiler {
         self.check_fits(&activations)?;
         self.check_error(&folded, &samples, &activations, &chosen, &mut warnings)?;
         lap("approximate-activations");
+        let placed = chosen.placed.as_ref().map(|placed| placed_in(placed, &polynomials));
         let Made { plan, placement, notes, precision, .. } =
-            self.plan(&polynomial, &samples, options, observe, &mut warnings)?;
+            self.plan(&polynomial, &samples, placed, options, observe, &mut warnings)?;
         self.check_placed(placement.as_ref())?;
         self.check_latency(&plan, &chosen)?;
         warnings.extend(self.undone(&folded, &samples, placement.is_some()).map(|w| w.to_string()));
         lap("plan");
-        let front = self.measured(std::mem::take(&mut chosen.front), &folded, &samples, approximate)?;
+        let front = self.measured(std::mem::take(&mut chosen.front), &folded, &samples, approximate.clone())?;
         let accuracy = |v: &Validation| -> Result<Accuracy, Error> {
             Ok(Accuracy { original: v.accuracy(&folded)?, polynomial: v.accuracy(&polynomial)? })
         };
@@ -219,7 +218,7 @@ impl Compiler {
         let plan = plan.with_provenance(self.provenance(model, samples.len(), approximate.margin, &report));
         let mut explanation = rewrites.to_string();
         explanation.push_str(&chosen.forms);
-        for placement in placement.iter().chain(&chosen.placement) {
+        if let Some(placement) = &placement {
             explanation.push_str(&placement.explanation.to_string());
         }
         Ok(Compiled {
@@ -238,15 +237,14 @@ impl Compiler {
         })
     }
 
-    /// The network with polynomials in place of its activations, what became of each, and the samples they were fitted on:
-    /// the calibration data, or synthetic inputs and a warning.
+    /// The network with polynomials in place of its activations, fitted on the calibration data, or on synthetic inputs and with a
+    /// warning.
     ///
     /// # Errors
     /// When the network does not run on the samples, or an activation cannot be approximated.
     pub fn approximate(&self, module: &Module<Nn>, warnings: &mut Vec<String>) -> Result<Approximated, Error> {
         let (samples, options) = self.samples(module, warnings)?;
-        let (polynomial, activations) = ApproximateActivations::calibrated(module, &samples, options)?;
-        Ok((polynomial, activations, samples))
+        Ok(ApproximateActivations::calibrated(module, &samples, options)?)
     }
 
     /// The options of packing and parameters, completed by the magnitudes that a network has on `samples`.
@@ -262,4 +260,10 @@ impl Compiler {
         }
         options
     }
+}
+
+/// The placement in terms of the polynomials that became of the activations before which it bootstraps.
+fn placed_in(placed: &Placed, polynomials: &BTreeMap<Value, Vec<Value>>) -> Placed {
+    let first = |activation: &Value| polynomials.get(activation)?.first().copied();
+    Placed { before: placed.before.iter().filter_map(first).collect(), ..placed.clone() }
 }

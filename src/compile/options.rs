@@ -1,8 +1,8 @@
 //! What a compilation may be asked for.
 
 use fhec_ir::{Module, Nn};
-use fhec_passes::approx::MAX_DEGREE;
 use fhec_passes::activations::ApproximateOptions;
+use fhec_passes::approx::{Choice, MAX_DEGREE};
 use fhec_passes::batch;
 use fhec_passes::pipeline::{MOST_SLOTS, PlanOptions};
 use fhec_passes::planner::Limits;
@@ -40,7 +40,8 @@ pub struct CompileOptions {
 impl CompileOptions {
     /// Refuses what no compilation of `module` can obey, before any work is done.
     pub(super) fn check(&self, module: &Module<Nn>) -> Result<(), Refused> {
-        let ApproximateOptions { degree, margin, .. } = self.approximate;
+        let ApproximateOptions { default: Choice { degree, .. }, margin, .. } = &self.approximate;
+        let (degree, margin) = (*degree, *margin);
         let value = |option, value: String, reason: String, repair: String| {
             Err(Refused::Value { option, value, reason, repair })
         };

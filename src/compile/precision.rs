@@ -6,8 +6,8 @@
 //! are written.
 
 use fhec_ir::{Module, Nn, Tensor};
-use fhec_passes::pipeline::{self, PlanOptions, Planned};
 use fhec_passes::bootstraps::Placement;
+use fhec_passes::pipeline::{Packing, Placed, PlanOptions, Planned};
 use fhec_passes::target::Target;
 use fhec_runtime::{LANES, Plan, Provenance, Simulation, Simulator, runs_of};
 use serde::Serialize;
@@ -106,6 +106,8 @@ struct Search<'a, 'o> {
     compiler: &'a Compiler,
     module: &'a Module<Nn>,
     samples: &'a [Vec<Tensor>],
+    packing: Packing,
+    placed: Option<Placed>,
     options: PlanOptions,
     observe: &'o mut dyn FnMut(&str, Snapshot<'_>),
 }
@@ -116,11 +118,13 @@ impl Compiler {
         &self,
         module: &Module<Nn>,
         samples: &[Vec<Tensor>],
+        placed: Option<Placed>,
         options: PlanOptions,
         observe: &mut dyn FnMut(&str, Snapshot<'_>),
         warnings: &mut Vec<String>,
     ) -> Result<Made, Error> {
-        let mut search = Search { compiler: self, module, samples, options, observe };
+        let packing = Packing::new(module, &options)?;
+        let mut search = Search { compiler: self, module, samples, packing, placed, options, observe };
         let made = match self.options.precision {
             Some(asked) => search.precise(asked)?,
             None => search.estimated(warnings)?,
@@ -136,8 +140,9 @@ impl Search<'_, '_> {
         options.params.scale_bits = scale_bits.or(options.params.scale_bits);
         let engine: &dyn Target = &*self.compiler.engine;
         let target = target.then_some(engine);
+        let observe = |name: &str, snapshot: Snapshot<'_>| (self.observe)(name, snapshot);
         let Planned { module, placement, notes, .. } =
-            pipeline::plan(self.module, &options, target, |name, snapshot| (self.observe)(name, snapshot))?;
+            self.packing.plan(self.module, &options, target, self.placed.as_ref(), observe)?;
         let plan = Plan::new(module, Provenance::default())?;
         let simulated = simulated(&plan, self.samples)?;
         let precision = SimulatedPrecision::of(&simulated, self.compiler.options.precision);

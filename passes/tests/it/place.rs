@@ -7,12 +7,12 @@ use fhec_ir::cost::{LatencyTable, Timed};
 use fhec_ir::nn::{self, Activation, Nn, NnOp};
 use fhec_ir::params::BootstrapSpec;
 use fhec_ir::{Module, ParamSpec, Tensor, Value, verify};
-use fhec_passes::approx::CompositeSign;
 use fhec_passes::activations::{ApproximateActivations, ApproximateOptions};
+use fhec_passes::approx::CompositeSign;
+use fhec_passes::bootstraps::{Candidates, Placer, Strategy};
 use fhec_passes::lower::depth;
 use fhec_passes::pack::Pack;
 use fhec_passes::pipeline::{PlanOptions, Planned, plan};
-use fhec_passes::bootstraps::{Candidates, Placer, Strategy};
 use fhec_passes::planner::{Limits, Place};
 use fhec_passes::target::Target;
 
@@ -102,9 +102,9 @@ fn residual() -> (Module<Nn>, Vec<Vec<Tensor>>) {
 }
 
 fn composite(module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Module<Nn> {
-    let composite = CompositeSign::of_degrees(&[15, 15, 27]);
-    let options = ApproximateOptions { composite, ..ApproximateOptions::default() };
-    ApproximateActivations::calibrated(module, samples, options).expect("ReLU has a composite form").0
+    let composite = CompositeSign::of_degrees(&[15, 15, 27]).expect("it is published").clone();
+    let options = ApproximateOptions::default().with_composite(composite);
+    ApproximateActivations::calibrated(module, samples, options).expect("ReLU has a composite form").module
 }
 
 fn planned(strategy: Strategy) -> Planned {
