@@ -1,4 +1,4 @@
-//! What the inputs and outputs of a program stand for: names, shapes, and where their elements lie in slots.
+//! Ports say what the inputs and outputs of a program stand for: names, shapes, and where their elements lie in slots.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

@@ -1,4 +1,4 @@
-//! The `slot` level: vectors of real slots. Layouts are decided, levels and scales are not.
+//! Values of the `slot` level are vectors of real slots. Layouts are decided here, levels and scales are not.
 
 pub mod eval;
 mod ops;

@@ -1,4 +1,4 @@
-//! From a module to text.
+//! The printer turns a module into text.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
