@@ -1,7 +1,8 @@
-//! `fhec bench`: times the engine's operations, each next to its floor.
+//! `fhec bench` times the engine's operations, each next to a lower bound.
 //!
-//! The floor of an operation is the number of one-limb transforms it makes times the measured time of one: no key switch
-//! can be faster than its transforms. An operation whose decrypted result is wrong gets no time but an error.
+//! The lower bound (`floor_seconds`) is the number of one-limb transforms that the operation makes times the measured time of
+//! one, for no key switch can be faster than its transforms. An operation whose decrypted result is wrong gets no time but an
+//! error.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

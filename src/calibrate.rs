@@ -1,4 +1,4 @@
-//! `fhec calibrate`: what the engine's work costs on this machine.
+//! `fhec calibrate` measures what the engine's work costs on this machine.
 //!
 //! Operations of the engine are timed at a range of limbs, digits and special primes, below the level of their keys as at
 //! it; what a unit of each kind of work costs is fitted to those times ([`fit`]). An operation whose decrypted result is

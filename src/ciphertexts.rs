@@ -1,4 +1,4 @@
-//! The encrypted inputs or results of many images, as one file.
+//! The encrypted inputs or results of many images are one file.
 
 use std::path::Path;
 

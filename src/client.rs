@@ -1,4 +1,4 @@
-//! The side that owns the data: secret key, encryption, decryption.
+//! The client owns the data: it holds the secret key, encrypts and decrypts.
 
 mod publication;
 

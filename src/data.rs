@@ -1,4 +1,4 @@
-//! Tensors in NumPy files: `.npy` for models with one input, `.npz` with one array per input otherwise.
+//! Tensors are read from NumPy files: `.npy` for models with one input, `.npz` with one array per input otherwise.
 
 mod header;
 mod labels;

@@ -1,4 +1,4 @@
-//! Whether inputs and results are like those of the calibration data, by the ranges that a plan's ports carry.
+//! Compares inputs and results with the calibration data, by the ranges that a plan's ports carry.
 
 use fhec_ir::{Port, Tensor, ValueRange};
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! The evaluating side: runs a plan on ciphertexts it cannot read.
+//! The server evaluates: it runs a plan on ciphertexts it cannot read.
 
 use std::path::Path;
 use std::sync::Arc;

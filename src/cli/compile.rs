@@ -1,4 +1,4 @@
-//! `fhec compile`
+//! The command `fhec compile` makes a plan of a model.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! `fhec encrypt`
+//! The command `fhec encrypt` encrypts inputs.
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! The classes of the highest scores.
+//! Lists the classes of the highest scores.
 
 use std::fmt;
 use std::num::NonZeroUsize;

@@ -1,4 +1,4 @@
-//! Results that others may see.
+//! Publication makes results that others may see.
 
 use fhec_client::{Flooding, Publication};
 use fhec_ir::{Port, Tensor};

@@ -1,4 +1,4 @@
-//! Which polynomials a network gets, and what becomes of its weights.
+//! Chooses the polynomials of a network, and decides whether its weights are rebuilt.
 
 use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::approximate::{

@@ -1,4 +1,4 @@
-//! From a model to a plan.
+//! The compiler makes a plan of a model.
 
 mod choose;
 mod limits;
@@ -70,7 +70,7 @@ pub struct Compiled {
     pub layers: Vec<LayerGain>,
     /// Where and why the program is bootstrapped, if it is.
     pub placement: Option<Placement>,
-    /// Plans none of which is better in both time and error, when asked for.
+    /// The Pareto-optimal plans in time and error, when asked for.
     pub front: Vec<FrontPoint>,
     /// How accurate the network is before and after, where there are validation inputs.
     pub accuracy: Option<Accuracy>,
@@ -161,7 +161,7 @@ impl Compiler {
     /// Compiles a model.
     ///
     /// # Errors
-    /// Every node that stands in the way, with a repair; and [`Refused`] where an option cannot be obeyed.
+    /// Every node that cannot be compiled, with a help text; and [`Refused`] where an option cannot be obeyed.
     pub fn compile(&self, model: &Model) -> Result<Compiled, Error> {
         self.compile_observed(model, &mut |_, _| ())
     }

@@ -1,4 +1,4 @@
-//! What a compilation may be asked for.
+//! The options of a compilation.
 
 use fhec_ir::{Module, Nn};
 use fhec_passes::approx::MAX_DEGREE;

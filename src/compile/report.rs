@@ -1,4 +1,4 @@
-//! The report that travels in a plan, and where the plan comes from.
+//! The report that a plan carries, and where the plan comes from.
 
 use std::collections::BTreeMap;
 

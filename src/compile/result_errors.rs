@@ -1,4 +1,5 @@
-//! The errors of a plan's results, which the plan records: what the publication of results is sized by.
+//! A plan records the expected errors of its results, which decide how much noise hides them when results are
+//! published.
 
 use fhec_ir::Port;
 use fhec_runtime::Simulation;

@@ -1,4 +1,4 @@
-//! Class numbers of images, and which classes results name.
+//! Reads the class numbers of images, and checks that results have such classes.
 
 use std::io::Cursor;
 use std::path::Path;

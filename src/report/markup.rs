@@ -1,4 +1,4 @@
-//! Text for HTML.
+//! Escapes text and writes numbers for HTML.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a report says, as data.
+//! The content of a report, as data.
 
 use std::collections::{BTreeMap, BTreeSet};
 

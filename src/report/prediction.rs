@@ -1,4 +1,5 @@
-//! What a run of a plan will take: the one source of the times, memory and keys that commands and the page show.
+//! Predicts what a run of a plan will take. This is the one source of the times, memory and keys that commands and the
+//! page show.
 
 use std::path::Path;
 
