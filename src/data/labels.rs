@@ -1,4 +1,4 @@
-//! Reads the class numbers of images, and checks that results have such classes.
+//! Reads the class numbers of images, and counts the results whose largest score is that of the class.
 
 use std::io::Cursor;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Escapes text and writes numbers for HTML.
+//! Escapes text for HTML and writes small numbers.
 
 use std::fmt;
 

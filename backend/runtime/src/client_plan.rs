@@ -1,4 +1,5 @@
-//! What a client needs of a plan, without its program and its constants: the model stays with the server.
+//! A client plan holds what a client needs of a plan, without its program and its constants, so that the model stays
+//! with the server.
 
 use std::path::Path;
 

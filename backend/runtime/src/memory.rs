@@ -1,4 +1,4 @@
-//! How much memory a run will need.
+//! Predicts how much memory a run will need.
 
 use fhec_ckks::{KeyShape, RECYCLED_BYTES};
 use fhec_ir::ckks::CkksOp;

@@ -1,4 +1,5 @@
-//! Plans: a `ckks` program with everything a server or a client needs to run it, and their file format.
+//! A plan is a `ckks` program with everything a server or a client needs to run it. This module also defines its file
+//! format.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Runs a plan in the clear: exactly, or with the noise model.
+//! A simulation runs a plan in the clear, exactly or with the noise model.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,7 +47,7 @@ pub struct Simulated {
     pub outputs: Vec<Tensor>,
     /// What the program computes without noise.
     pub exact: Vec<Tensor>,
-    /// Errors per op and range escapes.
+    /// Errors per op and out-of-range values.
     pub report: NoiseReport,
 }
 
@@ -61,7 +61,7 @@ pub struct Simulation {
     /// By how much decryption would be off, per image; empty for a run without noise. The difference of the two above has
     /// lost what single precision does not hold.
     pub errors: Vec<Vec<Tensor>>,
-    /// Errors per op and range escapes over all images.
+    /// Errors per op and out-of-range values over all images.
     pub report: NoiseReport,
 }
 

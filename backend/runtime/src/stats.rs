@@ -1,4 +1,4 @@
-//! What a program costs, counted from its text: operations, live ciphertexts.
+//! Counts what a program costs from its text: operations and live ciphertexts.
 
 use std::collections::BTreeMap;
 

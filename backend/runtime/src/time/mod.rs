@@ -1,4 +1,4 @@
-//! How long a run will take.
+//! Predicts how long a run will take.
 //!
 //! [`HostProfile`] holds what a unit of each kind of the engine's work costs on one machine. Every op of a program is some
 //! steps of the engine ([`engine_steps`]), every step some units ([`Unit`]), so that one profile prices
