@@ -36,10 +36,25 @@ use crate::target::Engine;
 use precision::Made;
 use report::Report;
 
-/// Compiles models to plans.
+/// Compiles a [`Model`] to a [`Plan`].
 ///
 /// Activations are fitted on the inputs they see on calibration data: a few hundred inputs from the training set, never
-/// from the test set.
+/// from the test set. [`CompileOptions`] says what else may be asked for, and [`Compiled`] what came of it.
+///
+/// ```no_run
+/// use fhec::{CompileOptions, Compiler, Model, data};
+///
+/// let model = Model::load("model.onnx")?;
+/// let calibration = data::read_samples("calibration.npy".as_ref(), &model.module.inputs)?;
+/// let options = CompileOptions { precision: Some(12), ..CompileOptions::default() };
+/// let compiled = Compiler::with_options(options).calibration(calibration).compile(&model)?;
+/// for warning in &compiled.warnings {
+///     eprintln!("{warning}");
+/// }
+/// compiled.plan.save("plan.fhe")?;
+/// compiled.plan.client()?.save("client.fhe")?;
+/// # Ok::<(), fhec::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Compiler {
     options: CompileOptions,
@@ -48,7 +63,7 @@ pub struct Compiler {
     engine: Arc<Engine>,
 }
 
-/// A model read from a file.
+/// A model read from an ONNX file, for a [`Compiler`].
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The network.
@@ -57,7 +72,7 @@ pub struct Model {
     pub digest: String,
 }
 
-/// A plan and how it came to be.
+/// A [`Plan`] and how it came to be: what [`Compiler::compile`] gives.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// The plan.
@@ -139,13 +154,15 @@ impl Compiler {
         self
     }
 
-    /// Plans for a host of these times.
+    /// Plans for a host of these times, as `fhec calibrate` measures them ([`report::profile`](crate::report::profile)
+    /// reads its file).
     pub fn engine(mut self, engine: Engine) -> Self {
         self.engine = Arc::new(engine);
         self
     }
 
-    /// Sets the calibration data: one set of input tensors per image.
+    /// Sets the calibration data: one set of input tensors per image, as [`data::read_samples`](crate::data::read_samples)
+    /// gives them.
     pub fn calibration(mut self, samples: Vec<Vec<Tensor>>) -> Self {
         self.calibration = Some(samples);
         self

@@ -30,7 +30,20 @@ pub(crate) fn levels(plan: &Plan) -> Vec<u32> {
     func.params().iter().map(|&p| func.ty(p).level).collect()
 }
 
-/// Runs a plan over images in the clear, several per pass over its constants, with the noise model or without.
+/// Runs a [`Plan`] over images in the clear, several per pass over its constants, with the noise model or without.
+///
+/// ```no_run
+/// use fhec_ir::Tensor;
+/// use fhec_runtime::{Plan, Simulator};
+///
+/// let plan = Plan::load("plan.fhe")?;
+/// let inputs: Vec<Tensor> = plan.inputs().iter().map(|port| Tensor::full(port.shape.clone(), 0.5)).collect();
+/// let simulated = Simulator::new(&plan, 1).run(0, &inputs)?;
+/// for layer in &simulated.report.layers {
+///     println!("{} leaves its range, up to {} times its limit", layer.node, layer.multiple);
+/// }
+/// # Ok::<(), fhec_runtime::RuntimeError>(())
+/// ```
 #[derive(Debug)]
 pub struct Simulator<'a> {
     plan: &'a Plan,
