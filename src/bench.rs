@@ -99,7 +99,7 @@ pub struct BootstrapPreset {
 const BOOTSTRAP: (u32, u32) = (10, 42);
 /// Bootstraps take seconds.
 const BOOTSTRAP_REPETITIONS: usize = 2;
-/// An operation must keep at least so many bits, or its time is not a time.
+/// The least bits of precision that an operation must keep; the time of one that keeps fewer is not reported.
 const MIN_PRECISION_BITS: f64 = 20.0;
 /// What the compact circuit of bootstrapping is made to keep.
 const MIN_COMPACT_BITS: f64 = 13.0;
@@ -122,7 +122,7 @@ pub fn bench(options: BenchOptions) -> Result<BenchReport, Error> {
     in_pool(options.threads, || run(options))
 }
 
-/// Runs `f` on a pool of so many threads, at least one.
+/// Runs `f` on a pool of `threads` threads, at least one.
 pub(crate) fn in_pool<T: Send>(threads: usize, f: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build().map_err(|e| Error::Usage {
         reason: format!("no pool of {threads} threads: {e}"),

@@ -288,8 +288,8 @@ impl Client {
     /// [`Client::decrypt_for_publication`].
     ///
     /// # Errors
-    /// Ciphertexts that are no results of the plan or are under another key, or results that answer no request of this key with
-    /// so many images.
+    /// Ciphertexts that are no results of the plan or are under another key, or results that answer no request of this key for
+    /// as many images.
     pub fn decrypt(&self, results: &Encrypted) -> Result<Vec<Vec<Tensor>>, Error> {
         self.expect_answer(results)?;
         self.decrypt_any_key(results)

@@ -173,7 +173,7 @@ pub enum Key {
     Relinearization,
     /// For conjugation.
     Conjugation,
-    /// For a rotation by so many slots to the left.
+    /// For a rotation by this many slots to the left.
     Rotation(usize),
 }
 

@@ -28,7 +28,7 @@ pub struct Run {
     /// Class numbers of the images (.npy): reports how many are right
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     labels: Option<PathBuf>,
-    /// Run only the first so many images
+    /// Run only the first N images
     #[arg(long, value_name = "N", value_parser = super::values::count)]
     limit: Option<usize>,
     #[command(flatten)]

@@ -28,7 +28,7 @@ pub struct Simulate {
     /// Class numbers of the images (.npy): reports how many are right, with noise and without
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     labels: Option<PathBuf>,
-    /// Simulate only the first so many images
+    /// Simulate only the first N images
     #[arg(long, value_name = "N", value_parser = super::values::count)]
     limit: Option<usize>,
     /// Without noise: only what the program computes, and its out-of-range values

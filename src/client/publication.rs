@@ -33,7 +33,7 @@ pub struct Remains {
     pub noise_alone: bool,
 }
 
-/// Published values of at most so many steps may be noise: three deviations, each less than two steps.
+/// Published values of at most this many steps may be noise: three deviations, each less than two steps.
 const NOISE_STEPS: f64 = 6.0;
 
 impl Client {

@@ -203,7 +203,7 @@ fn candidates(
     alternatives.table().iter().map(rows).collect()
 }
 
-/// How much the loss depends on every activation; where that cannot be told, nothing, and a warning.
+/// How much the loss depends on every activation; where that cannot be measured, nothing, and a warning.
 pub(super) fn sensitivities(folded: &Module<Nn>, samples: &[Vec<Tensor>], warnings: &mut Vec<String>) -> Sensitivities {
     Sensitivities::measure(folded, samples, None).unwrap_or_else(|e| {
         warnings.push(Warning::NoSensitivity { reason: e.to_string() }.to_string());

@@ -79,7 +79,7 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    /// The prediction on so many threads, those of this machine by default, with the built-in costs.
+    /// The prediction on `threads` threads, those of this machine by default, with the built-in costs.
     pub fn of(plan: &Plan, threads: Option<usize>) -> Self {
         let threads = threads.unwrap_or_else(available);
         // The built-in costs may lack an op: then its time is not known.

@@ -106,7 +106,7 @@ impl<'a> Simulator<'a> {
     }
 
     /// Runs images, numbered from 0, on `threads` threads. The result does not depend on the number of threads. `progress`
-    /// is told how many more images are done.
+    /// receives how many more images are done.
     ///
     /// # Errors
     /// When the inputs of an image do not fit the plan.

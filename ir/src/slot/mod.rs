@@ -16,7 +16,7 @@ use crate::text::TyText;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot;
 
-/// The type of a `slot` value: a vector of so many slots (a power of two).
+/// The type of a `slot` value: a vector with this number of slots, a power of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlotTy(pub usize);
 

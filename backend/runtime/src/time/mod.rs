@@ -19,7 +19,7 @@ pub use units::{Kind, Unit};
 
 use crate::plan::Plan;
 
-/// The time of a run: by a table of measured times, or by the built-in profile on so many threads. The times of keys are
+/// The time of a run: by a table of measured times, or by the built-in profile on `threads` threads. The times of keys are
 /// those of the plan's key list.
 ///
 /// # Errors
