@@ -8,7 +8,7 @@ use fhec::ir::text::{Blobs, parse_module};
 use fhec::ir::{Module, Slot, Tensor};
 use fhec::passes::Lower;
 use fhec::passes::lower::LowerToCkks;
-use fhec::passes::params::{self, ParamOptions, Precision};
+use fhec::passes::parameters::{self, ParamOptions, Precision};
 use fhec::runtime::Provenance;
 use fhec::{Client, Error, ExecutorOptions, Plan, Server};
 use fhec_ckks::{Bootstrapper, Context, Evaluator, ParamSpec, Params};

@@ -7,7 +7,7 @@
 
 use fhec_ir::{Module, Nn, Tensor};
 use fhec_passes::pipeline::{self, PlanOptions, Planned};
-use fhec_passes::place::Placement;
+use fhec_passes::bootstraps::Placement;
 use fhec_passes::target::Target;
 use fhec_runtime::{LANES, Plan, Provenance, Simulation, Simulator, runs_of};
 use serde::Serialize;
