@@ -1,4 +1,4 @@
-//! The engine on one host, as passes see it.
+//! The engine on a host, as passes see it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

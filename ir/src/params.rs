@@ -1,4 +1,4 @@
-//! Encryption parameters as the compiler chooses them are sizes in bits, from which the engine derives the primes.
+//! Encryption parameters as the compiler chooses them: bit sizes, from which the engine derives the primes.
 
 use serde::{Deserialize, Serialize};
 

@@ -36,10 +36,7 @@ use crate::target::Engine;
 use precision::Made;
 use report::Report;
 
-/// Compiles a [`Model`] to a [`Plan`].
-///
-/// Activations are fitted on the inputs they see on calibration data: a few hundred inputs from the training set, never
-/// from the test set. [`CompileOptions`] says what else may be asked for, and [`Compiled`] what came of it.
+/// Compiles a [`Model`] to a [`Plan`]. [`CompileOptions`] says what may be asked for, and [`Compiled`] what came of it.
 ///
 /// ```no_run
 /// use fhec::{CompileOptions, Compiler, Model, data};
@@ -55,6 +52,9 @@ use report::Report;
 /// compiled.plan.client()?.save("client.fhe")?;
 /// # Ok::<(), fhec::Error>(())
 /// ```
+///
+/// Activations are fitted on the inputs they see on calibration data: a few hundred inputs from the training set, never
+/// from the test set.
 #[derive(Clone, Debug, Default)]
 pub struct Compiler {
     options: CompileOptions,

@@ -18,7 +18,7 @@ pub const MOST_MARGIN: f64 = 1000.0;
 ///
 /// ```
 /// use fhec::CompileOptions;
-/// use fhec::passes::placement::Limits;
+/// use fhec::passes::planner::Limits;
 ///
 /// // Eight images in one run, and a plan that takes at most 20 seconds for them.
 /// let mut options = CompileOptions::default();

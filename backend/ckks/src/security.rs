@@ -1,4 +1,4 @@
-//! The security gate compares parameters with the bounds of [`fhec_security`].
+//! The security gate, by the bounds of [`fhec_security`].
 
 use crate::error::{CkksError, Result};
 use fhec_security::{SPARSE_WEIGHT, least_log_n, max_log_qp, max_log_qp_sparse};

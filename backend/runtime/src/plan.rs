@@ -1,5 +1,4 @@
-//! A plan is a `ckks` program with everything a server or a client needs to run it. This module also defines its file
-//! format.
+//! Plans: a `ckks` program with everything a server or a client needs to run it, and their file format.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Counts what a program costs from its text: operations and live ciphertexts.
+//! What a program costs, counted from its text: operations, live ciphertexts.
 
 use std::collections::BTreeMap;
 
