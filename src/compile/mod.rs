@@ -154,8 +154,7 @@ impl Compiler {
         self
     }
 
-    /// Plans for a host of these times, as `fhec calibrate` measures them ([`report::profile`](crate::report::profile)
-    /// reads its file).
+    /// Plans for a host of these times.
     pub fn engine(mut self, engine: Engine) -> Self {
         self.engine = Arc::new(engine);
         self
