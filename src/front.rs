@@ -1,4 +1,5 @@
-//! Plans none of which is better than another in both time and error, and how accurate networks are.
+//! A front holds the Pareto-optimal plans: no other plan is better in both time and error. This module also measures
+//! how accurate networks are.
 
 use std::collections::BTreeMap;
 

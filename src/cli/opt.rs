@@ -1,4 +1,4 @@
-//! `fhec opt`
+//! The command `fhec opt` runs passes on a program in text form.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Which polynomials a network gets, and what becomes of its weights.
+//! Chooses the polynomials of a network, and decides whether its weights are rebuilt.
 
 use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::activations::rebuild::{ReconstructOptions, Reconstructed, reconstruct};
@@ -208,7 +208,7 @@ fn weighed_forms(forms: &[Form], weight: f64) -> Vec<WeighedForm> {
     offered.into_iter().map(weighed).collect()
 }
 
-/// How much the loss depends on every activation; where that cannot be told, nothing, and a warning.
+/// How much the loss depends on every activation; where that cannot be measured, nothing, and a warning.
 pub(super) fn sensitivities(folded: &Module<Nn>, samples: &[Vec<Tensor>], warnings: &mut Vec<String>) -> Sensitivities {
     Sensitivities::measure(folded, samples, None).unwrap_or_else(|e| {
         warnings.push(Warning::NoSensitivity { reason: e.to_string() }.to_string());

@@ -1,4 +1,4 @@
-//! From a model to a plan.
+//! The compiler makes a plan of a model.
 
 mod choose;
 mod limits;
@@ -37,7 +37,22 @@ use crate::target::Engine;
 use precision::Made;
 use report::Report;
 
-/// Compiles models to plans.
+/// Compiles a [`Model`] to a [`Plan`]. [`CompileOptions`] says what may be asked for, and [`Compiled`] what came of it.
+///
+/// ```no_run
+/// use fhec::{CompileOptions, Compiler, Model, data};
+///
+/// let model = Model::load("model.onnx")?;
+/// let calibration = data::read_samples("calibration.npy".as_ref(), &model.module.inputs)?;
+/// let options = CompileOptions { precision: Some(12), ..CompileOptions::default() };
+/// let compiled = Compiler::with_options(options).calibration(calibration).compile(&model)?;
+/// for warning in &compiled.warnings {
+///     eprintln!("{warning}");
+/// }
+/// compiled.plan.save("plan.fhe")?;
+/// compiled.plan.client()?.save("client.fhe")?;
+/// # Ok::<(), fhec::Error>(())
+/// ```
 ///
 /// Activations are fitted on the inputs they see on calibration data: a few hundred inputs from the training set, never
 /// from the test set.
@@ -49,7 +64,7 @@ pub struct Compiler {
     engine: Arc<Engine>,
 }
 
-/// A model read from a file.
+/// A model read from an ONNX file, for a [`Compiler`].
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The network.
@@ -58,7 +73,7 @@ pub struct Model {
     pub digest: String,
 }
 
-/// A plan and how it came to be.
+/// A [`Plan`] and how it came to be: what [`Compiler::compile`] gives.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// The plan.
@@ -71,7 +86,7 @@ pub struct Compiled {
     pub layers: Vec<LayerGain>,
     /// Where and why the program is bootstrapped, if it is.
     pub placement: Option<Placement>,
-    /// Plans none of which is better in both time and error, when asked for.
+    /// The Pareto-optimal plans in time and error, when asked for.
     pub front: Vec<FrontPoint>,
     /// How accurate the network is before and after, where there are validation inputs.
     pub accuracy: Option<Accuracy>,
@@ -143,7 +158,8 @@ impl Compiler {
         self
     }
 
-    /// Sets the calibration data: one set of input tensors per image.
+    /// Sets the calibration data: one set of input tensors per image, as [`data::read_samples`](crate::data::read_samples)
+    /// gives them.
     pub fn calibration(mut self, samples: Vec<Vec<Tensor>>) -> Self {
         self.calibration = Some(samples);
         self
@@ -159,7 +175,7 @@ impl Compiler {
     /// Compiles a model.
     ///
     /// # Errors
-    /// Every node that stands in the way, with a repair; and [`Refused`] where an option cannot be obeyed.
+    /// Every node that cannot be compiled, with a help text; and [`Refused`] where an option cannot be obeyed.
     pub fn compile(&self, model: &Model) -> Result<Compiled, Error> {
         self.compile_observed(model, &mut |_, _| ())
     }

@@ -1,4 +1,4 @@
-//! What a compilation may be asked for.
+//! The options of a compilation.
 
 use fhec_ir::{Module, Nn};
 use fhec_passes::activations::ApproximateOptions;
@@ -12,7 +12,19 @@ use super::refused::Refused;
 /// The largest margin: an interval a thousand times as long as what was seen leaves nothing of a polynomial's precision.
 pub const MOST_MARGIN: f64 = 1000.0;
 
-/// How a model is compiled.
+/// How a [`Compiler`](super::Compiler) compiles a model.
+///
+/// An option that cannot be obeyed is refused with the best that can be had ([`Refused`]); none is ignored.
+///
+/// ```
+/// use fhec::CompileOptions;
+/// use fhec::passes::planner::Limits;
+///
+/// // Eight images in one run, and a plan that takes at most 20 seconds for them.
+/// let mut options = CompileOptions::default();
+/// options.plan.batch = 8;
+/// options.limits = Limits { max_latency_us: Some(20e6), ..Limits::default() };
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct CompileOptions {
     /// How activations become polynomials.

@@ -1,4 +1,4 @@
-//! How precise the results of a plan are, measured on simulated runs, and what is done where that is not enough.
+//! The precision of a plan's results is measured on simulated runs; where it is not enough, the plan is made again.
 //!
 //! Parameters follow from an estimate of the error. Where a precision is asked for, the plan is simulated on calibration
 //! inputs, its scale is raised by what is missing, and the plan is made again. A scale that no secure parameters have ends

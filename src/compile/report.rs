@@ -1,4 +1,4 @@
-//! The report that travels in a plan, and where the plan comes from.
+//! The report that a plan carries, and where the plan comes from.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,7 @@ impl<'a> Report<'a> {
 }
 
 impl Compiler {
-    /// Where a plan of `model` comes from, whose activations were fitted on so many samples with this margin.
+    /// Where a plan of `model` comes from, whose activations were fitted on `samples` inputs with this margin.
     pub(super) fn provenance(&self, model: &Model, samples: usize, margin: f64, report: &Report<'_>) -> Provenance {
         let calibrated = if self.calibration.is_some() { samples.to_string() } else { "synthetic".into() };
         let ApproximateOptions { default, families, .. } = &self.options.approximate;

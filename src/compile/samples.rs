@@ -1,4 +1,4 @@
-//! The inputs that a compilation measures on: calibration data, or stand-ins for it.
+//! The inputs that a compilation measures on are calibration data, or stand-ins for it.
 
 use fhec_ir::nn::NnOp;
 use fhec_ir::{Module, Nn, Shape, Tensor};

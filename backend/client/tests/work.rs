@@ -1,4 +1,4 @@
-//! The work that is counted from the parameters against what an evaluator counts.
+//! The work that is counted from the parameters is compared with what an evaluator counts.
 
 use fhec_ckks::{BootstrapSpec, Bootstrapper, Context, Evaluator, ParamSpec, Params, Step};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
