@@ -14,8 +14,7 @@ use std::time::Instant;
 use fhec::ir::cost::{LatencyTable, Timed, baby_and_giant_steps};
 use fhec::runtime::HostProfile;
 use fhec_ckks::{
-    Bootstrapper, Ciphertext, Context, Diagonal, Evaluator, KeyName, KeyRequest, LinearTransform, ParamSpec, Params,
-    Role,
+    Bootstrapper, Ciphertext, Context, Diagonal, Evaluator, KeyName, KeyRequest, LinearTransform, Params, Role,
 };
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 
@@ -364,7 +363,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn compare(profile: &HostProfile, program: &[(Op, usize)]) -> Result<(), Box<dyn Error>> {
-    let ctx = Context::new(Params::new(ParamSpec::bootstrapping(LEVELS, 42)?)?)?;
+    let ctx = Context::new(Params::bootstrapping(LEVELS, 42)?)?;
     let table = profile.table(ctx.params(), SLOTS);
     let keys = keys(ctx.params(), program)?;
     let mut random = Randomness::system()?;

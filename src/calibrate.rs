@@ -215,7 +215,7 @@ fn chain(log_n: u32, limbs: u32, alpha: u32) -> Result<Params, Error> {
         first_bits: 50,
         scale_bits: 49,
         levels: limbs - 1,
-        alpha,
+        special: alpha,
         special_bits: 50,
         bootstrap: None,
         // Nothing is kept secret: the same chains serve at every ring degree.

@@ -12,7 +12,7 @@
 //! - [`Evaluator`]: `add sub neg add_plain add_scalar mul_plain mul_scalar mul_int mul square relinearize rescale
 //!   relinearize_rescale mul_rescale level_drop rotate rotate_many conjugate linear bootstrap`, all checked; [`Evaluator::counts`] tells what was done.
 //! - [`Bootstrapper`]: what [`Evaluator::bootstrap`] prepares; [`Bootstrapper::keys`] lists what it needs,
-//!   [`ParamSpec::bootstrapping`] is the preset with the levels for it.
+//!   [`Params::bootstrapping`] is the preset with the levels for it.
 //!
 //! **Scales.** A ciphertext at level `l` and scale degree `d` has exactly the scale `S_l^d`. A product has degree 2, and
 //! [`Evaluator::rescale`] leads back to degree 1 one level below. Equal level and degree is all that sums ask for.
@@ -40,7 +40,8 @@ pub use context::Context;
 pub use encode::{Decoded, Plaintext, Role};
 pub use error::{CkksError, Digest, KeyName, Result};
 pub use eval::{Counts, Diagonal, Evaluator, LinearTransform};
+pub use fhec_parameters::{BootstrapSpec, Circuit, ParamSpec};
 pub use fhec_ring::{RECYCLED_BYTES, bound_recycled};
 pub use keys::{KeyInfo, KeyRequest, KeySet, KeySetWriter, PreparedKey, SwitchingKey};
-pub use params::{BootstrapSpec, ParamSpec, Params};
+pub use params::Params;
 pub use sample::Seed;

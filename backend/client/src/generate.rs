@@ -51,7 +51,7 @@ impl<'a> KeyGenerator<'a> {
             _ => request,
         };
         if matches!(request.name, KeyName::ToSparse | KeyName::FromSparse) && self.sparse.is_none() {
-            let weight = ctx.params().spec().bootstrap.as_ref().map_or(0, |b| b.sparse_weight);
+            let weight = ctx.params().spec().bootstrap.as_ref().map_or(0, |b| b.circuit.sparse_weight);
             if weight == 0 {
                 let reason = format!("{} needs parameters with an ephemeral sparse secret", request.name);
                 return Err(CkksError::Params(reason));

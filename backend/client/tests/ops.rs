@@ -16,7 +16,7 @@ fn spec() -> ParamSpec {
         first_bits: 50,
         scale_bits: 40,
         levels: LEVELS as u32,
-        alpha: 3,
+        special: 3,
         special_bits: 50,
         bootstrap: None,
         insecure: true,

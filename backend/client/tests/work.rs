@@ -1,19 +1,19 @@
 //! The work that is counted from the parameters against what an evaluator counts.
 
-use fhec_ckks::{BootstrapSpec, Bootstrapper, Context, Evaluator, ParamSpec, Params, Step};
+use fhec_ckks::{Bootstrapper, Circuit, Context, Evaluator, ParamSpec, Params, Step};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use std::sync::Arc;
 
 fn spec(cts_levels: u32, stc_levels: u32, degree: u32, arcsine_degree: u32) -> ParamSpec {
-    let standard = BootstrapSpec::standard(42);
+    let standard = Circuit::standard(42);
     ParamSpec {
         log_n: 10,
         first_bits: 50,
         scale_bits: 42,
         levels: 3,
-        alpha: 5,
+        special: 5,
         special_bits: 50,
-        bootstrap: Some(BootstrapSpec { cts_levels, stc_levels, degree, arcsine_degree, ..standard }),
+        bootstrap: Some(Circuit { cts_levels, stc_levels, degree, arcsine_degree, ..standard }.into()),
         insecure: true,
     }
 }
@@ -48,8 +48,8 @@ fn the_work_of_a_bootstrap_is_known_beforehand() {
         (spec(2, 2, 30, 3), 64, 2),
         (spec(4, 3, 62, 1), 512, 1),
         (spec(3, 2, 14, 7), 16, 3),
-        (ParamSpec { bootstrap: Some(BootstrapSpec::compact(42)), ..spec(3, 3, 30, 1) }, 256, 3),
-        (ParamSpec { bootstrap: Some(BootstrapSpec::compact(44)), ..spec(3, 3, 30, 1) }, 512, 0),
+        (ParamSpec { bootstrap: Some(Circuit::compact(42).into()), ..spec(3, 3, 30, 1) }, 256, 3),
+        (ParamSpec { bootstrap: Some(Circuit::compact(44).into()), ..spec(3, 3, 30, 1) }, 512, 0),
     ] {
         let ctx = Context::new(Params::new(spec).unwrap()).unwrap();
         let mut random = Randomness::from_seed(&[9; 32]);

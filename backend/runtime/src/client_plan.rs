@@ -240,7 +240,7 @@ impl KeyList {
             }
             levels(KeyName::Rotation(by), of_rotation)?;
         }
-        let sparse = params.spec().bootstrap.as_ref().is_some_and(|b| b.sparse_weight > 0);
+        let sparse = params.spec().bootstrap.as_ref().is_some_and(|b| b.circuit.sparse_weight > 0);
         if self.from_sparse.is_some() && !sparse {
             return Err("a key for a sparse secret, which the parameters do not have".into());
         }

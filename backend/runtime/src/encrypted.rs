@@ -15,6 +15,7 @@ use fhec_ir::ckks::{CkksOp, CtTy};
 use fhec_ir::{Ckks, Entity, Module, Node, OpInfo};
 use serde::Serialize;
 
+use crate::engine::params;
 use crate::error::RuntimeError;
 use crate::keys::key_steps;
 use crate::memory::MemoryPrediction;
@@ -312,7 +313,7 @@ impl Observer<CkksBackend> for Watch<'_> {
 /// # Errors
 /// When the engine refuses the parameters.
 pub fn context(plan: &Plan) -> Result<Arc<Context>, RuntimeError> {
-    Ok(Context::new(plan.params().clone())?)
+    Ok(Context::new(params(plan))?)
 }
 
 impl<'a> Executor<'a> {
@@ -344,7 +345,7 @@ impl<'a> Executor<'a> {
         let resident = keys.resident_bytes() as u64;
         let shares = options.memory.map(|bound| prediction.within(bound, resident)).transpose()?;
         if let Some(shares) = shares {
-            keys.expect_uses(&key_steps(plan.module(), plan.params(), plan.slots())?);
+            keys.expect_uses(&key_steps(plan.module(), &params(plan), plan.slots())?);
             keys.set_memory_bound(shares.keys);
             bound_recycled(shares.recycled);
         }

@@ -212,7 +212,7 @@ mod tests {
             first_bits: 50,
             scale_bits: 40,
             levels: 24,
-            alpha: 7,
+            special: 7,
             special_bits: 50,
             bootstrap: None,
             insecure: true,

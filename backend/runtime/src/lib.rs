@@ -6,6 +6,7 @@
 
 mod client_plan;
 mod encrypted;
+mod engine;
 mod error;
 mod keys;
 mod memory;
@@ -18,6 +19,7 @@ mod time;
 
 pub use client_plan::{CLIENT_PLAN_KIND, CLIENT_PLAN_VERSION, ClientPlan};
 pub use encrypted::{CkksBackend, Executor, ExecutorOptions, Progress, RunReport, context};
+pub use engine::params;
 pub use error::RuntimeError;
 pub use keys::{KeyList, Steps, rotation_in};
 pub use memory::{MemoryPrediction, MemoryShares};
@@ -25,7 +27,7 @@ pub use noise::{
     Exact, LANES, Lanes, LayerEscape, NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, OpError, Range,
     RangeEscape, ResultError, chebyshev_arguments,
 };
-pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Saved, Security, compiler_spec, engine_params};
+pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Saved, Security};
 pub use simulate::{Simulated, Simulation, Simulator, run_clear};
 pub use stats::{OpCounts, TraceEntry, expected_trace, peak_ciphertext_bytes};
 pub use tensors::{pack_inputs, runs_of, unpack_outputs};

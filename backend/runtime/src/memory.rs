@@ -44,7 +44,7 @@ fn diagonals_of_factors(slots: usize, factors: u32) -> u64 {
 impl MemoryPrediction {
     /// The prediction for a run of `plan` on `threads` threads.
     pub fn of(plan: &Plan, threads: usize) -> Self {
-        let params = plan.params();
+        let params = &crate::engine::params(plan);
         let limb = params.n() as u64 * 8;
         let module = plan.module();
         let live = module.func.live();
@@ -52,14 +52,14 @@ impl MemoryPrediction {
         let keys: u64 = plan.keys().levels().map(key_bytes).sum();
         let largest_key = plan.keys().levels().map(key_bytes).max().unwrap_or(0);
         let (mut scratch, mut matrices, mut encodings, mut largest_encoding) = (0, 0, 0, 0);
-        if let Some(spec) = params.spec().bootstrap.as_ref().filter(|_| !plan.bootstrap_levels().is_empty()) {
+        if let Some(bootstrap) = params.spec().bootstrap.as_ref().filter(|_| !plan.bootstrap_levels().is_empty()) {
             // CoeffsToSlots at the top: the digits, and the sums of its giant steps.
             let limbs = params.top_level() as u64 + 1;
             let alpha = params.key_alpha(params.top_level()) as u64;
-            let sums = 2 * diagonals_of_factors(plan.slots(), spec.cts_levels).isqrt() + 2;
+            let sums = 2 * diagonals_of_factors(plan.slots(), bootstrap.circuit.cts_levels).isqrt() + 2;
             scratch = (limbs.div_ceil(alpha) + 2 * sums) * (limbs + alpha) * limb;
-            let diagonals = diagonals_of_factors(plan.slots(), spec.cts_levels)
-                + diagonals_of_factors(plan.slots(), spec.stc_levels);
+            let diagonals = diagonals_of_factors(plan.slots(), bootstrap.circuit.cts_levels)
+                + diagonals_of_factors(plan.slots(), bootstrap.circuit.stc_levels);
             matrices = plan.bootstrap_levels().len() as u64 * diagonals * plan.slots() as u64 * 16;
         }
         for (_, node) in module.func.iter().filter(|(v, n)| live[v.index()] && n.op.as_input().is_none()) {

@@ -169,7 +169,7 @@ pub(crate) fn predicted_time(module: &Module<Ckks>, spec: &ParamSpec) -> f64 {
 /// A larger ring needs a larger scale.
 pub(crate) fn fits_level_zero(estimate: &Estimate, options: &ParamOptions, slots: usize) -> bool {
     let bound = options.result_bound.unwrap_or(estimate.result_bound);
-    let largest = fhec_security::rings().map(|(log_n, _)| log_n).max().unwrap_or(0);
+    let largest = fhec_parameters::rings().map(|(log_n, _)| log_n).max().unwrap_or(0);
     first_bits(scale_bits(estimate, options, slots, options.log_n.unwrap_or(largest)), bound) <= MOST_BITS
 }
 
@@ -193,7 +193,7 @@ pub fn choose(
     let levels = depth(module);
     let result_level = module.func.results().iter().map(|&r| module.func.ty(r).level).min().unwrap_or(0);
     let needed = slots.trailing_zeros() + 1;
-    let rings: Vec<(u32, u32)> = fhec_security::rings()
+    let rings: Vec<(u32, u32)> = fhec_parameters::rings()
         .filter(|&(log_n, _)| log_n >= needed && options.log_n.is_none_or(|asked| asked == log_n))
         .collect();
     let rings = match options.log_n {

@@ -10,7 +10,7 @@
 //! That tail is the Irwin-Hall distribution's. Its alternating sum cancels, so it is bounded by Chernoff's inequality,
 //! `P(S > k) <= E(e^(t S)) e^(-t k)`, which holds for every `t`, at the best one.
 
-use crate::params::BootstrapSpec;
+use fhec_parameters::Circuit;
 use std::f64::consts::LN_2;
 
 /// log2 of the largest probability with which bootstrapping may fail in a run.
@@ -20,14 +20,14 @@ pub const MAX_FAILURE: f64 = -60.0;
 const LEAST: f64 = -1000.0;
 
 /// log2 of a bound on the probability that one of `count` coefficients of bootstraps in a ring of degree `n` is beyond `k`.
-pub(crate) fn bound(spec: &BootstrapSpec, n: usize, count: f64) -> f64 {
+pub(crate) fn bound(circuit: &Circuit, n: usize, count: f64) -> f64 {
     // Two tails, and the union over all coefficients.
-    (tail(&Terms::of(spec, n), f64::from(spec.k)) + 1.0 + count.log2()).clamp(LEAST, 0.0)
+    (tail(&Terms::of(circuit, n), f64::from(circuit.k)) + 1.0 + count.log2()).clamp(LEAST, 0.0)
 }
 
 /// The least `k` with which one bootstrap of all slots fails no more often than [`MAX_FAILURE`] says.
-pub(crate) fn least_k(spec: &BootstrapSpec, n: usize) -> u32 {
-    let fails = |k: u32| bound(&BootstrapSpec { k, ..spec.clone() }, n, n as f64 / 2.0) > MAX_FAILURE;
+pub(crate) fn least_k(circuit: &Circuit, n: usize) -> u32 {
+    let fails = |k: u32| bound(&Circuit { k, ..circuit.clone() }, n, n as f64 / 2.0) > MAX_FAILURE;
     (0..).find(|&k| !fails(k)).unwrap_or(u32::MAX)
 }
 
@@ -39,8 +39,8 @@ struct Terms {
 }
 
 impl Terms {
-    fn of(spec: &BootstrapSpec, n: usize) -> Self {
-        match spec.sparse_weight {
+    fn of(circuit: &Circuit, n: usize) -> Self {
+        match circuit.sparse_weight {
             0 => Self { certain: 1.0, possible: n as f64 },
             weight => Self { certain: f64::from(weight) + 1.0, possible: 0.0 },
         }
@@ -79,8 +79,8 @@ fn tail(terms: &Terms, k: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn spec(weight: u32, k: u32) -> BootstrapSpec {
-        BootstrapSpec { sparse_weight: weight, k, ..BootstrapSpec::compact(42) }
+    fn spec(weight: u32, k: u32) -> Circuit {
+        Circuit { sparse_weight: weight, k, ..Circuit::compact(42) }
     }
 
     /// log2 of the probability that the sum of `terms` uniform numbers exceeds `k`: the alternating sum, for few terms.

@@ -175,14 +175,14 @@ impl Bootstrapper {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn work(params: &Params, slots: usize, target: usize) -> Result<Work> {
-        let Course { spec, levels, input_bits, start } = Course::new(params, slots, target)?;
+        let Course { circuit, levels, input_bits, start } = Course::new(params, slots, target)?;
         let keys: BTreeMap<KeyName, usize> =
             Self::keys(params, slots, target)?.into_iter().map(|r| (r.name, r.level)).collect();
         let shape =
             |name: KeyName, level: usize| KeyShape::new(params, level, keys.get(&name).copied().unwrap_or(level));
         let mut work = Work::default();
         work.add(Step::Multiple { limbs: 1 }, 2);
-        if spec.sparse_weight > 0 {
+        if circuit.sparse_weight > 0 {
             work.switch(shape(KeyName::ToSparse, 0));
             work.switch(shape(KeyName::FromSparse, start));
         }
@@ -206,7 +206,7 @@ impl Bootstrapper {
                 work.divide(top - i + 1, top - i);
             }
         };
-        matrices(&mut work, start, spec.cts_levels, true, true);
+        matrices(&mut work, start, circuit.cts_levels, true, true);
         work.add_automorphism(shape(KeyName::Conj, levels[0] + 1));
         let bits = |from: usize, to: usize| params.q()[to + 1..=from].iter().map(|&q| (q as f64).log2()).sum::<f64>();
         let mut scales = vec![input_bits];
@@ -215,10 +215,10 @@ impl Bootstrapper {
             Some(*scale)
         }));
         let relin = keys.get(&KeyName::Relin).copied().unwrap_or(start);
-        Passage { params, slots, levels: &levels, scales, relin }.add(&mut work, spec.steps());
+        Passage { params, slots, levels: &levels, scales, relin }.add(&mut work, circuit.steps());
         // Without the arcsine's constants the first matrix halves coefficient 0: the diagonals that meet it do not repeat.
-        matrices(&mut work, end, spec.stc_levels, false, spec.arcsine_degree == 7);
-        work.add_automorphism(shape(KeyName::Conj, end - factor_count(slots, spec.stc_levels as usize)));
+        matrices(&mut work, end, circuit.stc_levels, false, circuit.arcsine_degree == 7);
+        work.add_automorphism(shape(KeyName::Conj, end - factor_count(slots, circuit.stc_levels as usize)));
         Ok(work)
     }
 }

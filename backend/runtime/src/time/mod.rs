@@ -17,6 +17,7 @@ pub use profile::{Costs, HostProfile};
 pub use steps::of as engine_steps;
 pub use units::{Kind, Unit};
 
+use crate::engine::params;
 use crate::plan::Plan;
 
 /// The time of a run: by a table of measured times, or by the built-in profile on so many threads. The times of keys are
@@ -34,7 +35,7 @@ pub fn predict_time(plan: &Plan, table: Option<&LatencyTable>, threads: usize) -
         // The engine takes the smallest key that serves.
         levels.iter().copied().filter(|&made| made >= level).min()
     };
-    let builtin = || HostProfile::builtin(threads).table(plan.params(), plan.slots());
+    let builtin = || HostProfile::builtin(threads).table(&params(plan), plan.slots());
     match table {
         Some(table) => predict_with_keys(plan.module(), table, level),
         None => predict_with_keys(plan.module(), &builtin(), level),

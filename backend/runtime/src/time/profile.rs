@@ -169,7 +169,7 @@ fn relinearization_level(params: &Params) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fhec_ckks::{BootstrapSpec, ParamSpec};
+    use fhec_ckks::{Circuit, ParamSpec};
 
     fn params() -> Params {
         Params::new(ParamSpec {
@@ -177,9 +177,9 @@ mod tests {
             first_bits: 50,
             scale_bits: 42,
             levels: 6,
-            alpha: 4,
+            special: 4,
             special_bits: 50,
-            bootstrap: Some(BootstrapSpec::standard(42)),
+            bootstrap: Some(Circuit::standard(42).into()),
             insecure: true,
         })
         .unwrap()
