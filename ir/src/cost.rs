@@ -3,7 +3,9 @@
 //! The table is the only form in which passes see costs; the engine measures it, JSON carries it. Level tables for
 //! planners of bootstrapped networks follow the practice of DaCapo and HEIR: one array per op, indexed by level.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod counts;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -11,6 +13,8 @@ use thiserror::Error;
 use crate::ckks::{Ckks, CkksOp};
 use crate::consts::ConstPool;
 use crate::func::{Func, Module, Node};
+
+pub use counts::{LinearSteps, OpCounts, rotation_in};
 
 /// What a [`LatencyTable`] has times for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -220,7 +224,7 @@ pub fn predict_with_keys(
 }
 
 /// Slots per ciphertext: of a layout, or of a constant vector, or all the ring has.
-fn slots(module: &Module<Ckks>) -> Option<usize> {
+pub fn slots(module: &Module<Ckks>) -> Option<usize> {
     let layout = || module.inputs.iter().find_map(|p| Some(p.layout.as_ref()?.slots));
     let vector = || {
         let id = module.func.iter().find_map(|(_, n)| crate::dialect::OpInfo::consts(&n.op).first().copied())?;
@@ -258,74 +262,24 @@ pub fn steps(node: &Node<Ckks>, func: &Func<Ckks>, consts: &ConstPool, slots: us
         CkksOp::Relinearize {} => keyed(Timed::Relinearize, Key::Relinearization),
         CkksOp::Rescale {} => one(Timed::Rescale),
         CkksOp::LevelDrop { to } => at(Timed::LevelDrop, *to),
-        CkksOp::Rotate { by } => keyed(Timed::Rotate, Key::Rotation(by.rem_euclid(slots as i64) as usize)),
+        CkksOp::Rotate { by } => match rotation_in(*by, slots) {
+            0 => Vec::new(),
+            by => keyed(Timed::Rotate, Key::Rotation(by as usize)),
+        },
         CkksOp::Conjugate {} => keyed(Timed::Rotate, Key::Conjugation),
         CkksOp::Linear { rotations, giants, diagonals, at: level } => {
-            let n = consts.tensor(*diagonals).shape().0.last().copied().unwrap_or(1);
-            let (babies, giants) = step_sets(rotations, giants, n);
-            let key = |&by: &i64| Key::Rotation(by as usize);
-            let all: Vec<Key> = babies.iter().chain(&giants).map(key).collect();
+            let steps = LinearSteps::of(rotations, giants, consts.get(*diagonals), slots);
+            let (babies, giants) = (&steps.babies, &steps.giants);
+            let key = |&by: &u32| Key::Rotation(by as usize);
+            let all: Vec<Key> = babies.iter().chain(giants).map(key).collect();
             let step = |op, times, keys| Step { op, level: *level, times, keys };
             let mut out = vec![
                 step(Timed::Hoist, u64::from(!babies.is_empty()), all.clone()),
-                step(Timed::Diagonal, rotations.len() as u64, all),
+                step(Timed::Diagonal, steps.products as u64, all),
             ];
             out.extend(babies.iter().map(|by| step(Timed::BabyStep, 1, vec![key(by)])));
             out.extend(giants.iter().map(|by| step(Timed::GiantStep, 1, vec![key(by)])));
             out
         }
     }
-}
-
-/// How many rotations other than by zero the baby steps and the giant steps of a linear transform need.
-pub fn baby_and_giant_steps(rotations: &[i64], giants: &[i64], slots: usize) -> (u64, u64) {
-    let (babies, giants) = step_sets(rotations, giants, slots);
-    (babies.len() as u64, giants.len() as u64)
-}
-
-/// Rotations other than by zero, in 1..n: of the baby steps, of the giant steps.
-fn step_sets(rotations: &[i64], giants: &[i64], slots: usize) -> (BTreeSet<i64>, BTreeSet<i64>) {
-    let n = slots.max(1) as i64;
-    let reduce = |r: i64| r.rem_euclid(n);
-    let babies = rotations.iter().zip(giants).map(|(&r, &g)| reduce(reduce(r) - reduce(g)));
-    (babies.filter(|&r| r != 0).collect(), giants.iter().map(|&g| reduce(g)).filter(|&g| g != 0).collect())
-}
-
-/// What the running time of a program comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct OpCounts {
-    /// Nodes by mnemonic, inputs left out.
-    pub nodes: BTreeMap<&'static str, u64>,
-    /// Rotations, those of linear transforms included.
-    pub rotations: u64,
-    /// Key switches: rotations, conjugations, relinearisations.
-    pub key_switches: u64,
-    /// Products of two ciphertexts.
-    pub products: u64,
-    /// Products with constant vectors, diagonals included.
-    pub plain_products: u64,
-    /// Bootstraps.
-    pub bootstraps: u64,
-}
-
-/// The op counts of a program.
-pub fn op_counts(module: &Module<Ckks>) -> OpCounts {
-    let mut out = OpCounts::default();
-    let slots = slots(module).unwrap_or(1).max(1);
-    for (_, node) in module.func.iter().filter(|(_, n)| !matches!(n.op, CkksOp::Input { .. })) {
-        *out.nodes.entry(crate::dialect::OpInfo::mnemonic(&node.op)).or_default() += 1;
-        for Step { op, times, .. } in steps(node, &module.func, &module.consts, slots) {
-            match op {
-                Timed::BabyStep | Timed::GiantStep => out.rotations += times,
-                Timed::Rotate if matches!(node.op, CkksOp::Rotate { .. }) => out.rotations += times,
-                Timed::Relinearize | Timed::Rotate => out.key_switches += times,
-                Timed::Mul => out.products += times,
-                Timed::MulPlain | Timed::Diagonal => out.plain_products += times,
-                _ => {}
-            }
-        }
-        out.bootstraps += u64::from(matches!(node.op, CkksOp::Bootstrap { .. }));
-    }
-    out.key_switches += out.rotations;
-    out
 }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use fhec::ir::cost::OpCounts;
 use fhec::report::{Costs, Prediction};
-use fhec::runtime::{OpCounts, Plan, Provenance, Security};
+use fhec::runtime::{Plan, Provenance, Security};
 use fhec::{Error, MemoryPrediction, ir};
 use serde::Serialize;
 

@@ -2,11 +2,11 @@
 
 use fhec_ckks::{KeyShape, RECYCLED_BYTES};
 use fhec_ir::ckks::CkksOp;
+use fhec_ir::cost::LinearSteps;
 use fhec_ir::{Entity, OpInfo};
 use serde::Serialize;
 
 use crate::error::RuntimeError;
-use crate::keys::Steps;
 use crate::plan::Plan;
 use crate::stats::peak_ciphertext_bytes;
 
@@ -68,7 +68,7 @@ impl MemoryPrediction {
             let digits = KeyShape::new(params, node.ty.level as usize, node.ty.level as usize).digit_limbs() as u64;
             let (work, encoding) = match &node.op {
                 CkksOp::Linear { rotations, giants, diagonals, .. } => {
-                    let steps = Steps::of(rotations, giants, module.consts.get(*diagonals), plan.slots());
+                    let steps = LinearSteps::of(rotations, giants, module.consts.get(*diagonals), plan.slots());
                     let sums = (steps.giants.len() as u64 + 2) * 2 * (limbs + alpha);
                     // Each thread holds one limb of both halves of every rotated operand, and of every diagonal; a
                     // diagonal has two values per slot.

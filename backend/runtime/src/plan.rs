@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use fhec_container::Reader;
 use fhec_ir::ckks::CkksOp;
+use fhec_ir::cost::OpCounts;
 use fhec_ir::verify::verify;
 use fhec_ir::{Ckks, Digest, Module, Node, ParamSpec, Port, Value};
 use serde::de::Error as _;
@@ -21,7 +22,6 @@ use crate::client_plan::{ClientPlan, End};
 use crate::engine::{self, Recorded};
 use crate::error::RuntimeError;
 use crate::keys::KeyList;
-use crate::stats::OpCounts;
 
 /// Kind of a plan file.
 pub const PLAN_KIND: &str = "plan";

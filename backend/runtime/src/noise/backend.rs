@@ -5,11 +5,11 @@ use std::rc::Rc;
 use fhec_ckks::Distortion;
 use fhec_ir::ckks::CtTy;
 use fhec_ir::ckks::exec::{Backend, ClearError, Constant, LinearMap, rules};
+use fhec_ir::cost::rotation_in;
 
 use super::linear::Terms;
 use super::model::NoiseModel;
 use super::random::NoiseRng;
-use crate::keys::rotation_in;
 
 /// Images that are simulated together.
 pub const LANES: usize = 8;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{AddAssign, Mul};
 
 use fhec_ir::ckks::exec::LinearMap;
+use fhec_ir::cost::rotation_in;
 
 use super::backend::{LANES, Lanes, each};
-use crate::keys::rotation_in;
 
 /// Slots of results that are kept in the first-level cache while the diagonals pass.
 const TILE: usize = 32;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use fhec_ckks::Params;
 use fhec_container::{Codec, Destination, Dtype, Reader, Section, Writer};
+use fhec_ir::cost::OpCounts;
 use fhec_ir::text::{BlobSource, Blobs, parse_module, print_with_blobs, to_hex};
 use fhec_ir::{Ckks, Digest, Module, Shape, Tensor, digest_of};
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,6 @@ use super::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Saved, Security, possible
 use crate::engine;
 use crate::error::RuntimeError;
 use crate::keys::KeyList;
-use crate::stats::OpCounts;
 
 const PROGRAM: &str = "program";
 /// Memory that reading a program takes, as a multiple of the length of its text.
