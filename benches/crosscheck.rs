@@ -8,7 +8,7 @@ use fhec::ir::text::{Blobs, parse_module};
 use fhec::ir::{Module, Slot, Tensor};
 use fhec::passes::Lower;
 use fhec::passes::lower::LowerToCkks;
-use fhec::passes::params::{self, ParamOptions, Precision};
+use fhec::passes::parameters::{self, ParamOptions, Precision};
 use fhec::runtime::Provenance;
 use fhec::{Client, Error, ExecutorOptions, Plan, Server};
 use fhec_ckks::{Bootstrapper, Context, Evaluator, ParamSpec, Params};
@@ -95,9 +95,9 @@ fn plan(program: &Program, precision_bits: u32) -> Result<Plan, Error> {
     let module: Module<Slot> = parse_module(&program.name, &program.text, &Blobs::default())?;
     let slots = program.inputs.first().map_or(1, Vec::len);
     let options = ParamOptions { precision: Precision::Scaled(precision_bits), ..ParamOptions::default() };
-    let estimate = params::estimate(&module, options.input_bound, &options.samples);
+    let estimate = parameters::estimate(&module, options.input_bound, &options.samples);
     let mut lowered = LowerToCkks::default().run(&module)?;
-    lowered.params = Some(params::choose(&lowered, slots, &estimate, &options)?);
+    lowered.params = Some(parameters::choose(&lowered, slots, &estimate, &options)?);
     let provenance = Provenance { model: program.name.clone(), ..Provenance::default() };
     Ok(Plan::new(lowered, provenance)?)
 }

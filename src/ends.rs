@@ -3,7 +3,7 @@
 use fhec_ir::nn::eval;
 use fhec_ir::{Issue, Loc, Module, Nn, OpInfo, Port, Tensor, Value, ValueRange, largest_magnitude};
 use fhec_passes::PassError;
-use fhec_passes::approximate::ApproximateError;
+use fhec_passes::activations::ApproximateError;
 use fhec_passes::pack::without_heads;
 
 use crate::error::Error;

@@ -40,7 +40,7 @@ pub enum Error {
     #[cfg(feature = "compiler")]
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Approximate(#[from] fhec_passes::approximate::ApproximateError),
+    Approximate(#[from] fhec_passes::activations::ApproximateError),
     /// An option of the compiler that cannot be obeyed.
     #[cfg(feature = "compiler")]
     #[error(transparent)]
@@ -229,9 +229,9 @@ mod tests {
     use fhec_ir::nn::eval::EvalError;
     use fhec_ir::{Entity, Issue, Loc, Value};
     use fhec_passes::PassError;
-    use fhec_passes::approximate::ApproximateError;
-    use fhec_passes::placement::PlanError;
-    use fhec_passes::sensitivity::SensitivityError;
+    use fhec_passes::activations::ApproximateError;
+    use fhec_passes::activations::sensitivity::SensitivityError;
+    use fhec_passes::planner::PlanError;
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fhec_ir::nn::eval;
 use fhec_ir::{Module, Nn, Tensor};
-use fhec_passes::approximate::{ApproximateError, Choice};
+use fhec_passes::activations::{ApproximateError, Choice};
 use serde::Serialize;
 
 use crate::data::count_right;

@@ -16,9 +16,9 @@ use std::time::Instant;
 use fhec_ir::nn::{NnOp, eval};
 use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::Pass;
-use fhec_passes::approximate::{ApproximateActivations, Choice, Choices};
+use fhec_passes::activations::rebuild::{ReconstructOptions, reconstruct};
+use fhec_passes::activations::{ApproximateActivations, Choice, Choices};
 use fhec_passes::fold::Fold;
-use fhec_passes::reconstruct::{ReconstructOptions, reconstruct};
 use rayon::prelude::*;
 
 /// Images as the network takes them, and their labels.

@@ -1,19 +1,17 @@
-//! Passes over the IR levels: folding, approximation, packing, lowering, parameters.
+//! Passes over the IR levels: folding, approximation of activations, packing, bootstraps, lowering, parameters.
 
-pub mod approx;
-pub mod approximate;
+pub mod activations;
 pub mod batch;
+pub mod bootstraps;
 pub mod fold;
 pub mod lower;
 pub mod pack;
-pub mod params;
+pub mod parameters;
 mod pass;
 pub mod pipeline;
-pub mod place;
-pub mod placement;
-pub mod reconstruct;
-pub mod sensitivity;
 pub mod target;
 
+pub use fhec_approx as approx;
 pub use fhec_ir::Issue;
+pub use fhec_planner as planner;
 pub use pass::{Lower, Pass, PassError};

@@ -6,14 +6,14 @@ use fhec_ir::cost::predict;
 use fhec_ir::text::print_module;
 use fhec_ir::{Ckks, Issue, Module, Nn, Slot, batches};
 
-use crate::approximate::Choice;
+use crate::activations::Choice;
 use crate::batch::Batch;
+use crate::bootstraps::{Candidates, Placement, Placer, Strategy};
 use crate::lower::{LowerToCkks, depth};
 use crate::pack::{LinearCost, Pack, Packed};
-use crate::params::{self, Estimate, ParamOptions};
+use crate::parameters::{self, Estimate, ParamOptions};
 use crate::pass::{Lower, Pass, PassError};
-use crate::place::{Candidates, Placement, Placer, Strategy};
-use crate::placement::Limits;
+use crate::planner::Limits;
 use crate::target::Target;
 
 /// A module after a pass.
@@ -98,7 +98,7 @@ impl Packing {
         let packed = Pack { max_slots: (max_slots / options.batch.max(1)).max(1), cost: options.cost }.pack(module)?;
         let packed = Packed { module: batch.run(&packed.module)?, ..packed };
         let ParamOptions { input_bound, samples, .. } = &options.params;
-        let estimate = params::estimate(&packed.module, *input_bound, &batches(samples, options.batch));
+        let estimate = parameters::estimate(&packed.module, *input_bound, &batches(samples, options.batch));
         Ok(Self { packed, estimate })
     }
 
@@ -109,7 +109,7 @@ impl Packing {
 
     /// Level of the results of a program that bootstraps: above 0 when the first prime alone cannot hold them.
     fn bootstrapped_result_level(&self, options: &PlanOptions, target: &dyn Target) -> u32 {
-        u32::from(!params::bootstrapped_fits_level_zero(&self.estimate, &options.params, target))
+        u32::from(!parameters::bootstrapped_fits_level_zero(&self.estimate, &options.params, target))
     }
 
     /// Whether `module`, which this holds, has no leveled program in a ring smaller than those that bootstrap.
@@ -189,13 +189,13 @@ pub struct Chosen {
     /// The polynomial of every activation, by the name of its node.
     pub choices: BTreeMap<String, Choice>,
     /// All plans that no other one beats in time and error; with them, their parameters.
-    pub front: Vec<(crate::placement::Plan, fhec_ir::ParamSpec)>,
+    pub front: Vec<(crate::planner::Plan, fhec_ir::ParamSpec)>,
 }
 
 impl Chosen {
     /// The polynomials that `plan` chooses among `candidates`.
-    pub fn choices(plan: &crate::placement::Plan, candidates: &Candidates) -> BTreeMap<String, Choice> {
-        let chosen = |a: &crate::placement::ActivationPlan| {
+    pub fn choices(plan: &crate::planner::Plan, candidates: &Candidates) -> BTreeMap<String, Choice> {
+        let chosen = |a: &crate::planner::ActivationPlan| {
             let name = a.activation.split(" #").next().unwrap_or_default();
             Some((name.to_string(), candidates.get(name)?.get(a.index)?.choice))
         };
@@ -255,7 +255,7 @@ fn leveled(module: &Module<Nn>, options: &PlanOptions, widest: &Packing) -> Resu
         match lowered(&packing, options) {
             Ok(lowered) => {
                 let spec = lowered.params.clone();
-                let time = spec.as_ref().map_or(f64::INFINITY, |s| params::predicted_time(&lowered, s));
+                let time = spec.as_ref().map_or(f64::INFINITY, |s| parameters::predicted_time(&lowered, s));
                 let full = spec.as_ref().is_some_and(|s| s.slots() == slots);
                 if best.as_ref().is_none_or(|b| time < b.0) {
                     let Packed { module: slot, notes, .. } = packing.packed;
@@ -295,10 +295,10 @@ fn lowered(packing: &Packing, options: &PlanOptions) -> Result<Module<Ckks>, Pas
     let Packing { packed: Packed { module, .. }, estimate } = packing;
     let (slots, options) = (packing.slots(), &options.params);
     let mut lowered = LowerToCkks::default().run(module)?;
-    let mut spec = params::choose(&lowered, slots, estimate, options);
-    if spec.is_err() && !params::fits_level_zero(estimate, options, slots) {
+    let mut spec = parameters::choose(&lowered, slots, estimate, options);
+    if spec.is_err() && !parameters::fits_level_zero(estimate, options, slots) {
         lowered = LowerToCkks { result_level: 1, ..LowerToCkks::default() }.run(module)?;
-        spec = params::choose(&lowered, slots, estimate, options);
+        spec = parameters::choose(&lowered, slots, estimate, options);
     }
     lowered.params = Some(spec?);
     Ok(lowered)

@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use fhec::ir::text::to_hex;
 use fhec::passes::approx::{CompositeSign, PUBLISHED};
-use fhec::passes::place::Strategy;
+use fhec::passes::bootstraps::Strategy;
 use fhec::report::profile;
 use fhec::runtime::Saved;
 use fhec::{

@@ -1,14 +1,14 @@
 //! Which polynomials a network gets, and what becomes of its weights.
 
 use fhec_ir::{Module, Nn, Tensor, Value};
-use fhec_passes::approximate::{
+use fhec_passes::activations::rebuild::{ReconstructOptions, Reconstructed, reconstruct};
+use fhec_passes::activations::sensitivity::Sensitivities;
+use fhec_passes::activations::{
     Alternatives, ApproximateActivations, ApproximateOptions, Calibration, CandidateRow, Choices,
 };
+use fhec_passes::bootstraps::{Candidate, Candidates, Placement, Strategy};
 use fhec_passes::pipeline::{self, Packing};
-use fhec_passes::place::{Candidate, Candidates, Placement, Strategy};
-use fhec_passes::placement::Limits;
-use fhec_passes::reconstruct::{ReconstructOptions, Reconstructed, reconstruct};
-use fhec_passes::sensitivity::Sensitivities;
+use fhec_passes::planner::Limits;
 
 use super::refused::{self, Refused};
 use super::samples::has_activation;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use fhec_ir::{Module, Nn, Tensor};
-use fhec_passes::approximate::Replacement;
-use fhec_passes::place::{Placement, Strategy};
+use fhec_passes::activations::Replacement;
+use fhec_passes::bootstraps::{Placement, Strategy};
 use fhec_runtime::{Plan, predict_time};
 
 use super::Compiler;

@@ -16,12 +16,12 @@ use std::time::Instant;
 
 use fhec_frontend::ImportOptions;
 use fhec_ir::{Module, Nn, Tensor};
-use fhec_passes::approximate::{ApproximateActivations, Replacement};
+use fhec_passes::activations::rebuild::{LayerGain, Reconstructed};
+use fhec_passes::activations::{ApproximateActivations, Replacement};
+use fhec_passes::bootstraps::Placement;
 use fhec_passes::fold::Fold;
-use fhec_passes::params::Precision;
+use fhec_passes::parameters::Precision;
 use fhec_passes::pipeline::PlanOptions;
-use fhec_passes::place::Placement;
-use fhec_passes::reconstruct::{LayerGain, Reconstructed};
 use fhec_passes::target::Target;
 use fhec_runtime::Plan;
 

@@ -1,11 +1,11 @@
 //! What a compilation may be asked for.
 
 use fhec_ir::{Module, Nn};
+use fhec_passes::activations::ApproximateOptions;
 use fhec_passes::approx::MAX_DEGREE;
-use fhec_passes::approximate::ApproximateOptions;
 use fhec_passes::batch;
 use fhec_passes::pipeline::{MOST_SLOTS, PlanOptions};
-use fhec_passes::placement::Limits;
+use fhec_passes::planner::Limits;
 
 use super::refused::Refused;
 

@@ -6,8 +6,8 @@
 //! are written.
 
 use fhec_ir::{Module, Nn, Tensor, largest_magnitude};
+use fhec_passes::bootstraps::Placement;
 use fhec_passes::pipeline::{self, PlanOptions, Planned};
-use fhec_passes::place::Placement;
 use fhec_runtime::{LANES, Plan, Provenance, Simulation, Simulator, runs_of};
 use serde::Serialize;
 

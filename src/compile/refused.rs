@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use fhec_passes::place::Strategy;
+use fhec_passes::bootstraps::Strategy;
 use miette::Diagnostic;
 use thiserror::Error;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use fhec_passes::approximate::{ApproximateOptions, Replacement};
-use fhec_passes::place::Placement;
-use fhec_passes::reconstruct::LayerGain;
+use fhec_passes::activations::rebuild::LayerGain;
+use fhec_passes::activations::{ApproximateOptions, Replacement};
+use fhec_passes::bootstraps::Placement;
 use fhec_runtime::Provenance;
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use fhec_ir::nn::NnOp;
 use fhec_ir::{Module, Nn, Shape, Tensor};
-use fhec_passes::approximate::{ApproximateError, ApproximateOptions};
+use fhec_passes::activations::{ApproximateError, ApproximateOptions};
 
 use super::Compiler;
 use super::warning::Warning;

@@ -6,11 +6,11 @@ use fhec_ir::nn::{self, Activation, Basis, Nn, NnOp};
 use fhec_ir::verify::verify;
 use fhec_ir::{Ckks, Module, Slot, Tensor};
 use fhec_passes::Lower;
+use fhec_passes::activations::{ApproximateActivations, ApproximateOptions};
 use fhec_passes::approx::CompositeSign;
-use fhec_passes::approximate::{ApproximateActivations, ApproximateOptions};
 use fhec_passes::lower::{LowerToCkks, depth};
 use fhec_passes::pack::Pack;
-use fhec_passes::params::ParamOptions;
+use fhec_passes::parameters::ParamOptions;
 use fhec_passes::pipeline::{PlanOptions, plan};
 use proptest::prelude::*;
 

@@ -6,13 +6,13 @@ use fhec_ir::ckks::CkksOp;
 use fhec_ir::cost::{LatencyTable, Timed};
 use fhec_ir::nn::{self, Activation, Nn, NnOp};
 use fhec_ir::{Circuit, Module, ParamSpec, Tensor, Value, verify};
+use fhec_passes::activations::{ApproximateActivations, ApproximateOptions};
 use fhec_passes::approx::CompositeSign;
-use fhec_passes::approximate::{ApproximateActivations, ApproximateOptions};
+use fhec_passes::bootstraps::{Candidates, Placer, Strategy};
 use fhec_passes::lower::depth;
 use fhec_passes::pack::Pack;
 use fhec_passes::pipeline::{PlanOptions, Planned, plan};
-use fhec_passes::place::{Candidates, Placer, Strategy};
-use fhec_passes::placement::{Limits, Place};
+use fhec_passes::planner::{Limits, Place};
 use fhec_passes::target::Target;
 
 use crate::nets::Net;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fhec_ir::{Dialect, Module, Nn, OpInfo, Tensor};
 use fhec_passes::Pass;
-use fhec_passes::approximate::{ApproximateActivations, ApproximateOptions};
+use fhec_passes::activations::{ApproximateActivations, ApproximateOptions};
 use fhec_passes::fold::Fold;
 use fhec_passes::pipeline::{PlanOptions, Snapshot, plan};
 

@@ -4,8 +4,8 @@ use fhec_ir::nn::NnOp;
 use fhec_ir::nn::eval::eval_many;
 use fhec_ir::{Loc, Module, Nn, Tensor, Value};
 use fhec_passes::Pass;
+use fhec_passes::activations::sensitivity::Sensitivities;
 use fhec_passes::fold::Fold;
-use fhec_passes::sensitivity::Sensitivities;
 
 use crate::material::{cifar10_test_first1000, material};
 

@@ -205,7 +205,7 @@ impl CompositeRelu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::approx::{Distribution, Weights};
+    use crate::{Distribution, Weights};
 
     /// α, degrees, depth with the final product, -log2 of the error on [-1, 1], rms under N(0, 1) at bound 5 and 20.
     const TABLE: [(u32, u32, f64, f64, f64); 11] = [

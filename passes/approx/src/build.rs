@@ -325,8 +325,8 @@ fn divide(row: &mut [f64], degree: usize, g: usize, scale: f64) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::approx::scheme::Weights;
-    use crate::approx::{Distribution, FitOptions, Function, Interval, least_squares_with_lead};
+    use crate::scheme::Weights;
+    use crate::{Distribution, FitOptions, Function, Interval, least_squares_with_lead};
     use proptest::prelude::*;
 
     /// Coefficients in `[-1, 1]` from a small congruential generator.

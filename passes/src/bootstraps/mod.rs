@@ -1,7 +1,7 @@
 //! `place-bootstraps`: where a packed program is refreshed, and which polynomial every activation gets.
 //!
 //! The tensors of the program form a network of stages (`network`), each priced by lowering it alone (`fragment`). The exact
-//! planner of [`crate::placement`] then chooses, for every number of levels that the target offers, candidates, bootstraps
+//! planner of [`crate::planner`] then chooses, for every number of levels that the target offers, candidates, bootstraps
 //! and levels together (or follows another [`Strategy`], for comparison); the cheapest outcome is taken. Bootstraps stand only before polynomials: there the slots lie in
 //! [-1, 1], since the map to the polynomial's interval is part of the linear layer before. Levels are not written into the
 //! program: the lowering gives every op the least level that suffices, which is what the planner assumes.
@@ -17,10 +17,10 @@ use fhec_ir::{Issue, Module, ParamSpec, Slot, Value};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::approximate::Choice;
+use crate::activations::Choice;
 use crate::pack::Packed;
 use crate::pass::PassError;
-use crate::placement::{Effort, Explanation, Frontier, Limits, Network, Plan, PlanError, Planner, baseline};
+use crate::planner::{Effort, Explanation, Frontier, Limits, Network, Plan, PlanError, Planner, baseline};
 use crate::target::Target;
 use network::Tensors;
 
@@ -241,7 +241,7 @@ impl<'a> Placer<'a> {
     pub fn apply(&self, plan: &Plan) -> Module<Slot> {
         let mut refreshed: BTreeSet<Value> = BTreeSet::new();
         for bootstrap in &plan.bootstraps {
-            if let crate::placement::Place::Before(stage) = &bootstrap.place
+            if let crate::planner::Place::Before(stage) = &bootstrap.place
                 && let Some(tensor) = self.tensors.tensor(stage)
             {
                 let nodes = self.tensors.module().func.iter().skip(tensor.nodes.start).take(tensor.nodes.len());

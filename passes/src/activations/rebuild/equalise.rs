@@ -13,7 +13,7 @@ use fhec_ir::nn::{Activation, NnOp, PadMode};
 use fhec_ir::{Entity, Module, Nn, Node, Tensor, TypeError, Value};
 use rayon::prelude::*;
 
-use crate::approximate::{ApproximateError, ill_typed};
+use crate::activations::{ApproximateError, ill_typed};
 
 /// Channels narrower than this share of the widest of their activation are widened as if they had it: a channel that
 /// hardly varied on calibration data may do so elsewhere.

@@ -23,7 +23,7 @@ mod walk;
 use fhec_ir::{Module, Nn, Tensor};
 use serde::Serialize;
 
-use crate::approximate::{ApproximateError, ApproximateOptions, Choices, Replacement};
+use crate::activations::{ApproximateError, ApproximateOptions, Choices, Replacement};
 
 /// How a network is reconstructed.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,9 @@ mod calibrate;
 mod candidates;
 mod composite;
 mod fit;
+pub mod rebuild;
 mod rules;
+pub mod sensitivity;
 
 use std::collections::BTreeMap;
 

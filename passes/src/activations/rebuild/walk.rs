@@ -10,8 +10,8 @@ use super::layer::{Layer, layers};
 use super::rebuild::{Sight, Weights, apply, node_error, rebuild};
 use super::{LayerGain, ReconstructOptions, Reconstructed};
 use crate::PassError;
+use crate::activations::{ApproximateError, NAME, Replacement, Target, channels, fit, gather, ill_typed, unfit};
 use crate::approx::Histogram;
-use crate::approximate::{ApproximateError, NAME, Replacement, Target, channels, fit, gather, ill_typed, unfit};
 
 /// The values of a node: one tensor per sample, or a single one of a constant.
 type Values = Vec<Tensor>;

@@ -8,7 +8,7 @@ use fhec_ir::nn::Basis;
 use fhec_ir::slot::{SlotOp, SlotTy};
 use fhec_ir::{Loc, Module, Slot, Tensor, Value};
 
-use crate::approximate::Choice;
+use crate::activations::Choice;
 use crate::lower::{LowerToCkks, depth};
 use crate::pack::PackedTensor;
 use crate::pass::{Lower, PassError};

@@ -144,7 +144,7 @@ impl Errors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::approx::{CompositeRelu, CompositeSign, FitOptions, Parity, least_squares, minimax};
+    use crate::{CompositeRelu, CompositeSign, FitOptions, Parity, least_squares, minimax};
 
     #[test]
     fn maximum_meets_the_exchange_and_rms_the_closed_form() {

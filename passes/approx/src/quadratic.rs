@@ -123,7 +123,7 @@ pub fn power_of_two_quadratic(f: Function, interval: Interval) -> Result<PowerOf
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::approx::min_depth;
+    use crate::min_depth;
 
     fn four() -> Interval {
         Interval::symmetric(4.0).unwrap()

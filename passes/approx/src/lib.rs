@@ -8,7 +8,7 @@
 //! - [`candidates`]: all of them for one activation, with costs and errors.
 //!
 //! ```
-//! use fhec_passes::approx::{Distribution, EvalTree, FitOptions, Function, TreeOptions, least_squares};
+//! use fhec_approx::{Distribution, EvalTree, FitOptions, Function, TreeOptions, least_squares};
 //!
 //! let inputs = Distribution::normal(0.0, 1.0)?;
 //! let interval = inputs.symmetric_interval(1.0)?;
@@ -16,7 +16,7 @@
 //! let tree = EvalTree::chebyshev(&[p], TreeOptions::default())?;
 //! assert_eq!(tree.counts().depth, 4);
 //! assert!((tree.eval(1.5, 0) - 1.5).abs() < 0.1);
-//! # Ok::<(), fhec_passes::approx::ApproxError>(())
+//! # Ok::<(), fhec_approx::ApproxError>(())
 //! ```
 
 mod build;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::approximate::{ApproximateActivations, Choice};
+use crate::activations::{ApproximateActivations, Choice};
 use fhec_ir::io::Port;
 use fhec_ir::nn::{Activation, NnOp, TensorTy, eval};
 use fhec_ir::{Loc, Shape, Value};

@@ -5,7 +5,7 @@ use fhec_ir::{Nn, Node, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::ridge::{Change, Normal};
-use crate::approximate::ApproximateError;
+use crate::activations::ApproximateError;
 
 /// Weights and bias of an affine layer.
 #[derive(Clone, Debug)]

@@ -12,10 +12,10 @@ use petgraph::visit::Reversed;
 
 use super::fragment::{Fragment, polynomial_of};
 use super::{Candidates, NAME};
-use crate::approximate::Choice;
+use crate::activations::Choice;
 use crate::pack::{Packed, PackedTensor, TensorKind};
 use crate::pass::PassError;
-use crate::placement::{Activation, Align, Candidate, Chain, Micros, Network, Point, Residual, Stage, Step, Targets};
+use crate::planner::{Activation, Align, Candidate, Chain, Micros, Network, Point, Residual, Stage, Step, Targets};
 
 /// A way of computing an activation, priced for all ciphertexts of the tensor.
 #[derive(Clone)]
