@@ -4,17 +4,19 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::distribution::Distribution;
+use super::domain::check_domain;
 use super::error::ApproxError;
-use super::function::Function;
 use super::interval::Interval;
 use super::least_squares::{FitOptions, hold_lead, least_squares_family};
 use super::measure::{Errors, Ruler};
-use super::polynomial::{Parity, Polynomial};
+use super::polynomial::Polynomial;
 use super::quadratic::{CompletedSquare, power_of_two_quadratic};
 use super::remez::minimax_function;
 use super::scheme::{Weights, min_depth};
 use super::sign::{CompositeRelu, CompositeSign, PUBLISHED};
 use super::tree::{Counts, EvalTree, TreeOptions};
+use fhec_functions::Function;
+use fhec_functions::Parity;
 
 /// Where an activation (or one channel of it) is to be approximated.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -166,7 +168,7 @@ pub fn candidates(
     if channels.is_empty() {
         return Err(ApproxError::Channels { what: "an activation", left: 0, right: 1 });
     }
-    channels.iter().try_for_each(|c| f.check(c.interval))?;
+    channels.iter().try_for_each(|c| check_domain(f, c.interval))?;
     let rulers = channels.par_iter().map(|c| Ruler::new(f, &c.distribution, c.interval)).collect();
     let table = Table { f, channels, rulers, options };
     let mut drafts = table.least_squares()?;

@@ -22,8 +22,8 @@
 mod build;
 mod candidate;
 mod distribution;
+mod domain;
 mod error;
-mod function;
 mod interval;
 mod least_squares;
 mod measure;
@@ -37,15 +37,16 @@ mod tree;
 
 pub use candidate::{Approximant, Candidate, CandidateOptions, Channel, Form, Method, candidates, pareto};
 pub use distribution::{Distribution, Histogram, Nodes};
+pub use domain::check_domain;
 pub use error::ApproxError;
-pub use function::{Function, erf, erfc};
+pub use fhec_functions::{Function, Parity};
 pub use interval::{Affine, Interval};
 pub use least_squares::{
     Family, FitOptions, MAX_DEGREE, fit, least_squares, least_squares_family, least_squares_per_channel,
     least_squares_with_lead,
 };
 pub use measure::{Errors, Ruler, STRETCHES};
-pub use polynomial::{Parity, Polynomial};
+pub use polynomial::Polynomial;
 pub use quadratic::{CompletedSquare, PowerOfTwoQuadratic, minimax_quadratic, power_of_two_quadratic};
 pub use remez::{MAX_MINIMAX_DEGREE, Minimax, minimax, minimax_function};
 pub use scheme::{Weights, min_depth};

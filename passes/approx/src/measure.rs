@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::distribution::Distribution;
-use super::function::Function;
+use super::domain::check_domain;
 use super::interval::Interval;
+use fhec_functions::Function;
 
 /// Errors of one approximation of one function.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -90,7 +91,7 @@ impl Ruler {
         }
         x.sort_by(f64::total_cmp);
         let beyond = STRETCHES.map(|factor| {
-            let wide = interval.stretched(factor).ok().filter(|i| f.check(*i).is_ok())?;
+            let wide = interval.stretched(factor).ok().filter(|i| check_domain(f, *i).is_ok())?;
             let side = |lo, hi| Samples::new(f, even(lo, hi, GRID_BEYOND));
             Some([side(wide.lo(), interval.lo()), side(interval.hi(), wide.hi())])
         });

@@ -3,9 +3,10 @@
 use fhec_ir::F64;
 use fhec_ir::nn::{Activation, Basis, NnOp};
 
-use super::{ApproximateOptions, Choice, Replacement, function_of};
+use super::{ApproximateOptions, Choice, Replacement};
 use crate::approx::{
-    ApproxError, CompletedSquare, Distribution, Function, Histogram, Interval, Polynomial, least_squares, min_depth,
+    ApproxError, CompletedSquare, Distribution, Function, Histogram, Interval, Polynomial, check_domain, least_squares,
+    min_depth,
 };
 
 /// Bits by which coefficients may grow where polynomials of narrow channels are expressed on the interval of the widest:
@@ -42,7 +43,7 @@ impl Target {
     }
 
     pub(super) fn function(self) -> Function {
-        function_of(self.activation, self.alpha.map(|a| a.0), self.beta.map(|b| b.0))
+        self.activation.function(self.alpha.map(|a| a.0), self.beta.map(|b| b.0))
     }
 }
 
@@ -178,5 +179,5 @@ pub(super) fn merged(channels: &[Histogram]) -> Histogram {
 /// The hull of the values stretched about its centre; of a single value, `[-b, b]` with the margin.
 fn interval(function: Function, distribution: &Distribution, margin: f64) -> Result<Interval, ApproxError> {
     let hull = distribution.hull_interval(margin).or_else(|_| distribution.symmetric_interval(margin))?;
-    function.check(hull).map(|()| hull)
+    check_domain(function, hull).map(|()| hull)
 }

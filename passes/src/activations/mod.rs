@@ -11,7 +11,7 @@ pub mod sensitivity;
 
 use std::collections::BTreeMap;
 
-use fhec_ir::nn::{Activation, eval};
+use fhec_ir::nn::eval;
 use fhec_ir::{Loc, Module, Nn, Tensor, Value};
 use miette::Diagnostic;
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub(crate) use fit::{Target, fit};
 use alternatives::Extracted;
 use rules::Asked;
 
-use crate::approx::{ApproxError, CompositeSign, FitOptions, Function};
+use crate::approx::{ApproxError, CompositeSign, FitOptions};
 use crate::{Issue, Pass, PassError};
 
 pub(crate) const NAME: &str = "approximate-activations";
@@ -244,35 +244,6 @@ impl Calibration {
             }
         }
         out
-    }
-}
-
-/// The function an activation computes; absent parameters take their ONNX defaults.
-pub fn function_of(activation: Activation, alpha: Option<f64>, beta: Option<f64>) -> Function {
-    let alpha = alpha.unwrap_or_else(|| activation.default_alpha());
-    let beta = beta.unwrap_or_else(|| activation.default_beta());
-    match activation {
-        Activation::Relu => Function::Relu,
-        Activation::LeakyRelu => Function::LeakyRelu { slope: alpha },
-        Activation::Clip => Function::Clip { lo: alpha, hi: beta },
-        Activation::Sigmoid => Function::Sigmoid,
-        Activation::Tanh => Function::Tanh,
-        Activation::Softplus => Function::Softplus,
-        Activation::Erf => Function::Erf,
-        Activation::Gelu => Function::Gelu,
-        Activation::GeluTanh => Function::GeluTanh,
-        Activation::Silu => Function::Silu,
-        Activation::HardSwish => Function::HardSwish,
-        Activation::HardSigmoid => Function::HardSigmoid { slope: alpha, shift: beta },
-        Activation::Elu => Function::Elu { alpha },
-        Activation::Selu => Function::Selu { alpha, gamma: beta },
-        Activation::Mish => Function::Mish,
-        Activation::Exp => Function::Exp,
-        Activation::Log => Function::Log,
-        Activation::Sqrt => Function::Sqrt,
-        Activation::Reciprocal => Function::Reciprocal,
-        Activation::Abs => Function::Abs,
-        Activation::Pow => Function::Pow { exponent: alpha },
     }
 }
 

@@ -103,8 +103,8 @@ impl Step<'_> {
             }
             NnOp::Softmax { axis } => softmax(self.result, axis_of(*axis, x.shape()), grad),
             NnOp::Activation { function, alpha, beta } => {
-                let (alpha, beta) = (alpha.map(|a| a.0), beta.map(|b| b.0));
-                zip(grad, x, |g, x| (f64::from(g) * function.derivative(f64::from(x), alpha, beta)) as f32)
+                let function = function.function(alpha.map(|a| a.0), beta.map(|b| b.0));
+                zip(grad, x, |g, x| (f64::from(g) * function.derivative(f64::from(x))) as f32)
             }
             NnOp::Polynomial { basis, lo, hi, rows, coeffs } => {
                 let coeffs: Vec<f64> = coeffs.iter().map(|c| c.0).collect();
