@@ -10,7 +10,7 @@
 //! - [`KeySet`]: evaluation keys by [`KeyName`], in memory or mapped from a file, half of each a seed.
 //!   [`KeyRequest`] lists go to the client's generator; [`LinearTransform::keys`] lists what a transform needs.
 //! - [`Evaluator`]: `add sub neg add_plain add_scalar mul_plain mul_scalar mul_int mul square relinearize rescale
-//!   relinearize_rescale mul_rescale level_drop rotate rotate_many conjugate linear bootstrap`, all checked; [`Evaluator::counts`] tells what was done.
+//!   mul_rescale level_drop rotate rotate_many conjugate linear bootstrap`, all checked; [`Evaluator::counts`] tells what was done.
 //! - [`Bootstrapper`]: what [`Evaluator::bootstrap`] prepares; [`Bootstrapper::keys`] lists what it needs,
 //!   [`Params::bootstrapping`] is the preset with the levels for it.
 //!
@@ -38,7 +38,7 @@ pub use ciphertext::{
 };
 pub use context::Context;
 pub use encode::{Decoded, Plaintext, Role};
-pub use error::{CkksError, Digest, KeyName, Result};
+pub use error::{CkksError, KeyName, Result, ShortDigest};
 pub use eval::{Counts, Diagonal, Evaluator, LinearTransform};
 pub use fhec_parameters::{BootstrapSpec, Circuit, ParamSpec};
 pub use fhec_ring::{RECYCLED_BYTES, bound_recycled};

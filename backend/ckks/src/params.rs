@@ -1,7 +1,7 @@
 //! Parameters: the prime chain, the canonical scales, the security gate.
 
 use crate::bootstrap::{MAX_FAILURE, failure};
-use crate::error::{CkksError, Digest, Result};
+use crate::error::{CkksError, Result, ShortDigest};
 use crate::packing::{bits_of, packed_limb_len};
 use crate::sample::Seed;
 use crate::security;
@@ -21,7 +21,7 @@ struct Inner {
     p: Vec<u64>,
     /// Canonical scale per level.
     scales: Vec<f64>,
-    digest: Digest,
+    digest: ShortDigest,
 }
 
 /// A prime chain with its canonical scales. Cheap to clone.
@@ -158,7 +158,7 @@ impl Params {
         }
         let mut digest = [0; 16];
         digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        Ok(Self { inner: Arc::new(Inner { spec, q, p, scales, digest: Digest(digest) }) })
+        Ok(Self { inner: Arc::new(Inner { spec, q, p, scales, digest: ShortDigest(digest) }) })
     }
 
     /// What the chain was built from.
@@ -236,7 +236,7 @@ impl Params {
     }
 
     /// Digest of everything that decides whether two objects can meet in one operation.
-    pub fn digest(&self) -> Digest {
+    pub fn digest(&self) -> ShortDigest {
         self.inner.digest
     }
 
@@ -271,7 +271,7 @@ impl Params {
     }
 
     /// Refuses a digest that is not this one's.
-    pub(crate) fn check_digest(&self, what: &'static str, found: Digest) -> Result<()> {
+    pub(crate) fn check_digest(&self, what: &'static str, found: ShortDigest) -> Result<()> {
         if found == self.digest() {
             Ok(())
         } else {

@@ -2,7 +2,7 @@
 
 use super::Ciphertext;
 use crate::context::Context;
-use crate::error::{CkksError, Digest, Result};
+use crate::error::{CkksError, Result, ShortDigest};
 use crate::packing::{bits_of, pack_limbs, packed_len, packed_limb_len, unpack_limbs};
 use crate::params::Params;
 use crate::sample::Seed;
@@ -22,7 +22,7 @@ const MAX_EXTRA: usize = 1 << 16;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Manifest {
-    params: Digest,
+    params: ShortDigest,
     insecure: bool,
     ciphertexts: Vec<CiphertextInfo>,
     /// What the caller adds: the shape of a tensor, the digest of a plan.
@@ -34,7 +34,7 @@ struct Manifest {
 #[serde(deny_unknown_fields)]
 pub struct CiphertextInfo {
     /// Id of the secret key it was made under.
-    pub key: Digest,
+    pub key: ShortDigest,
     /// Its level.
     pub level: usize,
     /// Its scale degree.

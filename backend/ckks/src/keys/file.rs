@@ -5,7 +5,7 @@
 use super::set::{Entry, KeySet, Store};
 use super::switching::{Shape, SwitchingKey};
 use crate::context::Context;
-use crate::error::{CkksError, Digest, KeyName, Result};
+use crate::error::{CkksError, KeyName, Result, ShortDigest};
 use crate::packing::{pack_limb, packed_limb_len, unpack_limb};
 use crate::params::Params;
 use crate::sample::Seed;
@@ -23,9 +23,9 @@ const VERSION: u32 = 3;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Manifest {
-    params: Digest,
+    params: ShortDigest,
     insecure: bool,
-    key: Digest,
+    key: ShortDigest,
     keys: Vec<Listed>,
 }
 
@@ -59,7 +59,7 @@ impl KeySetWriter<()> {
     ///
     /// # Errors
     /// When the file cannot be created.
-    pub fn create(ctx: &Context, to: impl Into<Destination>, key: Digest) -> Result<KeySetFile> {
+    pub fn create(ctx: &Context, to: impl Into<Destination>, key: ShortDigest) -> Result<KeySetFile> {
         Ok(KeySetWriter::over(Writer::create(to, KIND, VERSION).map_err(format)?, ctx, key))
     }
 
@@ -67,13 +67,13 @@ impl KeySetWriter<()> {
     ///
     /// # Errors
     /// When the folder for temporary files cannot be written.
-    pub fn scratch(ctx: &Context, key: Digest) -> Result<KeySetScratch> {
+    pub fn scratch(ctx: &Context, key: ShortDigest) -> Result<KeySetScratch> {
         Ok(KeySetWriter::over(Writer::scratch(KIND, VERSION).map_err(format)?, ctx, key))
     }
 }
 
 impl<W: Write + Seek> KeySetWriter<W> {
-    fn over(writer: Writer<W>, ctx: &Context, key: Digest) -> Self {
+    fn over(writer: Writer<W>, ctx: &Context, key: ShortDigest) -> Self {
         let params = ctx.params().clone();
         let manifest = Manifest { params: params.digest(), insecure: params.is_insecure(), key, keys: Vec::new() };
         Self { writer, manifest, params }
@@ -205,7 +205,7 @@ fn section_name(name: KeyName, level: usize) -> String {
 fn parse_seed(text: &str) -> Option<[u8; 32]> {
     let mut out = [0; 32];
     let (low, high) = (text.get(..32)?, text.get(32..)?);
-    out[..16].copy_from_slice(&Digest::from_hex(low)?.0);
-    out[16..].copy_from_slice(&Digest::from_hex(high)?.0);
+    out[..16].copy_from_slice(&ShortDigest::from_hex(low)?.0);
+    out[16..].copy_from_slice(&ShortDigest::from_hex(high)?.0);
     Some(out)
 }

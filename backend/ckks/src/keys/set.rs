@@ -3,7 +3,7 @@
 use super::schedule::Schedule;
 use super::switching::{KeyRequest, Shape, SwitchingKey, expand, rows};
 use crate::context::Context;
-use crate::error::{CkksError, Digest, KeyName, Result};
+use crate::error::{CkksError, KeyName, Result, ShortDigest};
 use crate::params::Params;
 use crate::sample::Seed;
 use fhec_ring::{Buffer, KeyHalves};
@@ -49,7 +49,7 @@ pub struct KeyInfo {
 /// study of replacement algorithms for a virtual-storage computer, 1966), else the one not used for longest.
 pub struct KeySet {
     params: Params,
-    key: Digest,
+    key: ShortDigest,
     pub(super) entries: BTreeMap<Place, Entry>,
     cache: Mutex<Cache>,
 }
@@ -104,12 +104,12 @@ impl PreparedKey {
 
 impl KeySet {
     /// An empty set for keys of the secret key with id `key`.
-    pub fn new(ctx: &Context, key: Digest) -> Self {
+    pub fn new(ctx: &Context, key: ShortDigest) -> Self {
         Self::under(ctx.params(), key)
     }
 
     /// An empty set under these parameters.
-    pub(super) fn under(params: &Params, key: Digest) -> Self {
+    pub(super) fn under(params: &Params, key: ShortDigest) -> Self {
         let cache = Cache { budget: usize::MAX, ..Cache::default() };
         Self { params: params.clone(), key, entries: BTreeMap::new(), cache: Mutex::new(cache) }
     }
@@ -143,12 +143,12 @@ impl KeySet {
     }
 
     /// Id of the secret key these keys belong to.
-    pub fn key_id(&self) -> Digest {
+    pub fn key_id(&self) -> ShortDigest {
         self.key
     }
 
     /// Digest of the parameters.
-    pub fn params_digest(&self) -> Digest {
+    pub fn params_digest(&self) -> ShortDigest {
         self.params.digest()
     }
 
