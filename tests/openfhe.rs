@@ -57,10 +57,10 @@ fn a_plan_prints_as_a_program_of_openfhe() {
     }
     // Every rotation of the program has a key, and what is deleted is used no more.
     let deleted = program.lines().filter_map(|line| line.strip_prefix("    del "));
-    for name in deleted {
-        let (_, after) = program.split_once(&format!("    del {name}\n")).unwrap();
+    for names in deleted {
+        let (_, after) = program.split_once(&format!("    del {names}\n")).unwrap();
         let uses = |word: &str| after.split(|c: char| !c.is_alphanumeric()).any(|found| found == word);
-        assert!(!uses(name), "{name} is used after it is deleted");
+        assert!(!names.split(", ").any(uses), "{names}: used after they are deleted");
     }
     assert!(!printed.constants.is_empty() && printed.constants.len().is_multiple_of(4 * plan.slots()));
 }

@@ -58,6 +58,7 @@ pub fn print(plan: &Plan) -> Result<Printed, ExecError<PrintError>> {
     let inputs: Vec<Ct> = func.params().iter().map(|&param| printer.fresh(*func.ty(param))).collect();
     let (names, results) = (list(&inputs), execute(plan.module(), &mut printer, inputs, &mut Comments)?);
     let Printer { body, rotations, constants, .. } = printer;
+    let rotations = Vec::from_iter(rotations);
     let levels: Vec<u32> = func.params().iter().map(|&param| func.ty(param).level).collect();
     let mut program = format!("# {}, printed from a plan of fhec.\n\n", one_line(&plan.provenance().model));
     let mut line = |text: fmt::Arguments<'_>| program.write_fmt(text).expect("a string takes any text");
@@ -152,8 +153,9 @@ impl Printer {
     }
     /// A line that calls `method`.
     fn call(&mut self, ty: CtTy, method: &str, arguments: fmt::Arguments<'_>) -> Result<Ct, PrintError> {
-        for name in self.dropped.take() {
-            let _ = writeln!(self.body, "    del {name}");
+        let dropped = self.dropped.take();
+        if !dropped.is_empty() {
+            let _ = writeln!(self.body, "    del {}", dropped.join(", "));
         }
         let ct = self.fresh(ty);
         let _ = writeln!(self.body, "    {ct} = m.{method}({arguments})");

@@ -21,13 +21,8 @@ pub struct Error {
 #[non_exhaustive]
 pub enum Problem {
     /// The system refused to read or write.
-    #[error("{action} failed: {source}")]
-    Io {
-        /// What was attempted.
-        action: &'static str,
-        /// The system's reason.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    System(fhec_files::SystemError),
     /// The destination cannot be written, or must not be.
     #[error(transparent)]
     Output(fhec_files::Problem),
@@ -102,6 +97,9 @@ impl Error {
     pub(crate) fn new(file: impl fmt::Display, problem: Problem) -> Self {
         Self { file: file.to_string(), problem }
     }
+    pub(crate) fn io(file: impl fmt::Display, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::new(file, Problem::System(fhec_files::SystemError { action, source }))
+    }
     /// An error about the content of `file` that this crate cannot see: for the readers of plans, keys and ciphertexts.
     pub fn malformed(file: impl fmt::Display, reason: impl Into<String>) -> Self {
         Self::new(file, Problem::Malformed(reason.into()))
@@ -109,9 +107,7 @@ impl Error {
     /// What the user can do about it.
     pub fn repair(&self) -> String {
         match &self.problem {
-            Problem::Io { .. } => {
-                "check that the path exists, that you may read and write it, and the free space".into()
-            }
+            Problem::System(error) => error.repair().into(),
             Problem::Output(problem) => problem.repair().into(),
             Problem::NotAContainer => "give a file written by fhec (a plan, a key or a ciphertext)".into(),
             Problem::Truncated { .. }

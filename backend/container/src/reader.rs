@@ -56,7 +56,7 @@ impl Reader {
     /// When it cannot be read, is no container, is truncated, or its index is damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let name = path.as_ref().display().to_string();
-        let io = |source| Error::new(&name, Problem::Io { action: "opening", source });
+        let io = |source| Error::io(&name, "opening")(source);
         let file = File::open(path.as_ref()).map_err(io)?;
         let meta = file.metadata().map_err(io)?;
         if meta.is_dir() {
@@ -64,7 +64,7 @@ impl Reader {
         }
         if !meta.is_file() {
             let source =
-                Source::gather(file).map_err(|source| Error::new(&name, Problem::Io { action: "reading", source }))?;
+                Source::gather(file).map_err(Error::io(&name, "reading"))?;
             return Self::over(name, source);
         }
         Self::of_file(name, &file)
@@ -72,7 +72,7 @@ impl Reader {
 
     /// Maps an open file; `name` stands for it in errors.
     pub(crate) fn of_file(name: String, file: &File) -> Result<Self, Error> {
-        let io = |source| Error::new(&name, Problem::Io { action: "opening", source });
+        let io = |source| Error::io(&name, "opening")(source);
         let meta = file.metadata().map_err(io)?;
         // Mapping an empty file is an error of its own on some systems.
         if meta.len() == 0 {

@@ -61,7 +61,7 @@ impl Writer<()> {
     pub fn scratch(kind: &str, version: u32) -> Result<ScratchWriter, Error> {
         let name = "<temporary file>";
         let file = tempfile::tempfile()
-            .map_err(|source| Error::new(name, Problem::Io { action: "creating the file", source }))?;
+            .map_err(Error::io(name, "creating the file"))?;
         Writer::over(BufWriter::with_capacity(1 << 20, file), name.into(), kind, version)
     }
 }
@@ -82,12 +82,12 @@ impl<W: Write + Seek> Writer<W> {
                 sections: Vec::new(),
                 names: HashSet::new(),
             }),
-            Err(source) => Err(Error::new(file, Problem::Io { action: "writing", source })),
+            Err(source) => Err(Error::io(file, "writing")(source)),
         }
     }
 
     fn io<T>(&self, action: &'static str, result: std::io::Result<T>) -> Result<T, Error> {
-        result.map_err(|source| Error::new(&self.file, Problem::Io { action, source }))
+        result.map_err(Error::io(&self.file, action))
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -185,7 +185,7 @@ impl ScratchWriter {
     /// When writing or mapping fails.
     pub fn into_reader<M: Serialize>(self, manifest: &M) -> Result<Reader, Error> {
         let name = self.file.clone();
-        let io = |source| Error::new(&name, Problem::Io { action: "writing", source });
+        let io = Error::io(&name, "writing");
         let file = self.end(manifest)?.0.into_inner().map_err(|e| io(e.into_error()))?;
         Reader::of_file(name.clone(), &file)
     }

@@ -40,13 +40,30 @@ pub enum Problem {
     #[error("the link leads nowhere: links point to each other")]
     Links,
     /// The system refused.
-    #[error("{action} failed: {source}")]
-    Io {
-        /// What was attempted.
-        action: &'static str,
-        /// The system's reason.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    System(SystemError),
+}
+
+/// What the system refused, here and wherever files are read.
+#[derive(Debug, Error)]
+#[error("{action} failed: {source}")]
+pub struct SystemError {
+    /// What was attempted.
+    pub action: &'static str,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+impl SystemError {
+    /// What the user can do about it.
+    pub fn repair(&self) -> &'static str {
+        match self.source.kind() {
+            io::ErrorKind::NotFound => "check that the path exists",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space, or write elsewhere",
+            io::ErrorKind::PermissionDenied => "use files that you may read or write, or ask for the permission",
+            _ => "check the path, the permission and the free space",
+        }
+    }
 }
 
 impl Problem {
@@ -61,11 +78,7 @@ impl Problem {
             Self::Disk => "give the name of a file",
             Self::NoFolder(_) => "make the folder, or correct the path",
             Self::Links => "correct the links",
-            Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space, or write elsewhere",
-                io::ErrorKind::PermissionDenied => "write where you may, or ask for the permission",
-                _ => "check the path, the permission and the free space",
-            },
+            Self::System(error) => error.repair(),
         }
     }
 }
@@ -75,7 +88,7 @@ impl Error {
         Self { file: path.display().to_string(), problem }
     }
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::new(path, Problem::Io { action, source })
+        move |source| Self::new(path, Problem::System(SystemError { action, source }))
     }
 }
 

@@ -50,7 +50,7 @@ impl Target {
                 }
                 Ok(Self::File { path: end, existing: None })
             }
-            Err(source) => Err(Error::new(path, Problem::Io { action: "looking at the file", source })),
+            Err(source) => Err(Error::io(path, "looking at the file")(source)),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use fhec_files::{Destination, Problem, is_same_file};
+use fhec_files::{Destination, Problem, SystemError, is_same_file};
 
 fn problem(result: Result<impl Sized, fhec_files::Error>) -> Problem {
     match result {
@@ -99,7 +99,7 @@ mod unix {
         assert_eq!(fs::symlink_metadata("/dev/null").unwrap().file_type(), before);
         #[cfg(target_os = "linux")]
         {
-            let Problem::Io { source, .. } = problem(Destination::new("/dev/full").write(b"x")) else { panic!() };
+            let Problem::System(SystemError { source, .. }) = problem(Destination::new("/dev/full").write(b"x")) else { panic!() };
             assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
         }
     }
