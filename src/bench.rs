@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fhec_ckks::{
-    Bootstrapper, Ciphertext, Circuit, Context, Counts, Evaluator, KeyName, KeyRequest, ParamSpec, Params, Role,
+    Bootstrapper, Ciphertext, Circuit, Context, EngineCounts, Evaluator, KeyName, KeyRequest, ParamSpec, Params, Role,
 };
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use serde::Serialize;
@@ -294,7 +294,7 @@ impl Bench {
         expected: Option<&[f64]>,
         f: impl Fn(&Evaluator) -> Result<Option<Ciphertext>, Error>,
     ) -> Result<(), Error> {
-        let before: Counts = self.eval.counts();
+        let before: EngineCounts = self.eval.counts();
         let result = f(&self.eval)?;
         let transforms = (self.eval.counts() - before).transforms;
         let precision_bits = match (expected, &result) {

@@ -109,7 +109,7 @@ pub enum Error {
     /// An output that cannot be written, or must not be.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Output(#[from] fhec_files::Error),
+    Output(#[from] fhec_files::OutputError),
     /// Inputs so unlike the calibration data that their results would be wrong.
     #[error("{file}: {reason}")]
     Inputs {

@@ -73,7 +73,7 @@ pub use fhec_ckks::Ciphertext;
 pub use fhec_client::Publication;
 /// How far key generation is.
 #[cfg(feature = "client")]
-pub use fhec_client::{Passphrase, Progress as KeyProgress};
+pub use fhec_client::{KeyProgress, Passphrase};
 /// Where outputs go.
 pub use fhec_files::{Destination, STANDARD_OUTPUT, discard_unfinished, is_same_file};
 pub use fhec_ir::Tensor;

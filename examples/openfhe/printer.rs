@@ -12,7 +12,7 @@ use std::rc::Rc;
 use fhec::Plan;
 use fhec::ir::Port;
 use fhec::ir::ckks::CtTy;
-use fhec::ir::ckks::exec::{Backend, ClearError, Constant, ExecError, LinearMap, Observer, Step, execute, rules};
+use fhec::ir::ckks::exec::{Backend, ClearError, Constant, ExecError, LinearMap, Observer, RunStep, execute, rules};
 use fhec::ir::cost::rotation_in;
 use miette::Diagnostic;
 use serde_json::json;
@@ -136,7 +136,7 @@ fn one_line(name: &str) -> String {
 struct Comments;
 
 impl Observer<Printer> for Comments {
-    fn before(&mut self, printer: &mut Printer, step: Step<'_>) {
+    fn before(&mut self, printer: &mut Printer, step: RunStep<'_>) {
         let comment = format!("    # {}\n", one_line(step.node.loc.name()));
         let last = printer.body.rfind("    # ").map(|at| &printer.body[at..]);
         if last.is_none_or(|last| !last.starts_with(&comment)) {

@@ -157,7 +157,7 @@ fn at_level(times: &[f64], level: u32) -> Option<f64> {
 
 /// How often each part of a program runs, and how long that takes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Prediction {
+pub struct TimePrediction {
     /// Total, microseconds.
     pub micros: f64,
     /// Count and microseconds of every op.
@@ -171,7 +171,7 @@ pub struct Prediction {
 
 /// A switching key that a step uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key {
+pub enum KeyUse {
     /// For relinearisation.
     Relinearization,
     /// For conjugation.
@@ -184,7 +184,7 @@ pub enum Key {
 ///
 /// # Errors
 /// When the table is of another ring degree or lacks an op of the program.
-pub fn predict(module: &Module<Ckks>, table: &LatencyTable) -> Result<Prediction, CostError> {
+pub fn predict(module: &Module<Ckks>, table: &LatencyTable) -> Result<TimePrediction, CostError> {
     predict_with_keys(module, table, |_, _| None)
 }
 
@@ -196,17 +196,17 @@ pub fn predict(module: &Module<Ckks>, table: &LatencyTable) -> Result<Prediction
 pub fn predict_with_keys(
     module: &Module<Ckks>,
     table: &LatencyTable,
-    key_level: impl Fn(Key, u32) -> Option<u32>,
-) -> Result<Prediction, CostError> {
+    key_level: impl Fn(KeyUse, u32) -> Option<u32>,
+) -> Result<TimePrediction, CostError> {
     if let Some(params) = module.params.as_ref().filter(|p| p.log_n != table.log_n) {
         let (name, table, program) = (table.name.clone(), table.log_n, params.log_n);
         return Err(CostError::RingDegree { name, table, program });
     }
     let slots = slots(module).unwrap_or(1).max(1);
-    let mut out = Prediction::default();
+    let mut out = TimePrediction::default();
     for (_, node) in module.func.iter() {
         let before = out.micros;
-        for Step { op, level, times, keys } in steps(node, &module.func, &module.consts, slots) {
+        for TimedStep { op, level, times, keys } in steps(node, &module.func, &module.consts, slots) {
             let key_level = keys.into_iter().filter_map(|key| key_level(key, level)).max().unwrap_or(level);
             let micros = table.time_with_key(op, level, key_level)? * times as f64;
             let sum = out.by_op.entry(op).or_default();
@@ -234,7 +234,7 @@ pub fn slots(module: &Module<Ckks>) -> Option<usize> {
 }
 
 /// Something a node runs `times` times at `level`. The widest of its keys decides how long it takes.
-pub struct Step {
+pub struct TimedStep {
     /// What.
     pub op: Timed,
     /// The level it runs at.
@@ -242,14 +242,14 @@ pub struct Step {
     /// How often.
     pub times: u64,
     /// The keys it switches with.
-    pub keys: Vec<Key>,
+    pub keys: Vec<KeyUse>,
 }
 
 /// What a node runs on vectors of `slots` slots. A bootstrap is priced as a whole.
-pub fn steps(node: &Node<Ckks>, func: &Func<Ckks>, consts: &ConstPool, slots: usize) -> Vec<Step> {
+pub fn steps(node: &Node<Ckks>, func: &Func<Ckks>, consts: &ConstPool, slots: usize) -> Vec<TimedStep> {
     let level = node.operands.first().map_or(0, |&x| func.ty(x).level);
-    let at = |op, level| vec![Step { op, level, times: 1, keys: Vec::new() }];
-    let keyed = |op, key| vec![Step { op, level, times: 1, keys: vec![key] }];
+    let at = |op, level| vec![TimedStep { op, level, times: 1, keys: Vec::new() }];
+    let keyed = |op, key| vec![TimedStep { op, level, times: 1, keys: vec![key] }];
     let one = |op| at(op, level);
     match &node.op {
         CkksOp::Input { .. } | CkksOp::Bootstrap { .. } => Vec::new(),
@@ -259,20 +259,20 @@ pub fn steps(node: &Node<Ckks>, func: &Func<Ckks>, consts: &ConstPool, slots: us
         CkksOp::MulPlain { at: level, .. } => at(Timed::MulPlain, *level),
         CkksOp::MulScalar { at: level, .. } => at(Timed::MulScalar, *level),
         CkksOp::Mul {} => one(Timed::Mul),
-        CkksOp::Relinearize {} => keyed(Timed::Relinearize, Key::Relinearization),
+        CkksOp::Relinearize {} => keyed(Timed::Relinearize, KeyUse::Relinearization),
         CkksOp::Rescale {} => one(Timed::Rescale),
         CkksOp::LevelDrop { to } => at(Timed::LevelDrop, *to),
         CkksOp::Rotate { by } => match rotation_in(*by, slots) {
             0 => Vec::new(),
-            by => keyed(Timed::Rotate, Key::Rotation(by as usize)),
+            by => keyed(Timed::Rotate, KeyUse::Rotation(by as usize)),
         },
-        CkksOp::Conjugate {} => keyed(Timed::Rotate, Key::Conjugation),
+        CkksOp::Conjugate {} => keyed(Timed::Rotate, KeyUse::Conjugation),
         CkksOp::Linear { rotations, giants, diagonals, at: level } => {
             let steps = LinearSteps::of(rotations, giants, consts.get(*diagonals), slots);
             let (babies, giants) = (&steps.babies, &steps.giants);
-            let key = |&by: &u32| Key::Rotation(by as usize);
-            let all: Vec<Key> = babies.iter().chain(giants).map(key).collect();
-            let step = |op, times, keys| Step { op, level: *level, times, keys };
+            let key = |&by: &u32| KeyUse::Rotation(by as usize);
+            let all: Vec<KeyUse> = babies.iter().chain(giants).map(key).collect();
+            let step = |op, times, keys| TimedStep { op, level: *level, times, keys };
             let mut out = vec![
                 step(Timed::Hoist, u64::from(!babies.is_empty()), all.clone()),
                 step(Timed::Diagonal, steps.products as u64, all),

@@ -212,7 +212,7 @@ struct Program<'a> {
     findings: &'a Findings,
     spans: Vec<Span>,
     /// Layers with the keys they use.
-    layers: Vec<(Layer, BTreeSet<cost::Key>)>,
+    layers: Vec<(Layer, BTreeSet<cost::KeyUse>)>,
     by_node: BTreeMap<String, usize>,
     by_op: BTreeMap<&'static str, f64>,
     by_phase: BTreeMap<Phase, f64>,

@@ -98,7 +98,7 @@ impl Prediction {
         Ok(Self::new(plan, threads, costs.threads, Some(times)))
     }
 
-    fn new(plan: &Plan, workers: usize, threads: Option<usize>, times: Option<fhec_ir::cost::Prediction>) -> Self {
+    fn new(plan: &Plan, workers: usize, threads: Option<usize>, times: Option<fhec_ir::cost::TimePrediction>) -> Self {
         let params = params(plan);
         let key = |request: fhec_runtime::KeyRequest| Key {
             name: request.name.to_string(),

@@ -31,7 +31,7 @@ mod params;
 mod sample;
 mod security;
 
-pub use bootstrap::{Bootstrapper, Distortion, KeyShape, MAX_FAILURE, Step, Work};
+pub use bootstrap::{BootstrapWork, Bootstrapper, Distortion, EngineStep, KeyShape, MAX_FAILURE};
 pub use ciphertext::{
     Ciphertext, CiphertextFile, CiphertextInfo, ciphertexts_from_bytes, ciphertexts_to_bytes, read_ciphertexts,
     write_ciphertexts,
@@ -39,7 +39,7 @@ pub use ciphertext::{
 pub use context::Context;
 pub use encode::{Decoded, Plaintext, Role};
 pub use error::{CkksError, KeyName, Result, ShortDigest};
-pub use eval::{Counts, Diagonal, Evaluator, LinearTransform};
+pub use eval::{Diagonal, EngineCounts, Evaluator, LinearTransform};
 pub use fhec_parameters::{BootstrapSpec, Circuit, ParamSpec};
 pub use fhec_ring::{RECYCLED_BYTES, bound_recycled};
 pub use keys::{KeyInfo, KeyRequest, KeySet, KeySetWriter, PreparedKey, SwitchingKey};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 const _: () = assert!(MAX_PRIME_BITS == Modulus::MAX_BITS);
 
 #[derive(Debug, PartialEq)]
-struct Inner {
+struct PrimeChain {
     spec: ParamSpec,
     /// `q_0..`, programs' levels first, then those of bootstrapping.
     q: Vec<u64>,
@@ -33,7 +33,7 @@ struct Inner {
 /// the top).
 #[derive(Clone, PartialEq)]
 pub struct Params {
-    inner: Arc<Inner>,
+    inner: Arc<PrimeChain>,
 }
 
 impl std::fmt::Debug for Params {
@@ -158,7 +158,7 @@ impl Params {
         }
         let mut digest = [0; 16];
         digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        Ok(Self { inner: Arc::new(Inner { spec, q, p, scales, digest: ShortDigest(digest) }) })
+        Ok(Self { inner: Arc::new(PrimeChain { spec, q, p, scales, digest: ShortDigest(digest) }) })
     }
 
     /// What the chain was built from.

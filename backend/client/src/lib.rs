@@ -32,7 +32,7 @@ mod wiped;
 
 pub use decrypt::Decrypted;
 pub use encrypt::PublicKey;
-pub use generate::{KeyGenerator, Progress};
+pub use generate::{KeyGenerator, KeyProgress};
 pub use passphrase::{Passphrase, PassphraseError};
 pub use publish::{Flooding, Publication, PublicationError};
 pub use random::Randomness;

@@ -32,7 +32,7 @@ impl std::fmt::Debug for SecretKey {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
+struct SecretKeyManifest {
     params: ShortDigest,
     insecure: bool,
     id: ShortDigest,
@@ -44,7 +44,7 @@ struct Manifest {
     scrypt: Option<Scrypt>,
 }
 
-impl Manifest {
+impl SecretKeyManifest {
     fn plan(&self) -> Option<[u8; 32]> {
         let [low, high] = self.plan?;
         [low.0, high.0].concat().try_into().ok()
@@ -157,11 +157,11 @@ impl SecretKey {
         write_file(to.into(), "encrypted seed", &sealed, &manifest)
     }
 
-    fn manifest(&self, ctx: &Context, scrypt: Option<Scrypt>) -> Result<Manifest> {
+    fn manifest(&self, ctx: &Context, scrypt: Option<Scrypt>) -> Result<SecretKeyManifest> {
         self.check(ctx)?;
         let half = |bytes: &[u8]| bytes.try_into().map(ShortDigest).unwrap_or_default();
         let plan = self.plan.map(|plan| [half(&plan[..16]), half(&plan[16..])]);
-        Ok(Manifest { params: self.params, insecure: ctx.params().is_insecure(), id: self.id, plan, scrypt })
+        Ok(SecretKeyManifest { params: self.params, insecure: ctx.params().is_insecure(), id: self.id, plan, scrypt })
     }
 
     /// Reads a key file.
@@ -184,7 +184,7 @@ impl SecretKey {
 /// An open key file, whose key is not read yet: what it is for can be told before any table is made.
 pub struct SecretKeyFile {
     reader: Reader,
-    manifest: Manifest,
+    manifest: SecretKeyManifest,
 }
 
 impl SecretKeyFile {
@@ -198,7 +198,7 @@ impl SecretKeyFile {
 
     fn over(reader: Reader) -> Result<Self> {
         let reader = reader.expect(KIND, VERSION).map_err(format)?;
-        let manifest: Manifest = reader.manifest().map_err(format)?;
+        let manifest: SecretKeyManifest = reader.manifest().map_err(format)?;
         if let Some(refusal) = manifest.scrypt.and_then(|scrypt| scrypt.refusal()) {
             return Err(format(format_args!("{}: {refusal}", reader.file())));
         }
@@ -266,7 +266,7 @@ impl SecretKeyFile {
     }
 }
 
-fn write_file(to: Destination, section: &str, bytes: &[u8], manifest: &Manifest) -> Result<()> {
+fn write_file(to: Destination, section: &str, bytes: &[u8], manifest: &SecretKeyManifest) -> Result<()> {
     let mut writer = Writer::create(to.secret(), KIND, VERSION).map_err(format)?;
     writer.section(section, Dtype::U8, bytes, Codec::Raw).map_err(format)?;
     writer.finish(manifest).map_err(format)?;

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// A problem with one file: which file, what is wrong, and the repair as the diagnostic's help.
 #[derive(Debug, Error)]
 #[error("{file}: {problem}")]
-pub struct Error {
+pub struct ContainerError {
     /// Path of the file, or what the caller calls the bytes.
     pub file: String,
     /// What is wrong; part of the message.
@@ -25,7 +25,7 @@ pub enum Problem {
     System(fhec_files::SystemError),
     /// The destination cannot be written, or must not be.
     #[error(transparent)]
-    Output(fhec_files::Problem),
+    Output(fhec_files::OutputProblem),
     /// The first bytes are not those of a container.
     #[error("not a file of fhec (its first bytes are not the mark of one)")]
     NotAContainer,
@@ -93,7 +93,7 @@ pub enum Problem {
     Malformed(String),
 }
 
-impl Error {
+impl ContainerError {
     pub(crate) fn new(file: impl fmt::Display, problem: Problem) -> Self {
         Self { file: file.to_string(), problem }
     }
@@ -134,13 +134,13 @@ impl Error {
     }
 }
 
-impl From<fhec_files::Error> for Error {
-    fn from(e: fhec_files::Error) -> Self {
+impl From<fhec_files::OutputError> for ContainerError {
+    fn from(e: fhec_files::OutputError) -> Self {
         Self { file: e.file, problem: Problem::Output(e.problem) }
     }
 }
 
-impl Diagnostic for Error {
+impl Diagnostic for ContainerError {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         Some(Box::new(self.repair()))
     }

@@ -10,17 +10,17 @@ use thiserror::Error;
 /// A destination that cannot be written, or must not be.
 #[derive(Debug, Error)]
 #[error("{file}: {problem}")]
-pub struct Error {
+pub struct OutputError {
     /// The destination as the user named it.
     pub file: String,
     /// What is wrong; part of the message.
-    pub problem: Problem,
+    pub problem: OutputProblem,
 }
 
 /// What is wrong with a destination.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum Problem {
+pub enum OutputProblem {
     /// A file is there, and the destination keeps what is there.
     #[error("the file exists")]
     Exists,
@@ -66,7 +66,7 @@ impl SystemError {
     }
 }
 
-impl Problem {
+impl OutputProblem {
     /// What the user can do about it.
     pub fn repair(&self) -> &'static str {
         match self {
@@ -83,16 +83,16 @@ impl Problem {
     }
 }
 
-impl Error {
-    pub(crate) fn new(path: &Path, problem: Problem) -> Self {
+impl OutputError {
+    pub(crate) fn new(path: &Path, problem: OutputProblem) -> Self {
         Self { file: path.display().to_string(), problem }
     }
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::new(path, Problem::System(SystemError { action, source }))
+        move |source| Self::new(path, OutputProblem::System(SystemError { action, source }))
     }
 }
 
-impl Diagnostic for Error {
+impl Diagnostic for OutputError {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         Some(Box::new(self.problem.repair()))
     }

@@ -18,7 +18,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::client_plan::{ClientPlan, End};
+use crate::client_plan::{ClientPlan, PlanEnd};
 use crate::engine::{self, Recorded};
 use crate::error::RuntimeError;
 use crate::keys::KeyList;
@@ -194,7 +194,8 @@ impl Plan {
         let ends = |ports: &[Port], values: &[Value]| {
             let mut levels = values.iter().map(|&value| func.ty(value).level);
             let spanned = |port: &Port| port.layout.as_ref().map_or(0, |layout| layout.ciphertexts);
-            let end = |port: &Port| End { port: port.clone(), levels: levels.by_ref().take(spanned(port)).collect() };
+            let end =
+                |port: &Port| PlanEnd { port: port.clone(), levels: levels.by_ref().take(spanned(port)).collect() };
             ports.iter().map(end).collect()
         };
         Ok(ClientPlan {

@@ -22,7 +22,7 @@ const LEAST: f64 = -1000.0;
 /// log2 of a bound on the probability that one of `count` coefficients of bootstraps in a ring of degree `n` is beyond `k`.
 pub(crate) fn bound(circuit: &Circuit, n: usize, count: f64) -> f64 {
     // Two tails, and the union over all coefficients.
-    (tail(&Terms::of(circuit, n), f64::from(circuit.k)) + 1.0 + count.log2()).clamp(LEAST, 0.0)
+    (tail(&UniformSum::of(circuit, n), f64::from(circuit.k)) + 1.0 + count.log2()).clamp(LEAST, 0.0)
 }
 
 /// The least `k` with which one bootstrap of all slots fails no more often than [`MAX_FAILURE`] says.
@@ -33,12 +33,12 @@ pub(crate) fn least_k(circuit: &Circuit, n: usize) -> u32 {
 
 /// Terms of the sum: uniform numbers in [-1/2, 1/2], `certain` of them, and `possible` ones that are there in two cases of
 /// three, as coefficients of a uniform ternary secret are.
-struct Terms {
+struct UniformSum {
     certain: f64,
     possible: f64,
 }
 
-impl Terms {
+impl UniformSum {
     fn of(circuit: &Circuit, n: usize) -> Self {
         match circuit.sparse_weight {
             0 => Self { certain: 1.0, possible: n as f64 },
@@ -55,7 +55,7 @@ impl Terms {
 }
 
 /// log2 of Chernoff's bound on the probability that the sum of the terms exceeds `k`.
-fn tail(terms: &Terms, k: f64) -> f64 {
+fn tail(terms: &UniformSum, k: f64) -> f64 {
     let most = (terms.certain + terms.possible) / 2.0;
     if k >= most {
         return f64::NEG_INFINITY;
@@ -102,7 +102,7 @@ mod tests {
         for (weight, ks) in [(4, 1..=2), (8, 2..=4), (16, 4..=8), (32, 12..=16)] {
             for k in ks {
                 let (exact, bound) =
-                    (irwin_hall(weight + 1, f64::from(k)), tail(&Terms::of(&spec(weight, k), 1), f64::from(k)));
+                    (irwin_hall(weight + 1, f64::from(k)), tail(&UniformSum::of(&spec(weight, k), 1), f64::from(k)));
                 assert!(exact < bound && bound < exact + 5.0, "weight {weight}, k {k}: {exact} {bound}");
             }
         }

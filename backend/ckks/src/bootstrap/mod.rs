@@ -24,7 +24,7 @@ use crate::eval::{Diagonal, Evaluator, LinearTransform, for_limbs, truncated};
 use crate::keys::KeyRequest;
 use crate::params::Params;
 use evalmod::EvalMod;
-use factors::{Diagonals, babies_and_giants, factor_count, factor_steps, factors};
+use factors::{FactorDiagonals, babies_and_giants, factor_count, factor_steps, factors};
 use fhec_parameters::Circuit;
 use fhec_ring::RnsPoly;
 use rayon::prelude::*;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 pub use distortion::Distortion;
 pub use failure::MAX_FAILURE;
-pub use work::{KeyShape, Step, Work};
+pub use work::{BootstrapWork, EngineStep, KeyShape};
 
 /// A bootstrap prepared for one number of slots and one output level.
 #[derive(Debug)]
@@ -320,7 +320,12 @@ fn trace(params: &Params, slots: usize) -> impl Iterator<Item = KeyName> {
 }
 
 /// Encodes matrices for consecutive levels from `level` down; together they multiply by `total` beyond their entries.
-fn encode_factors(ctx: &Context, matrices: Vec<Diagonals>, level: usize, total: f64) -> Result<Vec<LinearTransform>> {
+fn encode_factors(
+    ctx: &Context,
+    matrices: Vec<FactorDiagonals>,
+    level: usize,
+    total: f64,
+) -> Result<Vec<LinearTransform>> {
     let share = total.powf(1.0 / matrices.len() as f64);
     matrices
         .into_par_iter()

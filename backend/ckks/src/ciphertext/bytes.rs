@@ -21,7 +21,7 @@ const MAX_EXTRA: usize = 1 << 16;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
+struct CiphertextManifest {
     params: ShortDigest,
     insecure: bool,
     ciphertexts: Vec<CiphertextInfo>,
@@ -124,12 +124,12 @@ pub fn read_ciphertexts(ctx: &Context, path: impl AsRef<Path>) -> Result<(Vec<Ci
     Ok((file.read_all(ctx)?, file.extra()?))
 }
 
-fn manifest(ctx: &Context, ciphertexts: &[Ciphertext], extra: serde_json::Value) -> Result<Manifest> {
+fn manifest(ctx: &Context, ciphertexts: &[Ciphertext], extra: serde_json::Value) -> Result<CiphertextManifest> {
     if ciphertexts.len() > MAX_COUNT {
         let count = ciphertexts.len();
         return Err(format(format_args!("{count} ciphertexts are too many for one file, which holds {MAX_COUNT}")));
     }
-    Ok(Manifest {
+    Ok(CiphertextManifest {
         params: ctx.params().digest(),
         insecure: ctx.params().is_insecure(),
         ciphertexts: ciphertexts.iter().map(Ciphertext::info).collect(),
@@ -178,7 +178,7 @@ impl CiphertextFile {
 
     fn over(params: &Params, reader: Reader) -> Result<Self> {
         let reader = reader.expect(KIND, VERSION).map_err(format)?;
-        let manifest: Manifest = reader.manifest().map_err(format)?;
+        let manifest: CiphertextManifest = reader.manifest().map_err(format)?;
         params.check_digest("the ciphertext file", manifest.params)?;
         let (count, extra) = (manifest.ciphertexts.len(), manifest.extra.get().len());
         if count > MAX_COUNT || extra > MAX_EXTRA {

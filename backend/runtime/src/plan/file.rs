@@ -22,7 +22,7 @@ const TEXT_INFLATION: u64 = 64;
 /// The JSON part of a plan file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
+struct PlanManifest {
     provenance: Provenance,
     /// The engine's parameters with their primes.
     params: Params,
@@ -37,9 +37,9 @@ struct Manifest {
 }
 
 impl Plan {
-    fn write<W>(&self, section: &mut W) -> Result<Manifest, fhec_container::Error>
+    fn write<W>(&self, section: &mut W) -> Result<PlanManifest, fhec_container::ContainerError>
     where
-        W: FnMut(&str, Dtype, Bytes<'_>) -> Result<(), fhec_container::Error>,
+        W: FnMut(&str, Dtype, Bytes<'_>) -> Result<(), fhec_container::ContainerError>,
     {
         let (text, blobs) = print_with_blobs(&self.module);
         section(PROGRAM, Dtype::Text, Bytes::Text(text.as_bytes()))?;
@@ -49,7 +49,7 @@ impl Plan {
             section(&constant_section(&name), Dtype::F32, Bytes::Floats(tensor.data()))?;
             constants.insert(name, tensor.shape().0.clone());
         }
-        Ok(Manifest {
+        Ok(PlanManifest {
             provenance: self.provenance.clone(),
             params: engine::params(self),
             security: self.security(),
@@ -99,9 +99,9 @@ impl Plan {
         // What is read here is what this program wrote.
         let reader = Reader::open(path)?.with_limit(u64::MAX).expect(PLAN_KIND, PLAN_VERSION)?;
         if reader.digest() != *digest {
-            return Err(fhec_container::Error::malformed(reader.file(), "it holds something else").into());
+            return Err(fhec_container::ContainerError::malformed(reader.file(), "it holds something else").into());
         }
-        let manifest: Manifest = reader.manifest()?;
+        let manifest: PlanManifest = reader.manifest()?;
         for (name, shape) in &manifest.constants {
             let section = constant(&reader, name, shape)?;
             named(&reader, name, &digest_of(&Shape(shape.clone()), section.as_slice()?))?;
@@ -138,7 +138,7 @@ impl Plan {
 
     pub(crate) fn read(reader: Reader) -> Result<Self, RuntimeError> {
         let reader = reader.expect(PLAN_KIND, PLAN_VERSION)?;
-        let manifest: Manifest = reader.manifest()?;
+        let manifest: PlanManifest = reader.manifest()?;
         let mut blobs = Blobs::default();
         for (name, shape) in &manifest.constants {
             let section = constant(&reader, name, shape)?;
@@ -149,9 +149,9 @@ impl Plan {
     }
 
     /// The plan of a file whose constants `blobs` supplies.
-    fn assembled(reader: &Reader, manifest: Manifest, blobs: &dyn BlobSource) -> Result<Self, RuntimeError> {
+    fn assembled(reader: &Reader, manifest: PlanManifest, blobs: &dyn BlobSource) -> Result<Self, RuntimeError> {
         let file = reader.file().to_string();
-        let malformed = |reason: String| fhec_container::Error::malformed(&file, reason);
+        let malformed = |reason: String| fhec_container::ContainerError::malformed(&file, reason);
         let length = reader.info(PROGRAM).map_or(0, |section| section.len);
         reader.spend("the program", length.saturating_mul(TEXT_INFLATION))?;
         let program = reader.section(PROGRAM)?;
@@ -178,22 +178,22 @@ impl Plan {
 }
 
 /// The section of a constant, of as many elements as its shape has.
-fn constant(reader: &Reader, name: &str, shape: &[usize]) -> Result<Section, fhec_container::Error> {
+fn constant(reader: &Reader, name: &str, shape: &[usize]) -> Result<Section, fhec_container::ContainerError> {
     let shape = Shape(shape.to_vec());
     let len = shape.checked_len().and_then(|len| u64::try_from(len).ok()?.checked_mul(size_of::<f32>() as u64));
     let Some(len) = len else {
         let reason = format!("constant {name} cannot be of shape {shape}");
-        return Err(fhec_container::Error::malformed(reader.file(), reason));
+        return Err(fhec_container::ContainerError::malformed(reader.file(), reason));
     };
     reader.section_of(&constant_section(name), len)
 }
 
 /// Refuses a constant whose name is not its hash.
-fn named(reader: &Reader, name: &str, digest: &Digest) -> Result<(), fhec_container::Error> {
+fn named(reader: &Reader, name: &str, digest: &Digest) -> Result<(), fhec_container::ContainerError> {
     if to_hex(digest) == name {
         return Ok(());
     }
-    Err(fhec_container::Error::malformed(reader.file(), format!("constant {name} is not what its name says")))
+    Err(fhec_container::ContainerError::malformed(reader.file(), format!("constant {name} is not what its name says")))
 }
 
 /// Elements of a section.

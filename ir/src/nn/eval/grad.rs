@@ -53,7 +53,7 @@ pub fn gradients(
         if let Some(result) = &values[value.index()] {
             let operands: Vec<&Tensor> = node.operands.iter().filter_map(|o| values[o.index()].as_ref()).collect();
             for (k, o) in node.operands.iter().enumerate().filter(|(_, o)| needed[o.index()]) {
-                let step = Step { op: &node.op, operands: &operands, result, consts: &module.consts };
+                let step = EvaluatedNode { op: &node.op, operands: &operands, result, consts: &module.consts };
                 let own = step.pull_back(k, &grad).map_err(|reason| fail(node, reason))?;
                 let slot = &mut grads[o.index()];
                 *slot = Some(match slot.take() {
@@ -73,14 +73,14 @@ pub fn gradients(
 }
 
 /// One evaluated node.
-struct Step<'a> {
+struct EvaluatedNode<'a> {
     op: &'a NnOp,
     operands: &'a [&'a Tensor],
     result: &'a Tensor,
     consts: &'a ConstPool,
 }
 
-impl Step<'_> {
+impl EvaluatedNode<'_> {
     /// The gradient with respect to operand `k`, from the one with respect to the result.
     fn pull_back(&self, k: usize, grad: &Tensor) -> Result<Tensor, TypeError> {
         let x = self.operands[k];
