@@ -88,7 +88,7 @@ fn run(program: Program, precision_bits: u32) -> Result<Results, Error> {
     let (outputs, _) = server.eval(&encrypted, &mut |_| ())?;
     let slots = |tensor: &Tensor| tensor.data().iter().map(|&x| f64::from(x)).collect();
     let outputs = client.decrypt(&outputs)?.iter().flatten().map(slots).collect();
-    Ok(Results::new(plan.params(), outputs))
+    Ok(Results::new(&fhec_runtime::params(&plan), outputs))
 }
 
 fn plan(program: &Program, precision_bits: u32) -> Result<Plan, Error> {
@@ -103,7 +103,7 @@ fn plan(program: &Program, precision_bits: u32) -> Result<Plan, Error> {
 }
 
 fn refresh(job: &Bootstrap) -> Result<Results, Error> {
-    let preset = ParamSpec::bootstrapping(job.levels, job.scale_bits)?;
+    let preset = Params::bootstrapping(job.levels, job.scale_bits)?.spec().clone();
     let ctx = Context::new(Params::new(ParamSpec { log_n: job.log_n, insecure: job.log_n < 16, ..preset })?)?;
     let mut random = Randomness::system()?;
     let secret = SecretKey::generate(&ctx, &mut random)?;

@@ -11,11 +11,10 @@ use std::error::Error;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use fhec::ir::cost::{LatencyTable, Timed, baby_and_giant_steps};
+use fhec::ir::cost::{LatencyTable, LinearSteps, Timed};
 use fhec::runtime::HostProfile;
 use fhec_ckks::{
-    Bootstrapper, Ciphertext, Context, Diagonal, Evaluator, KeyName, KeyRequest, LinearTransform, ParamSpec, Params,
-    Role,
+    Bootstrapper, Ciphertext, Context, Diagonal, Evaluator, KeyName, KeyRequest, LinearTransform, Params, Role,
 };
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 
@@ -215,16 +214,15 @@ fn predict(
         Op::Rescale { .. } => table.time(Timed::Rescale, at)?,
         Op::Rotate { by, .. } => keyed(Timed::Rotate, KeyName::Rotation(by))?,
         Op::Linear { .. } => {
-            let (rotations, giants): (Vec<i64>, Vec<i64>) = steps().into_iter().unzip();
-            let (babies, giant_steps) = baby_and_giant_steps(&rotations, &giants, SLOTS);
+            let steps = LinearSteps::of_pairs(steps(), SLOTS);
             // All keys of the transform have the level of the widest.
             let level = |by: &&i64| keys.get(&KeyName::Rotation(**by as u32)).copied().unwrap_or(0) as u32;
             let widest = BABIES.iter().chain(&GIANTS).filter(|&&by| by != 0).map(|by| level(&by)).max().unwrap_or(at);
             let time = |op| table.time_with_key(op, at, widest);
             time(Timed::Hoist)?
-                + babies as f64 * time(Timed::BabyStep)?
-                + giant_steps as f64 * time(Timed::GiantStep)?
-                + rotations.len() as f64 * time(Timed::Diagonal)?
+                + steps.babies.len() as f64 * time(Timed::BabyStep)?
+                + steps.giants.len() as f64 * time(Timed::GiantStep)?
+                + steps.products as f64 * time(Timed::Diagonal)?
         }
         Op::Bootstrap { .. } => table.bootstrap_time(SLOTS, LEVELS)?,
     })
@@ -364,7 +362,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn compare(profile: &HostProfile, program: &[(Op, usize)]) -> Result<(), Box<dyn Error>> {
-    let ctx = Context::new(Params::new(ParamSpec::bootstrapping(LEVELS, 42)?)?)?;
+    let ctx = Context::new(Params::bootstrapping(LEVELS, 42)?)?;
     let table = profile.table(ctx.params(), SLOTS);
     let keys = keys(ctx.params(), program)?;
     let mut random = Randomness::system()?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fhec_ckks::{
-    BootstrapSpec, Bootstrapper, Ciphertext, Context, Counts, Evaluator, KeyName, KeyRequest, ParamSpec, Params, Role,
+    Bootstrapper, Ciphertext, Circuit, Context, EngineCounts, Evaluator, KeyName, KeyRequest, ParamSpec, Params, Role,
 };
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use serde::Serialize;
@@ -155,7 +155,7 @@ fn run(options: BenchOptions) -> Result<BenchReport, Error> {
         first_bits: 50,
         scale_bits: 49,
         levels: options.limbs - 1,
-        alpha: options.limbs.div_ceil(options.digits),
+        special: options.limbs.div_ceil(options.digits),
         special_bits: 50,
         bootstrap: None,
         insecure: false,
@@ -177,13 +177,13 @@ fn run(options: BenchOptions) -> Result<BenchReport, Error> {
     let mut bootstraps = BTreeMap::new();
     if options.bootstrap {
         let (levels, scale_bits) = BOOTSTRAP;
-        let compact = ParamSpec::with_bootstrap(levels, scale_bits, BootstrapSpec::compact(scale_bits))?;
-        for (spec, least_bits, names) in [
-            (ParamSpec::bootstrapping(levels, scale_bits)?, MIN_PRECISION_BITS, ["bootstrap", "bootstrap_sparse"]),
+        let compact = Params::with_bootstrap(levels, scale_bits, Circuit::compact(scale_bits))?;
+        for (params, least_bits, names) in [
+            (Params::bootstrapping(levels, scale_bits)?, MIN_PRECISION_BITS, ["bootstrap", "bootstrap_sparse"]),
             (compact, MIN_COMPACT_BITS, ["bootstrap_compact", "bootstrap_compact_sparse"]),
         ] {
             for (name, log_fraction) in names.into_iter().zip([1, 2]) {
-                let (preset, time) = time_bootstrap(name, spec.clone(), log_fraction, least_bits, options)?;
+                let (preset, time) = time_bootstrap(name, params.clone(), log_fraction, least_bits, options)?;
                 bootstraps.insert(name, preset);
                 ops.insert(name, time);
             }
@@ -207,12 +207,13 @@ fn run(options: BenchOptions) -> Result<BenchReport, Error> {
 /// A bootstrap of `N >> log_fraction` slots to the highest level of its preset.
 fn time_bootstrap(
     name: &'static str,
-    spec: ParamSpec,
+    params: Params,
     log_fraction: u32,
     least_bits: f64,
     options: BenchOptions,
 ) -> Result<(BootstrapPreset, OpTime), Error> {
-    let ctx = Context::new(Params::new(spec.clone())?)?;
+    let spec = params.spec().clone();
+    let ctx = Context::new(params)?;
     let (slots, target) = (ctx.params().n() >> log_fraction, ctx.params().max_level());
     let mut random = Randomness::system()?;
     let secret = SecretKey::generate(&ctx, &mut random)?;
@@ -294,7 +295,7 @@ impl Bench {
         expected: Option<&[f64]>,
         f: impl Fn(&Evaluator) -> Result<Option<Ciphertext>, Error>,
     ) -> Result<(), Error> {
-        let before: Counts = self.eval.counts();
+        let before: EngineCounts = self.eval.counts();
         let result = f(&self.eval)?;
         let transforms = (self.eval.counts() - before).transforms;
         let precision_bits = match (expected, &result) {

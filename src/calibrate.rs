@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fhec_ckks::{
-    Ciphertext, Context, Diagonal, Evaluator, KeyName, KeyRequest, KeyShape, LinearTransform, ParamSpec, Params, Role,
-    Step,
+    Ciphertext, Context, Diagonal, EngineStep, Evaluator, KeyName, KeyRequest, KeyShape, LinearTransform, ParamSpec,
+    Params, Role,
 };
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use fhec_ir::cost::Timed;
@@ -215,7 +215,7 @@ fn chain(log_n: u32, limbs: u32, alpha: u32) -> Result<Params, Error> {
         first_bits: 50,
         scale_bits: 49,
         levels: limbs - 1,
-        alpha,
+        special: alpha,
         special_bits: 50,
         bootstrap: None,
         // Nothing is kept secret: the same chains serve at every ring degree.
@@ -246,30 +246,32 @@ impl Bench<'_> {
         let factor = Role::Factor { operand: level, at: level };
 
         for slots in [&slots[..], &slots[..n / 16]] {
-            let steps = vec![(Step::Encode { slots: slots.len() }, 1)];
+            let steps = vec![(EngineStep::Encode { slots: slots.len() }, 1)];
             self.time("encode", steps, None, || Ok(ctx.encode(slots, factor).map(|_| None)?))?;
         }
         let limb = ctx.ring().limb(0);
         let mut a: Vec<u64> = (0..ctx.params().n() as u64).collect();
-        self.time("transform", vec![(Step::Transform { limbs: 2 * limbs }, 1)], None, || {
+        self.time("transform", vec![(EngineStep::Transform { limbs: 2 * limbs }, 1)], None, || {
             (0..limbs).for_each(|_| {
                 limb.forward(&mut a);
                 limb.inverse(&mut a);
             });
             Ok(None)
         })?;
-        self.time("copy", vec![(Step::Copy { limbs: 2 * limbs }, 1)], Some(&slots), || Ok(Some(x.clone())))?;
+        self.time("copy", vec![(EngineStep::Copy { limbs: 2 * limbs }, 1)], Some(&slots), || Ok(Some(x.clone())))?;
         self.time("add", of(Timed::Add), Some(&mapped(&|i| 2.0 * slots[i])), || Ok(Some(eval.add(&x, &x)?)))?;
-        let steps = vec![(Step::Copy { limbs: 4 * limbs }, 1), (Step::Multiple { limbs: 2 * limbs }, 1)];
+        let steps = vec![(EngineStep::Copy { limbs: 4 * limbs }, 1), (EngineStep::Multiple { limbs: 2 * limbs }, 1)];
         self.time("mul_scalar", steps, Some(&mapped(&|i| 0.5 * slots[i])), || {
             Ok(Some(eval.mul_scalar(&x, 0.5, level)?))
         })?;
-        let steps = vec![(Step::Copy { limbs: 2 * limbs }, 1), (Step::Multiple { limbs: 2 * limbs }, 1)];
+        let steps = vec![(EngineStep::Copy { limbs: 2 * limbs }, 1), (EngineStep::Multiple { limbs: 2 * limbs }, 1)];
         self.time("mul_int", steps, Some(&mapped(&|i| -slots[i])), || Ok(Some(eval.mul_int(&x, -1)?)))?;
         for few in [n, n / 16] {
             let plain = ctx.encode(&slots[..few], factor)?;
-            let steps =
-                vec![(Step::Evaluate { limbs, coefficients: 2 * few }, 1), (Step::Pointwise { limbs: 2 * limbs }, 1)];
+            let steps = vec![
+                (EngineStep::Evaluate { limbs, coefficients: 2 * few }, 1),
+                (EngineStep::Pointwise { limbs: 2 * limbs }, 1),
+            ];
             let expected = mapped(&|i| slots[i] * slots[i % few]);
             self.time("mul_plain", steps, Some(&expected), || Ok(Some(eval.mul_plain(&x, &plain)?)))?;
         }
@@ -283,10 +285,10 @@ impl Bench<'_> {
             self.time("rotate", of(Timed::Rotate), Some(&expected), || Ok(Some(eval.rotate(&x, by as i64)?)))?;
         }
         let steps = vec![
-            (Step::Decompose(shape), 1),
-            (Step::InnerProduct(shape), 3),
-            (Step::ModDown(shape), 6),
-            (Step::Permute { limbs }, 3),
+            (EngineStep::Decompose(shape), 1),
+            (EngineStep::InnerProduct(shape), 3),
+            (EngineStep::ModDown(shape), 6),
+            (EngineStep::Permute { limbs }, 3),
         ];
         let expected = mapped(&|i| slots[(i + 3) % n]);
         self.time("rotate_many", steps, Some(&expected), || Ok(eval.rotate_many(&x, &[1, 2, 3])?.pop()))?;
@@ -325,15 +327,15 @@ impl Bench<'_> {
         }
         let moving = |steps: &[i64]| steps.iter().filter(|&&by| by != 0).count() as u64;
         let of = |op: Timed, times: u64| engine_steps(op, self.shape, n).into_iter().map(move |(s, k)| (s, k * times));
-        let mut work: Vec<(Step, u64)> =
+        let mut work: Vec<(EngineStep, u64)> =
             of(Timed::BabyStep, moving(babies)).chain(of(Timed::GiantStep, moving(giants))).collect();
         if moving(babies) > 0 {
             work.extend(of(Timed::Hoist, 1));
         } else {
-            work.push((Step::ModDown(self.shape), 2));
+            work.push((EngineStep::ModDown(self.shape), 2));
         }
         let limbs = self.shape.qp_limbs();
-        work.push((Step::Diagonal { limbs, coefficients: 2 * period, real: true }, terms.len() as u64));
+        work.push((EngineStep::Diagonal { limbs, coefficients: 2 * period, real: true }, terms.len() as u64));
         let name = format!("linear {}x{} of {period}", babies.len(), giants.len());
         let eval = self.eval;
         self.time(&name, work, Some(&expected), || Ok(Some(eval.linear(x, &transform)?)))
@@ -343,7 +345,7 @@ impl Bench<'_> {
     fn time(
         &mut self,
         name: &str,
-        steps: Vec<(Step, u64)>,
+        steps: Vec<(EngineStep, u64)>,
         expected: Option<&[f64]>,
         mut f: impl FnMut() -> Result<Option<Ciphertext>, Error>,
     ) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fhec_ckks::{Ciphertext, Context, KeySet};
-use fhec_client::{KeyGenerator, Passphrase, PassphraseError, Progress, Randomness, SecretKey, SecretKeyFile};
+use fhec_client::{KeyGenerator, KeyProgress, Passphrase, PassphraseError, Randomness, SecretKey, SecretKeyFile};
 use fhec_files::Destination;
 use fhec_ir::Tensor;
 use fhec_ir::text::to_hex;
@@ -220,7 +220,7 @@ impl Client {
     ///
     /// # Errors
     /// When the engine refuses the plan's key list.
-    pub fn evaluation_keys(&mut self, progress: impl FnMut(Progress)) -> Result<Arc<KeySet>, Error> {
+    pub fn evaluation_keys(&mut self, progress: impl FnMut(KeyProgress)) -> Result<Arc<KeySet>, Error> {
         let requests = self.plan.keys().requests();
         let mut generator = KeyGenerator::new(&self.context, &self.secret, &mut self.random)?;
         Ok(Arc::new(generator.generate(&requests, progress)?))
@@ -233,7 +233,7 @@ impl Client {
     pub fn write_evaluation_keys(
         &mut self,
         to: impl Into<Destination>,
-        progress: impl FnMut(Progress),
+        progress: impl FnMut(KeyProgress),
     ) -> Result<(), Error> {
         let requests = self.plan.keys().requests();
         let mut generator = KeyGenerator::new(&self.context, &self.secret, &mut self.random)?;
@@ -244,7 +244,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::write_evaluation_keys`].
-    pub fn evaluation_keys_on_disk(&mut self, progress: impl FnMut(Progress)) -> Result<Arc<KeySet>, Error> {
+    pub fn evaluation_keys_on_disk(&mut self, progress: impl FnMut(KeyProgress)) -> Result<Arc<KeySet>, Error> {
         let requests = self.plan.keys().requests();
         let mut generator = KeyGenerator::new(&self.context, &self.secret, &mut self.random)?;
         Ok(Arc::new(generator.generate_on_disk(&requests, progress)?))

@@ -50,8 +50,8 @@ impl DataError {
     }
 }
 
-impl From<fhec_files::Error> for DataError {
-    fn from(e: fhec_files::Error) -> Self {
+impl From<fhec_files::OutputError> for DataError {
+    fn from(e: fhec_files::OutputError) -> Self {
         let (reason, repair) = (e.problem.to_string(), e.problem.repair().to_string());
         Self { file: e.file, reason, repair }
     }

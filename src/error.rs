@@ -109,7 +109,7 @@ pub enum Error {
     /// An output that cannot be written, or must not be.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Output(#[from] fhec_files::Error),
+    Output(#[from] fhec_files::OutputError),
     /// Inputs so unlike the calibration data that their results would be wrong.
     #[error("{file}: {reason}")]
     Inputs {
@@ -224,7 +224,7 @@ fn runtime_kind(error: &RuntimeError) -> &'static str {
 
 #[cfg(all(test, feature = "compiler"))]
 mod tests {
-    use fhec_ckks::{CkksError, Digest, KeyName};
+    use fhec_ckks::{CkksError, KeyName, ShortDigest};
     use fhec_ir::ckks::exec::ExecError;
     use fhec_ir::nn::eval::EvalError;
     use fhec_ir::{Entity, Issue, Loc, Value};
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn errors_of_the_engine_print_their_help() {
-        let (op, what, digest) = ("rotate", "ciphertext", Digest::default());
+        let (op, what, digest) = ("rotate", "ciphertext", ShortDigest::default());
         let name = KeyName::Relin;
         let all = || {
             [

@@ -89,10 +89,13 @@ pub use fhec_ckks::Ciphertext;
 pub use fhec_client::Publication;
 /// How far key generation is.
 #[cfg(feature = "client")]
-pub use fhec_client::{Passphrase, Progress as KeyProgress};
+pub use fhec_client::{KeyProgress, Passphrase};
 /// Where outputs go.
 pub use fhec_files::{Destination, STANDARD_OUTPUT, discard_unfinished, is_same_file};
 pub use fhec_ir::Tensor;
+/// What an engine says of itself: implement it to compile for another one.
+#[cfg(feature = "compiler")]
+pub use fhec_passes::target::Target;
 pub use fhec_runtime::{
     ClientPlan, ExecutorOptions, MemoryPrediction, NoiseReport, Plan, RunReport, Simulated, Simulation, Simulator,
     run_clear,

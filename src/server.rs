@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fhec_ckks::{Ciphertext, Context, KeySet};
-use fhec_runtime::{ClientPlan, Executor, ExecutorOptions, MemoryPrediction, Plan, Progress, RunReport, context};
+use fhec_runtime::{
+    ClientPlan, Executor, ExecutorOptions, MemoryPrediction, Plan, Progress, RunReport, context, params,
+};
 
 use crate::ciphertexts::{Content, Encrypted};
 use crate::error::Error;
@@ -63,7 +65,7 @@ impl<'p> Server<'p> {
     /// As [`Server::new`], or a damaged file.
     pub fn open(plan: &'p Plan, keys: &Path, options: ExecutorOptions) -> Result<Self, Error> {
         // The keys first: the tables take memory by the plan's parameters, which keys of other parameters do not confirm.
-        let keys = Arc::new(KeySet::open(plan.params(), keys)?);
+        let keys = Arc::new(KeySet::open(&params(plan), keys)?);
         Self::new(plan, context(plan)?, keys, options)
     }
 

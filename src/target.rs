@@ -1,12 +1,13 @@
-//! The engine on a host, as passes see it.
+//! The engine of this project on a host, as passes see it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use fhec_ckks::{Circuit, Params};
 use fhec_ir::ParamSpec;
 use fhec_ir::cost::LatencyTable;
 use fhec_passes::target::Target;
-use fhec_runtime::{HostProfile, compiler_spec, engine_params};
+use fhec_runtime::HostProfile;
 
 /// Bits of the scale of programs that bootstrap. Their values lie in [-1, 1] and bootstraps leave some 16 bits: at this scale
 /// the errors of all other ops stay below that.
@@ -36,8 +37,8 @@ impl Default for Engine {
 
 impl Target for Engine {
     fn bootstrapping(&self, levels: u32) -> Option<ParamSpec> {
-        let circuit = fhec_ckks::BootstrapSpec::compact(SCALE_BITS);
-        fhec_ckks::ParamSpec::with_bootstrap(levels, SCALE_BITS, circuit).ok().map(|spec| compiler_spec(&spec))
+        let params = Params::with_bootstrap(levels, SCALE_BITS, Circuit::compact(SCALE_BITS)).ok()?;
+        Some(params.spec().clone())
     }
     fn costs(&self, spec: &ParamSpec, slots: usize) -> Option<LatencyTable> {
         let key = format!("{spec:?} {slots}");
@@ -46,7 +47,7 @@ impl Target for Engine {
             return known.clone();
         }
         // Unlocked, so that several are made at once.
-        let made = engine_params(spec).ok().map(|params| self.profile.table(&params, slots));
+        let made = Params::new(spec.clone()).ok().map(|params| self.profile.table(&params, slots));
         tables().insert(key, made.clone());
         made
     }

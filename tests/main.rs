@@ -1,3 +1,5 @@
 //! Integration tests.
 
 mod cli;
+#[cfg(feature = "compiler")]
+mod openfhe;

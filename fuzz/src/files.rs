@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use fhec_ckks::{
-    BootstrapSpec, Context, Evaluator, KeyName, KeyRequest, KeySet, ParamSpec, Params, ciphertexts_to_bytes,
+    Circuit, Context, Evaluator, KeyName, KeyRequest, KeySet, ParamSpec, Params, ciphertexts_to_bytes,
 };
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use fhec_ir::ckks::{CkksOp, CtTy};
@@ -13,7 +13,7 @@ use fhec_runtime::{Plan, Provenance};
 /// The parameters that keys and ciphertexts are made under. With levels of bootstrapping, which programs never see but
 /// files can name.
 pub static CONTEXT: LazyLock<Arc<Context>> = LazyLock::new(|| {
-    let bootstrap = BootstrapSpec {
+    let circuit = Circuit {
         cts_levels: 1,
         stc_levels: 1,
         stc_bits: 42,
@@ -32,9 +32,9 @@ pub static CONTEXT: LazyLock<Arc<Context>> = LazyLock::new(|| {
         first_bits: 50,
         scale_bits: 42,
         levels: 2,
-        alpha: 2,
+        special: 2,
         special_bits: 50,
-        bootstrap: Some(bootstrap),
+        bootstrap: Some(circuit.into()),
         insecure: true,
     };
     Context::new(Params::new(spec).expect("valid parameters")).expect("a context")

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::entity::{ConstId, Entity};
 use crate::tensor::{Shape, Tensor};
 
-/// A 32-byte content hash of a tensor (shape and elements).
+/// A blake3 hash of 32 bytes: of a tensor (shape and elements), or of the whole content of a file.
 pub type Digest = [u8; 32];
 
 /// A named constant.

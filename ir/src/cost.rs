@@ -4,7 +4,9 @@
 //! The table is the only form in which passes see costs. The engine measures it, and it is stored as JSON. As in DaCapo and
 //! HEIR, it has one array per op, indexed by level.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod counts;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -12,6 +14,8 @@ use thiserror::Error;
 use crate::ckks::{Ckks, CkksOp};
 use crate::consts::ConstPool;
 use crate::func::{Func, Module, Node};
+
+pub use counts::{LinearSteps, OpCounts, rotation_in};
 
 /// What a [`LatencyTable`] has times for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -154,7 +158,7 @@ fn at_level(times: &[f64], level: u32) -> Option<f64> {
 
 /// How often each part of a program runs, and how long that takes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Prediction {
+pub struct TimePrediction {
     /// Total, microseconds.
     pub micros: f64,
     /// Count and microseconds of every op.
@@ -168,7 +172,7 @@ pub struct Prediction {
 
 /// A switching key that a step uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key {
+pub enum KeyUse {
     /// For relinearisation.
     Relinearization,
     /// For conjugation.
@@ -181,7 +185,7 @@ pub enum Key {
 ///
 /// # Errors
 /// When the table is of another ring degree or lacks an op of the program.
-pub fn predict(module: &Module<Ckks>, table: &LatencyTable) -> Result<Prediction, CostError> {
+pub fn predict(module: &Module<Ckks>, table: &LatencyTable) -> Result<TimePrediction, CostError> {
     predict_with_keys(module, table, |_, _| None)
 }
 
@@ -193,17 +197,17 @@ pub fn predict(module: &Module<Ckks>, table: &LatencyTable) -> Result<Prediction
 pub fn predict_with_keys(
     module: &Module<Ckks>,
     table: &LatencyTable,
-    key_level: impl Fn(Key, u32) -> Option<u32>,
-) -> Result<Prediction, CostError> {
+    key_level: impl Fn(KeyUse, u32) -> Option<u32>,
+) -> Result<TimePrediction, CostError> {
     if let Some(params) = module.params.as_ref().filter(|p| p.log_n != table.log_n) {
         let (name, table, program) = (table.name.clone(), table.log_n, params.log_n);
         return Err(CostError::RingDegree { name, table, program });
     }
     let slots = slots(module).unwrap_or(1).max(1);
-    let mut out = Prediction::default();
+    let mut out = TimePrediction::default();
     for (_, node) in module.func.iter() {
         let before = out.micros;
-        for Step { op, level, times, keys } in steps(node, &module.func, &module.consts, slots) {
+        for TimedStep { op, level, times, keys } in steps(node, &module.func, &module.consts, slots) {
             let key_level = keys.into_iter().filter_map(|key| key_level(key, level)).max().unwrap_or(level);
             let micros = table.time_with_key(op, level, key_level)? * times as f64;
             let sum = out.by_op.entry(op).or_default();
@@ -221,7 +225,7 @@ pub fn predict_with_keys(
 }
 
 /// Slots per ciphertext: of a layout, or of a constant vector, or all the ring has.
-fn slots(module: &Module<Ckks>) -> Option<usize> {
+pub fn slots(module: &Module<Ckks>) -> Option<usize> {
     let layout = || module.inputs.iter().find_map(|p| Some(p.layout.as_ref()?.slots));
     let vector = || {
         let id = module.func.iter().find_map(|(_, n)| crate::dialect::OpInfo::consts(&n.op).first().copied())?;
@@ -231,7 +235,7 @@ fn slots(module: &Module<Ckks>) -> Option<usize> {
 }
 
 /// Something a node runs `times` times at `level`. The widest of its keys decides how long it takes.
-pub struct Step {
+pub struct TimedStep {
     /// What.
     pub op: Timed,
     /// The level it runs at.
@@ -239,14 +243,14 @@ pub struct Step {
     /// How often.
     pub times: u64,
     /// The keys it switches with.
-    pub keys: Vec<Key>,
+    pub keys: Vec<KeyUse>,
 }
 
 /// What a node runs on vectors of `slots` slots. A bootstrap is priced as a whole.
-pub fn steps(node: &Node<Ckks>, func: &Func<Ckks>, consts: &ConstPool, slots: usize) -> Vec<Step> {
+pub fn steps(node: &Node<Ckks>, func: &Func<Ckks>, consts: &ConstPool, slots: usize) -> Vec<TimedStep> {
     let level = node.operands.first().map_or(0, |&x| func.ty(x).level);
-    let at = |op, level| vec![Step { op, level, times: 1, keys: Vec::new() }];
-    let keyed = |op, key| vec![Step { op, level, times: 1, keys: vec![key] }];
+    let at = |op, level| vec![TimedStep { op, level, times: 1, keys: Vec::new() }];
+    let keyed = |op, key| vec![TimedStep { op, level, times: 1, keys: vec![key] }];
     let one = |op| at(op, level);
     match &node.op {
         CkksOp::Input { .. } | CkksOp::Bootstrap { .. } => Vec::new(),
@@ -256,77 +260,27 @@ pub fn steps(node: &Node<Ckks>, func: &Func<Ckks>, consts: &ConstPool, slots: us
         CkksOp::MulPlain { at: level, .. } => at(Timed::MulPlain, *level),
         CkksOp::MulScalar { at: level, .. } => at(Timed::MulScalar, *level),
         CkksOp::Mul {} => one(Timed::Mul),
-        CkksOp::Relinearize {} => keyed(Timed::Relinearize, Key::Relinearization),
+        CkksOp::Relinearize {} => keyed(Timed::Relinearize, KeyUse::Relinearization),
         CkksOp::Rescale {} => one(Timed::Rescale),
         CkksOp::LevelDrop { to } => at(Timed::LevelDrop, *to),
-        CkksOp::Rotate { by } => keyed(Timed::Rotate, Key::Rotation(by.rem_euclid(slots as i64) as usize)),
-        CkksOp::Conjugate {} => keyed(Timed::Rotate, Key::Conjugation),
+        CkksOp::Rotate { by } => match rotation_in(*by, slots) {
+            0 => Vec::new(),
+            by => keyed(Timed::Rotate, KeyUse::Rotation(by as usize)),
+        },
+        CkksOp::Conjugate {} => keyed(Timed::Rotate, KeyUse::Conjugation),
         CkksOp::Linear { rotations, giants, diagonals, at: level } => {
-            let n = consts.tensor(*diagonals).shape().0.last().copied().unwrap_or(1);
-            let (babies, giants) = step_sets(rotations, giants, n);
-            let key = |&by: &i64| Key::Rotation(by as usize);
-            let all: Vec<Key> = babies.iter().chain(&giants).map(key).collect();
-            let step = |op, times, keys| Step { op, level: *level, times, keys };
+            let steps = LinearSteps::of(rotations, giants, consts.get(*diagonals), slots);
+            let (babies, giants) = (&steps.babies, &steps.giants);
+            let key = |&by: &u32| KeyUse::Rotation(by as usize);
+            let all: Vec<KeyUse> = babies.iter().chain(giants).map(key).collect();
+            let step = |op, times, keys| TimedStep { op, level: *level, times, keys };
             let mut out = vec![
                 step(Timed::Hoist, u64::from(!babies.is_empty()), all.clone()),
-                step(Timed::Diagonal, rotations.len() as u64, all),
+                step(Timed::Diagonal, steps.products as u64, all),
             ];
             out.extend(babies.iter().map(|by| step(Timed::BabyStep, 1, vec![key(by)])));
             out.extend(giants.iter().map(|by| step(Timed::GiantStep, 1, vec![key(by)])));
             out
         }
     }
-}
-
-/// How many rotations other than by zero the baby steps and the giant steps of a linear transform need.
-pub fn baby_and_giant_steps(rotations: &[i64], giants: &[i64], slots: usize) -> (u64, u64) {
-    let (babies, giants) = step_sets(rotations, giants, slots);
-    (babies.len() as u64, giants.len() as u64)
-}
-
-/// Rotations other than by zero, in 1..n: of the baby steps, of the giant steps.
-fn step_sets(rotations: &[i64], giants: &[i64], slots: usize) -> (BTreeSet<i64>, BTreeSet<i64>) {
-    let n = slots.max(1) as i64;
-    let reduce = |r: i64| r.rem_euclid(n);
-    let babies = rotations.iter().zip(giants).map(|(&r, &g)| reduce(reduce(r) - reduce(g)));
-    (babies.filter(|&r| r != 0).collect(), giants.iter().map(|&g| reduce(g)).filter(|&g| g != 0).collect())
-}
-
-/// What the running time of a program comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct OpCounts {
-    /// Nodes by mnemonic, inputs left out.
-    pub nodes: BTreeMap<&'static str, u64>,
-    /// Rotations, those of linear transforms included.
-    pub rotations: u64,
-    /// Key switches: rotations, conjugations, relinearisations.
-    pub key_switches: u64,
-    /// Products of two ciphertexts.
-    pub products: u64,
-    /// Products with constant vectors, diagonals included.
-    pub plain_products: u64,
-    /// Bootstraps.
-    pub bootstraps: u64,
-}
-
-/// The op counts of a program.
-pub fn op_counts(module: &Module<Ckks>) -> OpCounts {
-    let mut out = OpCounts::default();
-    let slots = slots(module).unwrap_or(1).max(1);
-    for (_, node) in module.func.iter().filter(|(_, n)| !matches!(n.op, CkksOp::Input { .. })) {
-        *out.nodes.entry(crate::dialect::OpInfo::mnemonic(&node.op)).or_default() += 1;
-        for Step { op, times, .. } in steps(node, &module.func, &module.consts, slots) {
-            match op {
-                Timed::BabyStep | Timed::GiantStep => out.rotations += times,
-                Timed::Rotate if matches!(node.op, CkksOp::Rotate { .. }) => out.rotations += times,
-                Timed::Relinearize | Timed::Rotate => out.key_switches += times,
-                Timed::Mul => out.products += times,
-                Timed::MulPlain | Timed::Diagonal => out.plain_products += times,
-                _ => {}
-            }
-        }
-        out.bootstraps += u64::from(matches!(node.op, CkksOp::Bootstrap { .. }));
-    }
-    out.key_switches += out.rotations;
-    out
 }

@@ -1,5 +1,6 @@
 //! A function is a DAG of nodes in definition order; a module holds one function with its constants.
 
+use fhec_parameters::ParamSpec;
 use smallvec::SmallVec;
 
 use crate::consts::ConstPool;
@@ -7,7 +8,6 @@ use crate::dialect::{Dialect, OpInfo, TypeError};
 use crate::entity::{Entity, Value};
 use crate::io::Port;
 use crate::loc::Loc;
-use crate::params::ParamSpec;
 
 /// The operands of a node.
 pub type Operands = SmallVec<[Value; 3]>;

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use fhec::ir::cost::OpCounts;
 use fhec::report::{Costs, Prediction};
-use fhec::runtime::{OpCounts, Plan, Provenance, Security};
+use fhec::runtime::{Plan, Provenance, Security};
 use fhec::{Error, MemoryPrediction, ir};
 use serde::Serialize;
 
@@ -94,8 +95,8 @@ impl Summary {
             batch: plan.batch(),
             levels: plan.spec().levels,
             scale_bits: plan.spec().scale_bits,
-            primes: plan.params().q().len(),
-            special_primes: plan.params().p().len(),
+            primes: plan.spec().primes(),
+            special_primes: plan.spec().special as usize,
             security: plan.security(),
             counts: plan.counts().clone(),
             bootstrap_failure_log2: plan.bootstrap_failure(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::runtime::{LayerEscape, OpError, RangeEscape, Simulation, runs_of};
+use fhec::runtime::{LayerEscape, OpNoise, RangeEscape, Simulation, runs_of};
 use fhec::{Error, Simulator, data, ir};
 use serde::Serialize;
 
@@ -68,7 +68,7 @@ struct Report<'a> {
     /// Out-of-range values by value of the program.
     escapes: &'a [RangeEscape],
     #[serde(skip_serializing_if = "Option::is_none")]
-    ops: Option<&'a [OpError]>,
+    ops: Option<&'a [OpNoise]>,
     security_bits: u32,
 }
 

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use fhec_ir::{Module, Nn, Tensor};
 use fhec_passes::activations::Replacement;
 use fhec_passes::bootstraps::{Placement, Strategy};
-use fhec_passes::target::Target;
 use fhec_runtime::{Plan, predict_time};
 
 use super::Compiler;

@@ -23,6 +23,7 @@ use fhec_passes::bootstraps::Placement;
 use fhec_passes::fold::Fold;
 use fhec_passes::parameters::Precision;
 use fhec_passes::pipeline::{Placed, PlanOptions};
+use fhec_passes::target::Target;
 use fhec_runtime::Plan;
 
 pub use fhec_passes::pipeline::Snapshot;
@@ -56,12 +57,12 @@ use report::Report;
 ///
 /// Activations are fitted on the inputs they see on calibration data: a few hundred inputs from the training set, never
 /// from the test set.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Compiler {
     options: CompileOptions,
     calibration: Option<Vec<Vec<Tensor>>>,
     validation: Option<Validation>,
-    engine: Arc<Engine>,
+    engine: Arc<dyn Target>,
 }
 
 /// A model read from an ONNX file, for a [`Compiler`].
@@ -134,6 +135,18 @@ impl Model {
     }
 }
 
+impl Default for Compiler {
+    /// Plans for the engine of this project, with the built-in times.
+    fn default() -> Self {
+        Self {
+            options: CompileOptions::default(),
+            calibration: None,
+            validation: None,
+            engine: Arc::new(Engine::default()),
+        }
+    }
+}
+
 impl Compiler {
     /// A compiler with default options: degree 15, 128-bit security.
     pub fn new() -> Self {
@@ -152,8 +165,8 @@ impl Compiler {
         self
     }
 
-    /// Plans for a host of these times.
-    pub fn engine(mut self, engine: Engine) -> Self {
+    /// Plans for this engine: [`Engine`](crate::Engine) with the times of a host, or another one.
+    pub fn engine(mut self, engine: impl Target + 'static) -> Self {
         self.engine = Arc::new(engine);
         self
     }

@@ -5,10 +5,9 @@
 //! the search; so does the error of bootstraps, which does not depend on the scale, and single precision, in which results
 //! are written.
 
-use fhec_ir::{Module, Nn, Tensor};
+use fhec_ir::{Module, Nn, Tensor, largest_magnitude};
 use fhec_passes::bootstraps::Placement;
 use fhec_passes::pipeline::{Packing, Placed, PlanOptions, Planned};
-use fhec_passes::target::Target;
 use fhec_runtime::{LANES, Plan, Provenance, Simulation, Simulator, runs_of};
 use serde::Serialize;
 
@@ -43,7 +42,7 @@ impl SimulatedPrecision {
     /// The precision of simulated runs.
     fn of(simulated: &Simulation, asked: Option<u32>) -> Self {
         let results = simulated.exact.iter().flatten().flat_map(|t| t.data());
-        let largest = results.fold(0.0f64, |m, &x| m.max(f64::from(x).abs()));
+        let largest = largest_magnitude(results.map(|&x| f64::from(x)));
         let errors = simulated.report.results;
         let spread = DEVIATIONS * errors.rms();
         let error = if spread.is_nan() || errors.max <= spread { spread } else { errors.max };
@@ -63,8 +62,8 @@ impl SimulatedPrecision {
 
     /// The whole bits that results have once they are written.
     fn written_bits(&self) -> u32 {
-        let written = if self.error.is_nan() { f64::INFINITY } else { self.error.max(self.spacing()) };
-        (-written.log2()).floor().max(0.0) as u32
+        // What is not a number has no bits: such a float becomes the integer 0.
+        (-largest_magnitude([self.error, self.spacing()]).log2()).floor() as u32
     }
 }
 
@@ -138,8 +137,7 @@ impl Search<'_, '_> {
     fn make(&mut self, scale_bits: Option<u32>, target: bool) -> Result<Made, Error> {
         let mut options = self.options.clone();
         options.params.scale_bits = scale_bits.or(options.params.scale_bits);
-        let engine: &dyn Target = &*self.compiler.engine;
-        let target = target.then_some(engine);
+        let target = target.then_some(&*self.compiler.engine);
         let observe = |name: &str, snapshot: Snapshot<'_>| (self.observe)(name, snapshot);
         let Planned { module, placement, notes, .. } =
             self.packing.plan(self.module, &options, target, self.placed.as_ref(), observe)?;
@@ -154,8 +152,8 @@ impl Search<'_, '_> {
     fn estimated(&mut self, warnings: &mut Vec<String>) -> Result<Made, Error> {
         let made = self.make(None, true)?;
         let allowed = self.options.params.precision.allows(made.precision.largest);
-        let SimulatedPrecision { bits, max_error, .. } = made.precision;
-        if max_error.is_nan() || max_error > allowed {
+        let SimulatedPrecision { bits, max_error, largest, .. } = made.precision;
+        if max_error.is_nan() || largest.is_nan() || max_error > allowed {
             let expected = self.options.params.precision.bits();
             warnings.push(Warning::Imprecise { bits, expected, error: max_error }.to_string());
         }

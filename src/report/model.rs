@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fhec_ir::ckks::CkksOp;
-use fhec_ir::cost;
+use fhec_ir::cost::{self, OpCounts};
 use fhec_ir::{Ckks, Entity, Node, OpInfo};
 use fhec_runtime::{MemoryPrediction, Plan, Security};
 use serde::{Deserialize, Serialize};
@@ -194,8 +194,8 @@ impl Report {
                 bootstrap_levels: spec.bootstrap.as_ref().map(|b| b.levels),
                 scale_bits: spec.scale_bits,
                 first_bits: spec.first_bits,
-                primes: plan.params().q().len(),
-                special_primes: plan.params().p().len(),
+                primes: spec.primes(),
+                special_primes: spec.special as usize,
                 security: plan.security(),
             },
             security_bits: plan.security().bits,
@@ -222,7 +222,7 @@ struct Program<'a> {
     findings: &'a Findings,
     spans: Vec<Span>,
     /// Layers with the keys they use.
-    layers: Vec<(Layer, BTreeSet<cost::Key>)>,
+    layers: Vec<(Layer, BTreeSet<cost::KeyUse>)>,
     by_node: BTreeMap<String, usize>,
     by_op: BTreeMap<&'static str, f64>,
     by_phase: BTreeMap<Phase, f64>,
@@ -331,17 +331,13 @@ impl<'a> Program<'a> {
         layer.level_in = layer.level_in.max(level_in);
         layer.level_out = node.ty.level;
         layer.seconds = layer.seconds.map(|sum| sum + seconds);
-        layer.products += u64::from(matches!(node.op, CkksOp::Mul {}));
-        layer.bootstraps += u64::from(matches!(node.op, CkksOp::Bootstrap { .. }));
-        for step in cost::steps(node, func, &self.plan.module().consts, self.plan.slots()) {
-            let rotates = match step.op {
-                cost::Timed::BabyStep | cost::Timed::GiantStep => true,
-                cost::Timed::Rotate => matches!(node.op, CkksOp::Rotate { .. }),
-                _ => false,
-            };
-            layer.rotations += if rotates { step.times } else { 0 };
-            keys.extend(step.keys);
-        }
+        let (consts, slots) = (&self.plan.module().consts, self.plan.slots());
+        let mut counts = OpCounts::default();
+        counts.add(node, consts, slots);
+        layer.rotations += counts.rotations;
+        layer.products += counts.products;
+        layer.bootstraps += counts.bootstraps;
+        keys.extend(cost::steps(node, func, consts, slots).into_iter().flat_map(|step| step.keys));
         layer.keys = keys.len();
     }
 }

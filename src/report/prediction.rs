@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use fhec_ir::cost::LatencyTable;
-use fhec_runtime::{HostProfile, MemoryPrediction, Plan, predict_time};
+use fhec_runtime::{HostProfile, MemoryPrediction, Plan, params, predict_time};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -29,7 +29,7 @@ impl Costs {
             return Ok(Self { table, threads: None });
         }
         let profile = profile_in(path, &text)?;
-        Ok(Self { table: profile.table(plan.params(), plan.slots()), threads: Some(profile.threads) })
+        Ok(Self { table: profile.table(&params(plan), plan.slots()), threads: Some(profile.threads) })
     }
 }
 
@@ -99,11 +99,12 @@ impl Prediction {
         Ok(Self::new(plan, threads, costs.threads, Some(times)))
     }
 
-    fn new(plan: &Plan, workers: usize, threads: Option<usize>, times: Option<fhec_ir::cost::Prediction>) -> Self {
+    fn new(plan: &Plan, workers: usize, threads: Option<usize>, times: Option<fhec_ir::cost::TimePrediction>) -> Self {
+        let params = params(plan);
         let key = |request: fhec_runtime::KeyRequest| Key {
             name: request.name.to_string(),
             level: request.level,
-            bytes: plan.params().stored_key_bytes(request.level) as u64,
+            bytes: params.stored_key_bytes(request.level) as u64,
         };
         Self {
             threads,

@@ -4,7 +4,7 @@
 //! sum_scale_bits arcsine_degree ratio_bits` of the circuit to search, `alpha`, `log_n` (below 16 insecure), `seeds`, `threads`,
 //! `key_mb` (bound on expanded key halves).
 
-use fhec_ckks::{BootstrapSpec, Bootstrapper, CkksError, Context, Evaluator, ParamSpec, Params};
+use fhec_ckks::{Bootstrapper, Circuit, CkksError, Context, Evaluator, ParamSpec, Params};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (levels, scale_bits, log_slots) = (levels.parse()?, scale_bits.parse()?, log_slots.parse::<u32>()?);
     let targets: Vec<usize> = targets.split(',').map(str::parse).collect::<Result<_, _>>()?;
     let preset = match &preset[..] {
-        "standard" => BootstrapSpec::standard(scale_bits),
-        "compact" => BootstrapSpec::compact(scale_bits),
+        "standard" => Circuit::standard(scale_bits),
+        "compact" => Circuit::compact(scale_bits),
         _ => return Err("PRESET is standard or compact".into()),
     };
     let field = |name: &str, default: u32| fields.get(name).copied().unwrap_or(default);
-    let bootstrap = BootstrapSpec {
+    let circuit = Circuit {
         cts_levels: field("cts_levels", preset.cts_levels),
         stc_levels: field("stc_levels", preset.stc_levels),
         mod_bits: field("mod_bits", preset.mod_bits),
@@ -41,8 +41,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ratio_bits: field("ratio_bits", preset.ratio_bits),
         ..preset
     };
-    let mut spec = ParamSpec::with_bootstrap(levels, scale_bits, bootstrap)?;
-    spec.alpha = field("alpha", spec.alpha);
+    let mut spec = Params::with_bootstrap(levels, scale_bits, circuit)?.spec().clone();
+    spec.special = field("special", spec.special);
     spec.log_n = field("log_n", spec.log_n);
     spec.insecure = spec.log_n < 16;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(field("threads", 1) as usize).build()?;

@@ -83,7 +83,7 @@ fn run(log_n: u32, limbs: u32, dnum: u32, steps: Option<(i64, i64)>) -> Result<(
         first_bits: 50,
         scale_bits: 49,
         levels: limbs - 1,
-        alpha,
+        special: alpha,
         special_bits: 50,
         bootstrap: None,
         insecure: true,

@@ -7,7 +7,7 @@ pub use bytes::{
 };
 
 use crate::context::Context;
-use crate::error::{CkksError, Digest, Result};
+use crate::error::{CkksError, Result, ShortDigest};
 use crate::sample::Seed;
 use fhec_ring::RnsPoly;
 use rayon::prelude::*;
@@ -21,8 +21,8 @@ pub struct Ciphertext {
     pub(crate) level: usize,
     pub(crate) sd: u8,
     pub(crate) slots: usize,
-    pub(crate) params: Digest,
-    pub(crate) key: Digest,
+    pub(crate) params: ShortDigest,
+    pub(crate) key: ShortDigest,
     /// The seed of `parts[1]`, as long as nothing was computed on a fresh ciphertext.
     pub(crate) seed: Option<Seed>,
 }
@@ -32,7 +32,7 @@ impl Ciphertext {
     ///
     /// # Errors
     /// When `c0` has not `level + 1` limbs of N residues.
-    pub fn from_seeded(ctx: &Context, c0: RnsPoly, seed: Seed, slots: usize, key: Digest) -> Result<Self> {
+    pub fn from_seeded(ctx: &Context, c0: RnsPoly, seed: Seed, slots: usize, key: ShortDigest) -> Result<Self> {
         let level = check_parts(ctx, std::slice::from_ref(&c0))?;
         ctx.check_slots("encrypt", slots)?;
         let mut c1 = RnsPoly::unspecified(ctx.params().n(), level + 1);
@@ -45,7 +45,7 @@ impl Ciphertext {
     ///
     /// # Errors
     /// When there are not 2 or 3 parts of equal size, or the scale degree or slots are not possible.
-    pub fn from_parts(ctx: &Context, parts: Vec<RnsPoly>, sd: u8, slots: usize, key: Digest) -> Result<Self> {
+    pub fn from_parts(ctx: &Context, parts: Vec<RnsPoly>, sd: u8, slots: usize, key: ShortDigest) -> Result<Self> {
         let level = check_parts(ctx, &parts)?;
         ctx.check_slots("ciphertext", slots)?;
         if !(2..=3).contains(&parts.len()) {
@@ -78,12 +78,12 @@ impl Ciphertext {
     }
 
     /// Digest of the parameters.
-    pub fn params_digest(&self) -> Digest {
+    pub fn params_digest(&self) -> ShortDigest {
         self.params
     }
 
     /// Id of the secret key it was made under.
-    pub fn key_id(&self) -> Digest {
+    pub fn key_id(&self) -> ShortDigest {
         self.key
     }
 

@@ -185,7 +185,7 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::ParamSpec;
+    use fhec_parameters::ParamSpec;
 
     #[test]
     fn sparse_polynomials_are_transformed_at_their_own_size() {
@@ -194,7 +194,7 @@ mod tests {
             first_bits: 45,
             scale_bits: 35,
             levels: 1,
-            alpha: 1,
+            special: 1,
             special_bits: 50,
             bootstrap: None,
             insecure: true,

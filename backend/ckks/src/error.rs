@@ -143,9 +143,9 @@ pub enum CkksError {
         /// What does not fit.
         what: &'static str,
         /// Its parameter digest.
-        found: Digest,
+        found: ShortDigest,
         /// The digest of the parameters in use.
-        expected: Digest,
+        expected: ShortDigest,
     },
     /// A ciphertext and evaluation keys of different secrets.
     #[error("{what} belongs to another secret key (key id {found}, expected {expected})")]
@@ -154,9 +154,9 @@ pub enum CkksError {
         /// What does not fit.
         what: &'static str,
         /// Its key id.
-        found: Digest,
+        found: ShortDigest,
         /// The id expected.
-        expected: Digest,
+        expected: ShortDigest,
     },
     /// A file or message that is damaged, truncated, too large or of another kind.
     #[error("{what}: {reason}")]
@@ -208,11 +208,12 @@ impl std::fmt::Display for KeyName {
     }
 }
 
-/// The first 16 bytes of a blake3 hash, printed in hex.
+/// The first 16 bytes of a blake3 hash, printed in hex: what names parameters and keys. Whole contents have the 32 bytes of
+/// a `fhec_ir::Digest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Digest(pub [u8; 16]);
+pub struct ShortDigest(pub [u8; 16]);
 
-impl Digest {
+impl ShortDigest {
     /// The digest of `bytes` in the domain `context` (a constant of the program).
     pub fn of(context: &str, bytes: &[u8]) -> Self {
         let mut out = [0; 16];
@@ -233,19 +234,19 @@ impl Digest {
     }
 }
 
-impl std::fmt::Display for Digest {
+impl std::fmt::Display for ShortDigest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
     }
 }
 
-impl serde::Serialize for Digest {
+impl serde::Serialize for ShortDigest {
     fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
         s.collect_str(self)
     }
 }
 
-impl<'de> serde::Deserialize<'de> for Digest {
+impl<'de> serde::Deserialize<'de> for ShortDigest {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
         let text = String::deserialize(d)?;
         Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom("a digest is 32 hex digits"))

@@ -10,9 +10,9 @@
 //! - [`KeySet`]: evaluation keys by [`KeyName`], in memory or mapped from a file, half of each a seed.
 //!   [`KeyRequest`] lists go to the client's generator; [`LinearTransform::keys`] lists what a transform needs.
 //! - [`Evaluator`]: `add sub neg add_plain add_scalar mul_plain mul_scalar mul_int mul square relinearize rescale
-//!   relinearize_rescale mul_rescale level_drop rotate rotate_many conjugate linear bootstrap`, all checked; [`Evaluator::counts`] tells what was done.
+//!   mul_rescale level_drop rotate rotate_many conjugate linear bootstrap`, all checked; [`Evaluator::counts`] tells what was done.
 //! - [`Bootstrapper`]: what [`Evaluator::bootstrap`] prepares; [`Bootstrapper::keys`] lists what it needs,
-//!   [`ParamSpec::bootstrapping`] is the preset with the levels for it.
+//!   [`Params::bootstrapping`] is the preset with the levels for it.
 //!
 //! **Scales.** A ciphertext at level `l` and scale degree `d` has exactly the scale `S_l^d`. A product has degree 2, and
 //! [`Evaluator::rescale`] leads back to degree 1 one level below. Equal level and degree is all that sums ask for.
@@ -31,16 +31,17 @@ mod params;
 mod sample;
 mod security;
 
-pub use bootstrap::{Bootstrapper, Distortion, KeyShape, MAX_FAILURE, Step, Work};
+pub use bootstrap::{BootstrapWork, Bootstrapper, Distortion, EngineStep, KeyShape, MAX_FAILURE};
 pub use ciphertext::{
     Ciphertext, CiphertextFile, CiphertextInfo, ciphertexts_from_bytes, ciphertexts_to_bytes, read_ciphertexts,
     write_ciphertexts,
 };
 pub use context::Context;
 pub use encode::{Decoded, Plaintext, Role};
-pub use error::{CkksError, Digest, KeyName, Result};
-pub use eval::{Counts, Diagonal, Evaluator, LinearTransform};
+pub use error::{CkksError, KeyName, Result, ShortDigest};
+pub use eval::{Diagonal, EngineCounts, Evaluator, LinearTransform};
+pub use fhec_parameters::{BootstrapSpec, Circuit, ParamSpec};
 pub use fhec_ring::{RECYCLED_BYTES, bound_recycled};
 pub use keys::{KeyInfo, KeyRequest, KeySet, KeySetWriter, PreparedKey, SwitchingKey};
-pub use params::{BootstrapSpec, ParamSpec, Params};
+pub use params::Params;
 pub use sample::Seed;

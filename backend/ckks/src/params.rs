@@ -1,228 +1,27 @@
 //! Parameters are the prime chain and the canonical scales that follow from it, behind the security gate.
 
 use crate::bootstrap::{MAX_FAILURE, failure};
-use crate::error::{CkksError, Digest, Result};
+use crate::error::{CkksError, Result, ShortDigest};
 use crate::packing::{bits_of, packed_limb_len};
 use crate::sample::Seed;
 use crate::security;
+use fhec_parameters::{BootstrapSpec, Circuit, MAX_PRIME_BITS, ParamSpec};
 use fhec_ring::{Modulus, nearest_ntt_prime};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What a chain is built from. The same spec gives the same primes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ParamSpec {
-    /// Base-two logarithm of the ring degree N, 10..=17.
-    pub log_n: u32,
-    /// Bits of the lowest prime: `first_bits - scale_bits - 1` bits is the largest magnitude at level 0.
-    pub first_bits: u32,
-    /// Bits of the canonical scale and of the primes of levels `1..=levels`.
-    pub scale_bits: u32,
-    /// Highest level L for programs: the number of rescalings a fresh ciphertext allows.
-    pub levels: u32,
-    /// Special primes, and most limbs of one key-switching digit.
-    pub alpha: u32,
-    /// Bits of the special primes; at least the bits of any other prime, at most 50.
-    pub special_bits: u32,
-    /// Adds the levels and primes of bootstrapping above `levels`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bootstrap: Option<BootstrapSpec>,
-    /// Admits parameters below 128-bit security. For tests only; the mark stays with everything made under them.
-    #[serde(default)]
-    pub insecure: bool,
-}
-
-/// The circuit of bootstrapping and the primes it runs on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BootstrapSpec {
-    /// Levels (and factors) of CoeffsToSlots.
-    pub cts_levels: u32,
-    /// Levels (and factors) of SlotsToCoeffs.
-    pub stc_levels: u32,
-    /// Bits of the primes of SlotsToCoeffs.
-    pub stc_bits: u32,
-    /// Bits of the primes of EvalMod and CoeffsToSlots.
-    pub mod_bits: u32,
-    /// Least bits of the scale of EvalMod's input and of the Chebyshev polynomials in it. Where one prime per product
-    /// would let the scale fall below, two are used.
-    pub mod_scale_bits: u32,
-    /// The same for the sums of Chebyshev polynomials and the double angles, whose errors are amplified less.
-    pub sum_scale_bits: u32,
-    /// EvalMod is right for `|I| <= k`, where the raised ciphertext decrypts to `m + q_0 I`. Parameters under whose ephemeral
-    /// secret larger ones are likely are refused ([`MAX_FAILURE`]).
-    pub k: u32,
-    /// Degree of the Chebyshev interpolant of the cosine before double angles; even.
-    pub degree: u32,
-    /// Number of double-angle steps.
-    pub double_angle: u32,
-    /// Degree of the arcsine polynomial: 1 (none), 3 or 7.
-    pub arcsine_degree: u32,
-    /// Slots in [-1, 1] are brought to `2^-ratio_bits q_0` before the modulus is raised.
-    pub ratio_bits: u32,
-    /// Non-zero coefficients of the ephemeral sparse secret; 0 bootstraps under the main secret.
-    pub sparse_weight: u32,
-}
-
-impl ParamSpec {
-    /// The preset for programs with bootstrapping, `N = 2^16`, 128-bit security: `levels` levels of `scale_bits` (at most 45),
-    /// [`BootstrapSpec::standard`], and as few key-switching digits as the security bound then leaves room for.
-    ///
-    /// ```
-    /// let spec = fhec_ckks::ParamSpec::bootstrapping(10, 42)?;
-    /// assert_eq!((spec.alpha, spec.bootstrap.as_ref().map(|b| b.levels())), (6, Some(20)));
-    /// # Ok::<(), fhec_ckks::CkksError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`CkksError::Security`] where so many levels do not fit.
-    pub fn bootstrapping(levels: u32, scale_bits: u32) -> Result<Self> {
-        Self::with_bootstrap(levels, scale_bits, BootstrapSpec::standard(scale_bits))
-    }
-
-    /// [`bootstrapping`](Self::bootstrapping) with another circuit:
-    ///
-    /// ```
-    /// use fhec_ckks::{BootstrapSpec, ParamSpec};
-    /// let spec = ParamSpec::with_bootstrap(10, 42, BootstrapSpec::compact(42))?;
-    /// assert_eq!((spec.alpha, spec.bootstrap.as_ref().map(|b| b.levels())), (9, Some(16)));
-    /// # Ok::<(), fhec_ckks::CkksError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`bootstrapping`](Self::bootstrapping).
-    pub fn with_bootstrap(levels: u32, scale_bits: u32, bootstrap: BootstrapSpec) -> Result<Self> {
-        let limbs = levels + 1 + bootstrap.levels();
-        let spec = |alpha: u32| Self {
-            log_n: 16,
-            first_bits: Modulus::MAX_BITS,
-            scale_bits,
-            levels,
-            alpha,
-            special_bits: Modulus::MAX_BITS,
-            bootstrap: Some(bootstrap.clone()),
-            insecure: false,
-        };
-        let mut refused = None;
-        for alpha in (2..=limbs.min(24)).rev() {
-            // The same number of digits with the fewest special primes.
-            let fewest = limbs.div_ceil(limbs.div_ceil(alpha));
-            if fewest < alpha {
-                continue;
-            }
-            match Params::new(spec(alpha)) {
-                Ok(_) => return Ok(spec(alpha)),
-                Err(e) => refused = Some(e),
-            }
-        }
-        Err(refused.unwrap_or_else(|| CkksError::Params("no levels".into())))
-    }
-}
-
-impl BootstrapSpec {
-    /// What [`ParamSpec::bootstrapping`] uses. `|I| > k` for fewer than one coefficient in 2^98; errors are below 2^-20
-    /// for full slots at N = 2^16 (rms 2^-25), smaller for fewer slots.
-    pub fn standard(scale_bits: u32) -> Self {
-        Self {
-            cts_levels: 3,
-            stc_levels: 3,
-            stc_bits: scale_bits.max(42),
-            mod_bits: Modulus::MAX_BITS,
-            mod_scale_bits: 55,
-            sum_scale_bits: 55,
-            k: 15,
-            degree: 30,
-            double_angle: 3,
-            arcsine_degree: 7,
-            ratio_bits: 5,
-            sparse_weight: 32,
-        }
-    }
-
-    /// A circuit of 16 levels where [`standard`](Self::standard) needs 20, for results that need no more than 12 bits:
-    /// one prime for all products of EvalMod but one, no arcsine for scales up to 2^42, where messages are at most
-    /// `2^-8 q_0`, and a fourth factor of CoeffsToSlots, whose fewer diagonals save more than its level costs.
-    ///
-    /// At N = 2^16 random vectors keep 16 bits in the worst of 2^14 slots and 15 of 2^15; any vector in [-1, 1] keeps 13 and
-    /// 12.8. A coefficient `c` of the message, for example the mean of its slots, loses `(2 pi 2^-8 c)^2 / 6` of itself:
-    /// 2^-13.3 for a constant vector of ones, which loses most ([`Distortion`](crate::Distortion)).
-    pub fn compact(scale_bits: u32) -> Self {
-        let ratio_bits = Modulus::MAX_BITS.saturating_sub(scale_bits).min(8);
-        Self {
-            cts_levels: 4,
-            mod_scale_bits: 52,
-            sum_scale_bits: 49,
-            arcsine_degree: if ratio_bits < 8 { 3 } else { 1 },
-            ratio_bits,
-            ..Self::standard(scale_bits)
-        }
-    }
-
-    /// Levels of one product each: the interpolant, the double angles, the arcsine.
-    pub(crate) fn steps(&self) -> [usize; 3] {
-        let arcsine = match self.arcsine_degree {
-            1 => 0,
-            3 => 2,
-            _ => 3,
-        };
-        // The cosine is even: one squaring, then a polynomial of half the degree.
-        let interpolant = 1 + (self.degree / 2 + 1).next_power_of_two().trailing_zeros() as usize;
-        [interpolant, self.double_angle as usize, arcsine]
-    }
-
-    /// Primes divided out after every product of EvalMod, the last product first, when the primes from `lowest` up have
-    /// these bits. The scale after the last one is `2^end`; every earlier one follows from `scale^2 / primes`.
-    pub(crate) fn drops(&self, end: f64, mut bits: impl FnMut(usize) -> f64, lowest: usize) -> (Vec<usize>, f64) {
-        let [interpolant, double_angle, arcsine] = self.steps();
-        let (mut scale, mut level, mut drops) = (end, lowest, Vec::new());
-        for step in 0..interpolant + double_angle + arcsine {
-            // Errors before the arcsine are amplified by what follows, each double angle by four; those in it hardly.
-            let least = if step < arcsine {
-                self.sum_scale_bits.min(46)
-            } else if step <= arcsine + double_angle {
-                self.sum_scale_bits
-            } else {
-                self.mod_scale_bits
-            };
-            let mut dropped = 0.0;
-            let mut count = 0;
-            while count == 0 || (scale + dropped) / 2.0 < f64::from(least) {
-                dropped += bits(level + count);
-                count += 1;
-            }
-            level += count;
-            scale = (scale + dropped) / 2.0;
-            drops.push(count);
-        }
-        (drops, scale)
-    }
-
-    /// log2 of the scale at which EvalMod ends.
-    pub(crate) fn end_bits(&self) -> f64 {
-        f64::from(self.mod_bits)
-    }
-
-    /// Primes that EvalMod consumes.
-    pub fn mod_primes(&self) -> u32 {
-        self.drops(self.end_bits(), |_| f64::from(self.mod_bits), 0).0.iter().sum::<usize>() as u32
-    }
-
-    /// All levels that a bootstrap consumes above its output level.
-    pub fn levels(&self) -> u32 {
-        self.cts_levels + self.mod_primes() + self.stc_levels
-    }
-}
+// The kernels of the ring bound the primes that compilers may ask for.
+const _: () = assert!(MAX_PRIME_BITS == Modulus::MAX_BITS);
 
 #[derive(Debug, PartialEq)]
-struct Inner {
+struct PrimeChain {
     spec: ParamSpec,
     /// `q_0..`, programs' levels first, then those of bootstrapping.
     q: Vec<u64>,
     p: Vec<u64>,
     /// Canonical scale per level.
     scales: Vec<f64>,
-    digest: Digest,
+    digest: ShortDigest,
 }
 
 /// A prime chain with its canonical scales. Cheap to clone.
@@ -234,7 +33,7 @@ struct Inner {
 /// the top).
 #[derive(Clone, PartialEq)]
 pub struct Params {
-    inner: Arc<Inner>,
+    inner: Arc<PrimeChain>,
 }
 
 impl std::fmt::Debug for Params {
@@ -244,6 +43,59 @@ impl std::fmt::Debug for Params {
 }
 
 impl Params {
+    /// The preset for programs with bootstrapping, `N = 2^16`, 128-bit security: `levels` levels of `scale_bits` (at most 45),
+    /// [`Circuit::standard`], and as few key-switching digits as the security bound then leaves room for.
+    ///
+    /// ```
+    /// let params = fhec_ckks::Params::bootstrapping(10, 42)?;
+    /// assert_eq!((params.p().len(), params.max_level(), params.top_level()), (6, 10, 30));
+    /// # Ok::<(), fhec_ckks::CkksError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CkksError::Security`] where so many levels do not fit.
+    pub fn bootstrapping(levels: u32, scale_bits: u32) -> Result<Self> {
+        Self::with_bootstrap(levels, scale_bits, Circuit::standard(scale_bits))
+    }
+
+    /// [`bootstrapping`](Self::bootstrapping) with another circuit:
+    ///
+    /// ```
+    /// let params = fhec_ckks::Params::with_bootstrap(10, 42, fhec_ckks::Circuit::compact(42))?;
+    /// assert_eq!((params.p().len(), params.top_level()), (9, 26));
+    /// # Ok::<(), fhec_ckks::CkksError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`bootstrapping`](Self::bootstrapping).
+    pub fn with_bootstrap(levels: u32, scale_bits: u32, circuit: Circuit) -> Result<Self> {
+        let bootstrap = BootstrapSpec::from(circuit);
+        let limbs = levels + 1 + bootstrap.levels;
+        let spec = |special: u32| ParamSpec {
+            log_n: 16,
+            first_bits: Modulus::MAX_BITS,
+            scale_bits,
+            levels,
+            special_bits: Modulus::MAX_BITS,
+            special,
+            bootstrap: Some(bootstrap.clone()),
+            insecure: false,
+        };
+        let mut refused = None;
+        for special in (2..=limbs.min(24)).rev() {
+            // The same number of digits with the fewest special primes.
+            let fewest = limbs.div_ceil(limbs.div_ceil(special));
+            if fewest < special {
+                continue;
+            }
+            match Self::new(spec(special)) {
+                Ok(params) => return Ok(params),
+                Err(e) => refused = Some(e),
+            }
+        }
+        Err(refused.unwrap_or_else(|| CkksError::Params("no levels".into())))
+    }
+
     /// Chooses the primes of `spec` and passes them through the security gate.
     ///
     /// # Errors
@@ -265,14 +117,14 @@ impl Params {
         }
         q[0] = take(2f64.powi(spec.first_bits as i32))?;
         if let Some(b) = &spec.bootstrap {
-            for l in 0..b.levels() {
-                let bits = if l < b.stc_levels { b.stc_bits } else { b.mod_bits };
+            for l in 0..b.levels {
+                let bits = if l < b.circuit.stc_levels { b.circuit.stc_bits } else { b.circuit.mod_bits };
                 q.push(take(2f64.powi(bits as i32))?);
                 // Bootstrapping tracks its own scales; what a program would see there is never used.
                 scales.push(target);
             }
         }
-        let p = (0..spec.alpha).map(|_| take(2f64.powi(spec.special_bits as i32))).collect::<Result<Vec<_>>>()?;
+        let p = (0..spec.special).map(|_| take(2f64.powi(spec.special_bits as i32))).collect::<Result<Vec<_>>>()?;
         let largest = q.iter().copied().max().unwrap_or(0);
         if p.iter().any(|&p| (p as f64) < largest as f64 * 0.98) {
             return Err(CkksError::Params("special primes must not be smaller than the other primes".into()));
@@ -280,8 +132,9 @@ impl Params {
         let log2 = |primes: &[u64]| primes.iter().map(|&q| (q as f64).log2()).sum::<f64>();
         if !spec.insecure {
             security::check(spec.log_n, log2(&q) + log2(&p))?;
-            if let Some(b) = spec.bootstrap.as_ref().filter(|b| b.sparse_weight > 0) {
-                security::check_sparse(spec.log_n, b.sparse_weight, log2(&q[..1]) + log2(&p[..1]))?;
+            let weight = spec.bootstrap.as_ref().map_or(0, |b| b.circuit.sparse_weight);
+            if weight > 0 {
+                security::check_sparse(spec.log_n, weight, log2(&q[..1]) + log2(&p[..1]))?;
             }
         }
         let mut hasher = blake3::Hasher::new_derive_key("fhec-ckks parameters v1");
@@ -297,14 +150,15 @@ impl Params {
             });
         }
         if let Some(b) = &spec.bootstrap {
-            for field in [b.cts_levels, b.stc_levels, b.k, b.degree, b.double_angle, b.arcsine_degree, b.sparse_weight]
+            let c = &b.circuit;
+            for field in [c.cts_levels, c.stc_levels, c.k, c.degree, c.double_angle, c.arcsine_degree, c.sparse_weight]
             {
                 hasher.update(&field.to_le_bytes());
             }
         }
         let mut digest = [0; 16];
         digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        Ok(Self { inner: Arc::new(Inner { spec, q, p, scales, digest: Digest(digest) }) })
+        Ok(Self { inner: Arc::new(PrimeChain { spec, q, p, scales, digest: ShortDigest(digest) }) })
     }
 
     /// What the chain was built from.
@@ -366,14 +220,14 @@ impl Params {
     /// happen is given as -1000.
     ///
     /// ```
-    /// let params = fhec_ckks::Params::new(fhec_ckks::ParamSpec::bootstrapping(10, 42)?)?;
+    /// let params = fhec_ckks::Params::bootstrapping(10, 42)?;
     /// assert!(params.bootstrap_failure(20, 1 << 14).is_some_and(|log2| log2 < fhec_ckks::MAX_FAILURE));
     /// # Ok::<(), fhec_ckks::CkksError>(())
     /// ```
     pub fn bootstrap_failure(&self, bootstraps: u64, slots: usize) -> Option<f64> {
-        let spec = self.inner.spec.bootstrap.as_ref()?;
+        let circuit = &self.inner.spec.bootstrap.as_ref()?.circuit;
         // EvalMod runs once, on as many coefficients as there are slots.
-        Some(failure::bound(spec, self.n(), bootstraps as f64 * slots as f64))
+        Some(failure::bound(circuit, self.n(), bootstraps as f64 * slots as f64))
     }
 
     /// Whether the parameters were admitted below 128-bit security.
@@ -382,12 +236,12 @@ impl Params {
     }
 
     /// Digest of everything that decides whether two objects can meet in one operation.
-    pub fn digest(&self) -> Digest {
+    pub fn digest(&self) -> ShortDigest {
         self.inner.digest
     }
 
     /// Special primes (and limbs per digit) of a key made for `level`: the `level + 1` limbs are split into as few
-    /// digits as [`ParamSpec::alpha`] allows, of nearly equal size.
+    /// digits as [`ParamSpec::special`] allows, of nearly equal size.
     pub fn key_alpha(&self, level: usize) -> usize {
         let limbs = level + 1;
         let digits = limbs.div_ceil(self.inner.p.len());
@@ -417,7 +271,7 @@ impl Params {
     }
 
     /// Refuses a digest that is not this one's.
-    pub(crate) fn check_digest(&self, what: &'static str, found: Digest) -> Result<()> {
+    pub(crate) fn check_digest(&self, what: &'static str, found: ShortDigest) -> Result<()> {
         if found == self.digest() {
             Ok(())
         } else {
@@ -426,67 +280,110 @@ impl Params {
     }
 }
 
+fn within(name: &str, value: u32, low: u32, high: u32) -> Result<()> {
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(CkksError::Params(format!("{name} is {value}, but must be in {low}..={high}")))
+    }
+}
+
 fn validate(spec: &ParamSpec) -> Result<()> {
-    let within = |name: &str, value: u32, low: u32, high: u32| {
-        if (low..=high).contains(&value) {
-            Ok(())
-        } else {
-            Err(CkksError::Params(format!("{name} is {value}, but must be in {low}..={high}")))
-        }
-    };
     within("log_n", spec.log_n, if spec.insecure { 4 } else { 10 }, 17)?;
     // Below 20 bits no precision is left; a scale above 49 bits leaves no prime near it.
     within("scale_bits", spec.scale_bits, 20, 49)?;
     within("first_bits", spec.first_bits, spec.scale_bits, Modulus::MAX_BITS)?;
     within("levels", spec.levels, 0, 80)?;
-    within("alpha", spec.alpha, 1, 24)?;
+    within("special", spec.special, 1, 24)?;
     within("special_bits", spec.special_bits, spec.first_bits, Modulus::MAX_BITS)?;
-    if let Some(b) = &spec.bootstrap {
-        within("cts_levels", b.cts_levels, 1, 6)?;
-        within("stc_levels", b.stc_levels, 1, 6)?;
-        within("stc_bits", b.stc_bits, 30, spec.special_bits)?;
-        within("mod_bits", b.mod_bits, 30, spec.special_bits)?;
-        within("mod_scale_bits", b.mod_scale_bits, 30, 80)?;
-        within("sum_scale_bits", b.sum_scale_bits, 30, 80)?;
-        within("k", b.k, 2, 1024)?;
-        within("degree", b.degree, 6, 254)?;
-        within("ratio_bits", b.ratio_bits, 2, spec.first_bits - spec.scale_bits)?;
-        within("double_angle", b.double_angle, 0, 6)?;
-        within("sparse_weight", b.sparse_weight, 0, 1 << spec.log_n)?;
-        if ![1, 3, 7].contains(&b.arcsine_degree) || !b.degree.is_multiple_of(2) {
-            return Err(CkksError::Params("arcsine_degree must be 1, 3 or 7, and degree even".into()));
-        }
-        // A bootstrap that fails is garbage, so no mark admits it.
-        let n = 1usize << spec.log_n;
-        let log2 = failure::bound(b, n, n as f64 / 2.0);
-        if log2 > MAX_FAILURE {
-            let (k, weight, least_k) = (b.k, b.sparse_weight, failure::least_k(b, n));
-            return Err(CkksError::Failure { k, weight, log2, limit: MAX_FAILURE, least_k });
-        }
+    spec.bootstrap.as_ref().map_or(Ok(()), |bootstrap| validate_bootstrap(spec, bootstrap))
+}
+
+/// Refuses a circuit that cannot be built, that consumes other levels than stated, or whose bootstraps would fail too often.
+fn validate_bootstrap(spec: &ParamSpec, bootstrap: &BootstrapSpec) -> Result<()> {
+    let c = &bootstrap.circuit;
+    within("cts_levels", c.cts_levels, 1, 6)?;
+    within("stc_levels", c.stc_levels, 1, 6)?;
+    within("stc_bits", c.stc_bits, 30, spec.special_bits)?;
+    within("mod_bits", c.mod_bits, 30, spec.special_bits)?;
+    within("mod_scale_bits", c.mod_scale_bits, 30, 80)?;
+    within("sum_scale_bits", c.sum_scale_bits, 30, 80)?;
+    within("k", c.k, 2, 1024)?;
+    within("degree", c.degree, 6, 254)?;
+    within("ratio_bits", c.ratio_bits, 2, spec.first_bits - spec.scale_bits)?;
+    within("double_angle", c.double_angle, 0, 6)?;
+    within("sparse_weight", c.sparse_weight, 0, 1 << spec.log_n)?;
+    if ![1, 3, 7].contains(&c.arcsine_degree) || !c.degree.is_multiple_of(2) {
+        return Err(CkksError::Params("arcsine_degree must be 1, 3 or 7, and degree even".into()));
+    }
+    let (stated, consumed) = (bootstrap.levels, c.levels());
+    if stated != consumed {
+        return Err(CkksError::Params(format!("a bootstrap consumes {consumed} levels, {stated} are stated")));
+    }
+    // A bootstrap that fails is garbage, so no mark admits it.
+    let n = 1usize << spec.log_n;
+    let log2 = failure::bound(c, n, n as f64 / 2.0);
+    if log2 > MAX_FAILURE {
+        let (k, weight, least_k) = (c.k, c.sparse_weight, failure::least_k(c, n));
+        return Err(CkksError::Failure { k, weight, log2, limit: MAX_FAILURE, least_k });
     }
     Ok(())
 }
 
-/// The stored form: the spec, and the primes it gave when it was written.
+/// The stored form: what the chain was built from, and the primes it gave when it was written.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
-    spec: ParamSpec,
+    spec: StoredSpec,
     q: Vec<u64>,
     p: Vec<u64>,
+}
+
+/// A [`ParamSpec`] as files of this engine hold it: in this order, the special primes under the name of their number in the
+/// literature, and a circuit without the levels that follow from it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredSpec {
+    log_n: u32,
+    first_bits: u32,
+    scale_bits: u32,
+    levels: u32,
+    alpha: u32,
+    special_bits: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bootstrap: Option<Circuit>,
+    #[serde(default)]
+    insecure: bool,
+}
+
+impl From<&ParamSpec> for StoredSpec {
+    fn from(spec: &ParamSpec) -> Self {
+        let ParamSpec { log_n, first_bits, scale_bits, levels, special_bits, special: alpha, insecure, .. } = *spec;
+        let bootstrap = spec.bootstrap.as_ref().map(|b| b.circuit.clone());
+        Self { log_n, first_bits, scale_bits, levels, alpha, special_bits, bootstrap, insecure }
+    }
+}
+
+impl From<StoredSpec> for ParamSpec {
+    fn from(stored: StoredSpec) -> Self {
+        let StoredSpec { log_n, first_bits, scale_bits, levels, alpha: special, special_bits, bootstrap, insecure } =
+            stored;
+        let bootstrap = bootstrap.map(BootstrapSpec::from);
+        Self { log_n, first_bits, scale_bits, levels, special_bits, special, bootstrap, insecure }
+    }
 }
 
 impl Serialize for Params {
     fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
         let i = &*self.inner;
-        Stored { spec: i.spec.clone(), q: i.q.clone(), p: i.p.clone() }.serialize(s)
+        Stored { spec: (&i.spec).into(), q: i.q.clone(), p: i.p.clone() }.serialize(s)
     }
 }
 
 impl<'de> Deserialize<'de> for Params {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
         let stored = Stored::deserialize(d)?;
-        let params = Params::new(stored.spec).map_err(serde::de::Error::custom)?;
+        let params = Params::new(stored.spec.into()).map_err(serde::de::Error::custom)?;
         if (params.q(), params.p()) != (&stored.q[..], &stored.p[..]) {
             return Err(serde::de::Error::custom("the stored primes are not those of the stored spec"));
         }
@@ -504,7 +401,7 @@ mod tests {
             first_bits: 50,
             scale_bits: 40,
             levels,
-            alpha: 3,
+            special: 3,
             special_bits: 50,
             bootstrap: None,
             insecure: false,
@@ -530,7 +427,7 @@ mod tests {
     fn the_gate_quotes_its_numbers() {
         let error = Params::new(spec(14, 15)).unwrap_err();
         assert!(
-            matches!(error, CkksError::Security { log_n: 14, limit, needed: 15, .. } if Some(limit) == fhec_security::max_log_qp(14)),
+            matches!(error, CkksError::Security { log_n: 14, limit, needed: 15, .. } if Some(limit) == fhec_parameters::max_log_qp(14)),
             "{error}"
         );
         assert!(error.to_string().contains("800.0 bits at N = 2^14"), "{error}");
@@ -542,7 +439,7 @@ mod tests {
 
     #[test]
     fn stored_parameters_come_back_and_forged_primes_do_not() {
-        let params = Params::new(ParamSpec { alpha: 2, ..spec(13, 1) }).unwrap();
+        let params = Params::new(ParamSpec { special: 2, ..spec(13, 1) }).unwrap();
         let text = serde_json::to_string(&params).unwrap();
         assert_eq!(serde_json::from_str::<Params>(&text).unwrap(), params);
         let forged = text.replace(&params.q()[1].to_string(), "12289");
@@ -554,11 +451,11 @@ mod tests {
     #[test]
     fn an_interval_too_short_for_the_secret_is_refused() {
         let with = |k: u32, sparse_weight: u32, log_n: u32| {
-            let bootstrap = BootstrapSpec { k, sparse_weight, ..BootstrapSpec::compact(42) };
+            let circuit = Circuit { k, sparse_weight, ..Circuit::compact(42) };
             Params::new(ParamSpec {
                 log_n,
                 scale_bits: 42,
-                bootstrap: Some(bootstrap),
+                bootstrap: Some(circuit.into()),
                 insecure: true,
                 ..spec(log_n, 3)
             })
@@ -570,8 +467,8 @@ mod tests {
             assert!(with(least_k - 1, weight, log_n).is_err());
             assert!(with(least_k, weight, log_n).unwrap().bootstrap_failure(1, 1 << (log_n - 1)) <= Some(MAX_FAILURE));
         }
-        for preset in [BootstrapSpec::standard(42), BootstrapSpec::compact(40), BootstrapSpec::compact(45)] {
-            let params = Params::new(ParamSpec::with_bootstrap(5, 40, preset).unwrap()).unwrap();
+        for circuit in [Circuit::standard(42), Circuit::compact(40), Circuit::compact(45)] {
+            let params = Params::with_bootstrap(5, 40, circuit).unwrap();
             let whole = params.bootstrap_failure(1 << 10, 1 << 15).unwrap();
             assert!(whole < MAX_FAILURE, "a thousand bootstraps of full slots: 2^{whole:.1}");
         }
@@ -579,7 +476,7 @@ mod tests {
 
     #[test]
     fn key_digits_are_balanced() {
-        let params = Params::new(ParamSpec { alpha: 7, insecure: true, ..spec(12, 25) }).unwrap();
+        let params = Params::new(ParamSpec { special: 7, insecure: true, ..spec(12, 25) }).unwrap();
         assert_eq!([25, 13, 7, 5, 0].map(|l| params.key_alpha(l)), [7, 7, 4, 6, 1]);
     }
 }

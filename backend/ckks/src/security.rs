@@ -1,7 +1,7 @@
-//! The security gate, by the bounds of [`fhec_security`].
+//! The security gate, by the bounds of [`fhec_parameters`].
 
 use crate::error::{CkksError, Result};
-use fhec_security::{SPARSE_WEIGHT, least_log_n, max_log_qp, max_log_qp_sparse};
+use fhec_parameters::{SPARSE_WEIGHT, least_log_n, max_log_qp, max_log_qp_sparse};
 
 /// Refuses a modulus that is too large for 128-bit security.
 pub(crate) fn check(log_n: u32, log_qp: f64) -> Result<()> {

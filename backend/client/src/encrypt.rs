@@ -2,7 +2,7 @@
 
 use crate::random::Randomness;
 use crate::secret::SecretKey;
-use fhec_ckks::{Ciphertext, CkksError, Context, Digest, Plaintext, Result, Role, Seed};
+use fhec_ckks::{Ciphertext, CkksError, Context, Plaintext, Result, Role, Seed, ShortDigest};
 use fhec_ring::RnsPoly;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
@@ -56,8 +56,8 @@ fn term_level(plain: &Plaintext) -> Result<usize> {
 pub struct PublicKey {
     b: RnsPoly,
     a: RnsPoly,
-    params: Digest,
-    id: Digest,
+    params: ShortDigest,
+    id: ShortDigest,
 }
 
 impl PublicKey {

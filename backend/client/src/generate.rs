@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 /// How far key generation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct KeyProgress {
     /// Keys done.
     pub done: usize,
     /// Keys in all.
@@ -51,7 +51,7 @@ impl<'a> KeyGenerator<'a> {
             _ => request,
         };
         if matches!(request.name, KeyName::ToSparse | KeyName::FromSparse) && self.sparse.is_none() {
-            let weight = ctx.params().spec().bootstrap.as_ref().map_or(0, |b| b.sparse_weight);
+            let weight = ctx.params().spec().bootstrap.as_ref().map_or(0, |b| b.circuit.sparse_weight);
             if weight == 0 {
                 let reason = format!("{} needs parameters with an ephemeral sparse secret", request.name);
                 return Err(CkksError::Params(reason));
@@ -92,7 +92,7 @@ impl<'a> KeyGenerator<'a> {
     ///
     /// # Errors
     /// As [`key`](Self::key).
-    pub fn generate(&mut self, requests: &[KeyRequest], mut progress: impl FnMut(Progress)) -> Result<KeySet> {
+    pub fn generate(&mut self, requests: &[KeyRequest], mut progress: impl FnMut(KeyProgress)) -> Result<KeySet> {
         let mut set = KeySet::new(self.ctx, self.secret.id());
         self.each(requests, &mut progress, |key| {
             set.insert(key);
@@ -109,7 +109,7 @@ impl<'a> KeyGenerator<'a> {
         &mut self,
         to: impl Into<Destination>,
         requests: &[KeyRequest],
-        mut progress: impl FnMut(Progress),
+        mut progress: impl FnMut(KeyProgress),
     ) -> Result<()> {
         let mut writer = KeySetWriter::create(self.ctx, to, self.secret.id())?;
         self.each(requests, &mut progress, |key| writer.push(&key))?;
@@ -120,7 +120,11 @@ impl<'a> KeyGenerator<'a> {
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub fn generate_on_disk(&mut self, requests: &[KeyRequest], mut progress: impl FnMut(Progress)) -> Result<KeySet> {
+    pub fn generate_on_disk(
+        &mut self,
+        requests: &[KeyRequest],
+        mut progress: impl FnMut(KeyProgress),
+    ) -> Result<KeySet> {
         let mut writer = KeySetWriter::scratch(self.ctx, self.secret.id())?;
         self.each(requests, &mut progress, |key| writer.push(&key))?;
         writer.into_keys(self.ctx)
@@ -130,7 +134,7 @@ impl<'a> KeyGenerator<'a> {
     fn each(
         &mut self,
         requests: &[KeyRequest],
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(KeyProgress),
         mut sink: impl FnMut(SwitchingKey) -> Result<()>,
     ) -> Result<()> {
         let _span = tracing::debug_span!("keygen", keys = requests.len()).entered();
@@ -141,7 +145,7 @@ impl<'a> KeyGenerator<'a> {
             bytes += self.ctx.params().stored_key_bytes(key.level());
             tracing::debug!(key = %request.name, level = key.level(), "made");
             sink(key)?;
-            progress(Progress { done: i + 1, total, key: request.name, bytes });
+            progress(KeyProgress { done: i + 1, total, key: request.name, bytes });
         }
         Ok(())
     }

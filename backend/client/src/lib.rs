@@ -5,7 +5,7 @@
 //! use fhec_client::{KeyGenerator, Randomness, SecretKey};
 //!
 //! let params = Params::new(ParamSpec {
-//!     log_n: 12, first_bits: 40, scale_bits: 30, levels: 1, alpha: 1, special_bits: 40, bootstrap: None, insecure: true,
+//!     log_n: 12, first_bits: 40, scale_bits: 30, levels: 1, special: 1, special_bits: 40, bootstrap: None, insecure: true,
 //! })?;
 //! let ctx = Context::new(params)?;
 //! let mut random = Randomness::system()?;
@@ -32,7 +32,7 @@ mod wiped;
 
 pub use decrypt::Decrypted;
 pub use encrypt::PublicKey;
-pub use generate::{KeyGenerator, Progress};
+pub use generate::{KeyGenerator, KeyProgress};
 pub use passphrase::{Passphrase, PassphraseError};
 pub use publish::{Flooding, Publication, PublicationError};
 pub use random::Randomness;

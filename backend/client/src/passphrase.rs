@@ -5,7 +5,7 @@
 
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce, Tag};
-use fhec_ckks::{CkksError, Digest, Result, Seed};
+use fhec_ckks::{CkksError, Result, Seed, ShortDigest};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -65,14 +65,14 @@ pub enum PassphraseError {
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scrypt {
-    salt: Digest,
+    salt: ShortDigest,
     log_n: u8,
 }
 
 impl Scrypt {
     /// Of a new file.
     pub fn new() -> Result<Self> {
-        Ok(Self { salt: Digest(Randomness::system()?.nonce()), log_n: LOG_N })
+        Ok(Self { salt: ShortDigest(Randomness::system()?.nonce()), log_n: LOG_N })
     }
 
     /// What is wrong with the work that it asks for, if anything is.

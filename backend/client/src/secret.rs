@@ -3,7 +3,7 @@
 use crate::passphrase::{Passphrase, PassphraseError, SEALED_BYTES, Scrypt};
 use crate::random::Randomness;
 use crate::wiped::Wiped;
-use fhec_ckks::{CkksError, Context, Digest, Result, Seed};
+use fhec_ckks::{CkksError, Context, Result, Seed, ShortDigest};
 use fhec_container::{Codec, Destination, Dtype, Reader, Writer};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -18,8 +18,8 @@ pub struct SecretKey {
     seed: Zeroizing<Seed>,
     /// Evaluation form modulo all primes of the ring, the special ones last.
     values: Wiped,
-    params: Digest,
-    id: Digest,
+    params: ShortDigest,
+    id: ShortDigest,
     /// Digest of the plan that it was made for.
     plan: Option<[u8; 32]>,
 }
@@ -32,19 +32,19 @@ impl std::fmt::Debug for SecretKey {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
-    params: Digest,
+struct SecretKeyManifest {
+    params: ShortDigest,
     insecure: bool,
-    id: Digest,
+    id: ShortDigest,
     /// Digest of the plan, as two halves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    plan: Option<[Digest; 2]>,
+    plan: Option<[ShortDigest; 2]>,
     /// How a passphrase becomes the key that the seed is encrypted with, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scrypt: Option<Scrypt>,
 }
 
-impl Manifest {
+impl SecretKeyManifest {
     fn plan(&self) -> Option<[u8; 32]> {
         let [low, high] = self.plan?;
         [low.0, high.0].concat().try_into().ok()
@@ -77,7 +77,7 @@ impl SecretKey {
 
     fn of_seed(ctx: &Context, seed: Zeroizing<Seed>) -> Self {
         let coefficients = Self::domain(&seed, "fhec secret key coefficients v1").ternary(ctx.params().n());
-        let mut id = Digest::default();
+        let mut id = ShortDigest::default();
         id.0.copy_from_slice(&derived(&seed, "fhec secret key id v1")[..16]);
         Self { values: evaluate(ctx, &coefficients), seed, params: ctx.params().digest(), id, plan: None }
     }
@@ -119,7 +119,7 @@ impl SecretKey {
     }
 
     /// The id that ciphertexts and evaluation keys of this secret carry; it tells nothing about the secret.
-    pub fn id(&self) -> Digest {
+    pub fn id(&self) -> ShortDigest {
         self.id
     }
 
@@ -157,11 +157,11 @@ impl SecretKey {
         write_file(to.into(), "encrypted seed", &sealed, &manifest)
     }
 
-    fn manifest(&self, ctx: &Context, scrypt: Option<Scrypt>) -> Result<Manifest> {
+    fn manifest(&self, ctx: &Context, scrypt: Option<Scrypt>) -> Result<SecretKeyManifest> {
         self.check(ctx)?;
-        let half = |bytes: &[u8]| bytes.try_into().map(Digest).unwrap_or_default();
+        let half = |bytes: &[u8]| bytes.try_into().map(ShortDigest).unwrap_or_default();
         let plan = self.plan.map(|plan| [half(&plan[..16]), half(&plan[16..])]);
-        Ok(Manifest { params: self.params, insecure: ctx.params().is_insecure(), id: self.id, plan, scrypt })
+        Ok(SecretKeyManifest { params: self.params, insecure: ctx.params().is_insecure(), id: self.id, plan, scrypt })
     }
 
     /// Reads a key file.
@@ -184,7 +184,7 @@ impl SecretKey {
 /// An open key file, whose key is not read yet: what it is for can be told before any table is made.
 pub struct SecretKeyFile {
     reader: Reader,
-    manifest: Manifest,
+    manifest: SecretKeyManifest,
 }
 
 impl SecretKeyFile {
@@ -198,7 +198,7 @@ impl SecretKeyFile {
 
     fn over(reader: Reader) -> Result<Self> {
         let reader = reader.expect(KIND, VERSION).map_err(format)?;
-        let manifest: Manifest = reader.manifest().map_err(format)?;
+        let manifest: SecretKeyManifest = reader.manifest().map_err(format)?;
         if let Some(refusal) = manifest.scrypt.and_then(|scrypt| scrypt.refusal()) {
             return Err(format(format_args!("{}: {refusal}", reader.file())));
         }
@@ -266,7 +266,7 @@ impl SecretKeyFile {
     }
 }
 
-fn write_file(to: Destination, section: &str, bytes: &[u8], manifest: &Manifest) -> Result<()> {
+fn write_file(to: Destination, section: &str, bytes: &[u8], manifest: &SecretKeyManifest) -> Result<()> {
     let mut writer = Writer::create(to.secret(), KIND, VERSION).map_err(format)?;
     writer.section(section, Dtype::U8, bytes, Codec::Raw).map_err(format)?;
     writer.finish(manifest).map_err(format)?;

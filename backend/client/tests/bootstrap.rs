@@ -1,12 +1,12 @@
 //! Bootstrapping is compared with cleartext slots, at small N with the sizes of the real presets.
 
-use fhec_ckks::{BootstrapSpec, Bootstrapper, CkksError, Context, Evaluator, KeyRequest, ParamSpec, Params};
+use fhec_ckks::{Bootstrapper, Circuit, CkksError, Context, Evaluator, KeyRequest, ParamSpec, Params};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use fhec_ring::Isa;
 use std::sync::Arc;
 
 fn spec(log_n: u32) -> ParamSpec {
-    let bootstrap = BootstrapSpec {
+    let circuit = Circuit {
         cts_levels: 3,
         stc_levels: 2,
         stc_bits: 42,
@@ -25,9 +25,9 @@ fn spec(log_n: u32) -> ParamSpec {
         first_bits: 50,
         scale_bits: 42,
         levels: 4,
-        alpha: 5,
+        special: 5,
         special_bits: 50,
-        bootstrap: Some(bootstrap),
+        bootstrap: Some(circuit.into()),
         insecure: true,
     }
 }
@@ -96,9 +96,9 @@ fn precision_at_every_slot_count_and_target() {
 
 #[test]
 fn the_compact_circuit_keeps_thirteen_bits() {
-    let bootstrap = BootstrapSpec { stc_levels: 2, ..BootstrapSpec::compact(42) };
-    let mut p = Party::with_spec(ParamSpec { bootstrap: Some(bootstrap), ..spec(10) }, Isa::detect());
-    assert_eq!([BootstrapSpec::compact(42), BootstrapSpec::standard(42)].map(|b| b.levels()), [16, 20]);
+    let circuit = Circuit { stc_levels: 2, ..Circuit::compact(42) };
+    let mut p = Party::with_spec(ParamSpec { bootstrap: Some(circuit.into()), ..spec(10) }, Isa::detect());
+    assert_eq!([Circuit::compact(42), Circuit::standard(42)].map(|b| b.levels()), [16, 20]);
     for (slots, target) in [(512, 4), (256, 1), (16, 2)] {
         let boot = Bootstrapper::new(&p.ctx, slots, target).unwrap();
         let eval = p.evaluator(&Bootstrapper::keys(p.ctx.params(), slots, target).unwrap());
@@ -116,8 +116,9 @@ fn the_compact_circuit_keeps_thirteen_bits() {
 /// Every target has EvalMod run over other primes, two of them at other products.
 #[test]
 fn every_target_keeps_the_precision() {
-    for (bootstrap, least) in [(BootstrapSpec::compact(42), 19.0), (BootstrapSpec::standard(42), 24.0)] {
-        let mut p = Party::with_spec(ParamSpec { levels: 14, bootstrap: Some(bootstrap), ..spec(9) }, Isa::detect());
+    for (circuit, least) in [(Circuit::compact(42), 19.0), (Circuit::standard(42), 24.0)] {
+        let mut p =
+            Party::with_spec(ParamSpec { levels: 14, bootstrap: Some(circuit.into()), ..spec(9) }, Isa::detect());
         for target in 1..=14 {
             let boot = Bootstrapper::new(&p.ctx, 128, target).unwrap();
             let eval = p.evaluator(&Bootstrapper::keys(p.ctx.params(), 128, target).unwrap());

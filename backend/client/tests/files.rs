@@ -20,7 +20,7 @@ static FILES: LazyLock<Files> = LazyLock::new(|| {
         first_bits: 45,
         scale_bits: 35,
         levels: 2,
-        alpha: 2,
+        special: 2,
         special_bits: 45,
         bootstrap: None,
         insecure: true,

@@ -1,7 +1,7 @@
 //! The bootstraps that plans use are tested at the ring degree they use, because smaller rings cannot tell their
 //! precision.
 
-use fhec_ckks::{BootstrapSpec, Bootstrapper, Context, Distortion, Evaluator, ParamSpec, Params};
+use fhec_ckks::{Bootstrapper, Circuit, Context, Distortion, Evaluator, Params};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use std::sync::Arc;
 
@@ -32,9 +32,9 @@ fn bits(found: &[f64], expected: &[f64]) -> [f64; 2] {
 #[ignore = "minutes, and 4.5 GB of memory: in release, in the full tier"]
 fn the_compact_circuit_keeps_what_it_promises() {
     for (slots, random_bits, constant_bits) in PROMISED {
-        let spec = ParamSpec::with_bootstrap(10, 40, BootstrapSpec::compact(40)).unwrap();
-        let distortion = Distortion::new(&spec, slots).unwrap();
-        let ctx = Context::new(Params::new(spec).unwrap()).unwrap();
+        let params = Params::with_bootstrap(10, 40, Circuit::compact(40)).unwrap();
+        let distortion = Distortion::new(params.spec(), slots).unwrap();
+        let ctx = Context::new(params).unwrap();
         assert_eq!((ctx.params().log_n(), ctx.params().is_insecure()), (16, false));
         let mut random = Randomness::from_seed(&[slots.trailing_zeros() as u8; 32]);
         let secret = SecretKey::generate(&ctx, &mut random).unwrap();

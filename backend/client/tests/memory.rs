@@ -23,7 +23,7 @@ fn dropped_secrets_and_messages_are_lent_to_nobody() {
         first_bits: 50,
         scale_bits: 40,
         levels: 1,
-        alpha: 1,
+        special: 1,
         special_bits: 50,
         bootstrap: None,
         insecure: true,

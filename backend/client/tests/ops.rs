@@ -17,7 +17,7 @@ fn spec() -> ParamSpec {
         first_bits: 50,
         scale_bits: 40,
         levels: LEVELS as u32,
-        alpha: 3,
+        special: 3,
         special_bits: 50,
         bootstrap: None,
         insecure: true,
@@ -152,9 +152,9 @@ fn products_down_to_the_last_level() {
     close(&p.decrypt(&p.eval.relinearize(&raw).unwrap()), &expected, 27.0);
     // Both divisions at once save the transforms of a rescale.
     let before = p.eval.counts();
-    let both = p.eval.relinearize_rescale(&raw).unwrap();
+    let both = p.eval.mul_rescale(&ca, &cb).unwrap();
     let between = p.eval.counts();
-    let two = p.eval.rescale(&p.eval.relinearize(&raw).unwrap()).unwrap();
+    let two = p.eval.rescale(&p.eval.relinearize(&p.eval.mul(&ca, &cb).unwrap()).unwrap()).unwrap();
     let [once, twice] = [between - before, p.eval.counts() - between];
     assert_eq!((once.rescales, once.key_switches), (twice.rescales, twice.key_switches));
     assert_eq!(once.transforms + 2 * (LEVELS as u64 + 1), twice.transforms);

@@ -4,7 +4,7 @@
 //! A seed varies the slots, the level they come from and the errors of their encryption. The secret and its keys are
 //! drawn once per number of slots: generating them takes as long as several bootstraps.
 
-use fhec_ckks::{Bootstrapper, Context, Evaluator, ParamSpec, Params};
+use fhec_ckks::{Bootstrapper, Context, Evaluator, Params};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ fn errors_of_ten(ctx: &Arc<Context>, slots: usize) -> (f64, f64) {
 #[test]
 #[ignore = "minutes and 9 GB"]
 fn full_and_sparse_slots_keep_twenty_bits() {
-    let params = Params::new(ParamSpec::bootstrapping(TARGET as u32, 42).unwrap()).unwrap();
+    let params = Params::bootstrapping(TARGET as u32, 42).unwrap();
     assert!(!params.is_insecure() && params.log_n() == 16);
     let ctx = Context::new(params).unwrap();
     for log_slots in [15, 14, 10] {

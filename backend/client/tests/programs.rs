@@ -22,7 +22,7 @@ static PARTY: LazyLock<Party> = LazyLock::new(|| {
         first_bits: 50,
         scale_bits: 40,
         levels: LEVELS as u32,
-        alpha: 4,
+        special: 4,
         special_bits: 50,
         bootstrap: None,
         insecure: true,

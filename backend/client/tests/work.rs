@@ -1,35 +1,35 @@
 //! The work that is counted from the parameters is compared with what an evaluator counts.
 
-use fhec_ckks::{BootstrapSpec, Bootstrapper, Context, Evaluator, ParamSpec, Params, Step};
+use fhec_ckks::{Bootstrapper, Circuit, Context, EngineStep, Evaluator, ParamSpec, Params};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use std::sync::Arc;
 
 fn spec(cts_levels: u32, stc_levels: u32, degree: u32, arcsine_degree: u32) -> ParamSpec {
-    let standard = BootstrapSpec::standard(42);
+    let standard = Circuit::standard(42);
     ParamSpec {
         log_n: 10,
         first_bits: 50,
         scale_bits: 42,
         levels: 3,
-        alpha: 5,
+        special: 5,
         special_bits: 50,
-        bootstrap: Some(BootstrapSpec { cts_levels, stc_levels, degree, arcsine_degree, ..standard }),
+        bootstrap: Some(Circuit { cts_levels, stc_levels, degree, arcsine_degree, ..standard }.into()),
         insecure: true,
     }
 }
 
 /// Transforms of the full degree, divisions by one prime, key switches.
-fn counted(steps: impl Iterator<Item = (Step, u64)>, n: usize) -> [u64; 3] {
+fn counted(steps: impl Iterator<Item = (EngineStep, u64)>, n: usize) -> [u64; 3] {
     let mut out = [0; 3];
     for (step, times) in steps {
         let [transforms, rescales, switches] = match step {
-            Step::Divide { limbs } => [limbs, 1, 0],
-            Step::Switch(s) => [(s.digits() + 2) * s.qp_limbs(), 0, 1],
-            Step::SwitchDivide(s) => [(s.digits() + 2) * s.qp_limbs(), 2, 1],
-            Step::Decompose(s) => [s.digits() * s.qp_limbs(), 0, 0],
-            Step::ModDown(s) => [s.qp_limbs(), 0, 0],
-            Step::InnerProduct(_) => [0, 0, 1],
-            Step::Diagonal { limbs, coefficients, .. } if coefficients == n => [limbs, 0, 0],
+            EngineStep::Divide { limbs } => [limbs, 1, 0],
+            EngineStep::Switch(s) => [(s.digits() + 2) * s.qp_limbs(), 0, 1],
+            EngineStep::SwitchDivide(s) => [(s.digits() + 2) * s.qp_limbs(), 2, 1],
+            EngineStep::Decompose(s) => [s.digits() * s.qp_limbs(), 0, 0],
+            EngineStep::ModDown(s) => [s.qp_limbs(), 0, 0],
+            EngineStep::InnerProduct(_) => [0, 0, 1],
+            EngineStep::Diagonal { limbs, coefficients, .. } if coefficients == n => [limbs, 0, 0],
             // The evaluator does not count the transforms of constants and of the raised modulus.
             _ => [0; 3],
         };
@@ -48,8 +48,8 @@ fn the_work_of_a_bootstrap_is_known_beforehand() {
         (spec(2, 2, 30, 3), 64, 2),
         (spec(4, 3, 62, 1), 512, 1),
         (spec(3, 2, 14, 7), 16, 3),
-        (ParamSpec { bootstrap: Some(BootstrapSpec::compact(42)), ..spec(3, 3, 30, 1) }, 256, 3),
-        (ParamSpec { bootstrap: Some(BootstrapSpec::compact(44)), ..spec(3, 3, 30, 1) }, 512, 0),
+        (ParamSpec { bootstrap: Some(Circuit::compact(42).into()), ..spec(3, 3, 30, 1) }, 256, 3),
+        (ParamSpec { bootstrap: Some(Circuit::compact(44).into()), ..spec(3, 3, 30, 1) }, 512, 0),
     ] {
         let ctx = Context::new(Params::new(spec).unwrap()).unwrap();
         let mut random = Randomness::from_seed(&[9; 32]);
@@ -61,7 +61,8 @@ fn the_work_of_a_bootstrap_is_known_beforehand() {
         eval.bootstrap(&x, target).unwrap();
         let work = Bootstrapper::work(ctx.params(), slots, target).unwrap();
         let done = eval.counts();
-        let products: u64 = work.steps.iter().filter(|(s, _)| matches!(s, Step::Diagonal { .. })).map(|(_, n)| n).sum();
+        let products: u64 =
+            work.steps.iter().filter(|(s, _)| matches!(s, EngineStep::Diagonal { .. })).map(|(_, n)| n).sum();
         assert_eq!(
             (counted(work.steps.into_iter(), ctx.params().n()), products),
             ([done.transforms, done.rescales, done.key_switches], done.plain_products),

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// A problem with one file: which file, what is wrong, and what helps as the diagnostic's help.
 #[derive(Debug, Error)]
 #[error("{file}: {problem}")]
-pub struct Error {
+pub struct ContainerError {
     /// Path of the file, or what the caller calls the bytes.
     pub file: String,
     /// What is wrong; part of the message.
@@ -21,16 +21,11 @@ pub struct Error {
 #[non_exhaustive]
 pub enum Problem {
     /// The system refused to read or write.
-    #[error("{action} failed: {source}")]
-    Io {
-        /// What was attempted.
-        action: &'static str,
-        /// The system's reason.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    System(fhec_files::SystemError),
     /// The destination cannot be written, or must not be.
     #[error(transparent)]
-    Output(fhec_files::Problem),
+    Output(fhec_files::OutputProblem),
     /// The first bytes are not those of a container.
     #[error("not a file of fhec (its first bytes are not the mark of one)")]
     NotAContainer,
@@ -98,9 +93,12 @@ pub enum Problem {
     Malformed(String),
 }
 
-impl Error {
+impl ContainerError {
     pub(crate) fn new(file: impl fmt::Display, problem: Problem) -> Self {
         Self { file: file.to_string(), problem }
+    }
+    pub(crate) fn io(file: impl fmt::Display, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::new(file, Problem::System(fhec_files::SystemError { action, source }))
     }
     /// An error about the content of `file` that this crate cannot see: for the readers of plans, keys and ciphertexts.
     pub fn malformed(file: impl fmt::Display, reason: impl Into<String>) -> Self {
@@ -109,9 +107,7 @@ impl Error {
     /// What the user can do about it.
     pub fn repair(&self) -> String {
         match &self.problem {
-            Problem::Io { .. } => {
-                "check that the path exists, that you may read and write it, and the free space".into()
-            }
+            Problem::System(error) => error.repair().into(),
             Problem::Output(problem) => problem.repair().into(),
             Problem::NotAContainer => "give a file written by fhec (a plan, a key or a ciphertext)".into(),
             Problem::Truncated { .. }
@@ -138,13 +134,13 @@ impl Error {
     }
 }
 
-impl From<fhec_files::Error> for Error {
-    fn from(e: fhec_files::Error) -> Self {
+impl From<fhec_files::OutputError> for ContainerError {
+    fn from(e: fhec_files::OutputError) -> Self {
         Self { file: e.file, problem: Problem::Output(e.problem) }
     }
 }
 
-impl Diagnostic for Error {
+impl Diagnostic for ContainerError {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         Some(Box::new(self.repair()))
     }

@@ -18,7 +18,7 @@
 //!
 //! let reader = Reader::from_bytes("x.ct", &bytes)?.expect("example", 1)?;
 //! assert_eq!(reader.section("residues")?.as_slice::<u64>()?, &[1, 2, 3]);
-//! # Ok::<(), fhec_container::Error>(())
+//! # Ok::<(), fhec_container::ContainerError>(())
 //! ```
 
 #[cfg(not(target_endian = "little"))]
@@ -30,7 +30,7 @@ mod reader;
 mod source;
 mod writer;
 
-pub use error::{Error, Problem};
+pub use error::{ContainerError, Problem};
 /// Where a container goes.
 pub use fhec_files::{Destination, Output};
 pub use format::{Codec, Dtype, SectionInfo};

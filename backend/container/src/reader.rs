@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytemuck::AnyBitPattern;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, Problem};
+use crate::error::{ContainerError, Problem};
 use crate::format::{ALIGN, Codec, HEADER_LEN, Header, SectionInfo, header_hash, stored_hash};
-use crate::source::{AlignedBytes, Source};
+use crate::source::{AlignedBytes, ByteSource};
 
 /// What any file may take in memory unless [`Reader::with_limit`] says otherwise: 64 MiB, or [`DEFAULT_INFLATION`] times its
 /// length if that is more.
@@ -32,13 +32,13 @@ const MAX_WINDOW_LOG: u32 = 23;
 /// so by [`Reader::spend`], is counted together and refused beyond the limit *before* it is allocated.
 #[derive(Clone)]
 pub struct Reader {
-    inner: Arc<Inner>,
+    inner: Arc<OpenFile>,
     limit: u64,
 }
 
-struct Inner {
+struct OpenFile {
     file: String,
-    source: Source,
+    source: ByteSource,
     header: Header,
     manifest: Range<usize>,
     sections: Vec<SectionInfo>,
@@ -54,31 +54,30 @@ impl Reader {
     ///
     /// # Errors
     /// When it cannot be read, is no container, is truncated, or its index is damaged.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, ContainerError> {
         let name = path.as_ref().display().to_string();
-        let io = |source| Error::new(&name, Problem::Io { action: "opening", source });
+        let io = |source| ContainerError::io(&name, "opening")(source);
         let file = File::open(path.as_ref()).map_err(io)?;
         let meta = file.metadata().map_err(io)?;
         if meta.is_dir() {
-            return Err(Error::new(&name, Problem::NotAContainer));
+            return Err(ContainerError::new(&name, Problem::NotAContainer));
         }
         if !meta.is_file() {
-            let source =
-                Source::gather(file).map_err(|source| Error::new(&name, Problem::Io { action: "reading", source }))?;
+            let source = ByteSource::gather(file).map_err(ContainerError::io(&name, "reading"))?;
             return Self::over(name, source);
         }
         Self::of_file(name, &file)
     }
 
     /// Maps an open file; `name` stands for it in errors.
-    pub(crate) fn of_file(name: String, file: &File) -> Result<Self, Error> {
-        let io = |source| Error::new(&name, Problem::Io { action: "opening", source });
+    pub(crate) fn of_file(name: String, file: &File) -> Result<Self, ContainerError> {
+        let io = |source| ContainerError::io(&name, "opening")(source);
         let meta = file.metadata().map_err(io)?;
         // Mapping an empty file is an error of its own on some systems.
         if meta.len() == 0 {
-            return Err(Error::new(&name, Problem::Truncated { have: 0, need: HEADER_LEN as u64 }));
+            return Err(ContainerError::new(&name, Problem::Truncated { have: 0, need: HEADER_LEN as u64 }));
         }
-        let source = Source::map(file).map_err(io)?;
+        let source = ByteSource::map(file).map_err(io)?;
         Self::over(name, source)
     }
 
@@ -86,24 +85,24 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::open`].
-    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, Error> {
+    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, ContainerError> {
         if bytes.is_empty() {
-            return Err(Error::new(name, Problem::Truncated { have: 0, need: HEADER_LEN as u64 }));
+            return Err(ContainerError::new(name, Problem::Truncated { have: 0, need: HEADER_LEN as u64 }));
         }
-        Self::over(name.to_string(), Source::Buffer(AlignedBytes::copy_of(bytes)))
+        Self::over(name.to_string(), ByteSource::Buffer(AlignedBytes::copy_of(bytes)))
     }
 
-    fn over(file: String, source: Source) -> Result<Self, Error> {
-        let (header, manifest, sections) = parse(&source).map_err(|problem| Error::new(&file, problem))?;
+    fn over(file: String, source: ByteSource) -> Result<Self, ContainerError> {
+        let (header, manifest, sections) = parse(&source).map_err(|problem| ContainerError::new(&file, problem))?;
         let mut by_name = HashMap::with_capacity(sections.len());
         for (i, section) in sections.iter().enumerate() {
             if by_name.insert(section.name.clone(), i).is_some() {
-                return Err(Error::new(&file, Problem::DuplicateSection(section.name.clone())));
+                return Err(ContainerError::new(&file, Problem::DuplicateSection(section.name.clone())));
             }
         }
         let verified = sections.iter().map(|_| AtomicBool::new(false)).collect();
         let spent = AtomicU64::new(0);
-        let inner = Inner { file, source, header, manifest, sections, by_name, verified, spent };
+        let inner = OpenFile { file, source, header, manifest, sections, by_name, verified, spent };
         let reader = Self { inner: Arc::new(inner), limit: 0 };
         let limit = reader.default_limit();
         Ok(reader.with_limit(limit))
@@ -113,7 +112,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::open`].
-    pub fn open_within(path: impl AsRef<Path>, limit: Option<u64>) -> Result<Self, Error> {
+    pub fn open_within(path: impl AsRef<Path>, limit: Option<u64>) -> Result<Self, ContainerError> {
         let reader = Self::open(path)?;
         let limit = limit.unwrap_or(reader.limit);
         Ok(reader.with_limit(limit))
@@ -128,7 +127,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the file then takes more than its limit.
-    pub fn spend(&self, what: &str, bytes: u64) -> Result<(), Error> {
+    pub fn spend(&self, what: &str, bytes: u64) -> Result<(), ContainerError> {
         let spent = &self.inner.spent;
         let within = |spent: u64| spent.checked_add(bytes).filter(|&sum| sum <= self.limit);
         match spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) {
@@ -159,7 +158,7 @@ impl Reader {
     ///
     /// # Errors
     /// When it holds something else or another version of it.
-    pub fn expect(self, kind: &str, version: u32) -> Result<Self, Error> {
+    pub fn expect(self, kind: &str, version: u32) -> Result<Self, ContainerError> {
         if self.kind() != kind {
             return Err(self.error(Problem::WrongKind { found: self.kind().into(), expected: kind.into() }));
         }
@@ -170,8 +169,8 @@ impl Reader {
         Ok(self)
     }
 
-    fn error(&self, problem: Problem) -> Error {
-        Error::new(&self.inner.file, problem)
+    fn error(&self, problem: Problem) -> ContainerError {
+        ContainerError::new(&self.inner.file, problem)
     }
 
     /// Path of the file, or the name of the bytes.
@@ -203,7 +202,7 @@ impl Reader {
     ///
     /// # Errors
     /// When it does not have the fields of `M`.
-    pub fn manifest<M: DeserializeOwned>(&self) -> Result<M, Error> {
+    pub fn manifest<M: DeserializeOwned>(&self) -> Result<M, ContainerError> {
         serde_json::from_slice(&self.inner.source[self.inner.manifest.clone()]).map_err(|e| {
             self.error(Problem::Malformed(format!("the manifest does not describe a {}: {e}", self.kind())))
         })
@@ -222,7 +221,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::section`], or when the index states another length.
-    pub fn section_of(&self, name: &str, len: u64) -> Result<Section, Error> {
+    pub fn section_of(&self, name: &str, len: u64) -> Result<Section, ContainerError> {
         match self.info(name) {
             Some(info) if info.len != len => {
                 Err(self
@@ -236,7 +235,7 @@ impl Reader {
     ///
     /// # Errors
     /// When it is missing, compressed or of another length.
-    pub fn expect_raw(&self, name: &str, len: u64) -> Result<(), Error> {
+    pub fn expect_raw(&self, name: &str, len: u64) -> Result<(), ContainerError> {
         let malformed = |what: String| Err(self.error(Problem::Malformed(format!("section `{name}` is {what}"))));
         match self.info(name) {
             None => Err(self.error(Problem::MissingSection(name.to_string()))),
@@ -250,7 +249,7 @@ impl Reader {
     ///
     /// # Errors
     /// When it is missing, damaged, or larger than the limit.
-    pub fn section(&self, name: &str) -> Result<Section, Error> {
+    pub fn section(&self, name: &str) -> Result<Section, ContainerError> {
         let inner = &self.inner;
         let Some(&i) = inner.by_name.get(name) else {
             return Err(self.error(Problem::MissingSection(name.to_string())));
@@ -271,7 +270,7 @@ impl Reader {
         Ok(Section { file: inner.file.clone(), name: name.to_string(), bytes })
     }
 
-    fn decompress(&self, info: &SectionInfo, stored: &[u8]) -> Result<AlignedBytes, Error> {
+    fn decompress(&self, info: &SectionInfo, stored: &[u8]) -> Result<AlignedBytes, ContainerError> {
         let (name, len) = (&info.name, info.len);
         self.spend(&format!("section `{name}`"), len)?;
         let malformed = |what: String| self.error(Problem::Malformed(format!("section `{name}` {what}")));
@@ -300,7 +299,7 @@ impl Reader {
     ///
     /// # Errors
     /// At the first that does not match.
-    pub fn verify(&self) -> Result<(), Error> {
+    pub fn verify(&self) -> Result<(), ContainerError> {
         self.inner.sections.iter().try_for_each(|s| self.section(&s.name).map(drop))
     }
 }
@@ -352,7 +351,7 @@ pub struct Section {
 }
 
 enum SectionBytes {
-    InPlace(Arc<Inner>, Range<usize>),
+    InPlace(Arc<OpenFile>, Range<usize>),
     Unpacked(AlignedBytes),
 }
 
@@ -361,17 +360,17 @@ impl Section {
     ///
     /// # Errors
     /// When the length is no whole number of elements.
-    pub fn as_slice<T: AnyBitPattern>(&self) -> Result<&[T], Error> {
+    pub fn as_slice<T: AnyBitPattern>(&self) -> Result<&[T], ContainerError> {
         bytemuck::try_cast_slice(self)
-            .map_err(|e| Error::malformed(&self.file, format!("section `{}` cannot be read: {e}", self.name)))
+            .map_err(|e| ContainerError::malformed(&self.file, format!("section `{}` cannot be read: {e}", self.name)))
     }
     /// The bytes as text.
     ///
     /// # Errors
     /// When they are not UTF-8.
-    pub fn as_str(&self) -> Result<&str, Error> {
+    pub fn as_str(&self) -> Result<&str, ContainerError> {
         std::str::from_utf8(self)
-            .map_err(|e| Error::malformed(&self.file, format!("section `{}` is not text: {e}", self.name)))
+            .map_err(|e| ContainerError::malformed(&self.file, format!("section `{}` is not text: {e}", self.name)))
     }
     /// Ends the use of a section: the pages of a mapped file no longer count as this process's memory, until they are
     /// read again.

@@ -18,11 +18,11 @@ const HELD: usize = 64 << 20;
 /// 64 bytes at an address that is a multiple of 64.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
-struct Block([u8; 64]);
+struct AlignedBlock([u8; 64]);
 
 /// Bytes that start at a multiple of 64, so that sections can be read in place as numbers.
 pub(crate) struct AlignedBytes {
-    blocks: Vec<Block>,
+    blocks: Vec<AlignedBlock>,
     len: usize,
 }
 
@@ -42,7 +42,7 @@ impl AlignedBytes {
     /// Appends. Memory that was only made room for is not touched.
     pub fn extend(&mut self, bytes: &[u8]) {
         let len = self.len + bytes.len();
-        self.blocks.resize(len.div_ceil(64), Block::zeroed());
+        self.blocks.resize(len.div_ceil(64), AlignedBlock::zeroed());
         bytemuck::cast_slice_mut::<_, u8>(&mut self.blocks)[self.len..len].copy_from_slice(bytes);
         self.len = len;
     }
@@ -55,12 +55,12 @@ impl Deref for AlignedBytes {
     }
 }
 
-pub(crate) enum Source {
+pub(crate) enum ByteSource {
     Mapped(Mmap),
     Buffer(AlignedBytes),
 }
 
-impl Source {
+impl ByteSource {
     /// Maps a whole file for reading.
     #[allow(unsafe_code)]
     pub fn map(file: &File) -> io::Result<Self> {
@@ -102,7 +102,7 @@ impl Source {
     }
 }
 
-impl Deref for Source {
+impl Deref for ByteSource {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         match self {

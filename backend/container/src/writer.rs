@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 use fhec_files::{Destination, Output};
 use serde::Serialize;
 
-use crate::error::{Error, Problem};
+use crate::error::{ContainerError, Problem};
 use crate::format::{ALIGN, Codec, Dtype, HEADER_LEN, Header, SectionInfo, check_lengths, valid_kind};
 use crate::reader::Reader;
 
@@ -41,7 +41,7 @@ impl Writer<()> {
     ///
     /// # Errors
     /// When `kind` is empty, longer than 24 bytes or not printable ASCII.
-    pub fn in_memory(kind: &str, version: u32) -> Result<MemoryWriter, Error> {
+    pub fn in_memory(kind: &str, version: u32) -> Result<MemoryWriter, ContainerError> {
         Writer::over(Cursor::new(Vec::new()), "<memory>".into(), kind, version)
     }
 
@@ -49,7 +49,7 @@ impl Writer<()> {
     ///
     /// # Errors
     /// When the destination cannot be written or must not be, or as [`Writer::in_memory`].
-    pub fn create(to: impl Into<Destination>, kind: &str, version: u32) -> Result<FileWriter, Error> {
+    pub fn create(to: impl Into<Destination>, kind: &str, version: u32) -> Result<FileWriter, ContainerError> {
         let to = to.into();
         Writer::over(to.create()?, to.path().display().to_string(), kind, version)
     }
@@ -58,18 +58,17 @@ impl Writer<()> {
     ///
     /// # Errors
     /// When that folder cannot be written, or as [`Writer::in_memory`].
-    pub fn scratch(kind: &str, version: u32) -> Result<ScratchWriter, Error> {
+    pub fn scratch(kind: &str, version: u32) -> Result<ScratchWriter, ContainerError> {
         let name = "<temporary file>";
-        let file = tempfile::tempfile()
-            .map_err(|source| Error::new(name, Problem::Io { action: "creating the file", source }))?;
+        let file = tempfile::tempfile().map_err(ContainerError::io(name, "creating the file"))?;
         Writer::over(BufWriter::with_capacity(1 << 20, file), name.into(), kind, version)
     }
 }
 
 impl<W: Write + Seek> Writer<W> {
-    fn over(mut out: W, file: String, kind: &str, version: u32) -> Result<Self, Error> {
+    fn over(mut out: W, file: String, kind: &str, version: u32) -> Result<Self, ContainerError> {
         if !valid_kind(kind) {
-            return Err(Error::malformed(&file, format!("`{kind}` cannot name a kind of container")));
+            return Err(ContainerError::malformed(&file, format!("`{kind}` cannot name a kind of container")));
         }
         // The header is known at the end only.
         match out.write_all(&[0; HEADER_LEN]) {
@@ -82,22 +81,22 @@ impl<W: Write + Seek> Writer<W> {
                 sections: Vec::new(),
                 names: HashSet::new(),
             }),
-            Err(source) => Err(Error::new(file, Problem::Io { action: "writing", source })),
+            Err(source) => Err(ContainerError::io(file, "writing")(source)),
         }
     }
 
-    fn io<T>(&self, action: &'static str, result: std::io::Result<T>) -> Result<T, Error> {
-        result.map_err(|source| Error::new(&self.file, Problem::Io { action, source }))
+    fn io<T>(&self, action: &'static str, result: std::io::Result<T>) -> Result<T, ContainerError> {
+        result.map_err(ContainerError::io(&self.file, action))
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), ContainerError> {
         let result = self.out.write_all(bytes);
         self.io("writing", result)?;
         self.at += bytes.len() as u64;
         Ok(())
     }
 
-    fn pad(&mut self) -> Result<(), Error> {
+    fn pad(&mut self) -> Result<(), ContainerError> {
         let gap = (ALIGN - self.at % ALIGN) % ALIGN;
         self.put(&[0; ALIGN as usize][..gap as usize])
     }
@@ -106,16 +105,22 @@ impl<W: Write + Seek> Writer<W> {
     ///
     /// # Errors
     /// When the name is taken, when `T` is not of the size of `dtype`, or when writing fails.
-    pub fn section<T: NoUninit>(&mut self, name: &str, dtype: Dtype, data: &[T], codec: Codec) -> Result<(), Error> {
+    pub fn section<T: NoUninit>(
+        &mut self,
+        name: &str,
+        dtype: Dtype,
+        data: &[T],
+        codec: Codec,
+    ) -> Result<(), ContainerError> {
         let bytes: &[u8] = bytemuck::cast_slice(data);
         if !bytes.len().is_multiple_of(dtype.size()) {
-            return Err(Error::malformed(
+            return Err(ContainerError::malformed(
                 &self.file,
                 format!("{} bytes are no whole number of {dtype:?}", bytes.len()),
             ));
         }
         if !self.names.insert(name.to_string()) {
-            return Err(Error::new(&self.file, Problem::DuplicateSection(name.to_string())));
+            return Err(ContainerError::new(&self.file, Problem::DuplicateSection(name.to_string())));
         }
         let compressed;
         let stored = match codec {
@@ -139,14 +144,15 @@ impl<W: Write + Seek> Writer<W> {
     }
 
     /// Writes manifest, index and header; returns the sink and the digest of the content.
-    fn end<M: Serialize>(mut self, manifest: &M) -> Result<(W, [u8; 32]), Error> {
+    fn end<M: Serialize>(mut self, manifest: &M) -> Result<(W, [u8; 32]), ContainerError> {
         self.pad()?;
         let json = |file: &str, result: serde_json::Result<Vec<u8>>| {
-            result.map_err(|e| Error::malformed(file, format!("the manifest cannot be written as JSON: {e}")))
+            result.map_err(|e| ContainerError::malformed(file, format!("the manifest cannot be written as JSON: {e}")))
         };
         let manifest = json(&self.file, serde_json::to_vec(manifest))?;
         let index = json(&self.file, serde_json::to_vec(&self.sections))?;
-        check_lengths(manifest.len() as u64, index.len() as u64).map_err(|problem| Error::new(&self.file, problem))?;
+        check_lengths(manifest.len() as u64, index.len() as u64)
+            .map_err(|problem| ContainerError::new(&self.file, problem))?;
         let manifest_at = self.at;
         let header = Header {
             kind: self.kind.clone(),
@@ -173,7 +179,7 @@ impl MemoryWriter {
     ///
     /// # Errors
     /// When the manifest cannot be written as JSON.
-    pub fn into_bytes<M: Serialize>(self, manifest: &M) -> Result<Vec<u8>, Error> {
+    pub fn into_bytes<M: Serialize>(self, manifest: &M) -> Result<Vec<u8>, ContainerError> {
         self.end(manifest).map(|(out, _)| out.into_inner())
     }
 }
@@ -183,9 +189,9 @@ impl ScratchWriter {
     ///
     /// # Errors
     /// When writing or mapping fails.
-    pub fn into_reader<M: Serialize>(self, manifest: &M) -> Result<Reader, Error> {
+    pub fn into_reader<M: Serialize>(self, manifest: &M) -> Result<Reader, ContainerError> {
         let name = self.file.clone();
-        let io = |source| Error::new(&name, Problem::Io { action: "writing", source });
+        let io = ContainerError::io(&name, "writing");
         let file = self.end(manifest)?.0.into_inner().map_err(|e| io(e.into_error()))?;
         Reader::of_file(name.clone(), &file)
     }
@@ -196,7 +202,7 @@ impl FileWriter {
     ///
     /// # Errors
     /// When writing fails, or what has the name by now must be kept; then nothing is left behind.
-    pub fn finish<M: Serialize>(self, manifest: &M) -> Result<[u8; 32], Error> {
+    pub fn finish<M: Serialize>(self, manifest: &M) -> Result<[u8; 32], ContainerError> {
         let (output, digest) = self.end(manifest)?;
         output.commit()?;
         Ok(digest)

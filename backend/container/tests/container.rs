@@ -1,6 +1,6 @@
 //! What a reader does with whole, damaged, foreign and hostile files.
 
-use fhec_container::{Codec, Destination, Dtype, Error, Problem, Reader, Writer};
+use fhec_container::{Codec, ContainerError, Destination, Dtype, Problem, Reader, Writer};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -18,10 +18,10 @@ fn manifest() -> Manifest {
 #[derive(PartialEq, Debug)]
 struct Content(Manifest, Vec<(String, Vec<u8>)>);
 
-fn read_all(bytes: &[u8]) -> Result<Content, Error> {
+fn read_all(bytes: &[u8]) -> Result<Content, ContainerError> {
     let reader = Reader::from_bytes("test", bytes)?.expect("test kind", 7)?;
     let sections = reader.sections().iter().map(|s| Ok((s.name.clone(), reader.section(&s.name)?.to_vec())));
-    Ok(Content(reader.manifest()?, sections.collect::<Result<_, Error>>()?))
+    Ok(Content(reader.manifest()?, sections.collect::<Result<_, ContainerError>>()?))
 }
 
 fn sample(raw: &[u64], text: &str) -> Vec<u8> {
@@ -32,7 +32,7 @@ fn sample(raw: &[u64], text: &str) -> Vec<u8> {
     writer.into_bytes(&manifest()).unwrap()
 }
 
-fn problem(result: Result<impl Sized, Error>) -> Problem {
+fn problem(result: Result<impl Sized, ContainerError>) -> Problem {
     match result {
         Ok(_) => panic!("the file was accepted"),
         Err(e) => {

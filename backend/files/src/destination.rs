@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Problem};
+use crate::error::{OutputError, OutputProblem};
 use crate::output::Output;
-use crate::target::{self, Target};
+use crate::target::{self, Endpoint};
 
 /// The name that stands for standard output.
 pub const STANDARD_OUTPUT: &str = "/dev/stdout";
@@ -15,13 +15,13 @@ pub const STANDARD_OUTPUT: &str = "/dev/stdout";
 #[derive(Clone, Debug)]
 pub struct Destination {
     path: PathBuf,
-    rule: Rule,
+    rule: Overwriting,
     private: bool,
 }
 
 /// What becomes of a file that is there. An empty one is filled by any rule, for nothing is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rule {
+enum Overwriting {
     Replace,
     Keep,
     Secret,
@@ -42,12 +42,12 @@ impl From<&Destination> for Destination {
 impl Destination {
     /// A destination that replaces a file that is there.
     pub fn new(path: impl AsRef<Path>) -> Self {
-        Self { path: path.as_ref().to_path_buf(), rule: Rule::Replace, private: false }
+        Self { path: path.as_ref().to_path_buf(), rule: Overwriting::Replace, private: false }
     }
 
     /// The same, but a file that is there is kept and nothing is written.
     pub fn keeping(self) -> Self {
-        Self { rule: if self.rule == Rule::Secret { Rule::Secret } else { Rule::Keep }, ..self }
+        Self { rule: if self.rule == Overwriting::Secret { Overwriting::Secret } else { Overwriting::Keep }, ..self }
     }
 
     /// The same, readable by its owner only.
@@ -57,7 +57,7 @@ impl Destination {
 
     /// The same for a secret key: private, and never in place of another file, whatever was said before.
     pub fn secret(self) -> Self {
-        Self { rule: Rule::Secret, private: true, ..self }
+        Self { rule: Overwriting::Secret, private: true, ..self }
     }
 
     /// The path as it was given.
@@ -75,7 +75,7 @@ impl Destination {
     ///
     /// # Errors
     /// A folder that is not there or must not be written, and a file that must be kept.
-    pub fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), OutputError> {
         self.create().map(drop)
     }
 
@@ -83,9 +83,9 @@ impl Destination {
     ///
     /// # Errors
     /// As [`check`](Self::check).
-    pub fn create(&self) -> Result<Output, Error> {
-        let target = Target::of(&self.path)?;
-        if let Target::File { existing: Some(meta), .. } = &target {
+    pub fn create(&self) -> Result<Output, OutputError> {
+        let target = Endpoint::of(&self.path)?;
+        if let Endpoint::File { existing: Some(meta), .. } = &target {
             self.admit(meta.len())?;
         }
         Output::create(self.clone(), target)
@@ -95,18 +95,18 @@ impl Destination {
     ///
     /// # Errors
     /// As [`create`](Self::create), or when writing fails.
-    pub fn write(&self, bytes: &[u8]) -> Result<(), Error> {
+    pub fn write(&self, bytes: &[u8]) -> Result<(), OutputError> {
         use std::io::Write;
         let mut output = self.create()?;
-        output.write_all(bytes).map_err(Error::io(&self.path, "writing"))?;
+        output.write_all(bytes).map_err(OutputError::io(&self.path, "writing"))?;
         output.commit()
     }
 
     /// Refuses to replace a file of so many bytes where that is not allowed.
-    pub(crate) fn admit(&self, bytes: u64) -> Result<(), Error> {
+    pub(crate) fn admit(&self, bytes: u64) -> Result<(), OutputError> {
         match self.rule {
-            Rule::Keep if bytes > 0 => Err(Error::new(&self.path, Problem::Exists)),
-            Rule::Secret if bytes > 0 => Err(Error::new(&self.path, Problem::ExistsWhereSecretGoes)),
+            Overwriting::Keep if bytes > 0 => Err(OutputError::new(&self.path, OutputProblem::Exists)),
+            Overwriting::Secret if bytes > 0 => Err(OutputError::new(&self.path, OutputProblem::ExistsWhereSecretGoes)),
             _ => Ok(()),
         }
     }
@@ -116,6 +116,6 @@ impl Destination {
     }
 
     pub(crate) fn is_secret(&self) -> bool {
-        self.rule == Rule::Secret
+        self.rule == Overwriting::Secret
     }
 }

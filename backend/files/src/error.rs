@@ -10,17 +10,17 @@ use thiserror::Error;
 /// A destination that cannot be written, or must not be.
 #[derive(Debug, Error)]
 #[error("{file}: {problem}")]
-pub struct Error {
+pub struct OutputError {
     /// The destination as the user named it.
     pub file: String,
     /// What is wrong; part of the message.
-    pub problem: Problem,
+    pub problem: OutputProblem,
 }
 
 /// What is wrong with a destination.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum Problem {
+pub enum OutputProblem {
     /// A file is there, and the destination keeps what is there.
     #[error("the file exists")]
     Exists,
@@ -40,16 +40,33 @@ pub enum Problem {
     #[error("the link leads nowhere: links point to each other")]
     Links,
     /// The system refused.
-    #[error("{action} failed: {source}")]
-    Io {
-        /// What was attempted.
-        action: &'static str,
-        /// The system's reason.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    System(SystemError),
 }
 
-impl Problem {
+/// What the system refused, here and wherever files are read.
+#[derive(Debug, Error)]
+#[error("{action} failed: {source}")]
+pub struct SystemError {
+    /// What was attempted.
+    pub action: &'static str,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+impl SystemError {
+    /// What the user can do about it.
+    pub fn repair(&self) -> &'static str {
+        match self.source.kind() {
+            io::ErrorKind::NotFound => "check that the path exists",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space, or write elsewhere",
+            io::ErrorKind::PermissionDenied => "use files that you may read or write, or ask for the permission",
+            _ => "check the path, the permission and the free space",
+        }
+    }
+}
+
+impl OutputProblem {
     /// What the user can do about it.
     pub fn repair(&self) -> &'static str {
         match self {
@@ -61,25 +78,21 @@ impl Problem {
             Self::Disk => "give the name of a file",
             Self::NoFolder(_) => "make the folder, or correct the path",
             Self::Links => "correct the links",
-            Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space, or write elsewhere",
-                io::ErrorKind::PermissionDenied => "write where you may, or ask for the permission",
-                _ => "check the path, the permission and the free space",
-            },
+            Self::System(error) => error.repair(),
         }
     }
 }
 
-impl Error {
-    pub(crate) fn new(path: &Path, problem: Problem) -> Self {
+impl OutputError {
+    pub(crate) fn new(path: &Path, problem: OutputProblem) -> Self {
         Self { file: path.display().to_string(), problem }
     }
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::new(path, Problem::Io { action, source })
+        move |source| Self::new(path, OutputProblem::System(SystemError { action, source }))
     }
 }
 
-impl Diagnostic for Error {
+impl Diagnostic for OutputError {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         Some(Box::new(self.problem.repair()))
     }

@@ -26,7 +26,7 @@ mod target;
 mod unfinished;
 
 pub use destination::{Destination, STANDARD_OUTPUT};
-pub use error::{Error, Problem};
+pub use error::{OutputError, OutputProblem, SystemError};
 pub use output::Output;
 pub use target::is_same_file;
 pub use unfinished::discard_unfinished;

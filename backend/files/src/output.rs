@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use tempfile::SpooledTempFile;
 
 use crate::destination::Destination;
-use crate::error::{Error, Problem};
-use crate::target::{Target, folder};
+use crate::error::{OutputError, OutputProblem};
+use crate::target::{Endpoint, folder};
 use crate::unfinished::Unfinished;
 
 /// Bytes gathered before they are written.
@@ -35,16 +35,16 @@ enum Sink {
 }
 
 impl Output {
-    pub(crate) fn create(destination: Destination, target: Target) -> Result<Self, Error> {
+    pub(crate) fn create(destination: Destination, target: Endpoint) -> Result<Self, OutputError> {
         let sink = match target {
-            Target::File { path, .. } => {
+            Endpoint::File { path, .. } => {
                 let mode = if destination.is_private() { 0o600 } else { 0o666 };
                 let unfinished = Unfinished::in_folder(folder(&path), mode);
-                let unfinished = unfinished.map_err(Error::io(destination.path(), "creating the file"))?;
+                let unfinished = unfinished.map_err(OutputError::io(destination.path(), "creating the file"))?;
                 Sink::File { unfinished, path }
             }
-            Target::Stream(path) => Sink::Held { held: SpooledTempFile::new(HELD), path: Some(path) },
-            Target::StandardOutput => Sink::Held { held: SpooledTempFile::new(HELD), path: None },
+            Endpoint::Stream(path) => Sink::Held { held: SpooledTempFile::new(HELD), path: Some(path) },
+            Endpoint::StandardOutput => Sink::Held { held: SpooledTempFile::new(HELD), path: None },
         };
         // A secret key goes straight through: what a buffer has held is not wiped.
         let room = if destination.is_secret() { 0 } else { BUFFER };
@@ -55,9 +55,9 @@ impl Output {
     ///
     /// # Errors
     /// When writing fails, or when a file that must be kept has appeared. Then nothing is left behind.
-    pub fn commit(self) -> Result<(), Error> {
+    pub fn commit(self) -> Result<(), OutputError> {
         let Self { destination, bytes } = self;
-        let failed = |action| Error::io(destination.path(), action);
+        let failed = |action| OutputError::io(destination.path(), action);
         match bytes.into_inner().map_err(|e| failed("writing")(e.into_error()))? {
             Sink::File { unfinished, path } => {
                 publish(&destination, unfinished, &path)?;
@@ -74,8 +74,8 @@ impl Output {
 }
 
 /// Gives complete bytes the name `path`, in place of what has it if the destination admits that.
-fn publish(destination: &Destination, unfinished: Unfinished, path: &Path) -> Result<(), Error> {
-    let failed = |action| Error::io(destination.path(), action);
+fn publish(destination: &Destination, unfinished: Unfinished, path: &Path) -> Result<(), OutputError> {
+    let failed = |action| OutputError::io(destination.path(), action);
     let unfinished = unfinished.synced().map_err(failed("writing to disk"))?;
     let Some(unfinished) = unfinished.name_new(path).map_err(failed("naming the finished file"))? else {
         return Ok(());
@@ -83,7 +83,7 @@ fn publish(destination: &Destination, unfinished: Unfinished, path: &Path) -> Re
     let there = std::fs::metadata(path).map_err(failed("looking at the file"))?;
     destination.admit(there.len())?;
     if !there.is_file() {
-        return Err(Error::new(destination.path(), Problem::Exists));
+        return Err(OutputError::new(destination.path(), OutputProblem::Exists));
     }
     if !destination.is_private() {
         // As if the file had been written to.

@@ -5,14 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::destination::STANDARD_OUTPUT;
-use crate::error::{Error, Problem};
+use crate::error::{OutputError, OutputProblem};
 
 /// Most links in a row, as in the Linux kernel.
 const MAX_LINKS: usize = 40;
 
 /// What a destination's name stands for.
 #[derive(Debug)]
-pub(crate) enum Target {
+pub(crate) enum Endpoint {
     /// A regular file, with all links of its last component followed.
     File {
         /// Where it is or will be.
@@ -26,8 +26,8 @@ pub(crate) enum Target {
     StandardOutput,
 }
 
-impl Target {
-    pub fn of(path: &Path) -> Result<Self, Error> {
+impl Endpoint {
+    pub fn of(path: &Path) -> Result<Self, OutputError> {
         if is_standard_output(path) {
             return Ok(Self::StandardOutput);
         }
@@ -37,20 +37,20 @@ impl Target {
         }
         match fs::metadata(&end) {
             Ok(meta) if meta.is_file() => Ok(Self::File { path: end, existing: Some(meta) }),
-            Ok(meta) if meta.is_dir() => Err(Error::new(path, Problem::Folder)),
-            Ok(meta) if is_disk(&meta) => Err(Error::new(path, Problem::Disk)),
+            Ok(meta) if meta.is_dir() => Err(OutputError::new(path, OutputProblem::Folder)),
+            Ok(meta) if is_disk(&meta) => Err(OutputError::new(path, OutputProblem::Disk)),
             Ok(_) => Ok(Self::Stream(end)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let folder = folder(&end);
                 if !folder.is_dir() {
-                    return Err(Error::new(path, Problem::NoFolder(folder.to_path_buf())));
+                    return Err(OutputError::new(path, OutputProblem::NoFolder(folder.to_path_buf())));
                 }
                 if end.file_name().is_none() {
-                    return Err(Error::new(path, Problem::Folder));
+                    return Err(OutputError::new(path, OutputProblem::Folder));
                 }
                 Ok(Self::File { path: end, existing: None })
             }
-            Err(source) => Err(Error::new(path, Problem::Io { action: "looking at the file", source })),
+            Err(source) => Err(OutputError::io(path, "looking at the file")(source)),
         }
     }
 }
@@ -72,7 +72,7 @@ pub(crate) fn folder(path: &Path) -> &Path {
 }
 
 /// The path with the links of its last component followed, also where the last of them points to nothing.
-fn follow(path: &Path) -> Result<PathBuf, Error> {
+fn follow(path: &Path) -> Result<PathBuf, OutputError> {
     let mut at = path.to_path_buf();
     for _ in 0..MAX_LINKS {
         if is_descriptor(&at) {
@@ -84,7 +84,7 @@ fn follow(path: &Path) -> Result<PathBuf, Error> {
             Err(_) => return Ok(at),
         }
     }
-    Err(Error::new(path, Problem::Links))
+    Err(OutputError::new(path, OutputProblem::Links))
 }
 
 #[cfg(unix)]

@@ -4,9 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use fhec_files::{Destination, Problem, is_same_file};
+use fhec_files::{Destination, OutputProblem, SystemError, is_same_file};
 
-fn problem(result: Result<impl Sized, fhec_files::Error>) -> Problem {
+fn problem(result: Result<impl Sized, fhec_files::OutputError>) -> OutputProblem {
     match result {
         Ok(_) => panic!("it was written"),
         Err(e) => {
@@ -45,11 +45,11 @@ fn what_must_be_kept_is_kept_also_when_it_appears_late() {
     let mut output = keeping.create().unwrap();
     output.write_all(b"late").unwrap();
     fs::write(&path, "first").unwrap();
-    assert!(matches!(problem(output.commit()), Problem::Exists));
-    assert!(matches!(problem(keeping.check()), Problem::Exists));
+    assert!(matches!(problem(output.commit()), OutputProblem::Exists));
+    assert!(matches!(problem(keeping.check()), OutputProblem::Exists));
     let secret = Destination::new(&path).secret();
-    assert!(matches!(problem(secret.write(b"key")), Problem::ExistsWhereSecretGoes));
-    assert!(matches!(problem(secret.keeping().check()), Problem::ExistsWhereSecretGoes));
+    assert!(matches!(problem(secret.write(b"key")), OutputProblem::ExistsWhereSecretGoes));
+    assert!(matches!(problem(secret.keeping().check()), OutputProblem::ExistsWhereSecretGoes));
     assert_eq!(fs::read(&path).unwrap(), b"first");
     assert_eq!(count(dir.path()), 1);
     // Nothing is lost with an empty file.
@@ -61,9 +61,11 @@ fn what_must_be_kept_is_kept_also_when_it_appears_late() {
 #[test]
 fn folders_and_missing_folders_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(problem(Destination::new(dir.path()).check()), Problem::Folder));
+    assert!(matches!(problem(Destination::new(dir.path()).check()), OutputProblem::Folder));
     let missing = dir.path().join("no/x");
-    assert!(matches!(problem(Destination::new(missing).check()), Problem::NoFolder(folder) if folder.ends_with("no")));
+    assert!(
+        matches!(problem(Destination::new(missing).check()), OutputProblem::NoFolder(folder) if folder.ends_with("no"))
+    );
 }
 
 #[cfg(unix)]
@@ -89,7 +91,7 @@ mod unix {
             assert!(path("a").is_symlink() && path("sub/b").is_symlink() && !path("target").is_symlink());
         }
         symlink("round", path("round")).unwrap();
-        assert!(matches!(problem(Destination::new(path("round")).check()), Problem::Links));
+        assert!(matches!(problem(Destination::new(path("round")).check()), OutputProblem::Links));
     }
 
     #[test]
@@ -99,7 +101,10 @@ mod unix {
         assert_eq!(fs::symlink_metadata("/dev/null").unwrap().file_type(), before);
         #[cfg(target_os = "linux")]
         {
-            let Problem::Io { source, .. } = problem(Destination::new("/dev/full").write(b"x")) else { panic!() };
+            let OutputProblem::System(SystemError { source, .. }) = problem(Destination::new("/dev/full").write(b"x"))
+            else {
+                panic!()
+            };
             assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
         }
     }

@@ -253,7 +253,7 @@ impl KeySwitcher {
             limb.copy_from_slice(x.limb(i));
             self.to_prepared(ring, i, limb);
         });
-        let product = Product { switcher: self, ring, x, coefficients: &coefficients, key, permutation };
+        let product = KeyProduct { switcher: self, ring, x, coefficients: &coefficients, key, permutation };
         // What is to be divided by: its residues modulo the primes that go, as prepared coefficients.
         let mut remainder = scratch.take(2 * dropped * n);
         let (remainder0, remainder1) = remainder.split_at_mut(dropped * n);
@@ -329,7 +329,7 @@ fn group_size(limbs: usize) -> usize {
 }
 
 /// The operands of one switch.
-struct Product<'a> {
+struct KeyProduct<'a> {
     switcher: &'a KeySwitcher,
     ring: &'a Ring,
     x: &'a RnsPoly,
@@ -339,7 +339,7 @@ struct Product<'a> {
     permutation: Option<&'a Automorphism>,
 }
 
-impl Product<'_> {
+impl KeyProduct<'_> {
     /// The inner products modulo the primes of the limbs from `first` on, as many as `out0` holds; `digits` has room
     /// for those limbs of every digit.
     fn group(&self, first: usize, digits: &mut [u64], out0: &mut [u64], out1: &mut [u64]) {

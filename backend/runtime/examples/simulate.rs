@@ -5,10 +5,10 @@
 
 use std::time::Instant;
 
-use fhec_ckks::{BootstrapSpec, ParamSpec as EngineSpec};
+use fhec_ckks::{Circuit, Params};
 use fhec_ir::ckks::{CkksOp, CtTy};
 use fhec_ir::{Ckks, Digit, F64, Layout, Loc, Module, Port, Shape, Tensor, Value};
-use fhec_runtime::{Plan, Provenance, Simulator, compiler_spec};
+use fhec_runtime::{Plan, Provenance, Simulator};
 
 const SLOTS: usize = 1 << 14;
 const LAYERS: usize = 20;
@@ -95,8 +95,8 @@ impl Program {
 
 fn plan() -> Plan {
     let mut p = Program(Module::new("main"));
-    let spec = EngineSpec::with_bootstrap(TOP, 42, BootstrapSpec::compact(42)).expect("the levels fit");
-    p.0.params = Some(compiler_spec(&spec));
+    let params = Params::with_bootstrap(TOP, 42, Circuit::compact(42)).expect("the levels fit");
+    p.0.params = Some(params.spec().clone());
     let mut x = p.0.func.add_param(CtTy::at(1), Loc::onnx("image"));
     x = p.linear(x, 0);
     for layer in 1..LAYERS {

@@ -28,15 +28,15 @@ pub struct ClientPlan {
     pub(crate) params: Params,
     pub(crate) slots: usize,
     pub(crate) keys: KeyList,
-    pub(crate) inputs: Vec<End>,
-    pub(crate) outputs: Vec<End>,
+    pub(crate) inputs: Vec<PlanEnd>,
+    pub(crate) outputs: Vec<PlanEnd>,
     pub(crate) result_errors: Vec<f64>,
 }
 
 /// An input or output, with the levels of the ciphertexts it spans.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct End {
+pub(crate) struct PlanEnd {
     pub port: Port,
     pub levels: Vec<u32>,
 }
@@ -44,15 +44,15 @@ pub(crate) struct End {
 /// The whole content of a file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
+struct ClientPlanManifest {
     /// Digest of the plan, in hexadecimal.
     plan: String,
     /// Name of the model.
     model: String,
     params: Params,
     keys: KeyList,
-    inputs: Vec<End>,
-    outputs: Vec<End>,
+    inputs: Vec<PlanEnd>,
+    outputs: Vec<PlanEnd>,
     /// Root mean square errors of the outputs, in order; none where they are not known.
     result_errors: Vec<f64>,
 }
@@ -133,8 +133,8 @@ impl ClientPlan {
         Ok(Writer::in_memory(CLIENT_PLAN_KIND, CLIENT_PLAN_VERSION)?.into_bytes(&self.manifest())?)
     }
 
-    fn manifest(&self) -> Manifest {
-        Manifest {
+    fn manifest(&self) -> ClientPlanManifest {
+        ClientPlanManifest {
             plan: to_hex(&self.plan),
             model: self.model.clone(),
             params: self.params.clone(),
@@ -174,8 +174,8 @@ impl ClientPlan {
             return Plan::read(reader)?.client();
         }
         let reader = reader.expect(CLIENT_PLAN_KIND, CLIENT_PLAN_VERSION)?;
-        let malformed = |reason: String| fhec_container::Error::malformed(reader.file(), reason);
-        let Manifest { plan, model, params, keys, inputs, outputs, result_errors } = reader.manifest()?;
+        let malformed = |reason: String| fhec_container::ContainerError::malformed(reader.file(), reason);
+        let ClientPlanManifest { plan, model, params, keys, inputs, outputs, result_errors } = reader.manifest()?;
         let plan = from_hex(&plan).ok_or_else(|| malformed("the digest of the plan has not 64 hex digits".into()))?;
         let slots = possible_ends(&params, &inputs, &outputs).map_err(malformed)?;
         keys.check(&params).map_err(malformed)?;
@@ -186,16 +186,16 @@ impl ClientPlan {
     }
 }
 
-fn ports(ends: &[End]) -> Vec<Port> {
+fn ports(ends: &[PlanEnd]) -> Vec<Port> {
     ends.iter().map(|end| end.port.clone()).collect()
 }
 
-fn levels(ends: &[End]) -> Vec<usize> {
+fn levels(ends: &[PlanEnd]) -> Vec<usize> {
     ends.iter().flat_map(|end| &end.levels).map(|&level| level as usize).collect()
 }
 
 /// Checks inputs and outputs; the number of slots.
-fn possible_ends(params: &Params, inputs: &[End], outputs: &[End]) -> Result<usize, String> {
+fn possible_ends(params: &Params, inputs: &[PlanEnd], outputs: &[PlanEnd]) -> Result<usize, String> {
     if inputs.is_empty() || outputs.is_empty() {
         return Err("a client plan needs inputs and outputs".into());
     }
@@ -241,7 +241,7 @@ impl KeyList {
             }
             levels(KeyName::Rotation(by), of_rotation)?;
         }
-        let sparse = params.spec().bootstrap.as_ref().is_some_and(|b| b.sparse_weight > 0);
+        let sparse = params.spec().bootstrap.as_ref().is_some_and(|b| b.circuit.sparse_weight > 0);
         if self.from_sparse.is_some() && !sparse {
             return Err("a key for a sparse secret, which the parameters do not have".into());
         }

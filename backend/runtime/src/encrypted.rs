@@ -7,20 +7,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fhec_ckks::{
-    Bootstrapper, Ciphertext, CkksError, Context, Counts, Diagonal, Evaluator, KeySet, LinearTransform, Role,
+    Bootstrapper, Ciphertext, CkksError, Context, Diagonal, EngineCounts, Evaluator, KeySet, LinearTransform, Role,
     bound_recycled,
 };
-use fhec_ir::ckks::exec::{Backend, Constant, LinearMap, Observer, Step, execute};
+use fhec_ir::ckks::exec::{Backend, Constant, LinearMap, Observer, RunStep, execute};
 use fhec_ir::ckks::{CkksOp, CtTy};
 use fhec_ir::{Ckks, Entity, Module, Node, OpInfo};
 use serde::Serialize;
 
+use crate::engine::params;
 use crate::error::RuntimeError;
 use crate::keys::key_steps;
 use crate::memory::MemoryPrediction;
 use crate::plan::Plan;
 use crate::stats::{TraceEntry, expected_trace};
-use cache::{Encoded, EncodingCache, Use};
+use cache::{CachedEncoding, EncodingCache, Use};
 
 /// Computes the ops of the `ckks` level with the engine. Plain operands are encoded at the level of their use, once, and
 /// kept in compact form within a memory bound.
@@ -31,7 +32,7 @@ pub struct CkksBackend {
     encodings: EncodingCache,
     bootstrappers: BTreeMap<u32, Bootstrapper>,
     /// What the engine counted inside bootstraps: a plan states them as one op.
-    inside: Counts,
+    inside: EngineCounts,
     trace: Vec<TraceEntry>,
 }
 
@@ -47,7 +48,7 @@ impl CkksBackend {
     /// A backend for programs of `slots` slots; encodings are kept up to `encoding_bytes`.
     pub fn new(evaluator: Evaluator, slots: usize, encoding_bytes: usize) -> Self {
         let (encodings, bootstrappers) = (EncodingCache::new(encoding_bytes), BTreeMap::new());
-        Self { evaluator, slots, encodings, bootstrappers, inside: Counts::default(), trace: Vec::new() }
+        Self { evaluator, slots, encodings, bootstrappers, inside: EngineCounts::default(), trace: Vec::new() }
     }
 
     /// Prepares the bootstraps to these levels.
@@ -94,7 +95,7 @@ impl CkksBackend {
     }
 
     /// What the engine has counted outside of bootstraps.
-    fn counts(&self) -> Counts {
+    fn counts(&self) -> EngineCounts {
         self.evaluator.counts() - self.inside
     }
 
@@ -110,16 +111,16 @@ impl CkksBackend {
         result
     }
 
-    fn vector(&mut self, value: Constant<'_>, role: Role) -> Result<Encoded, CkksError> {
+    fn vector(&mut self, value: Constant<'_>, role: Role) -> Result<CachedEncoding, CkksError> {
         let context = self.evaluator.context().clone();
         self.encodings.get(Use::Vector { id: value.id, role: role_key(role) }, || {
             let slots: Vec<f64> = value.data().iter().map(|&x| f64::from(x)).collect();
-            context.encode(&slots, role).map(Encoded::Vector)
+            context.encode(&slots, role).map(CachedEncoding::Vector)
         })
     }
 
     /// The diagonals of a linear transform of a ciphertext at level `operand`.
-    fn transform(&mut self, operand: usize, map: LinearMap<'_>) -> Result<Encoded, CkksError> {
+    fn transform(&mut self, operand: usize, map: LinearMap<'_>) -> Result<CachedEncoding, CkksError> {
         let (at, slots) = (level(map.at), self.slots);
         let key = Use::Linear {
             id: map.diagonals.id,
@@ -133,7 +134,7 @@ impl CkksBackend {
                 map.terms().map(|(r, g, d)| (r, g, d.iter().map(|&x| f64::from(x)).collect())).collect();
             let diagonals: Vec<Diagonal<'_>> =
                 terms.iter().map(|(r, g, d)| Diagonal { rotation: *r, giant: *g, re: d, im: &[] }).collect();
-            LinearTransform::new(&context, slots, operand, at, &diagonals).map(|t| Encoded::Linear(Arc::new(t)))
+            LinearTransform::new(&context, slots, operand, at, &diagonals).map(|t| CachedEncoding::Linear(Arc::new(t)))
         })
     }
 }
@@ -225,7 +226,7 @@ impl Backend for CkksBackend {
         let before = self.evaluator.counts();
         let result = self.bootstrappers[&to].apply(&self.evaluator, x);
         let spent = self.evaluator.counts() - before;
-        self.inside = self.inside + Counts { bootstraps: 0, ..spent };
+        self.inside = self.inside + EngineCounts { bootstraps: 0, ..spent };
         self.record("bootstrap", result)
     }
 }
@@ -293,12 +294,12 @@ struct Watch<'p> {
 }
 
 impl Observer<CkksBackend> for Watch<'_> {
-    fn before(&mut self, _: &mut CkksBackend, step: Step<'_>) {
+    fn before(&mut self, _: &mut CkksBackend, step: RunStep<'_>) {
         let (op, level, node) = (step.node.op.mnemonic(), step.node.ty.level, step.node.loc.name());
         (self.progress)(Progress { index: step.index, total: step.total, op, level, node });
         self.started = Instant::now();
     }
-    fn after(&mut self, _: &mut CkksBackend, step: Step<'_>, _: &Ciphertext) {
+    fn after(&mut self, _: &mut CkksBackend, step: RunStep<'_>, _: &Ciphertext) {
         let seconds = self.started.elapsed().as_secs_f64();
         let (op, level, node) = (step.node.op.mnemonic(), step.node.ty.level, step.node.loc.name());
         tracing::trace!(index = step.index, op, level, node, seconds);
@@ -312,7 +313,7 @@ impl Observer<CkksBackend> for Watch<'_> {
 /// # Errors
 /// When the engine refuses the parameters.
 pub fn context(plan: &Plan) -> Result<Arc<Context>, RuntimeError> {
-    Ok(Context::new(plan.params().clone())?)
+    Ok(Context::new(params(plan))?)
 }
 
 impl<'a> Executor<'a> {
@@ -344,7 +345,7 @@ impl<'a> Executor<'a> {
         let resident = keys.resident_bytes() as u64;
         let shares = options.memory.map(|bound| prediction.within(bound, resident)).transpose()?;
         if let Some(shares) = shares {
-            keys.expect_uses(&key_steps(plan.module(), plan.params(), plan.slots())?);
+            keys.expect_uses(&key_steps(plan.module(), &params(plan), plan.slots())?);
             keys.set_memory_bound(shares.keys);
             bound_recycled(shares.recycled);
         }

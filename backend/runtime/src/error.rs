@@ -14,7 +14,7 @@ pub enum RuntimeError {
     /// The file cannot be read or written.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Container(#[from] fhec_container::Error),
+    Container(#[from] fhec_container::ContainerError),
     /// The plan's program is not well-formed text.
     #[error("{file}: the program cannot be read")]
     #[diagnostic(help("the plan was not written by fhec, or by an incompatible version: compile the model again"))]

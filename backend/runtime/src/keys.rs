@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fhec_ckks::{Bootstrapper, CkksError, KeyName, KeyRequest, KeyShape, Params};
 use fhec_ir::ckks::CkksOp;
-use fhec_ir::{Ckks, Const, Module, Node};
+use fhec_ir::cost::LinearSteps;
+use fhec_ir::{Ckks, Module, Node};
 use serde::{Deserialize, Serialize};
 
 /// The evaluation keys of a program. A key made for a high level is large and, used at a low one, slow; what is used at
@@ -21,46 +22,6 @@ pub struct KeyList {
     /// Level of the key from the ephemeral sparse secret of bootstrapping; the one to it is at level 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_sparse: Option<u32>,
-}
-
-/// The work of a linear transform: every `rotations[k]` is a baby step after a giant step. Diagonals of zeros cost
-/// nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Steps {
-    /// Distinct non-zero baby steps in 1..n: hoisted rotations of the operand.
-    pub babies: BTreeSet<u32>,
-    /// Distinct non-zero giant steps in 1..n: rotations of the partial sums.
-    pub giants: BTreeSet<u32>,
-    /// Distinct pairs of steps: products with diagonals.
-    pub products: usize,
-}
-
-/// A rotation as steps to the left in 0..n. Vectors of n slots repeat through a ciphertext, so only the rest counts.
-pub fn rotation_in(by: i64, slots: usize) -> u32 {
-    by.rem_euclid(slots.max(1) as i64) as u32
-}
-
-impl Steps {
-    /// The steps of a linear transform with `diagonals` [rotations, slots].
-    pub fn of(rotations: &[i64], giants: &[i64], diagonals: &Const, slots: usize) -> Self {
-        let mut out = Self::default();
-        let mut pairs = BTreeSet::new();
-        for ((&rotation, &giant), &filled) in rotations.iter().zip(giants).zip(diagonals.filled_rows()) {
-            if !filled {
-                continue;
-            }
-            let (giant, baby) = (rotation_in(giant, slots), rotation_in(rotation.wrapping_sub(giant), slots));
-            out.babies.extend((baby != 0).then_some(baby));
-            out.giants.extend((giant != 0).then_some(giant));
-            pairs.insert((giant, baby));
-        }
-        out.products = pairs.len();
-        out
-    }
-    /// Number of rotations.
-    pub fn rotations(&self) -> usize {
-        self.babies.len() + self.giants.len()
-    }
 }
 
 /// Levels at which each key is used.
@@ -108,7 +69,7 @@ fn steps_of(
             name.into_iter().map(|name| vec![request(name, node.ty.level)]).collect()
         }
         CkksOp::Linear { rotations, giants, at, diagonals } => {
-            let steps = Steps::of(rotations, giants, module.consts.get(*diagonals), slots);
+            let steps = LinearSteps::of(rotations, giants, module.consts.get(*diagonals), slots);
             let rotation = |&by: &u32| request(KeyName::Rotation(by), *at);
             // The baby rotations are made together, the giant ones one after the other.
             let babies = steps.babies.iter().map(rotation).collect();
@@ -212,7 +173,7 @@ mod tests {
             first_bits: 50,
             scale_bits: 40,
             levels: 24,
-            alpha: 7,
+            special: 7,
             special_bits: 50,
             bootstrap: None,
             insecure: true,

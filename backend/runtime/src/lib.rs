@@ -7,6 +7,7 @@
 
 mod client_plan;
 mod encrypted;
+mod engine;
 mod error;
 mod keys;
 mod memory;
@@ -19,17 +20,18 @@ mod time;
 
 pub use client_plan::{CLIENT_PLAN_KIND, CLIENT_PLAN_VERSION, ClientPlan};
 pub use encrypted::{CkksBackend, Executor, ExecutorOptions, Progress, RunReport, context};
+pub use engine::params;
 pub use error::RuntimeError;
-pub use keys::{KeyList, Steps, rotation_in};
+pub use keys::KeyList;
 pub use memory::{MemoryPrediction, MemoryShares};
 pub use noise::{
-    Exact, LANES, Lanes, LayerEscape, NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, OpError, Range,
+    Exact, LANES, Lanes, LayerEscape, NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, OpNoise, Range,
     RangeEscape, ResultError, chebyshev_arguments,
 };
-pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Saved, Security, compiler_spec, engine_params};
+pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Saved, Security};
 pub use simulate::{Simulated, Simulation, Simulator, run_clear};
-pub use stats::{OpCounts, TraceEntry, expected_trace, peak_ciphertext_bytes};
+pub use stats::{TraceEntry, expected_trace, peak_ciphertext_bytes};
 pub use tensors::{pack_inputs, runs_of, unpack_outputs};
-pub use time::{Costs, HostProfile, Kind, Measurement, Unit, engine_steps, fit, predict_time};
+pub use time::{Costs, HostProfile, Measurement, Unit, WorkKind, engine_steps, fit, predict_time};
 
 pub use fhec_ckks::{KeyRequest, KeySet};

@@ -2,11 +2,11 @@
 
 use fhec_ckks::{KeyShape, RECYCLED_BYTES};
 use fhec_ir::ckks::CkksOp;
+use fhec_ir::cost::LinearSteps;
 use fhec_ir::{Entity, OpInfo};
 use serde::Serialize;
 
 use crate::error::RuntimeError;
-use crate::keys::Steps;
 use crate::plan::Plan;
 use crate::stats::peak_ciphertext_bytes;
 
@@ -44,7 +44,7 @@ fn diagonals_of_factors(slots: usize, factors: u32) -> u64 {
 impl MemoryPrediction {
     /// The prediction for a run of `plan` on `threads` threads.
     pub fn of(plan: &Plan, threads: usize) -> Self {
-        let params = plan.params();
+        let params = &crate::engine::params(plan);
         let limb = params.n() as u64 * 8;
         let module = plan.module();
         let live = module.func.live();
@@ -52,14 +52,14 @@ impl MemoryPrediction {
         let keys: u64 = plan.keys().levels().map(key_bytes).sum();
         let largest_key = plan.keys().levels().map(key_bytes).max().unwrap_or(0);
         let (mut scratch, mut matrices, mut encodings, mut largest_encoding) = (0, 0, 0, 0);
-        if let Some(spec) = params.spec().bootstrap.as_ref().filter(|_| !plan.bootstrap_levels().is_empty()) {
+        if let Some(bootstrap) = params.spec().bootstrap.as_ref().filter(|_| !plan.bootstrap_levels().is_empty()) {
             // CoeffsToSlots at the top: the digits, and the sums of its giant steps.
             let limbs = params.top_level() as u64 + 1;
             let alpha = params.key_alpha(params.top_level()) as u64;
-            let sums = 2 * diagonals_of_factors(plan.slots(), spec.cts_levels).isqrt() + 2;
+            let sums = 2 * diagonals_of_factors(plan.slots(), bootstrap.circuit.cts_levels).isqrt() + 2;
             scratch = (limbs.div_ceil(alpha) + 2 * sums) * (limbs + alpha) * limb;
-            let diagonals = diagonals_of_factors(plan.slots(), spec.cts_levels)
-                + diagonals_of_factors(plan.slots(), spec.stc_levels);
+            let diagonals = diagonals_of_factors(plan.slots(), bootstrap.circuit.cts_levels)
+                + diagonals_of_factors(plan.slots(), bootstrap.circuit.stc_levels);
             matrices = plan.bootstrap_levels().len() as u64 * diagonals * plan.slots() as u64 * 16;
         }
         for (_, node) in module.func.iter().filter(|(v, n)| live[v.index()] && n.op.as_input().is_none()) {
@@ -68,7 +68,7 @@ impl MemoryPrediction {
             let digits = KeyShape::new(params, node.ty.level as usize, node.ty.level as usize).digit_limbs() as u64;
             let (work, encoding) = match &node.op {
                 CkksOp::Linear { rotations, giants, diagonals, .. } => {
-                    let steps = Steps::of(rotations, giants, module.consts.get(*diagonals), plan.slots());
+                    let steps = LinearSteps::of(rotations, giants, module.consts.get(*diagonals), plan.slots());
                     let sums = (steps.giants.len() as u64 + 2) * 2 * (limbs + alpha);
                     // Each thread holds one limb of both halves of every rotated operand, and of every diagonal; a
                     // diagonal has two values per slot.

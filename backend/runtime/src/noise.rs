@@ -16,4 +16,4 @@ mod report;
 pub use backend::{Exact, LANES, Lanes, NoiseBackend, NoisyCt};
 pub use intervals::chebyshev_arguments;
 pub use model::NoiseModel;
-pub use report::{LayerEscape, NoiseObserver, NoiseReport, OpError, Range, RangeEscape, ResultError};
+pub use report::{LayerEscape, NoiseObserver, NoiseReport, OpNoise, Range, RangeEscape, ResultError};

@@ -1,56 +1,7 @@
-//! What a program costs, counted from its text: operations, live ciphertexts.
+//! What a run has to execute, and how many bytes its ciphertexts take.
 
-use std::collections::BTreeMap;
-
-use fhec_ir::ckks::{CkksOp, CtTy};
+use fhec_ir::ckks::CtTy;
 use fhec_ir::{Ckks, Entity, Module, OpInfo};
-use serde::{Deserialize, Serialize};
-
-use crate::keys::{Steps, rotation_in};
-
-/// Operations of a program.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OpCounts {
-    /// How many ops of each mnemonic.
-    pub ops: BTreeMap<String, u64>,
-    /// Rotations, those inside linear transforms included.
-    pub rotations: u64,
-    /// Key switches: rotations, conjugations, relinearisations.
-    pub key_switches: u64,
-    /// Products of two ciphertexts.
-    pub products: u64,
-    /// Products with plain vectors, diagonals of linear transforms included.
-    pub plain_products: u64,
-    /// Bootstraps.
-    pub bootstraps: u64,
-}
-
-impl OpCounts {
-    /// Counts the ops that the results depend on.
-    pub fn of(module: &Module<Ckks>, slots: usize) -> Self {
-        let mut out = Self::default();
-        let live = module.func.live();
-        for (_, node) in module.func.iter().filter(|(v, n)| live[v.index()] && n.op.as_input().is_none()) {
-            *out.ops.entry(node.op.mnemonic().to_string()).or_default() += 1;
-            match &node.op {
-                CkksOp::Rotate { by } => out.rotations += u64::from(rotation_in(*by, slots) != 0),
-                CkksOp::Linear { rotations, giants, diagonals, .. } => {
-                    let steps = Steps::of(rotations, giants, module.consts.get(*diagonals), slots);
-                    out.rotations += steps.rotations() as u64;
-                    out.plain_products += steps.products as u64;
-                }
-                CkksOp::Conjugate {} | CkksOp::Relinearize {} => out.key_switches += 1,
-                CkksOp::Mul {} => out.products += 1,
-                CkksOp::MulPlain { .. } => out.plain_products += 1,
-                CkksOp::Bootstrap { .. } => out.bootstraps += 1,
-                _ => {}
-            }
-        }
-        out.key_switches += out.rotations;
-        out
-    }
-}
 
 /// One executed op, as a run records it.
 #[derive(Clone, Debug, PartialEq, Eq)]

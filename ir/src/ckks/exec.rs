@@ -112,7 +112,7 @@ pub trait Backend {
 
 /// One op of a run.
 #[derive(Clone, Copy)]
-pub struct Step<'a> {
+pub struct RunStep<'a> {
     /// Position among the ops (inputs not counted).
     pub index: usize,
     /// Number of ops of the run.
@@ -126,11 +126,11 @@ pub struct Step<'a> {
 /// Watches a run.
 pub trait Observer<B: Backend> {
     /// Before an op is computed.
-    fn before(&mut self, backend: &mut B, step: Step<'_>) {
+    fn before(&mut self, backend: &mut B, step: RunStep<'_>) {
         let _ = (backend, step);
     }
     /// After it was computed.
-    fn after(&mut self, backend: &mut B, step: Step<'_>, result: &B::Ct) {
+    fn after(&mut self, backend: &mut B, step: RunStep<'_>, result: &B::Ct) {
         let _ = (backend, step, result);
     }
 }
@@ -229,7 +229,7 @@ pub fn execute<B: Backend>(
     let total = func.iter().filter(|(v, n)| is_step(*v, n)).count();
     let steps = func.iter().filter(|(v, n)| is_step(*v, n)).enumerate();
     for (index, (value, node)) in steps {
-        let step = Step { index, total, value, node };
+        let step = RunStep { index, total, value, node };
         observer.before(backend, step);
         let operand = |i: usize| {
             values[node.operands[i].index()].as_ref().expect("operands of live nodes are kept until their last use")

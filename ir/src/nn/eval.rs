@@ -16,7 +16,6 @@ mod window;
 
 use thiserror::Error;
 
-pub use activation::erf;
 pub use grad::gradients;
 
 use super::{Nn, NnOp, TensorTy};
@@ -184,7 +183,7 @@ fn compute(op: &NnOp, operands: &[&Tensor], consts: &ConstPool, out: Shape) -> T
         }
         (NnOp::Softmax { axis }, Some(x)) => normalise::softmax(x, axis_of(*axis, x.shape())),
         (NnOp::Activation { function, alpha, beta }, Some(x)) => {
-            activation::map(x, *function, alpha.map(|a| a.0), beta.map(|b| b.0))
+            activation::map(x, function.function(alpha.map(|a| a.0), beta.map(|b| b.0)))
         }
         (NnOp::Polynomial { basis, lo, hi, rows, coeffs }, Some(x)) => {
             let coeffs: Vec<f64> = coeffs.iter().map(|c| c.0).collect();

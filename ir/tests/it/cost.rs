@@ -1,6 +1,6 @@
 //! Latency tables, predicted times, op counts.
 
-use fhec_ir::cost::{CostError, Key, LatencyTable, Timed, op_counts, predict, predict_with_keys};
+use fhec_ir::cost::{CostError, KeyUse, LatencyTable, OpCounts, Timed, predict, predict_with_keys};
 use fhec_ir::text::{Blobs, parse_module};
 use fhec_ir::{Ckks, Module};
 
@@ -54,10 +54,10 @@ fn keys_of_higher_levels_have_their_own_times() {
     let plain = predict(&program(), &table).expect("every op has a time").micros;
     let keys = |key, _| match key {
         // The baby step at level 2; the rotation at level 0.
-        Key::Rotation(1) => Some(3),
-        Key::Rotation(3) => Some(2),
+        KeyUse::Rotation(1) => Some(3),
+        KeyUse::Rotation(3) => Some(2),
         // Below the level of use nothing is faster.
-        Key::Rotation(4) => Some(0),
+        KeyUse::Rotation(4) => Some(0),
         _ => None,
     };
     let keyed = predict_with_keys(&program(), &table, keys).expect("every op has a time").micros;
@@ -66,10 +66,10 @@ fn keys_of_higher_levels_have_their_own_times() {
 
 #[test]
 fn counts() {
-    let c = op_counts(&program());
+    let c = OpCounts::of(&program(), 8);
     assert_eq!((c.rotations, c.key_switches, c.products, c.plain_products, c.bootstraps), (3, 5, 1, 4, 1));
-    assert_eq!(c.nodes["rescale"], 2);
-    assert!(!c.nodes.contains_key("input"));
+    assert_eq!(c.ops["rescale"], 2);
+    assert!(!c.ops.contains_key("input"));
 }
 
 #[test]

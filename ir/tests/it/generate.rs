@@ -4,8 +4,8 @@ use fhec_ir::ckks::{CkksOp, CtTy};
 use fhec_ir::nn::{Activation, Basis, NnOp, PadMode, TensorTy};
 use fhec_ir::slot::{SlotOp, SlotTy};
 use fhec_ir::{
-    BootstrapSpec, Ckks, ConstId, Dialect, Digit, F64, Layout, Loc, Module, Nn, ParamSpec, Port, Shape, Slot, Tensor,
-    Value, ValueRange,
+    Circuit, Ckks, ConstId, Dialect, Digit, F64, Layout, Loc, Module, Nn, ParamSpec, Port, Shape, Slot, Tensor, Value,
+    ValueRange,
 };
 use proptest::prelude::*;
 
@@ -239,21 +239,7 @@ pub fn ckks(choices: &[u32]) -> Module<Ckks> {
         levels: top,
         special_bits: 50,
         special: 2,
-        bootstrap: c.flag().then_some(BootstrapSpec {
-            levels: 9,
-            cts_levels: 2,
-            stc_levels: 2,
-            stc_bits: 40,
-            mod_bits: 50,
-            mod_scale_bits: 45,
-            sum_scale_bits: 45,
-            k: 12,
-            degree: 30,
-            double_angle: 3,
-            arcsine_degree: 1,
-            ratio_bits: 8,
-            sparse_weight: 32,
-        }),
+        bootstrap: c.flag().then(|| Circuit { stc_levels: 2, ..Circuit::compact(40) }.into()),
         // Levels for bootstrapping do not fit this ring.
         insecure: c.flag(),
     });

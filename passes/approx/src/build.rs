@@ -3,9 +3,10 @@
 use super::error::ApproxError;
 use super::interval::Affine;
 use super::least_squares::MAX_DEGREE;
-use super::polynomial::{Parity, Polynomial};
+use super::polynomial::Polynomial;
 use super::scheme::{Goal, Part, Scheme, min_depth};
 use super::tree::{EvalTree, Operand, Product, Step, Term, TreeOptions};
+use fhec_functions::Parity;
 
 /// Levels beyond the least ones that a search makes use of.
 const SPARE_LEVELS: u32 = 4;

@@ -10,11 +10,13 @@
 use serde::Serialize;
 
 use super::distribution::{Distribution, Nodes};
+use super::domain::check_domain;
 use super::error::ApproxError;
-use super::function::Function;
 use super::interval::Interval;
-use super::polynomial::{Parity, Polynomial};
+use super::polynomial::Polynomial;
 use super::quadrature;
+use fhec_functions::Function;
+use fhec_functions::Parity;
 
 /// Settings of a weighted fit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -111,7 +113,7 @@ pub fn least_squares_family(
     degree: usize,
     options: FitOptions,
 ) -> Result<Fits, ApproxError> {
-    f.check(interval)?;
+    check_domain(f, interval)?;
     fit(|x| f.eval(x), &f.breaks(), distribution, interval, degree, options)
 }
 

@@ -21,9 +21,9 @@
 
 mod build;
 mod distribution;
+mod domain;
 mod error;
 pub mod families;
-mod function;
 mod interval;
 mod least_squares;
 mod polynomial;
@@ -35,12 +35,13 @@ mod sign;
 mod tree;
 
 pub use distribution::{Distribution, Histogram, Nodes};
+pub use domain::check_domain;
 pub use error::ApproxError;
 pub use families::{Approximation, Choice, Families, Family, Site};
-pub use function::{Function, erf, erfc};
+pub use fhec_functions::{Function, Parity};
 pub use interval::{Affine, Interval};
 pub use least_squares::{FitOptions, Fits, MAX_DEGREE, fit, least_squares, least_squares_family};
-pub use polynomial::{Parity, Polynomial};
+pub use polynomial::Polynomial;
 pub use quadratic::{CompletedSquare, PowerOfTwoQuadratic, minimax_quadratic, power_of_two_quadratic};
 pub use remez::{MAX_MINIMAX_DEGREE, Minimax, minimax, minimax_function};
 pub use scheme::{Weights, min_depth};

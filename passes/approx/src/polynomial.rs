@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::error::ApproxError;
 use super::interval::{Affine, Interval};
+use fhec_functions::Parity;
 
 /// Σ c_k T_k(u), where u maps `interval` to `[-1, 1]`.
 ///
@@ -12,38 +13,6 @@ use super::interval::{Affine, Interval};
 pub struct Polynomial {
     interval: Interval,
     coefficients: Vec<f64>,
-}
-
-/// Which Chebyshev coefficients of a polynomial may be nonzero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub enum Parity {
-    /// Any.
-    Mixed,
-    /// Odd ones.
-    Odd,
-    /// Even ones.
-    Even,
-    /// Even ones and T_1: every fit of ReLU, GELU or SiLU under a symmetric distribution, since these are x/2 plus an even function.
-    EvenPlusLinear,
-    /// Odd ones and T_0: the sigmoid.
-    OddPlusConstant,
-}
-
-impl Parity {
-    /// All parities, narrowest first.
-    pub const ALL: [Parity; 5] =
-        [Parity::Odd, Parity::Even, Parity::EvenPlusLinear, Parity::OddPlusConstant, Parity::Mixed];
-
-    /// Whether coefficient `k` may be nonzero.
-    pub fn allows(self, k: usize) -> bool {
-        match self {
-            Parity::Mixed => true,
-            Parity::Odd => k % 2 == 1,
-            Parity::Even => k.is_multiple_of(2),
-            Parity::EvenPlusLinear => k.is_multiple_of(2) || k == 1,
-            Parity::OddPlusConstant => k % 2 == 1 || k == 0,
-        }
-    }
 }
 
 /// Decimal digits that a change to powers of x may lose.

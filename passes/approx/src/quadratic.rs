@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::error::ApproxError;
-use super::function::Function;
 use super::interval::{Affine, Interval};
 use super::polynomial::Polynomial;
 use super::remez::minimax_function;
 use super::tree::EvalTree;
+use fhec_functions::Function;
 
 /// sign·(scale·x + shift)² + constant.
 ///

@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 
+use super::domain::check_domain;
 use super::error::ApproxError;
-use super::function::Function;
 use super::interval::Interval;
-use super::polynomial::{Parity, Polynomial};
+use super::polynomial::Polynomial;
+use fhec_functions::Function;
+use fhec_functions::Parity;
 
 /// A minimax polynomial.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,7 +52,7 @@ pub fn minimax(
 
 /// As [`minimax`] for a named function on one interval, with the zeros that its symmetry gives. Errors also when f is not finite there.
 pub fn minimax_function(f: Function, interval: Interval, degree: usize) -> Result<Minimax, ApproxError> {
-    f.check(interval)?;
+    check_domain(f, interval)?;
     let parity = if interval.lo() == -interval.hi() { f.parity() } else { Parity::Mixed };
     let bound = interval.hi();
     // The lone coefficient of the other symmetry is known beforehand.

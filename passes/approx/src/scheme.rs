@@ -12,7 +12,7 @@
 
 use serde::Serialize;
 
-use super::polynomial::Parity;
+use fhec_functions::Parity;
 
 /// Relative costs that the search minimises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use super::error::ApproxError;
 use super::interval::{Affine, Interval};
-use super::polynomial::{Parity, Polynomial};
+use super::polynomial::Polynomial;
 use super::remez::minimax;
 use super::scheme::min_depth;
+use fhec_functions::Parity;
 
 /// Degrees of published composites: for each α the ones of least depth that bring ReLU's error on `[-1, 1]` to about 2^-α.
 pub const PUBLISHED: [(u32, &[usize]); 11] = [

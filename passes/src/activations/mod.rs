@@ -9,7 +9,7 @@ pub mod sensitivity;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fhec_ir::nn::{Activation, NnOp, eval};
+use fhec_ir::nn::{NnOp, eval};
 use fhec_ir::{Loc, Module, Nn, Node, OpInfo, Tensor, Value};
 use miette::Diagnostic;
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub(crate) use calibrate::{channels, gather};
 pub use forms::{Extracted, Form, FormGraph};
 
 use crate::approx::families::Composite;
-use crate::approx::{ApproxError, Approximation, Choice, CompositeSign, Families, FitOptions, Function};
+use crate::approx::{ApproxError, Approximation, Choice, CompositeSign, Families, FitOptions};
 use crate::{Issue, Pass, PassError};
 
 pub(crate) const NAME: &str = "approximate-activations";
@@ -266,35 +266,6 @@ impl Calibration {
             }
         }
         out
-    }
-}
-
-/// The function an activation computes; absent parameters take their ONNX defaults.
-pub fn function_of(activation: Activation, alpha: Option<f64>, beta: Option<f64>) -> Function {
-    let alpha = alpha.unwrap_or_else(|| activation.default_alpha());
-    let beta = beta.unwrap_or_else(|| activation.default_beta());
-    match activation {
-        Activation::Relu => Function::Relu,
-        Activation::LeakyRelu => Function::LeakyRelu { slope: alpha },
-        Activation::Clip => Function::Clip { lo: alpha, hi: beta },
-        Activation::Sigmoid => Function::Sigmoid,
-        Activation::Tanh => Function::Tanh,
-        Activation::Softplus => Function::Softplus,
-        Activation::Erf => Function::Erf,
-        Activation::Gelu => Function::Gelu,
-        Activation::GeluTanh => Function::GeluTanh,
-        Activation::Silu => Function::Silu,
-        Activation::HardSwish => Function::HardSwish,
-        Activation::HardSigmoid => Function::HardSigmoid { slope: alpha, shift: beta },
-        Activation::Elu => Function::Elu { alpha },
-        Activation::Selu => Function::Selu { alpha, gamma: beta },
-        Activation::Mish => Function::Mish,
-        Activation::Exp => Function::Exp,
-        Activation::Log => Function::Log,
-        Activation::Sqrt => Function::Sqrt,
-        Activation::Reciprocal => Function::Reciprocal,
-        Activation::Abs => Function::Abs,
-        Activation::Pow => Function::Pow { exponent: alpha },
     }
 }
 

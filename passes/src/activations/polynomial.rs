@@ -3,7 +3,7 @@
 use fhec_ir::F64;
 use fhec_ir::nn::{Activation, Basis, NnOp};
 
-use super::{ApproximateOptions, function_of};
+use super::ApproximateOptions;
 use crate::approx::{ApproxError, Approximation, Histogram, Interval, Polynomial, Site};
 
 /// An activation by its attributes.
@@ -28,7 +28,7 @@ impl Replaced {
     /// # Errors
     /// Inputs without values.
     pub(super) fn site(self, seen: &[Histogram], options: &ApproximateOptions) -> Result<Site, ApproxError> {
-        let function = function_of(self.activation, self.alpha.map(|a| a.0), self.beta.map(|b| b.0));
+        let function = self.activation.function(self.alpha.map(|a| a.0), self.beta.map(|b| b.0));
         Site::new(function, seen, options.margin, options.fit)
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::approx::{Family, Polynomial, Site};
 use fhec_ir::io::Port;
-use fhec_ir::nn::{Basis, NnOp, TensorTy};
+use fhec_ir::nn::{Activation, Basis, NnOp, TensorTy};
 use fhec_ir::{F64, Loc, Shape, largest_magnitude};
 
 fn one_activation(function: Activation) -> Module<Nn> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fhec_ir::attr::F64;
-use fhec_ir::cost::{CostError, LatencyTable, Step, Timed, steps};
+use fhec_ir::cost::{CostError, LatencyTable, Timed, TimedStep, steps};
 use fhec_ir::nn::Basis;
 use fhec_ir::slot::{SlotOp, SlotTy};
 use fhec_ir::{Loc, Module, Slot, Tensor, Value};
@@ -35,7 +35,7 @@ impl Fragment {
         let levels = depth(&lowered);
         let mut by_level = BTreeMap::new();
         for (_, node) in lowered.func.iter() {
-            for Step { op, level, times, .. } in steps(node, &lowered.func, &lowered.consts, slots) {
+            for TimedStep { op, level, times, .. } in steps(node, &lowered.func, &lowered.consts, slots) {
                 *by_level.entry((op, levels - level)).or_default() += times;
             }
         }

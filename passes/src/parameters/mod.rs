@@ -7,6 +7,7 @@
 mod estimate;
 
 use fhec_ir::ckks::{Ckks, CkksOp};
+use fhec_ir::cost::{self, OpCounts};
 use fhec_ir::{Issue, Module, ParamSpec, Tensor};
 
 pub use estimate::{Estimate, estimate};
@@ -82,8 +83,8 @@ impl Default for ParamOptions {
     }
 }
 
-/// Largest bit size of a prime: the engine's fast kernels need primes below 2^50.
-const MOST_BITS: u32 = 50;
+/// Largest bit size of a prime.
+const MOST_BITS: u32 = fhec_parameters::MAX_PRIME_BITS;
 /// Results above this need no better precision relative to their size, unless it is asked for.
 const LARGE_RESULT: f64 = 16.0;
 /// Below this the primes of a chain are too far apart for scales to stay together.
@@ -131,20 +132,13 @@ fn key_switch_time(switches: &[(u32, usize)], special: u32) -> f64 {
 
 /// The key switches of a program by level.
 pub(crate) fn key_switches(module: &Module<Ckks>) -> Vec<(u32, usize)> {
+    let slots = cost::slots(module).unwrap_or(1);
     let mut by_level = std::collections::BTreeMap::new();
     for (_, node) in module.func.iter() {
-        let count = match &node.op {
-            CkksOp::Rotate { .. } | CkksOp::Conjugate {} | CkksOp::Relinearize {} => 1,
-            CkksOp::Linear { rotations, giants, .. } => {
-                let babies: std::collections::BTreeSet<i64> =
-                    rotations.iter().zip(giants).map(|(r, g)| r - g).filter(|&b| b != 0).collect();
-                let giants: std::collections::BTreeSet<i64> = giants.iter().copied().filter(|&g| g != 0).collect();
-                babies.len() + giants.len()
-            }
-            _ => 0,
-        };
-        if count > 0 {
-            *by_level.entry(node.ty.level).or_insert(0) += count;
+        let mut counts = OpCounts::default();
+        counts.add(node, &module.consts, slots);
+        if counts.key_switches > 0 {
+            *by_level.entry(node.ty.level).or_insert(0) += counts.key_switches as usize;
         }
     }
     by_level.into_iter().collect()
@@ -169,7 +163,7 @@ pub(crate) fn predicted_time(module: &Module<Ckks>, spec: &ParamSpec) -> f64 {
 /// A larger ring needs a larger scale.
 pub(crate) fn fits_level_zero(estimate: &Estimate, options: &ParamOptions, slots: usize) -> bool {
     let bound = options.result_bound.unwrap_or(estimate.result_bound);
-    let largest = fhec_security::rings().map(|(log_n, _)| log_n).max().unwrap_or(0);
+    let largest = fhec_parameters::rings().map(|(log_n, _)| log_n).max().unwrap_or(0);
     first_bits(scale_bits(estimate, options, slots, options.log_n.unwrap_or(largest)), bound) <= MOST_BITS
 }
 
@@ -193,7 +187,7 @@ pub fn choose(
     let levels = depth(module);
     let result_level = module.func.results().iter().map(|&r| module.func.ty(r).level).min().unwrap_or(0);
     let needed = slots.trailing_zeros() + 1;
-    let rings: Vec<(u32, u32)> = fhec_security::rings()
+    let rings: Vec<(u32, u32)> = fhec_parameters::rings()
         .filter(|&(log_n, _)| log_n >= needed && options.log_n.is_none_or(|asked| asked == log_n))
         .collect();
     let rings = match options.log_n {

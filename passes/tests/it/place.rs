@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::cost::{LatencyTable, Timed};
 use fhec_ir::nn::{self, Activation, Nn, NnOp};
-use fhec_ir::params::BootstrapSpec;
-use fhec_ir::{Module, ParamSpec, Tensor, Value, verify};
+use fhec_ir::{Circuit, Module, ParamSpec, Tensor, Value, verify};
 use fhec_passes::activations::{ApproximateActivations, ApproximateOptions};
 use fhec_passes::approx::CompositeSign;
 use fhec_passes::bootstraps::{Candidates, Placer, Strategy};
@@ -21,6 +20,7 @@ use crate::run::run;
 
 /// An engine whose ops take time in proportion to the primes, and a bootstrap as long as a thousand of them and more the
 /// higher it goes.
+#[derive(Debug)]
 struct Engine {
     /// The most levels beside those of a bootstrap.
     levels: u32,
@@ -35,21 +35,7 @@ impl Target for Engine {
             levels,
             special_bits: 50,
             special: 5,
-            bootstrap: Some(BootstrapSpec {
-                levels: 16,
-                cts_levels: 4,
-                stc_levels: 3,
-                stc_bits: 42,
-                mod_bits: 50,
-                mod_scale_bits: 52,
-                sum_scale_bits: 49,
-                k: 15,
-                degree: 30,
-                double_angle: 3,
-                arcsine_degree: 1,
-                ratio_bits: 8,
-                sparse_weight: 32,
-            }),
+            bootstrap: Some(Circuit { stc_bits: 42, ..Circuit::compact(40) }.into()),
             insecure: false,
         };
         (levels <= self.levels).then_some(spec)

@@ -2,7 +2,7 @@
 //! module computes that error.
 
 use crate::encode::Fft;
-use crate::params::ParamSpec;
+use fhec_parameters::ParamSpec;
 use std::f64::consts::TAU;
 
 /// The map from the slots of a message to those that a bootstrap without noise would return.
@@ -23,11 +23,11 @@ pub struct Distortion {
 impl Distortion {
     /// The distortion of bootstraps of `slots` slots (a power of two); `None` without bootstrapping.
     pub fn new(spec: &ParamSpec, slots: usize) -> Option<Self> {
-        let bootstrap = spec.bootstrap.as_ref()?;
+        let circuit = &spec.bootstrap.as_ref()?.circuit;
         let bits = f64::from(spec.first_bits) - f64::from(spec.scale_bits);
-        let factor = super::message_factor(bootstrap.ratio_bits, bits.exp2());
+        let factor = super::message_factor(circuit.ratio_bits, bits.exp2());
         let rate = TAU * factor / bits.exp2();
-        Some(Self { fft: Fft::new(slots), slots, rate, arcsine_degree: bootstrap.arcsine_degree })
+        Some(Self { fft: Fft::new(slots), slots, rate, arcsine_degree: circuit.arcsine_degree })
     }
 
     /// The largest difference in a slot, for messages of slots in [-1, 1].
@@ -59,15 +59,16 @@ impl Distortion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::BootstrapSpec;
+    use crate::params::Params;
+    use fhec_parameters::Circuit;
 
-    fn distortion(bootstrap: BootstrapSpec, slots: usize) -> Distortion {
-        Distortion::new(&ParamSpec::with_bootstrap(3, 42, bootstrap).unwrap(), slots).unwrap()
+    fn distortion(circuit: Circuit, slots: usize) -> Distortion {
+        Distortion::new(Params::with_bootstrap(3, 42, circuit).unwrap().spec(), slots).unwrap()
     }
 
     #[test]
     fn constant_vectors_are_distorted_most_and_the_mean_alone_counts_there() {
-        let compact = distortion(BootstrapSpec::compact(42), 256);
+        let compact = distortion(Circuit::compact(42), 256);
         let expected = (TAU / 256.0).powi(2) / 6.0;
         assert!((compact.largest() / expected - 1.0).abs() < 1e-3, "{} {expected}", compact.largest());
         for value in [1.0, -1.0, 0.5] {
@@ -94,9 +95,10 @@ mod tests {
 
     #[test]
     fn the_arcsine_takes_it_away() {
-        assert!(distortion(BootstrapSpec::standard(42), 64).largest() < 1e-7);
+        assert!(distortion(Circuit::standard(42), 64).largest() < 1e-7);
         assert!(
-            Distortion::new(&ParamSpec { bootstrap: None, ..ParamSpec::bootstrapping(3, 42).unwrap() }, 64).is_none()
+            Distortion::new(&ParamSpec { bootstrap: None, ..Params::bootstrapping(3, 42).unwrap().spec().clone() }, 64)
+                .is_none()
         );
     }
 }

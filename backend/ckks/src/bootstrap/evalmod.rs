@@ -7,7 +7,7 @@
 
 use super::scaled::{Machine, Scaled};
 use crate::error::Result;
-use crate::params::BootstrapSpec;
+use fhec_parameters::Circuit;
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 
@@ -30,17 +30,17 @@ pub(super) struct EvalMod {
 }
 
 impl EvalMod {
-    /// `levels` as [`BootstrapSpec::drops`] gives them, the input's first.
-    pub fn new(spec: &BootstrapSpec, slots: usize, levels: Vec<usize>) -> Self {
-        let ratio = 2f64.powi(-(spec.ratio_bits as i32));
-        let width = f64::from(spec.k) + 0.25 + ratio;
-        let rate = TAU * width / 2f64.powi(spec.double_angle as i32);
-        let count = spec.degree as usize / 2 + 1;
+    /// `levels` as [`Circuit::drops`] gives them, the input's first.
+    pub fn new(circuit: &Circuit, slots: usize, levels: Vec<usize>) -> Self {
+        let ratio = 2f64.powi(-(circuit.ratio_bits as i32));
+        let width = f64::from(circuit.k) + 0.25 + ratio;
+        let rate = TAU * width / 2f64.powi(circuit.double_angle as i32);
+        let count = circuit.degree as usize / 2 + 1;
         let mut coefficients = even_interpolant(|x| (rate * x).cos(), count);
-        refine(&mut coefficients, spec, width, rate);
+        refine(&mut coefficients, circuit, width, rate);
         coefficients.resize(count.next_power_of_two(), 0.0);
-        let (double_angle, arcsine_degree) = (spec.double_angle as usize, spec.arcsine_degree);
-        let least = f64::from(spec.mod_scale_bits.min(46));
+        let (double_angle, arcsine_degree) = (circuit.double_angle as usize, circuit.arcsine_degree);
+        let least = f64::from(circuit.mod_scale_bits.min(46));
         Self { slots, coefficients, double_angle, arcsine_degree, ratio, width, levels, least }
     }
 
@@ -219,14 +219,14 @@ fn even_interpolant(f: impl Fn(f64) -> f64, count: usize) -> Vec<f64> {
 /// `I` is a sum of `h + 1` uniform errors, so nearly normal. The coefficients of a message add up in every slot, hence it
 /// is the mean square error over that distribution that counts, weighted least squares find it, and rare large `I` may err
 /// more; the interval's interpolant, from which this starts, keeps them in check.
-fn refine(coefficients: &mut [f64], spec: &BootstrapSpec, width: f64, rate: f64) {
-    let variance = (f64::from(spec.sparse_weight) + 1.0) / 12.0;
-    if spec.sparse_weight == 0 {
+fn refine(coefficients: &mut [f64], circuit: &Circuit, width: f64, rate: f64) {
+    let variance = (f64::from(circuit.sparse_weight) + 1.0) / 12.0;
+    if circuit.sparse_weight == 0 {
         return;
     }
-    let ratio = 2f64.powi(-(spec.ratio_bits as i32));
+    let ratio = 2f64.powi(-(circuit.ratio_bits as i32));
     let (mut rows, mut errors) = (Vec::new(), Vec::new());
-    for i in -i64::from(spec.k)..=i64::from(spec.k) {
+    for i in -i64::from(circuit.k)..=i64::from(circuit.k) {
         let density = (-0.5 * (i * i) as f64 / variance).exp().max(LEAST_DENSITY);
         // Most messages have small coefficients; the slope must fit for the largest too.
         for (offset, share) in [(0.0, 1.0), (ratio, SLOPE_SHARE), (-ratio, SLOPE_SHARE)] {
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn cubics_are_the_products_of_their_factors() {
-        let spec = BootstrapSpec {
+        let circuit = Circuit {
             cts_levels: 1,
             stc_levels: 1,
             stc_bits: 42,
@@ -295,7 +295,7 @@ mod tests {
             ratio_bits: 5,
             sparse_weight: 32,
         };
-        let halved = EvalMod::new(&spec, 4, Vec::new()).halved_arcsine();
+        let halved = EvalMod::new(&circuit, 4, Vec::new()).halved_arcsine();
         for a in [ARCSINE, halved] {
             let [root, shift, rest] = cubic_factors(a);
             for t in [-0.5, 0.0, 0.01, 0.3] {
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn refinement_lowers_the_expected_error_and_bounds_the_rest() {
-        let spec = BootstrapSpec {
+        let circuit = Circuit {
             cts_levels: 1,
             stc_levels: 1,
             stc_bits: 42,
@@ -339,7 +339,7 @@ mod tests {
         let rate = TAU * width / 8.0;
         let plain = even_interpolant(|x| (rate * x).cos(), 16);
         let mut refined = plain.clone();
-        refine(&mut refined, &spec, width, rate);
+        refine(&mut refined, &circuit, width, rate);
         let error = |c: &[f64], i: i32, offset: f64| {
             let x = (f64::from(i) + offset - 0.25) / width;
             let value: f64 = c.iter().enumerate().map(|(j, c)| c * (2.0 * j as f64 * x.acos()).cos()).sum();

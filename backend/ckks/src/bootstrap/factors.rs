@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A matrix by diagonals: `y[i] = sum_r d_r[i] x[i + r]`, indices and rotations modulo the number of slots.
 #[derive(Debug, Clone)]
-pub(super) struct Diagonals {
+pub(super) struct FactorDiagonals {
     pub slots: usize,
     pub by_rotation: BTreeMap<usize, [Vec<f64>; 2]>,
 }
 
-impl Diagonals {
+impl FactorDiagonals {
     fn identity(slots: usize) -> Self {
         Self { slots, by_rotation: BTreeMap::from([(0, [vec![1.0; slots], vec![0.0; slots]])]) }
     }
@@ -75,7 +75,7 @@ fn gcd(a: i64, b: i64) -> i64 {
 
 /// One layer of butterflies of blocks of `2 half`: slots to coefficients (halved, so that all layers together are the
 /// exact inverse) or back.
-fn layer(fft: &Fft, slots: usize, half: usize, to_coefficients: bool) -> Diagonals {
+fn layer(fft: &Fft, slots: usize, half: usize, to_coefficients: bool) -> FactorDiagonals {
     let (wr, wi) = fft.roots(half);
     let (forward, backward) = (half % slots, (slots - half) % slots);
     let zero = || [vec![0.0; slots], vec![0.0; slots]];
@@ -110,7 +110,7 @@ fn layer(fft: &Fft, slots: usize, half: usize, to_coefficients: bool) -> Diagona
             }
         }
     }
-    Diagonals { slots, by_rotation }
+    FactorDiagonals { slots, by_rotation }
 }
 
 /// The layers of every factor, by half their block length; layers and factors in the order they are applied.
@@ -123,11 +123,11 @@ pub(super) fn factor_layers(slots: usize, count: usize, to_coefficients: bool) -
 
 /// All layers in at most `count` factors of nearly equal numbers of layers, the one applied first in front.
 /// The coefficients are in bit-reversed order.
-pub(super) fn factors(fft: &Fft, slots: usize, count: usize, to_coefficients: bool) -> Vec<Diagonals> {
+pub(super) fn factors(fft: &Fft, slots: usize, count: usize, to_coefficients: bool) -> Vec<FactorDiagonals> {
     let product = |halves: Vec<usize>| {
         halves
             .into_iter()
-            .fold(Diagonals::identity(slots), |acc, half| layer(fft, slots, half, to_coefficients).after(&acc))
+            .fold(FactorDiagonals::identity(slots), |acc, half| layer(fft, slots, half, to_coefficients).after(&acc))
     };
     factor_layers(slots, count, to_coefficients).into_iter().map(product).collect()
 }
@@ -157,7 +157,7 @@ pub(super) fn factor_count(slots: usize, count: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn apply(d: &Diagonals, x: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    fn apply(d: &FactorDiagonals, x: &[(f64, f64)]) -> Vec<(f64, f64)> {
         let n = d.slots;
         (0..n)
             .map(|i| {
@@ -189,7 +189,8 @@ mod tests {
     fn steps_are_known_before_the_matrices() {
         let fft = Fft::new(1 << 9);
         for (slots, count, to_coefficients) in [(512, 3, true), (512, 2, false), (4, 3, true), (1, 1, false)] {
-            let built: Vec<_> = factors(&fft, slots, count, to_coefficients).iter().map(Diagonals::steps).collect();
+            let built: Vec<_> =
+                factors(&fft, slots, count, to_coefficients).iter().map(FactorDiagonals::steps).collect();
             assert_eq!(factor_steps(slots, count, to_coefficients), built);
         }
     }

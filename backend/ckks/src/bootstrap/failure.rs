@@ -11,7 +11,7 @@
 //! That tail is the Irwin-Hall distribution's. Its alternating sum cancels, so it is bounded by Chernoff's inequality,
 //! `P(S > k) <= E(e^(t S)) e^(-t k)`, which holds for every `t`, at the best one.
 
-use crate::params::BootstrapSpec;
+use fhec_parameters::Circuit;
 use std::f64::consts::LN_2;
 
 /// log2 of the largest probability with which bootstrapping may fail in a run.
@@ -21,27 +21,27 @@ pub const MAX_FAILURE: f64 = -60.0;
 const LEAST: f64 = -1000.0;
 
 /// log2 of a bound on the probability that one of `count` coefficients of bootstraps in a ring of degree `n` is beyond `k`.
-pub(crate) fn bound(spec: &BootstrapSpec, n: usize, count: f64) -> f64 {
+pub(crate) fn bound(circuit: &Circuit, n: usize, count: f64) -> f64 {
     // Two tails, and the union over all coefficients.
-    (tail(&Terms::of(spec, n), f64::from(spec.k)) + 1.0 + count.log2()).clamp(LEAST, 0.0)
+    (tail(&UniformSum::of(circuit, n), f64::from(circuit.k)) + 1.0 + count.log2()).clamp(LEAST, 0.0)
 }
 
 /// The least `k` with which one bootstrap of all slots fails no more often than [`MAX_FAILURE`] says.
-pub(crate) fn least_k(spec: &BootstrapSpec, n: usize) -> u32 {
-    let fails = |k: u32| bound(&BootstrapSpec { k, ..spec.clone() }, n, n as f64 / 2.0) > MAX_FAILURE;
+pub(crate) fn least_k(circuit: &Circuit, n: usize) -> u32 {
+    let fails = |k: u32| bound(&Circuit { k, ..circuit.clone() }, n, n as f64 / 2.0) > MAX_FAILURE;
     (0..).find(|&k| !fails(k)).unwrap_or(u32::MAX)
 }
 
 /// Terms of the sum: uniform numbers in [-1/2, 1/2], `certain` of them, and `possible` ones that are there in two cases of
 /// three, as coefficients of a uniform ternary secret are.
-struct Terms {
+struct UniformSum {
     certain: f64,
     possible: f64,
 }
 
-impl Terms {
-    fn of(spec: &BootstrapSpec, n: usize) -> Self {
-        match spec.sparse_weight {
+impl UniformSum {
+    fn of(circuit: &Circuit, n: usize) -> Self {
+        match circuit.sparse_weight {
             0 => Self { certain: 1.0, possible: n as f64 },
             weight => Self { certain: f64::from(weight) + 1.0, possible: 0.0 },
         }
@@ -56,7 +56,7 @@ impl Terms {
 }
 
 /// log2 of Chernoff's bound on the probability that the sum of the terms exceeds `k`.
-fn tail(terms: &Terms, k: f64) -> f64 {
+fn tail(terms: &UniformSum, k: f64) -> f64 {
     let most = (terms.certain + terms.possible) / 2.0;
     if k >= most {
         return f64::NEG_INFINITY;
@@ -80,8 +80,8 @@ fn tail(terms: &Terms, k: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn spec(weight: u32, k: u32) -> BootstrapSpec {
-        BootstrapSpec { sparse_weight: weight, k, ..BootstrapSpec::compact(42) }
+    fn spec(weight: u32, k: u32) -> Circuit {
+        Circuit { sparse_weight: weight, k, ..Circuit::compact(42) }
     }
 
     /// log2 of the probability that the sum of `terms` uniform numbers exceeds `k`: the alternating sum, for few terms.
@@ -103,7 +103,7 @@ mod tests {
         for (weight, ks) in [(4, 1..=2), (8, 2..=4), (16, 4..=8), (32, 12..=16)] {
             for k in ks {
                 let (exact, bound) =
-                    (irwin_hall(weight + 1, f64::from(k)), tail(&Terms::of(&spec(weight, k), 1), f64::from(k)));
+                    (irwin_hall(weight + 1, f64::from(k)), tail(&UniformSum::of(&spec(weight, k), 1), f64::from(k)));
                 assert!(exact < bound && bound < exact + 5.0, "weight {weight}, k {k}: {exact} {bound}");
             }
         }

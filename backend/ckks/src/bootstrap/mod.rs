@@ -22,9 +22,10 @@ use crate::context::Context;
 use crate::error::{CkksError, KeyName, Result};
 use crate::eval::{Diagonal, Evaluator, LinearTransform, for_limbs, truncated};
 use crate::keys::KeyRequest;
-use crate::params::{BootstrapSpec, Params};
+use crate::params::Params;
 use evalmod::EvalMod;
-use factors::{Diagonals, babies_and_giants, factor_count, factor_steps, factors};
+use factors::{FactorDiagonals, babies_and_giants, factor_count, factor_steps, factors};
+use fhec_parameters::Circuit;
 use fhec_ring::RnsPoly;
 use rayon::prelude::*;
 use scaled::{Machine, Scaled};
@@ -32,7 +33,7 @@ use std::sync::Arc;
 
 pub use distortion::Distortion;
 pub use failure::MAX_FAILURE;
-pub use work::{KeyShape, Step, Work};
+pub use work::{BootstrapWork, EngineStep, KeyShape};
 
 /// A bootstrap prepared for one number of slots and one output level.
 #[derive(Debug)]
@@ -68,11 +69,11 @@ impl Bootstrapper {
     /// Parameters without bootstrapping, or a target above their highest program level.
     pub fn new(ctx: &Arc<Context>, slots: usize, target: usize) -> Result<Self> {
         let params = ctx.params();
-        let Course { spec, levels, input_bits, start } = Course::new(params, slots, target)?;
-        let cts_count = factor_count(slots, spec.cts_levels as usize);
+        let Course { circuit, levels, input_bits, start } = Course::new(params, slots, target)?;
+        let cts_count = factor_count(slots, circuit.cts_levels as usize);
         let q0 = params.q()[0] as f64;
-        let factor = message_factor(spec.ratio_bits, q0 / params.scale(0));
-        let eval_mod = EvalMod::new(spec, slots, levels);
+        let factor = message_factor(circuit.ratio_bits, q0 / params.scale(0));
+        let eval_mod = EvalMod::new(circuit, slots, levels);
         let input_scale = 2f64.powf(input_bits);
         // A dry run tells the scale at which EvalMod ends.
         let books = Machine { ctx, eval: None };
@@ -82,7 +83,7 @@ impl Bootstrapper {
         let gap = params.max_slots() / slots;
         let cts_total = input_scale / (2.0 * gap as f64 * q0 * eval_mod.width);
         let cts = encode_factors(ctx, factors(ctx.fft(), slots, cts_count, true), start, cts_total)?;
-        let stc_count = factor_count(slots, spec.stc_levels as usize);
+        let stc_count = factor_count(slots, circuit.stc_levels as usize);
         let mut stc = factors(ctx.fft(), slots, stc_count, false);
         // The conjugate added at the end counts coefficient 0 twice. Halving it in the matrix costs transforms: its
         // diagonals then no longer repeat.
@@ -94,7 +95,7 @@ impl Bootstrapper {
         let message = eval_mod.output_factor() * q0 / (factor * params.scale(0));
         let stc_total = message * params.scale(target) / output.scale;
         let stc = encode_factors(ctx, stc, output.level, stc_total)?;
-        let sparse = spec.sparse_weight > 0;
+        let sparse = circuit.sparse_weight > 0;
         let factor = factor as i128;
         Ok(Self { ctx: ctx.clone(), slots, target, start, sparse, factor, input_scale, cts, eval_mod, stc })
     }
@@ -130,7 +131,7 @@ impl Bootstrapper {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn key_steps(params: &Params, slots: usize, target: usize) -> Result<Vec<Vec<KeyRequest>>> {
-        let Course { spec, levels, start, .. } = Course::new(params, slots, target)?;
+        let Course { circuit, levels, start, .. } = Course::new(params, slots, target)?;
         let request = |name, level| KeyRequest { name, level };
         let matrices = |top: usize, count: u32, to_coefficients: bool| {
             let factors = factor_steps(slots, count as usize, to_coefficients).into_iter().enumerate();
@@ -141,16 +142,16 @@ impl Bootstrapper {
             })
         };
         let mut out = Vec::new();
-        if spec.sparse_weight > 0 {
+        if circuit.sparse_weight > 0 {
             out.push(vec![request(KeyName::ToSparse, 0)]);
             out.push(vec![request(KeyName::FromSparse, start)]);
         }
         out.extend(trace(params, slots).map(|name| vec![request(name, start)]));
-        out.extend(matrices(start, spec.cts_levels, true));
+        out.extend(matrices(start, circuit.cts_levels, true));
         out.push(vec![request(KeyName::Conj, levels[0] + 1)]);
         let end = levels.last().copied().unwrap_or(target);
         out.extend((end..=levels[0]).rev().map(|level| vec![request(KeyName::Relin, level)]));
-        out.extend(matrices(end, spec.stc_levels, false));
+        out.extend(matrices(end, circuit.stc_levels, false));
         out.push(vec![request(KeyName::Conj, target)]);
         Ok(out)
     }
@@ -274,7 +275,7 @@ fn message_factor(ratio_bits: u32, q0_by_scale: f64) -> f64 {
 
 /// The levels a bootstrap passes through.
 struct Course<'a> {
-    spec: &'a BootstrapSpec,
+    circuit: &'a Circuit,
     /// The level after every product of EvalMod, its input's first.
     levels: Vec<usize>,
     /// log2 of the scale of EvalMod's input.
@@ -285,31 +286,28 @@ struct Course<'a> {
 
 impl<'a> Course<'a> {
     fn new(params: &'a Params, slots: usize, target: usize) -> Result<Self> {
-        let spec = params
-            .spec()
-            .bootstrap
-            .as_ref()
-            .ok_or_else(|| CkksError::Params("these parameters have no levels for bootstrapping".into()))?;
+        let none = || CkksError::Params("these parameters have no levels for bootstrapping".into());
+        let circuit = &params.spec().bootstrap.as_ref().ok_or_else(none)?.circuit;
         params.check_slots("bootstrap", slots)?;
         let too_high = |level, max| Err(CkksError::Level { op: "bootstrap", level, max });
         if target > params.max_level() {
             return too_high(target, params.max_level());
         }
-        let end = target + factor_count(slots, spec.stc_levels as usize);
+        let end = target + factor_count(slots, circuit.stc_levels as usize);
         // Beyond the chain any size will do: the start level is found to be too high afterwards.
-        let bits = |i: usize| params.q().get(end + 1 + i).map_or(f64::from(spec.mod_bits), |&q| (q as f64).log2());
-        let (drops, input_bits) = spec.drops(spec.end_bits(), bits, 0);
+        let bits = |i: usize| params.q().get(end + 1 + i).map_or(f64::from(circuit.mod_bits), |&q| (q as f64).log2());
+        let (drops, input_bits) = circuit.drops(circuit.end_bits(), bits, 0);
         let mut levels = vec![end];
         levels.extend(drops.iter().scan(end, |level, drop| {
             *level += drop;
             Some(*level)
         }));
         levels.reverse();
-        let start = levels[0] + factor_count(slots, spec.cts_levels as usize);
+        let start = levels[0] + factor_count(slots, circuit.cts_levels as usize);
         if start > params.top_level() {
             return too_high(start, params.top_level());
         }
-        Ok(Self { spec, levels, input_bits, start })
+        Ok(Self { circuit, levels, input_bits, start })
     }
 }
 
@@ -322,7 +320,12 @@ fn trace(params: &Params, slots: usize) -> impl Iterator<Item = KeyName> {
 }
 
 /// Encodes matrices for consecutive levels from `level` down; together they multiply by `total` beyond their entries.
-fn encode_factors(ctx: &Context, matrices: Vec<Diagonals>, level: usize, total: f64) -> Result<Vec<LinearTransform>> {
+fn encode_factors(
+    ctx: &Context,
+    matrices: Vec<FactorDiagonals>,
+    level: usize,
+    total: f64,
+) -> Result<Vec<LinearTransform>> {
     let share = total.powf(1.0 / matrices.len() as f64);
     matrices
         .into_par_iter()

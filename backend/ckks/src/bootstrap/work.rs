@@ -41,7 +41,7 @@ impl KeyShape {
 
 /// A piece of the engine's work whose time depends on its sizes alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Step {
+pub enum EngineStep {
     /// Sums or products of so many pairs of limbs.
     Pointwise {
         /// Limbs of the result.
@@ -112,13 +112,13 @@ pub enum Step {
 
 /// How often a bootstrap makes each step.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Work {
+pub struct BootstrapWork {
     /// Count by step.
-    pub steps: BTreeMap<Step, u64>,
+    pub steps: BTreeMap<EngineStep, u64>,
 }
 
-impl Work {
-    fn add(&mut self, step: Step, times: usize) {
+impl BootstrapWork {
+    fn add(&mut self, step: EngineStep, times: usize) {
         if times > 0 {
             *self.steps.entry(step).or_default() += times as u64;
         }
@@ -126,45 +126,45 @@ impl Work {
 
     /// A key switch of the second part and the sum with the first.
     fn switch(&mut self, shape: KeyShape) {
-        self.add(Step::Switch(shape), 1);
-        self.add(Step::Pointwise { limbs: shape.limbs }, 1);
+        self.add(EngineStep::Switch(shape), 1);
+        self.add(EngineStep::Pointwise { limbs: shape.limbs }, 1);
     }
 
     /// `x + automorphism(x)`.
     fn add_automorphism(&mut self, shape: KeyShape) {
-        self.add(Step::Switch(shape), 1);
-        self.add(Step::Permute { limbs: shape.limbs }, 1);
-        self.add(Step::Pointwise { limbs: 2 * shape.limbs }, 1);
+        self.add(EngineStep::Switch(shape), 1);
+        self.add(EngineStep::Permute { limbs: shape.limbs }, 1);
+        self.add(EngineStep::Pointwise { limbs: 2 * shape.limbs }, 1);
     }
 
     /// A linear transform with the keys of these alphas, the diagonals given by their coefficients.
     fn linear(&mut self, limbs: usize, babies: &[usize], giants: &[usize], diagonals: &[usize]) {
         let outer = babies.iter().chain(giants).copied().max();
         for &coefficients in diagonals {
-            self.add(Step::Diagonal { limbs: limbs + outer.unwrap_or(0), coefficients, real: false }, 1);
+            self.add(EngineStep::Diagonal { limbs: limbs + outer.unwrap_or(0), coefficients, real: false }, 1);
         }
         let Some(outer) = outer else { return };
         let outer = KeyShape { limbs, alpha: outer };
         for &alpha in babies.iter().collect::<BTreeSet<_>>() {
-            self.add(Step::Decompose(KeyShape { limbs, alpha }), 1);
+            self.add(EngineStep::Decompose(KeyShape { limbs, alpha }), 1);
         }
         for &alpha in babies {
-            self.add(Step::InnerProduct(KeyShape { limbs, alpha }), 1);
+            self.add(EngineStep::InnerProduct(KeyShape { limbs, alpha }), 1);
         }
         for &alpha in giants {
-            self.add(Step::ModDown(outer), 1);
-            self.add(Step::Decompose(KeyShape { limbs, alpha }), 1);
-            self.add(Step::InnerProduct(KeyShape { limbs, alpha }), 1);
+            self.add(EngineStep::ModDown(outer), 1);
+            self.add(EngineStep::Decompose(KeyShape { limbs, alpha }), 1);
+            self.add(EngineStep::InnerProduct(KeyShape { limbs, alpha }), 1);
         }
-        self.add(Step::Permute { limbs }, babies.len());
-        self.add(Step::Permute { limbs: outer.qp_limbs() }, giants.len());
-        self.add(Step::ModDown(outer), 2);
+        self.add(EngineStep::Permute { limbs }, babies.len());
+        self.add(EngineStep::Permute { limbs: outer.qp_limbs() }, giants.len());
+        self.add(EngineStep::ModDown(outer), 2);
     }
 
     /// Both parts from `from` limbs to `to` limbs, prime by prime.
     fn divide(&mut self, from: usize, to: usize) {
         for limbs in to + 1..=from {
-            self.add(Step::Divide { limbs }, 2);
+            self.add(EngineStep::Divide { limbs }, 2);
         }
     }
 }
@@ -174,22 +174,22 @@ impl Bootstrapper {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn work(params: &Params, slots: usize, target: usize) -> Result<Work> {
-        let Course { spec, levels, input_bits, start } = Course::new(params, slots, target)?;
+    pub fn work(params: &Params, slots: usize, target: usize) -> Result<BootstrapWork> {
+        let Course { circuit, levels, input_bits, start } = Course::new(params, slots, target)?;
         let keys: BTreeMap<KeyName, usize> =
             Self::keys(params, slots, target)?.into_iter().map(|r| (r.name, r.level)).collect();
         let shape =
             |name: KeyName, level: usize| KeyShape::new(params, level, keys.get(&name).copied().unwrap_or(level));
-        let mut work = Work::default();
-        work.add(Step::Multiple { limbs: 1 }, 2);
-        if spec.sparse_weight > 0 {
+        let mut work = BootstrapWork::default();
+        work.add(EngineStep::Multiple { limbs: 1 }, 2);
+        if circuit.sparse_weight > 0 {
             work.switch(shape(KeyName::ToSparse, 0));
             work.switch(shape(KeyName::FromSparse, start));
         }
-        work.add(Step::Transform { limbs: start + 2 }, 2);
+        work.add(EngineStep::Transform { limbs: start + 2 }, 2);
         trace(params, slots).for_each(|name| work.add_automorphism(shape(name, start)));
         let end = levels.last().copied().unwrap_or(target);
-        let matrices = |work: &mut Work, top: usize, count: u32, to_coefficients: bool, repeats: bool| {
+        let matrices = |work: &mut BootstrapWork, top: usize, count: u32, to_coefficients: bool, repeats: bool| {
             let steps = factor_steps(slots, count as usize, to_coefficients);
             let layers = factor_layers(slots, count as usize, to_coefficients);
             for (i, (steps, halves)) in steps.into_iter().zip(layers).enumerate() {
@@ -206,7 +206,7 @@ impl Bootstrapper {
                 work.divide(top - i + 1, top - i);
             }
         };
-        matrices(&mut work, start, spec.cts_levels, true, true);
+        matrices(&mut work, start, circuit.cts_levels, true, true);
         work.add_automorphism(shape(KeyName::Conj, levels[0] + 1));
         let bits = |from: usize, to: usize| params.q()[to + 1..=from].iter().map(|&q| (q as f64).log2()).sum::<f64>();
         let mut scales = vec![input_bits];
@@ -215,10 +215,10 @@ impl Bootstrapper {
             Some(*scale)
         }));
         let relin = keys.get(&KeyName::Relin).copied().unwrap_or(start);
-        Passage { params, slots, levels: &levels, scales, relin }.add(&mut work, spec.steps());
+        Passage { params, slots, levels: &levels, scales, relin }.add(&mut work, circuit.steps());
         // Without the arcsine's constants the first matrix halves coefficient 0: the diagonals that meet it do not repeat.
-        matrices(&mut work, end, spec.stc_levels, false, spec.arcsine_degree == 7);
-        work.add_automorphism(shape(KeyName::Conj, end - factor_count(slots, spec.stc_levels as usize)));
+        matrices(&mut work, end, circuit.stc_levels, false, circuit.arcsine_degree == 7);
+        work.add_automorphism(shape(KeyName::Conj, end - factor_count(slots, circuit.stc_levels as usize)));
         Ok(work)
     }
 }
@@ -240,42 +240,42 @@ impl Passage<'_> {
     }
 
     /// A product of operands that are `depth` products deep at most, before its relinearisation and division.
-    fn product(&self, work: &mut Work, depth: usize) {
-        work.add(Step::Tensor { limbs: self.limbs(depth) }, 1);
+    fn product(&self, work: &mut BootstrapWork, depth: usize) {
+        work.add(EngineStep::Tensor { limbs: self.limbs(depth) }, 1);
     }
 
     /// Relinearisation of a product, and its division.
-    fn rescale_product(&self, work: &mut Work, depth: usize) {
+    fn rescale_product(&self, work: &mut BootstrapWork, depth: usize) {
         let (limbs, end) = (self.limbs(depth), self.limbs(depth + 1));
         let shape = KeyShape::new(self.params, self.levels[depth], self.relin);
         if limbs > end {
-            work.add(Step::SwitchDivide(shape), 1);
-            work.add(Step::Pointwise { limbs: 2 * (limbs - 1) }, 1);
+            work.add(EngineStep::SwitchDivide(shape), 1);
+            work.add(EngineStep::Pointwise { limbs: 2 * (limbs - 1) }, 1);
             work.divide(limbs - 1, end);
         } else {
-            work.add(Step::Switch(shape), 1);
-            work.add(Step::Pointwise { limbs: 2 * limbs }, 1);
+            work.add(EngineStep::Switch(shape), 1);
+            work.add(EngineStep::Pointwise { limbs: 2 * limbs }, 1);
         }
     }
 
-    fn double_angle(&self, work: &mut Work, depth: usize) {
+    fn double_angle(&self, work: &mut BootstrapWork, depth: usize) {
         self.product(work, depth);
-        work.add(Step::Multiple { limbs: 3 * self.limbs(depth) }, 1);
+        work.add(EngineStep::Multiple { limbs: 3 * self.limbs(depth) }, 1);
         self.rescale_product(work, depth);
     }
 
     /// Adds a multiple of a value `from` products deep to a sum at the level of `to` of scale `2^scale`.
-    fn add_multiple(&self, work: &mut Work, to: usize, scale: f64, from: usize) {
+    fn add_multiple(&self, work: &mut BootstrapWork, to: usize, scale: f64, from: usize) {
         let extend = scale - self.scales[from] < EXACT.log2() && self.levels[from] > self.levels[to];
-        work.add(Step::Multiple { limbs: 2 * (self.limbs(to) + usize::from(extend)) }, 1);
+        work.add(EngineStep::Multiple { limbs: 2 * (self.limbs(to) + usize::from(extend)) }, 1);
         if extend {
             work.divide(self.limbs(to) + 1, self.limbs(to));
-            work.add(Step::Pointwise { limbs: 2 * self.limbs(to) }, 1);
+            work.add(EngineStep::Pointwise { limbs: 2 * self.limbs(to) }, 1);
         }
     }
 
     /// The steps, as [`EvalMod::apply`](super::evalmod::EvalMod::apply) makes them.
-    fn add(&self, work: &mut Work, [interpolant, double_angle, arcsine]: [usize; 3]) {
+    fn add(&self, work: &mut BootstrapWork, [interpolant, double_angle, arcsine]: [usize; 3]) {
         // z = T_2(x), then T_2(z), T_4(z), ..
         let k = interpolant - 1;
         (0..k).for_each(|depth| self.double_angle(work, depth));
@@ -283,7 +283,7 @@ impl Passage<'_> {
             // T_3, for which T_1 comes down to the level of T_2 where its scale is too large.
             if self.scales[1] > self.scales[2] + 1.0 {
                 work.divide(self.limbs(1), self.limbs(2));
-                work.add(Step::Multiple { limbs: 2 * self.limbs(2) }, 1);
+                work.add(EngineStep::Multiple { limbs: 2 * self.limbs(2) }, 1);
             } else {
                 self.add_multiple(work, 2, self.scales[1] + self.scales[2], 1);
             }
@@ -325,9 +325,9 @@ impl Passage<'_> {
             // Constants that differ in slot 0.
             for depth in [depth + 1, depth + 1, depth + 2] {
                 let limbs = self.limbs(depth);
-                work.add(Step::Encode { slots: self.slots }, 1);
-                work.add(Step::Evaluate { limbs, coefficients: 2 * self.slots }, 1);
-                work.add(Step::Pointwise { limbs }, 1);
+                work.add(EngineStep::Encode { slots: self.slots }, 1);
+                work.add(EngineStep::Evaluate { limbs, coefficients: 2 * self.slots }, 1);
+                work.add(EngineStep::Pointwise { limbs }, 1);
             }
         }
     }

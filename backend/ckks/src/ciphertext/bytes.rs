@@ -3,7 +3,7 @@
 
 use super::Ciphertext;
 use crate::context::Context;
-use crate::error::{CkksError, Digest, Result};
+use crate::error::{CkksError, Result, ShortDigest};
 use crate::packing::{bits_of, pack_limbs, packed_len, packed_limb_len, unpack_limbs};
 use crate::params::Params;
 use crate::sample::Seed;
@@ -22,8 +22,8 @@ const MAX_EXTRA: usize = 1 << 16;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
-    params: Digest,
+struct CiphertextManifest {
+    params: ShortDigest,
     insecure: bool,
     ciphertexts: Vec<CiphertextInfo>,
     /// What the caller adds: the shape of a tensor, the digest of a plan.
@@ -35,7 +35,7 @@ struct Manifest {
 #[serde(deny_unknown_fields)]
 pub struct CiphertextInfo {
     /// Id of the secret key it was made under.
-    pub key: Digest,
+    pub key: ShortDigest,
     /// Its level.
     pub level: usize,
     /// Its scale degree.
@@ -125,12 +125,12 @@ pub fn read_ciphertexts(ctx: &Context, path: impl AsRef<Path>) -> Result<(Vec<Ci
     Ok((file.read_all(ctx)?, file.extra()?))
 }
 
-fn manifest(ctx: &Context, ciphertexts: &[Ciphertext], extra: serde_json::Value) -> Result<Manifest> {
+fn manifest(ctx: &Context, ciphertexts: &[Ciphertext], extra: serde_json::Value) -> Result<CiphertextManifest> {
     if ciphertexts.len() > MAX_COUNT {
         let count = ciphertexts.len();
         return Err(format(format_args!("{count} ciphertexts are too many for one file, which holds {MAX_COUNT}")));
     }
-    Ok(Manifest {
+    Ok(CiphertextManifest {
         params: ctx.params().digest(),
         insecure: ctx.params().is_insecure(),
         ciphertexts: ciphertexts.iter().map(Ciphertext::info).collect(),
@@ -179,7 +179,7 @@ impl CiphertextFile {
 
     fn over(params: &Params, reader: Reader) -> Result<Self> {
         let reader = reader.expect(KIND, VERSION).map_err(format)?;
-        let manifest: Manifest = reader.manifest().map_err(format)?;
+        let manifest: CiphertextManifest = reader.manifest().map_err(format)?;
         params.check_digest("the ciphertext file", manifest.params)?;
         let (count, extra) = (manifest.ciphertexts.len(), manifest.extra.get().len());
         if count > MAX_COUNT || extra > MAX_EXTRA {

@@ -12,24 +12,24 @@ macro_rules! counters {
 
         /// A reading of the counts.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-        pub struct Counts {
+        pub struct EngineCounts {
             $($(#[$doc])* pub $name: u64,)*
         }
 
         impl Counters {
-            pub(crate) fn read(&self) -> Counts {
-                Counts { $($name: self.$name.load(Ordering::Relaxed),)* }
+            pub(crate) fn read(&self) -> EngineCounts {
+                EngineCounts { $($name: self.$name.load(Ordering::Relaxed),)* }
             }
         }
 
-        impl std::ops::Add for Counts {
+        impl std::ops::Add for EngineCounts {
             type Output = Self;
             fn add(self, other: Self) -> Self {
                 Self { $($name: self.$name + other.$name,)* }
             }
         }
 
-        impl std::ops::Sub for Counts {
+        impl std::ops::Sub for EngineCounts {
             type Output = Self;
             fn sub(self, earlier: Self) -> Self {
                 Self { $($name: self.$name - earlier.$name,)* }

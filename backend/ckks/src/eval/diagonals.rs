@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Which diagonal of a polynomial is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum DiagonalPart {
     /// The polynomial is one diagonal.
     Whole,
     /// The first of two real ones.
@@ -24,11 +24,11 @@ pub(super) enum Part {
 
 /// One diagonal, as it is multiplied: after the baby rotation, before the giant one.
 #[derive(Debug, Clone)]
-pub(super) struct Term {
+pub(super) struct PackedTerm {
     pub(super) baby: Option<KeyName>,
     /// Index of the polynomial that holds it.
     pub(super) polynomial: usize,
-    pub(super) part: Part,
+    pub(super) part: DiagonalPart,
 }
 
 /// An encoded linear transform: `y = sum_k diagonal_k * rotate(x, rotation_k)`.
@@ -40,7 +40,7 @@ pub struct LinearTransform {
     /// Small signed coefficients in a power of `X`, as in a [`Plaintext`](crate::Plaintext).
     pub(super) polynomials: Vec<Box<[i64]>>,
     /// By giant rotation; within one, by baby rotation.
-    pub(super) giants: BTreeMap<Option<KeyName>, Vec<Term>>,
+    pub(super) giants: BTreeMap<Option<KeyName>, Vec<PackedTerm>>,
 }
 
 /// One diagonal to encode: its rotation, the giant-step part of it, the values.
@@ -57,7 +57,7 @@ pub struct Diagonal<'a> {
 }
 
 /// The sum of the diagonals of one pair of steps.
-struct Encoded {
+struct EncodedDiagonals {
     giant: Option<KeyName>,
     baby: Option<KeyName>,
     real: bool,
@@ -75,16 +75,16 @@ impl LinearTransform {
         let encoded = encode(ctx, slots, scale, diagonals)?;
         let mut out = Self { slots, operand, at, polynomials: Vec::new(), giants: BTreeMap::new() };
         // By size: the last real diagonal that still is alone.
-        let mut alone: BTreeMap<usize, Encoded> = BTreeMap::new();
+        let mut alone: BTreeMap<usize, EncodedDiagonals> = BTreeMap::new();
         for diagonal in encoded {
             if !diagonal.real {
                 out.push(diagonal);
             } else if let Some(first) = alone.remove(&diagonal.coefficients.len()) {
                 let polynomial = out.polynomials.len();
                 out.polynomials.push(pair(&first.coefficients, &diagonal.coefficients));
-                for (diagonal, part) in [(first, Part::First), (diagonal, Part::Second)] {
-                    let Encoded { giant, baby, .. } = diagonal;
-                    out.giants.entry(giant).or_default().push(Term { baby, polynomial, part });
+                for (diagonal, part) in [(first, DiagonalPart::First), (diagonal, DiagonalPart::Second)] {
+                    let EncodedDiagonals { giant, baby, .. } = diagonal;
+                    out.giants.entry(giant).or_default().push(PackedTerm { baby, polynomial, part });
                 }
             } else {
                 alone.insert(diagonal.coefficients.len(), diagonal);
@@ -109,8 +109,8 @@ impl LinearTransform {
         Ok(out)
     }
 
-    fn push(&mut self, Encoded { giant, baby, coefficients, .. }: Encoded) {
-        let term = Term { baby, polynomial: self.polynomials.len(), part: Part::Whole };
+    fn push(&mut self, EncodedDiagonals { giant, baby, coefficients, .. }: EncodedDiagonals) {
+        let term = PackedTerm { baby, polynomial: self.polynomials.len(), part: DiagonalPart::Whole };
         self.giants.entry(giant).or_default().push(term);
         self.polynomials.push(coefficients);
     }
@@ -147,7 +147,7 @@ impl LinearTransform {
 }
 
 /// The diagonals that are not zero, by giant and baby step.
-fn encode(ctx: &Context, slots: usize, scale: f64, diagonals: &[Diagonal<'_>]) -> Result<Vec<Encoded>> {
+fn encode(ctx: &Context, slots: usize, scale: f64, diagonals: &[Diagonal<'_>]) -> Result<Vec<EncodedDiagonals>> {
     ctx.check_slots("linear transform", slots)?;
     let mut sums: BTreeMap<(Option<KeyName>, Option<KeyName>), Vec<&Diagonal<'_>>> = BTreeMap::new();
     for d in diagonals {
@@ -183,7 +183,7 @@ fn encode(ctx: &Context, slots: usize, scale: f64, diagonals: &[Diagonal<'_>]) -
             // A diagonal that repeats is a polynomial of fewer coefficients.
             let period = period(&re, &im);
             let coefficients = ctx.encode_coefficients(&re[..period], &im[..period.min(im.len())], scale)?;
-            Ok(Encoded { giant, baby, real, coefficients: coefficients[..].into() })
+            Ok(EncodedDiagonals { giant, baby, real, coefficients: coefficients[..].into() })
         })
         .collect()
 }

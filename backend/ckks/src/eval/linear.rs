@@ -9,7 +9,7 @@
 //! and the diagonals are transformed from their compact form when the limb comes up.
 
 use super::counters::count;
-use super::diagonals::{LinearTransform, Part, Term};
+use super::diagonals::{DiagonalPart, LinearTransform, PackedTerm};
 use super::{Evaluator, for_limbs};
 use crate::ciphertext::Ciphertext;
 use crate::context::Context;
@@ -22,7 +22,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 /// What a rotation needs: its key, its permutation, the tables of the key's digits.
-struct Step {
+struct TransformStep {
     key: Arc<PreparedKey>,
     automorphism: Arc<Automorphism>,
     switcher: Arc<KeySwitcher>,
@@ -66,10 +66,10 @@ impl Evaluator {
     }
 
     /// A rotation at `level`.
-    fn step(&self, name: KeyName, level: usize) -> Result<Step> {
+    fn step(&self, name: KeyName, level: usize) -> Result<TransformStep> {
         let key = self.keys.get(&self.ctx, name, level)?;
         let switcher = self.ctx.switcher(level, key.alpha())?;
-        Ok(Step { automorphism: self.ctx.automorphism(name)?, key, switcher })
+        Ok(TransformStep { automorphism: self.ctx.automorphism(name)?, key, switcher })
     }
 
     /// First stage: `acc_g = sum_b d_(g,b) rotate_b(x)` over `Q P` for every giant step.
@@ -94,7 +94,7 @@ impl Evaluator {
         while !rest.is_empty() {
             let (group, later) = rest.split_at(self.keys.fitting(rest, at)?);
             let steps = group.iter().map(|name| name.map(|name| self.step(name, at)).transpose());
-            let steps: Vec<Option<Step>> = steps.collect::<Result<_>>()?;
+            let steps: Vec<Option<TransformStep>> = steps.collect::<Result<_>>()?;
             let first = rest.len() == babies.len();
             self.add_babies(
                 c,
@@ -245,7 +245,7 @@ impl Evaluator {
 struct Babies<'a> {
     names: &'a [Option<KeyName>],
     /// What each needs; nothing for the operand itself.
-    steps: Vec<Option<Step>>,
+    steps: Vec<Option<TransformStep>>,
     /// Digits of the operand, by limbs per digit.
     digits: &'a BTreeMap<usize, Digits>,
     rings: &'a BTreeMap<usize, &'a Ring>,
@@ -305,7 +305,7 @@ fn multiply_sum(
     let terms = || transform.giants.values().flatten().filter(|term| present(&term.baby).is_some());
     // The values of every polynomial that is used, each at its own size: its own, or those of both of its parts.
     let mut parts = vec![0; transform.polynomials.len()];
-    terms().for_each(|term| parts[term.polynomial] = if term.part == Part::Whole { 1 } else { 2 });
+    terms().for_each(|term| parts[term.polynomial] = if term.part == DiagonalPart::Whole { 1 } else { 2 });
     let total = transform.polynomials.iter().zip(&parts).map(|(coefficients, &parts)| coefficients.len() * parts).sum();
     let mut memory = ctx.scratch().take(total);
     let mut rest: &mut [u64] = &mut memory;
@@ -325,13 +325,15 @@ fn multiply_sum(
         values.push(mine);
     }
     // By the number of their values: each stands for a run of equal ones.
-    let row = |terms: &Vec<Term>| {
+    let row = |terms: &Vec<PackedTerm>| {
         let mut row = Row::new();
         for term in terms {
             let Some(baby) = present(&term.baby) else { continue };
             let len = transform.polynomials[term.polynomial].len();
             let all = values[term.polynomial];
-            row.entry(len).or_default().push((baby, if term.part == Part::Second { &all[len..] } else { &all[..len] }));
+            row.entry(len)
+                .or_default()
+                .push((baby, if term.part == DiagonalPart::Second { &all[len..] } else { &all[..len] }));
         }
         row
     };

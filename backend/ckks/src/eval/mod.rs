@@ -7,7 +7,7 @@ mod linear;
 mod rotation;
 mod switching;
 
-pub use counters::{Counters, Counts};
+pub use counters::{Counters, EngineCounts};
 pub use diagonals::{Diagonal, LinearTransform};
 
 use crate::bootstrap::Bootstrapper;
@@ -72,7 +72,7 @@ impl Evaluator {
     }
 
     /// What was done so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> EngineCounts {
         self.counters.read()
     }
 

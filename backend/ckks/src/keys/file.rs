@@ -2,10 +2,10 @@
 //!
 //! A section is the stored half of a key, limb by limb, every residue in the bits of its prime: what a client sends.
 
-use super::set::{Entry, KeySet, Store};
-use super::switching::{Shape, SwitchingKey};
+use super::set::{KeyEntry, KeySet, KeyStore};
+use super::switching::{DigitShape, SwitchingKey};
 use crate::context::Context;
-use crate::error::{CkksError, Digest, KeyName, Result};
+use crate::error::{CkksError, KeyName, Result, ShortDigest};
 use crate::packing::{pack_limb, packed_limb_len, unpack_limb};
 use crate::params::Params;
 use crate::sample::Seed;
@@ -22,10 +22,10 @@ const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
-    params: Digest,
+struct KeySetManifest {
+    params: ShortDigest,
     insecure: bool,
-    key: Digest,
+    key: ShortDigest,
     keys: Vec<Listed>,
 }
 
@@ -45,7 +45,7 @@ fn format(e: impl std::fmt::Display) -> CkksError {
 /// Writes a key file key by key, so that no more than one key is in memory.
 pub struct KeySetWriter<W> {
     writer: Writer<W>,
-    manifest: Manifest,
+    manifest: KeySetManifest,
     params: Params,
 }
 
@@ -59,7 +59,7 @@ impl KeySetWriter<()> {
     ///
     /// # Errors
     /// When the file cannot be created.
-    pub fn create(ctx: &Context, to: impl Into<Destination>, key: Digest) -> Result<KeySetFile> {
+    pub fn create(ctx: &Context, to: impl Into<Destination>, key: ShortDigest) -> Result<KeySetFile> {
         Ok(KeySetWriter::over(Writer::create(to, KIND, VERSION).map_err(format)?, ctx, key))
     }
 
@@ -67,15 +67,16 @@ impl KeySetWriter<()> {
     ///
     /// # Errors
     /// When the folder for temporary files cannot be written.
-    pub fn scratch(ctx: &Context, key: Digest) -> Result<KeySetScratch> {
+    pub fn scratch(ctx: &Context, key: ShortDigest) -> Result<KeySetScratch> {
         Ok(KeySetWriter::over(Writer::scratch(KIND, VERSION).map_err(format)?, ctx, key))
     }
 }
 
 impl<W: Write + Seek> KeySetWriter<W> {
-    fn over(writer: Writer<W>, ctx: &Context, key: Digest) -> Self {
+    fn over(writer: Writer<W>, ctx: &Context, key: ShortDigest) -> Self {
         let params = ctx.params().clone();
-        let manifest = Manifest { params: params.digest(), insecure: params.is_insecure(), key, keys: Vec::new() };
+        let manifest =
+            KeySetManifest { params: params.digest(), insecure: params.is_insecure(), key, keys: Vec::new() };
         Self { writer, manifest, params }
     }
 
@@ -140,12 +141,12 @@ impl KeySet {
 
     fn from_reader(params: &Params, reader: Reader) -> Result<Self> {
         let reader = reader.expect(KIND, VERSION).map_err(format)?;
-        let manifest: Manifest = reader.manifest().map_err(format)?;
+        let manifest: KeySetManifest = reader.manifest().map_err(format)?;
         params.check_digest("the evaluation key file", manifest.params)?;
         let mut set = Self::under(params, manifest.key);
         for listed in manifest.keys {
             let name = listed.name;
-            let shape = Shape::new(params, listed.level)?;
+            let shape = DigitShape::new(params, listed.level)?;
             if shape.alpha != listed.alpha {
                 return Err(format(format_args!("the key for {name} has {} limbs per digit", listed.alpha)));
             }
@@ -157,8 +158,8 @@ impl KeySet {
             if stored.is_none_or(|s| s.len != len || s.codec != Codec::Raw) {
                 return Err(format(format_args!("the key for {name} is absent or of the wrong size")));
             }
-            let store = Store::File { reader: reader.clone(), section };
-            if set.entries.insert((name, listed.level), Entry { shape, seed, store }).is_some() {
+            let store = KeyStore::File { reader: reader.clone(), section };
+            if set.entries.insert((name, listed.level), KeyEntry { shape, seed, store }).is_some() {
                 return Err(format(format_args!("the key for {name} is listed twice")));
             }
         }
@@ -172,7 +173,7 @@ fn section_len(params: &Params, level: usize) -> usize {
 }
 
 /// The stored half of a key, its hash and the range of its residues checked. The pages it was read from are given back.
-pub(super) fn load(ctx: &Context, reader: &Reader, section: &str, shape: Shape) -> Result<Buffer> {
+pub(super) fn load(ctx: &Context, reader: &Reader, section: &str, shape: DigitShape) -> Result<Buffer> {
     let n = ctx.params().n();
     let section = reader.section(section).map_err(format)?;
     let mut rest = &section[..];
@@ -205,7 +206,7 @@ fn section_name(name: KeyName, level: usize) -> String {
 fn parse_seed(text: &str) -> Option<[u8; 32]> {
     let mut out = [0; 32];
     let (low, high) = (text.get(..32)?, text.get(32..)?);
-    out[..16].copy_from_slice(&Digest::from_hex(low)?.0);
-    out[16..].copy_from_slice(&Digest::from_hex(high)?.0);
+    out[..16].copy_from_slice(&ShortDigest::from_hex(low)?.0);
+    out[16..].copy_from_slice(&ShortDigest::from_hex(high)?.0);
     Some(out)
 }

@@ -1,9 +1,9 @@
 //! A key set holds the keys that an evaluation uses, in memory or on disk.
 
 use super::schedule::Schedule;
-use super::switching::{KeyRequest, Shape, SwitchingKey, expand, rows};
+use super::switching::{DigitShape, KeyRequest, SwitchingKey, expand, rows};
 use crate::context::Context;
-use crate::error::{CkksError, Digest, KeyName, Result};
+use crate::error::{CkksError, KeyName, Result, ShortDigest};
 use crate::params::Params;
 use crate::sample::Seed;
 use fhec_ring::{Buffer, KeyHalves};
@@ -16,15 +16,15 @@ pub(super) type Place = (KeyName, usize);
 
 /// Where the stored half of a key lies.
 #[derive(Clone)]
-pub(super) enum Store {
+pub(super) enum KeyStore {
     Memory(Arc<Buffer>),
     File { reader: fhec_container::Reader, section: String },
 }
 
-pub(super) struct Entry {
-    pub shape: Shape,
+pub(super) struct KeyEntry {
+    pub shape: DigitShape,
     pub seed: Seed,
-    pub store: Store,
+    pub store: KeyStore,
 }
 
 /// What a key set says of one key.
@@ -49,8 +49,8 @@ pub struct KeyInfo {
 /// study of replacement algorithms for a virtual-storage computer, 1966), else the one not used for longest.
 pub struct KeySet {
     params: Params,
-    key: Digest,
-    pub(super) entries: BTreeMap<Place, Entry>,
+    key: ShortDigest,
+    pub(super) entries: BTreeMap<Place, KeyEntry>,
     cache: Mutex<Cache>,
 }
 
@@ -79,7 +79,7 @@ impl std::fmt::Debug for KeySet {
 
 /// A key with both halves at hand.
 pub struct PreparedKey {
-    shape: Shape,
+    shape: DigitShape,
     n: usize,
     b: Arc<Buffer>,
     a: Buffer,
@@ -104,12 +104,12 @@ impl PreparedKey {
 
 impl KeySet {
     /// An empty set for keys of the secret key with id `key`.
-    pub fn new(ctx: &Context, key: Digest) -> Self {
+    pub fn new(ctx: &Context, key: ShortDigest) -> Self {
         Self::under(ctx.params(), key)
     }
 
     /// An empty set under these parameters.
-    pub(super) fn under(params: &Params, key: Digest) -> Self {
+    pub(super) fn under(params: &Params, key: ShortDigest) -> Self {
         let cache = Cache { budget: usize::MAX, ..Cache::default() };
         Self { params: params.clone(), key, entries: BTreeMap::new(), cache: Mutex::new(cache) }
     }
@@ -120,7 +120,7 @@ impl KeySet {
 
     /// Adds a key, replacing one of the same name and level.
     pub fn insert(&mut self, key: SwitchingKey) {
-        let entry = Entry { shape: key.shape, seed: key.seed, store: Store::Memory(key.b.clone()) };
+        let entry = KeyEntry { shape: key.shape, seed: key.seed, store: KeyStore::Memory(key.b.clone()) };
         let place = (key.name(), key.level());
         self.entries.insert(place, entry);
         self.cache().forget(place);
@@ -143,18 +143,18 @@ impl KeySet {
     }
 
     /// Id of the secret key these keys belong to.
-    pub fn key_id(&self) -> Digest {
+    pub fn key_id(&self) -> ShortDigest {
         self.key
     }
 
     /// Digest of the parameters.
-    pub fn params_digest(&self) -> Digest {
+    pub fn params_digest(&self) -> ShortDigest {
         self.params.digest()
     }
 
     /// All keys in order of their names, then of their levels.
     pub fn infos(&self) -> Vec<KeyInfo> {
-        let info = |(&(name, _), e): (&Place, &Entry)| KeyInfo {
+        let info = |(&(name, _), e): (&Place, &KeyEntry)| KeyInfo {
             name,
             level: e.shape.level,
             alpha: e.shape.alpha,
@@ -165,15 +165,15 @@ impl KeySet {
 
     /// Bytes that the set holds whatever its bound: the stored halves of keys that are in no file.
     pub fn resident_bytes(&self) -> usize {
-        let held = |e: &Entry| match &e.store {
-            Store::Memory(b) => b.len() * 8,
-            Store::File { .. } => 0,
+        let held = |e: &KeyEntry| match &e.store {
+            KeyStore::Memory(b) => b.len() * 8,
+            KeyStore::File { .. } => 0,
         };
         self.entries.values().map(held).sum()
     }
 
     /// The smallest key of this name that serves at `level`.
-    fn find(&self, name: KeyName, level: usize) -> Result<(Place, &Entry)> {
+    fn find(&self, name: KeyName, level: usize) -> Result<(Place, &KeyEntry)> {
         if let Some((&place, entry)) = self.entries.range((name, level)..=(name, usize::MAX)).next() {
             return Ok((place, entry));
         }
@@ -211,11 +211,11 @@ impl KeySet {
     }
 
     /// Bytes that preparing a key takes.
-    fn prepared_bytes(&self, entry: &Entry) -> usize {
+    fn prepared_bytes(&self, entry: &KeyEntry) -> usize {
         let half = entry.shape.len(self.params.n()) * 8;
         match &entry.store {
-            Store::Memory(_) => half,
-            Store::File { .. } => 2 * half,
+            KeyStore::Memory(_) => half,
+            KeyStore::File { .. } => 2 * half,
         }
     }
 
@@ -245,10 +245,10 @@ impl KeySet {
         Ok(key)
     }
 
-    fn prepare(&self, ctx: &Context, entry: &Entry) -> Result<PreparedKey> {
+    fn prepare(&self, ctx: &Context, entry: &KeyEntry) -> Result<PreparedKey> {
         let b = match &entry.store {
-            Store::Memory(b) => b.clone(),
-            Store::File { reader, section } => Arc::new(super::file::load(ctx, reader, section, entry.shape)?),
+            KeyStore::Memory(b) => b.clone(),
+            KeyStore::File { reader, section } => Arc::new(super::file::load(ctx, reader, section, entry.shape)?),
         };
         let a = expand(ctx, entry.shape, &entry.seed);
         Ok(PreparedKey { shape: entry.shape, n: self.params.n(), b, a })

@@ -21,12 +21,12 @@ pub struct KeyRequest {
 
 /// Sizes of a key: `rows` digits of `level + 1 + alpha` limbs, the special primes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct DigitShape {
     pub level: usize,
     pub alpha: usize,
 }
 
-impl Shape {
+impl DigitShape {
     pub fn new(params: &Params, level: usize) -> Result<Self> {
         if level > params.top_level() {
             return Err(CkksError::Level { op: "evaluation key", level, max: params.top_level() });
@@ -62,7 +62,7 @@ impl Shape {
 #[derive(Debug, Clone)]
 pub struct SwitchingKey {
     name: KeyName,
-    pub(crate) shape: Shape,
+    pub(crate) shape: DigitShape,
     pub(crate) seed: Seed,
     pub(crate) b: Arc<Buffer>,
 }
@@ -80,7 +80,7 @@ impl SwitchingKey {
         init: impl Fn() -> S + Sync,
         fill: impl Fn(&mut S, usize, usize, &[u64], &mut [u64]) + Sync,
     ) -> Result<Self> {
-        let shape = Shape::new(ctx.params(), request.level)?;
+        let shape = DigitShape::new(ctx.params(), request.level)?;
         let n = ctx.params().n();
         let mut b = Buffer::exact(shape.len(n));
         b.par_chunks_exact_mut(n).enumerate().for_each_init(&init, |state, (k, limb)| {
@@ -119,7 +119,7 @@ impl SwitchingKey {
 }
 
 /// The uniform half of a key.
-pub(crate) fn expand(ctx: &Context, shape: Shape, seed: &Seed) -> Buffer {
+pub(crate) fn expand(ctx: &Context, shape: DigitShape, seed: &Seed) -> Buffer {
     let n = ctx.params().n();
     let mut a = Buffer::exact(shape.len(n));
     a.par_chunks_exact_mut(n).enumerate().for_each(|(k, limb)| {
@@ -130,7 +130,7 @@ pub(crate) fn expand(ctx: &Context, shape: Shape, seed: &Seed) -> Buffer {
 }
 
 /// Rows of a key as the ring's kernels take them.
-pub(crate) fn rows<'a>(shape: Shape, n: usize, b: &'a [u64], a: &'a [u64]) -> Vec<KeyHalves<'a>> {
+pub(crate) fn rows<'a>(shape: DigitShape, n: usize, b: &'a [u64], a: &'a [u64]) -> Vec<KeyHalves<'a>> {
     let len = shape.row_limbs() * n;
     b.chunks_exact(len)
         .zip(a.chunks_exact(len))

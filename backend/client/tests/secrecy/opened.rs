@@ -1,6 +1,6 @@
 //! Ciphertexts and keys opened with the secret, by the public interface alone.
 
-use fhec_ckks::{BootstrapSpec, Ciphertext, Context, ParamSpec, Params, Role, SwitchingKey};
+use fhec_ckks::{Ciphertext, Circuit, Context, ParamSpec, Params, Role, SwitchingKey};
 use fhec_client::{Randomness, SecretKey};
 use fhec_ring::RnsPoly;
 use std::sync::{Arc, LazyLock};
@@ -12,9 +12,9 @@ pub static CONTEXT: LazyLock<Arc<Context>> = LazyLock::new(|| {
         first_bits: 50,
         scale_bits: 42,
         levels: 3,
-        alpha: 2,
+        special: 2,
         special_bits: 50,
-        bootstrap: Some(BootstrapSpec::compact(42)),
+        bootstrap: Some(Circuit::compact(42).into()),
         insecure: true,
     };
     Context::new(Params::new(spec).unwrap()).unwrap()

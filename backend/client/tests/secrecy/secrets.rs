@@ -30,7 +30,7 @@ fn secrets_are_ternary_and_independent() {
 
 #[test]
 fn ephemeral_secrets_have_their_exact_weight_in_random_places() {
-    let weight = CONTEXT.params().spec().bootstrap.as_ref().unwrap().sparse_weight as usize;
+    let weight = CONTEXT.params().spec().bootstrap.as_ref().unwrap().circuit.sparse_weight as usize;
     assert!(weight >= 32);
     let mut random = Randomness::from_seed(&[2; 32]);
     let (mut places, mut positive, mut all) = ([0u64; 16], 0, Vec::new());

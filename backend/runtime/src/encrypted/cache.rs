@@ -17,12 +17,12 @@ pub(super) enum Use {
 
 /// An encoded operand. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) enum Encoded {
+pub(super) enum CachedEncoding {
     Vector(Plaintext),
     Linear(Arc<LinearTransform>),
 }
 
-impl Encoded {
+impl CachedEncoding {
     fn bytes(&self) -> usize {
         match self {
             Self::Vector(v) => v.bytes(),
@@ -49,7 +49,7 @@ impl Encoded {
 pub(super) struct EncodingCache {
     bound: usize,
     held: usize,
-    entries: BTreeMap<Use, Encoded>,
+    entries: BTreeMap<Use, CachedEncoding>,
 }
 
 impl EncodingCache {
@@ -61,8 +61,8 @@ impl EncodingCache {
     pub fn get(
         &mut self,
         use_: Use,
-        encode: impl FnOnce() -> Result<Encoded, CkksError>,
-    ) -> Result<Encoded, CkksError> {
+        encode: impl FnOnce() -> Result<CachedEncoding, CkksError>,
+    ) -> Result<CachedEncoding, CkksError> {
         if let Some(found) = self.entries.get(&use_) {
             return Ok(found.clone());
         }

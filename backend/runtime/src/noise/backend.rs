@@ -5,11 +5,11 @@ use std::rc::Rc;
 use fhec_ckks::Distortion;
 use fhec_ir::ckks::CtTy;
 use fhec_ir::ckks::exec::{Backend, ClearError, Constant, LinearMap, rules};
+use fhec_ir::cost::rotation_in;
 
-use super::linear::Terms;
+use super::linear::DiagonalTerms;
 use super::model::NoiseModel;
 use super::random::NoiseRng;
-use crate::keys::rotation_in;
 
 /// Images that are simulated together.
 pub const LANES: usize = 8;
@@ -304,7 +304,7 @@ impl Backend for NoiseBackend<'_> {
         let ty = rules::plain_product(x.ty, map.at)?;
         let n = x.exact.slots.len();
         rules::diagonal_slots(n, map.slots())?;
-        let terms = Terms::of(map);
+        let terms = DiagonalTerms::of(map);
         let exact = Exact::new(terms.apply(&x.exact.slots).into_iter());
         if x.error.is_empty() {
             return Ok(NoisyCt { exact, error: x.error.clone(), ty });

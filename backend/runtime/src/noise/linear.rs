@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{AddAssign, Mul};
 
 use fhec_ir::ckks::exec::LinearMap;
+use fhec_ir::cost::rotation_in;
 
 use super::backend::{LANES, Lanes, each};
-use crate::keys::rotation_in;
 
 /// Slots of results that are kept in the first-level cache while the diagonals pass.
 const TILE: usize = 32;
@@ -19,7 +19,7 @@ impl Element for f64 {}
 
 /// A diagonal and the rotation of its operand to the left, in 0..n.
 #[derive(Clone, Copy)]
-struct Term<'a> {
+struct DiagonalTerm<'a> {
     rotation: usize,
     giant: u32,
     baby: u32,
@@ -27,14 +27,14 @@ struct Term<'a> {
 }
 
 /// The terms of a linear transform over n slots whose diagonals are not zero, as the engine computes them.
-pub struct Terms<'a>(Vec<Term<'a>>);
+pub struct DiagonalTerms<'a>(Vec<DiagonalTerm<'a>>);
 
-impl<'a> Terms<'a> {
+impl<'a> DiagonalTerms<'a> {
     /// The terms of `map`.
     pub fn of(map: LinearMap<'a>) -> Self {
         let n = map.slots();
         let used = map.terms().filter(|(_, _, diagonal)| diagonal.iter().any(|&d| d != 0.0));
-        let term = |(rotation, giant, diagonal): (i64, i64, &'a [f32])| Term {
+        let term = |(rotation, giant, diagonal): (i64, i64, &'a [f32])| DiagonalTerm {
             rotation: rotation_in(rotation, n) as usize,
             giant: rotation_in(giant, n),
             baby: rotation_in(rotation.wrapping_sub(giant), n),

@@ -12,8 +12,6 @@ use fhec_ckks::Distortion;
 use fhec_ir::ParamSpec;
 use fhec_ir::ckks::CtTy;
 
-use crate::plan::engine_spec;
-
 /// Standard deviation of the error of fresh encryptions and keys.
 const SIGMA: f64 = 3.2;
 /// Variance of a coefficient of the secret.
@@ -44,7 +42,7 @@ impl NoiseModel {
     /// The model of a program on vectors of `slots` slots under these parameters, with bootstraps of deviation 2^-17.
     pub fn new(spec: &ParamSpec, slots: usize) -> Self {
         let (n, scale) = (f64::from(spec.log_n).exp2(), f64::from(spec.scale_bits));
-        let distortion = Distortion::new(&engine_spec(spec), slots).map(Arc::new);
+        let distortion = Distortion::new(spec, slots).map(Arc::new);
         let model = Self { spec: spec.clone(), n, slots: slots as f64, scale, bootstrap: BOOTSTRAP, distortion: None };
         let shows = distortion.filter(|d| d.largest() >= model.visible());
         Self { distortion: shows, ..model }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fhec_ir::ckks::CkksOp;
-use fhec_ir::ckks::exec::{Observer, Step};
+use fhec_ir::ckks::exec::{Observer, RunStep};
 use fhec_ir::{Ckks, Entity, Module, OpInfo};
 use serde::Serialize;
 
@@ -58,7 +58,7 @@ pub struct LayerEscape {
 
 /// The error of one op over all images.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct OpError {
+pub struct OpNoise {
     /// The value, as numbered in the plan.
     pub value: String,
     /// Mnemonic.
@@ -123,7 +123,7 @@ pub struct NoiseReport {
     /// Errors of the results; none in a run without noise.
     pub results: ResultError,
     /// One entry per op in program order; empty where a run without noise was asked for.
-    pub ops: Vec<OpError>,
+    pub ops: Vec<OpNoise>,
     /// Values out of range, in program order.
     pub escapes: Vec<RangeEscape>,
     /// The same by node.
@@ -271,14 +271,14 @@ fn errors(ct: &NoisyCt) -> (Lanes<f32>, Lanes<f64>) {
 }
 
 impl<'b> Observer<NoiseBackend<'b>> for NoiseObserver<'_> {
-    fn after(&mut self, _: &mut NoiseBackend<'b>, step: Step<'_>, ct: &NoisyCt) {
+    fn after(&mut self, _: &mut NoiseBackend<'b>, step: RunStep<'_>, ct: &NoisyCt) {
         let node = step.node.loc.name();
         if !ct.error.is_empty() {
             let (largest, sums) = errors(ct);
             let largest = largest[..self.images].iter().fold(0.0f32, |m, &e| m.max(e));
             let sum: f64 = sums[..self.images].iter().sum();
             let count = (ct.error.len() * self.images) as u64;
-            self.report.ops.push(OpError {
+            self.report.ops.push(OpNoise {
                 value: step.value.to_string(),
                 op: step.node.op.mnemonic(),
                 node: node.to_string(),

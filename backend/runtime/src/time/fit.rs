@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use fhec_ckks::Step;
+use fhec_ckks::EngineStep;
 
 use super::profile::Costs;
-use super::units::{Kind, Unit, units};
+use super::units::{Unit, WorkKind, units};
 
 /// How long some steps took together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
     /// The steps and how often each was made.
-    pub steps: Vec<(Step, u64)>,
+    pub steps: Vec<(EngineStep, u64)>,
     /// Microseconds.
     pub micros: f64,
 }
@@ -33,11 +33,11 @@ const EXACT: f64 = 0.03;
 
 /// Nanoseconds per unit that are usual with AVX-512-IFMA. Only their ratios count: measurements of a few sizes do not tell
 /// apart what grows alike.
-fn usual(kind: Kind, unit: Unit) -> f64 {
+fn usual(kind: WorkKind, unit: Unit) -> f64 {
     match (kind, unit) {
         (_, Unit::Call) => 2e3,
-        (Kind::Encode, Unit::Butterfly) => 1.0,
-        (Kind::Tensor | Kind::Diagonal, Unit::Residue) => 1.0,
+        (WorkKind::Encode, Unit::Butterfly) => 1.0,
+        (WorkKind::Tensor | WorkKind::Diagonal, Unit::Residue) => 1.0,
         (_, Unit::Residue) => 0.3,
         (_, Unit::Butterfly) => 0.3,
         (_, Unit::Conversion) => 0.15,
@@ -49,7 +49,7 @@ fn usual(kind: Kind, unit: Unit) -> f64 {
 /// `2^log_n`, as relative errors.
 pub fn fit(log_n: u32, measurements: &[Measurement]) -> Costs {
     let n = 1usize << log_n;
-    let rows: Vec<BTreeMap<(Kind, Unit), f64>> = measurements
+    let rows: Vec<BTreeMap<(WorkKind, Unit), f64>> = measurements
         .iter()
         .map(|m| {
             let mut row = BTreeMap::new();
@@ -62,11 +62,11 @@ pub fn fit(log_n: u32, measurements: &[Measurement]) -> Costs {
             row
         })
         .collect();
-    let mut unknowns: Vec<(Kind, Unit)> = rows.iter().flat_map(|row| row.keys().copied()).collect();
+    let mut unknowns: Vec<(WorkKind, Unit)> = rows.iter().flat_map(|row| row.keys().copied()).collect();
     unknowns.sort_unstable();
     unknowns.dedup();
     // Every row should give 1: coordinate descent on the normal equations, with each unknown kept from falling below 0.
-    let column = |u: &(Kind, Unit)| -> Vec<f64> { rows.iter().map(|r| r.get(u).copied().unwrap_or(0.0)).collect() };
+    let column = |u: &(WorkKind, Unit)| -> Vec<f64> { rows.iter().map(|r| r.get(u).copied().unwrap_or(0.0)).collect() };
     let columns: Vec<Vec<f64>> = unknowns.iter().map(column).collect();
     // How much slower than usual this machine is.
     let usual: Vec<f64> = unknowns.iter().map(|&(kind, unit)| usual(kind, unit)).collect();
@@ -126,18 +126,18 @@ mod tests {
 
     #[test]
     fn costs_come_back_from_the_times_they_make() {
-        let cost = |kind: Kind, unit: Unit| match (kind, unit) {
-            (Kind::Switch, Unit::Butterfly) => 0.6,
-            (Kind::Switch, Unit::Conversion) => 0.2,
-            (Kind::Switch, Unit::Key) => 0.8,
-            (Kind::Tensor, Unit::Residue) => 2.0,
+        let cost = |kind: WorkKind, unit: Unit| match (kind, unit) {
+            (WorkKind::Switch, Unit::Butterfly) => 0.6,
+            (WorkKind::Switch, Unit::Conversion) => 0.2,
+            (WorkKind::Switch, Unit::Key) => 0.8,
+            (WorkKind::Tensor, Unit::Residue) => 2.0,
             _ => 4e3,
         };
         let mut measurements = Vec::new();
         for (limbs, alpha) in [(26, 7), (14, 7), (8, 4), (5, 7), (30, 5), (20, 10), (3, 1), (12, 3)] {
-            let switch = Step::Switch(KeyShape { limbs, alpha });
-            for steps in [vec![(switch, 1)], vec![(switch, 2), (Step::Tensor { limbs }, 3)]] {
-                let nanos = |&(step, times): &(Step, u64)| {
+            let switch = EngineStep::Switch(KeyShape { limbs, alpha });
+            for steps in [vec![(switch, 1)], vec![(switch, 2), (EngineStep::Tensor { limbs }, 3)]] {
+                let nanos = |&(step, times): &(EngineStep, u64)| {
                     let (kind, of_step) = units(step, 1 << 12);
                     of_step.iter().map(|&(unit, count)| count * cost(kind, unit)).sum::<f64>() * times as f64
                 };
@@ -161,8 +161,8 @@ mod tests {
         let slow = |limbs: usize| if limbs.is_multiple_of(2) { 2.0 } else { 1.0 };
         let micros = |limbs: usize| f64::from(n) * limbs as f64 * slow(limbs) / 1e3;
         let tensors =
-            (10..40).map(|limbs| Measurement { steps: vec![(Step::Tensor { limbs }, 1)], micros: micros(limbs) });
-        let residue = fit(12, &tensors.collect::<Vec<_>>())[&Kind::Tensor][&Unit::Residue];
+            (10..40).map(|limbs| Measurement { steps: vec![(EngineStep::Tensor { limbs }, 1)], micros: micros(limbs) });
+        let residue = fit(12, &tensors.collect::<Vec<_>>())[&WorkKind::Tensor][&Unit::Residue];
         assert!((residue - 1.0).abs() < 0.05, "{residue}");
     }
 
@@ -172,10 +172,10 @@ mod tests {
         let one = |step, micros| Measurement { steps: vec![(step, 1)], micros };
         let n = 1u32 << 12;
         let micros = |limbs: usize, nanos: f64| f64::from(n) * limbs as f64 * nanos / 1e3;
-        let tensors = (10..20).map(|limbs| one(Step::Tensor { limbs }, micros(limbs, 1.0)));
-        let copies = (10..20).map(|limbs| one(Step::Copy { limbs }, micros(limbs, 0.1)));
+        let tensors = (10..20).map(|limbs| one(EngineStep::Tensor { limbs }, micros(limbs, 1.0)));
+        let copies = (10..20).map(|limbs| one(EngineStep::Copy { limbs }, micros(limbs, 0.1)));
         let costs = fit(12, &tensors.chain(copies).collect::<Vec<_>>());
-        let (tensor, copy) = (costs[&Kind::Tensor][&Unit::Residue], costs[&Kind::Copy][&Unit::Residue]);
+        let (tensor, copy) = (costs[&WorkKind::Tensor][&Unit::Residue], costs[&WorkKind::Copy][&Unit::Residue]);
         assert!((tensor - 1.0).abs() < 0.05 && (copy - 0.1).abs() < 0.01, "{tensor} {copy}");
         assert!(costs.values().flat_map(|by_unit| by_unit.values()).all(|&nanos| nanos >= 0.0));
     }

@@ -10,13 +10,14 @@ mod steps;
 mod units;
 
 use fhec_ckks::KeyName;
-use fhec_ir::cost::{CostError, Key, LatencyTable, Prediction, predict_with_keys};
+use fhec_ir::cost::{CostError, KeyUse, LatencyTable, TimePrediction, predict_with_keys};
 
 pub use fit::{Measurement, fit};
 pub use profile::{Costs, HostProfile};
 pub use steps::of as engine_steps;
-pub use units::{Kind, Unit};
+pub use units::{Unit, WorkKind};
 
+use crate::engine::params;
 use crate::plan::Plan;
 
 /// The time of a run: by a table of measured times, or by the built-in profile on `threads` threads. The times of keys are
@@ -24,17 +25,17 @@ use crate::plan::Plan;
 ///
 /// # Errors
 /// A table of another ring degree, or an op without a time.
-pub fn predict_time(plan: &Plan, table: Option<&LatencyTable>, threads: usize) -> Result<Prediction, CostError> {
-    let level = |key: Key, level: u32| {
+pub fn predict_time(plan: &Plan, table: Option<&LatencyTable>, threads: usize) -> Result<TimePrediction, CostError> {
+    let level = |key: KeyUse, level: u32| {
         let levels = plan.keys().levels_of(match key {
-            Key::Relinearization => KeyName::Relin,
-            Key::Conjugation => KeyName::Conj,
-            Key::Rotation(by) => KeyName::Rotation(u32::try_from(by).ok()?),
+            KeyUse::Relinearization => KeyName::Relin,
+            KeyUse::Conjugation => KeyName::Conj,
+            KeyUse::Rotation(by) => KeyName::Rotation(u32::try_from(by).ok()?),
         });
         // The engine takes the smallest key that serves.
         levels.iter().copied().filter(|&made| made >= level).min()
     };
-    let builtin = || HostProfile::builtin(threads).table(plan.params(), plan.slots());
+    let builtin = || HostProfile::builtin(threads).table(&params(plan), plan.slots());
     match table {
         Some(table) => predict_with_keys(plan.module(), table, level),
         None => predict_with_keys(plan.module(), &builtin(), level),

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use fhec_ckks::{Bootstrapper, KeyName, KeyShape, Params, Step};
+use fhec_ckks::{Bootstrapper, EngineStep, KeyName, KeyShape, Params};
 use fhec_ir::cost::{CostError, LatencyTable, Timed};
 use serde::{Deserialize, Serialize};
 
 use super::steps;
-use super::units::{Kind, Unit, units};
+use super::units::{Unit, WorkKind, units};
 
 /// Nanoseconds per unit of the steps of each kind.
-pub type Costs = BTreeMap<Kind, BTreeMap<Unit, f64>>;
+pub type Costs = BTreeMap<WorkKind, BTreeMap<Unit, f64>>;
 
 /// Measured costs of one machine at one number of threads. `fhec calibrate` makes one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,7 +92,7 @@ impl HostProfile {
             if let Some(bad) = all.clone().find(|c| !(c.is_finite() && **c >= 0.0)) {
                 return Err(CostError::Json(format!("{bad} is not a cost")));
             }
-            if let Some(kind) = Kind::ALL.into_iter().find(|k| !costs.contains_key(k)) {
+            if let Some(kind) = WorkKind::ALL.into_iter().find(|k| !costs.contains_key(k)) {
                 return Err(CostError::Json(format!("it has no costs of {kind:?} at N = 2^{log_n}")));
             }
         }
@@ -105,10 +105,10 @@ impl HostProfile {
     }
 
     /// Microseconds of some steps in a ring of degree `2^log_n`.
-    pub fn micros(&self, log_n: u32, steps: impl IntoIterator<Item = (Step, u64)>) -> f64 {
+    pub fn micros(&self, log_n: u32, steps: impl IntoIterator<Item = (EngineStep, u64)>) -> f64 {
         let nearest = self.costs.iter().min_by_key(|(measured, _)| measured.abs_diff(log_n));
         let Some((_, costs)) = nearest else { return 0.0 };
-        let price = |(step, times): (Step, u64)| {
+        let price = |(step, times): (EngineStep, u64)| {
             let (kind, of_step) = units(step, 1 << log_n);
             times as f64 * of_step.into_iter().map(|(unit, count)| count * cost(costs, kind, unit)).sum::<f64>()
         };
@@ -156,7 +156,7 @@ impl Default for HostProfile {
     }
 }
 
-fn cost(costs: &Costs, kind: Kind, unit: Unit) -> f64 {
+fn cost(costs: &Costs, kind: WorkKind, unit: Unit) -> f64 {
     costs.get(&kind).and_then(|units| units.get(&unit)).copied().unwrap_or(0.0)
 }
 
@@ -169,7 +169,7 @@ fn relinearization_level(params: &Params) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fhec_ckks::{BootstrapSpec, ParamSpec};
+    use fhec_ckks::{Circuit, ParamSpec};
 
     fn params() -> Params {
         Params::new(ParamSpec {
@@ -177,9 +177,9 @@ mod tests {
             first_bits: 50,
             scale_bits: 42,
             levels: 6,
-            alpha: 4,
+            special: 4,
             special_bits: 50,
-            bootstrap: Some(BootstrapSpec::standard(42)),
+            bootstrap: Some(Circuit::standard(42).into()),
             insecure: true,
         })
         .unwrap()
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn more_threads_are_not_slower() {
         let micros = |threads: usize| {
-            let step = Step::Switch(KeyShape { limbs: 20, alpha: 5 });
+            let step = EngineStep::Switch(KeyShape { limbs: 20, alpha: 5 });
             HostProfile::builtin(threads).micros(16, [(step, 1)])
         };
         assert_eq!(micros(0), micros(1));

@@ -1,6 +1,6 @@
 //! The work of the engine's steps is counted in units that cost the same at every size.
 
-use fhec_ckks::{KeyShape, Step};
+use fhec_ckks::{EngineStep, KeyShape};
 use serde::{Deserialize, Serialize};
 
 /// What a step is priced by.
@@ -19,11 +19,11 @@ pub enum Unit {
     Key,
 }
 
-/// Kinds of [`Step`]s.
+/// Kinds of [`EngineStep`]s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each is the step of its name")]
-pub enum Kind {
+pub enum WorkKind {
     Pointwise,
     Copy,
     Multiple,
@@ -40,7 +40,7 @@ pub enum Kind {
     Diagonal,
 }
 
-impl Kind {
+impl WorkKind {
     /// All kinds.
     pub const ALL: [Self; 14] = [
         Self::Pointwise,
@@ -76,52 +76,52 @@ fn digit_conversions(shape: KeyShape) -> f64 {
 }
 
 /// The kind of `step` and its units in a ring of degree `n`.
-pub fn units(step: Step, n: usize) -> (Kind, Vec<(Unit, f64)>) {
+pub fn units(step: EngineStep, n: usize) -> (WorkKind, Vec<(Unit, f64)>) {
     use Unit::{Butterfly, Call, Conversion, Key, Residue};
     let degree = n as f64;
     let residues = |limbs: usize| vec![(Call, 1.0), (Residue, limbs as f64 * degree)];
     let transforms = |limbs: usize| (Butterfly, limbs as f64 * butterflies(n));
     let key = |s: KeyShape| (Key, 2.0 * (s.digits() * s.qp_limbs()) as f64 * degree);
     match step {
-        Step::Pointwise { limbs } => (Kind::Pointwise, residues(limbs)),
-        Step::Copy { limbs } => (Kind::Copy, residues(limbs)),
-        Step::Multiple { limbs } => (Kind::Multiple, residues(limbs)),
-        Step::Tensor { limbs } => (Kind::Tensor, residues(limbs)),
-        Step::Permute { limbs } => (Kind::Permute, residues(limbs)),
-        Step::Transform { limbs } => (Kind::Transform, vec![transforms(limbs)]),
-        Step::Divide { limbs } => (Kind::Divide, vec![(Call, 1.0), transforms(limbs)]),
-        Step::Encode { slots } => {
-            (Kind::Encode, vec![(Call, 1.0), (Residue, 2.0 * slots as f64), (Butterfly, butterflies(2 * slots))])
+        EngineStep::Pointwise { limbs } => (WorkKind::Pointwise, residues(limbs)),
+        EngineStep::Copy { limbs } => (WorkKind::Copy, residues(limbs)),
+        EngineStep::Multiple { limbs } => (WorkKind::Multiple, residues(limbs)),
+        EngineStep::Tensor { limbs } => (WorkKind::Tensor, residues(limbs)),
+        EngineStep::Permute { limbs } => (WorkKind::Permute, residues(limbs)),
+        EngineStep::Transform { limbs } => (WorkKind::Transform, vec![transforms(limbs)]),
+        EngineStep::Divide { limbs } => (WorkKind::Divide, vec![(Call, 1.0), transforms(limbs)]),
+        EngineStep::Encode { slots } => {
+            (WorkKind::Encode, vec![(Call, 1.0), (Residue, 2.0 * slots as f64), (Butterfly, butterflies(2 * slots))])
         }
-        Step::Evaluate { limbs, coefficients } => {
+        EngineStep::Evaluate { limbs, coefficients } => {
             let small = (Butterfly, limbs as f64 * butterflies(coefficients));
-            (Kind::Evaluate, vec![small, (Residue, limbs as f64 * degree)])
+            (WorkKind::Evaluate, vec![small, (Residue, limbs as f64 * degree)])
         }
-        Step::Switch(s) => {
+        EngineStep::Switch(s) => {
             let conversions = digit_conversions(s) + 2.0 * (s.alpha * s.limbs) as f64;
             let transforms = transforms((s.digits() + 2) * s.qp_limbs());
-            (Kind::Switch, vec![(Call, 1.0), transforms, (Conversion, conversions * degree), key(s)])
+            (WorkKind::Switch, vec![(Call, 1.0), transforms, (Conversion, conversions * degree), key(s)])
         }
-        Step::SwitchDivide(s) => {
+        EngineStep::SwitchDivide(s) => {
             let conversions = digit_conversions(s) + 2.0 * ((s.alpha + 1) * (s.limbs - 1)) as f64;
             let transforms = transforms((s.digits() + 2) * s.qp_limbs());
-            (Kind::Switch, vec![(Call, 1.0), transforms, (Conversion, conversions * degree), key(s)])
+            (WorkKind::Switch, vec![(Call, 1.0), transforms, (Conversion, conversions * degree), key(s)])
         }
-        Step::Decompose(s) => {
+        EngineStep::Decompose(s) => {
             let transforms = transforms(s.digits() * s.qp_limbs());
-            (Kind::Decompose, vec![(Call, 1.0), transforms, (Conversion, digit_conversions(s) * degree)])
+            (WorkKind::Decompose, vec![(Call, 1.0), transforms, (Conversion, digit_conversions(s) * degree)])
         }
-        Step::InnerProduct(s) => {
-            (Kind::InnerProduct, vec![(Call, 1.0), key(s), (Residue, s.qp_limbs() as f64 * degree)])
+        EngineStep::InnerProduct(s) => {
+            (WorkKind::InnerProduct, vec![(Call, 1.0), key(s), (Residue, s.qp_limbs() as f64 * degree)])
         }
-        Step::ModDown(s) => {
+        EngineStep::ModDown(s) => {
             let conversions = (Conversion, (s.alpha * s.limbs) as f64 * degree);
-            (Kind::ModDown, vec![(Call, 1.0), transforms(s.qp_limbs()), conversions])
+            (WorkKind::ModDown, vec![(Call, 1.0), transforms(s.qp_limbs()), conversions])
         }
-        Step::Diagonal { limbs, coefficients, real } => {
+        EngineStep::Diagonal { limbs, coefficients, real } => {
             let share = if real { 0.5 } else { 1.0 };
             let small = (Butterfly, share * limbs as f64 * butterflies(coefficients));
-            (Kind::Diagonal, vec![small, (Residue, limbs as f64 * degree)])
+            (WorkKind::Diagonal, vec![small, (Residue, limbs as f64 * degree)])
         }
     }
 }
@@ -134,13 +134,14 @@ mod tests {
     fn a_switch_has_the_work_of_its_parts() {
         for (limbs, alpha) in [(26, 7), (14, 7), (8, 4), (5, 7), (1, 1)] {
             let s = KeyShape { limbs, alpha };
-            let sum = |steps: &[Step], unit: Unit| -> f64 {
+            let sum = |steps: &[EngineStep], unit: Unit| -> f64 {
                 let all = steps.iter().flat_map(|&step| units(step, 1 << 10).1);
                 all.filter(|(u, _)| *u == unit).map(|(_, count)| count).sum()
             };
-            let parts = [Step::Decompose(s), Step::InnerProduct(s), Step::ModDown(s), Step::ModDown(s)];
+            let parts =
+                [EngineStep::Decompose(s), EngineStep::InnerProduct(s), EngineStep::ModDown(s), EngineStep::ModDown(s)];
             for unit in [Unit::Butterfly, Unit::Conversion, Unit::Key] {
-                assert_eq!(sum(&[Step::Switch(s)], unit), sum(&parts, unit), "{limbs} {alpha} {unit:?}");
+                assert_eq!(sum(&[EngineStep::Switch(s)], unit), sum(&parts, unit), "{limbs} {alpha} {unit:?}");
             }
         }
     }

@@ -106,8 +106,8 @@ fn bootstraps(count: usize) -> Result<Plan, RuntimeError> {
     let spec = (32..64).find_map(|sparse_weight| {
         let mut spec = compact_spec();
         let bootstrap = spec.bootstrap.as_mut().unwrap();
-        (bootstrap.sparse_weight, bootstrap.k) = (sparse_weight, 15);
-        let params = fhec_runtime::engine_params(&spec).ok()?;
+        (bootstrap.circuit.sparse_weight, bootstrap.circuit.k) = (sparse_weight, 15);
+        let params = fhec_ckks::Params::new(spec.clone()).ok()?;
         params.bootstrap_failure(1, whole).filter(|&log2| log2 > MAX_FAILURE - 4.0).map(|_| spec)
     });
     let (mut p, mut x) = Program::with(spec.unwrap(), 1);

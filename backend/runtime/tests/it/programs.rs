@@ -2,7 +2,7 @@
 
 use fhec_ir::ckks::{CkksOp, CtTy};
 use fhec_ir::{Ckks, Digit, F64, Layout, Loc, Module, ParamSpec, Port, Shape, Tensor, Value};
-use fhec_runtime::{Plan, Provenance, RuntimeError, compiler_spec};
+use fhec_runtime::{Plan, Provenance, RuntimeError};
 
 pub const SLOTS: usize = 64;
 
@@ -21,7 +21,7 @@ pub fn spec() -> ParamSpec {
 
 /// Parameters with bootstrapping at the least ring degree that holds its transforms.
 pub fn bootstrap_spec() -> ParamSpec {
-    bootstrapping(fhec_ckks::BootstrapSpec {
+    bootstrapping(fhec_ckks::Circuit {
         cts_levels: 3,
         stc_levels: 2,
         stc_bits: 42,
@@ -39,20 +39,20 @@ pub fn bootstrap_spec() -> ParamSpec {
 
 /// The same with the circuit that plans use, one level shorter as its ring is smaller.
 pub fn compact_spec() -> ParamSpec {
-    bootstrapping(fhec_ckks::BootstrapSpec { stc_levels: 2, ..fhec_ckks::BootstrapSpec::compact(42) })
+    bootstrapping(fhec_ckks::Circuit { stc_levels: 2, ..fhec_ckks::Circuit::compact(42) })
 }
 
-fn bootstrapping(bootstrap: fhec_ckks::BootstrapSpec) -> ParamSpec {
-    compiler_spec(&fhec_ckks::ParamSpec {
+fn bootstrapping(circuit: fhec_ckks::Circuit) -> ParamSpec {
+    ParamSpec {
         log_n: 10,
         first_bits: 50,
         scale_bits: 42,
         levels: 4,
-        alpha: 5,
+        special: 5,
         special_bits: 50,
-        bootstrap: Some(bootstrap),
+        bootstrap: Some(circuit.into()),
         insecure: true,
-    })
+    }
 }
 
 fn port(name: &str, len: usize, period: usize) -> Port {

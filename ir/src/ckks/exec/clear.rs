@@ -109,7 +109,7 @@ impl Backend for ClearBackend {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Observer, Step, execute};
+    use super::super::{Observer, RunStep, execute};
     use super::*;
     use crate::attr::F64;
     use crate::ckks::{Ckks, CkksOp};
@@ -175,7 +175,7 @@ mod tests {
     fn results_that_repeat_and_dead_nodes() {
         struct Count(usize);
         impl Observer<ClearBackend> for Count {
-            fn after(&mut self, _: &mut ClearBackend, step: Step<'_>, _: &ClearCt) {
+            fn after(&mut self, _: &mut ClearBackend, step: RunStep<'_>, _: &ClearCt) {
                 assert_eq!((step.index, step.total), (self.0, 1));
                 self.0 += 1;
             }

@@ -1,6 +1,6 @@
-//! Element-wise functions of one variable, and polynomials.
+//! Activations on tensors, and polynomials.
 
-use std::f64::consts::{FRAC_2_SQRT_PI, PI, SQRT_2};
+use fhec_functions::Function;
 
 use crate::nn::{Activation, Basis};
 use crate::tensor::Tensor;
@@ -25,63 +25,41 @@ impl Activation {
             _ => 1.0,
         }
     }
-    /// The function at `x`; absent parameters take their defaults.
-    pub fn eval(self, x: f64, alpha: Option<f64>, beta: Option<f64>) -> f64 {
+    /// The function with these parameters; absent ones take their defaults.
+    pub fn function(self, alpha: Option<f64>, beta: Option<f64>) -> Function {
         let alpha = alpha.unwrap_or_else(|| self.default_alpha());
         let beta = beta.unwrap_or_else(|| self.default_beta());
         match self {
-            // Comparisons rather than `max`: they let NaN through.
-            Self::Relu => {
-                if x < 0.0 {
-                    0.0
-                } else {
-                    x
-                }
-            }
-            Self::LeakyRelu => {
-                if x < 0.0 {
-                    alpha * x
-                } else {
-                    x
-                }
-            }
-            Self::Clip => {
-                let x = if x < alpha { alpha } else { x };
-                if x > beta { beta } else { x }
-            }
-            Self::Sigmoid => sigmoid(x),
-            Self::Tanh => x.tanh(),
-            Self::Softplus => softplus(x),
-            Self::Erf => erf(x),
-            Self::Gelu => 0.5 * x * erfc(-x / SQRT_2),
-            Self::GeluTanh => 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh()),
-            Self::Silu => x * sigmoid(x),
-            Self::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
-            Self::HardSigmoid => (alpha * x + beta).clamp(0.0, 1.0),
-            Self::Elu => {
-                if x < 0.0 {
-                    alpha * x.exp_m1()
-                } else {
-                    x
-                }
-            }
-            Self::Selu => beta * if x > 0.0 { x } else { alpha * x.exp_m1() },
-            Self::Mish => x * softplus(x).tanh(),
-            Self::Exp => x.exp(),
-            Self::Log => x.ln(),
-            Self::Sqrt => x.sqrt(),
-            Self::Reciprocal => 1.0 / x,
-            Self::Abs => x.abs(),
-            Self::Pow => x.powf(alpha),
+            Self::Relu => Function::Relu,
+            Self::LeakyRelu => Function::LeakyRelu { slope: alpha },
+            Self::Clip => Function::Clip { lo: alpha, hi: beta },
+            Self::Sigmoid => Function::Sigmoid,
+            Self::Tanh => Function::Tanh,
+            Self::Softplus => Function::Softplus,
+            Self::Erf => Function::Erf,
+            Self::Gelu => Function::Gelu,
+            Self::GeluTanh => Function::GeluTanh,
+            Self::Silu => Function::Silu,
+            Self::HardSwish => Function::HardSwish,
+            Self::HardSigmoid => Function::HardSigmoid { slope: alpha, shift: beta },
+            Self::Elu => Function::Elu { alpha },
+            Self::Selu => Function::Selu { alpha, gamma: beta },
+            Self::Mish => Function::Mish,
+            Self::Exp => Function::Exp,
+            Self::Log => Function::Log,
+            Self::Sqrt => Function::Sqrt,
+            Self::Reciprocal => Function::Reciprocal,
+            Self::Abs => Function::Abs,
+            Self::Pow => Function::Pow { exponent: alpha },
         }
     }
 }
 
 /// `function` on every element.
-pub(super) fn map(x: &Tensor, function: Activation, alpha: Option<f64>, beta: Option<f64>) -> Tensor {
+pub(super) fn map(x: &Tensor, function: Function) -> Tensor {
     match function {
-        Activation::Relu => x.map(|x| if x < 0.0 { 0.0 } else { x }),
-        _ => x.map(|x| function.eval(f64::from(x), alpha, beta) as f32),
+        Function::Relu => x.map(|x| if x < 0.0 { 0.0 } else { x }),
+        _ => x.map(|x| function.eval(f64::from(x)) as f32),
     }
 }
 
@@ -147,64 +125,4 @@ impl Basis {
             }
         }
     }
-}
-
-fn sigmoid(x: f64) -> f64 {
-    if x >= 0.0 {
-        1.0 / (1.0 + (-x).exp())
-    } else {
-        let e = x.exp();
-        e / (1.0 + e)
-    }
-}
-
-fn softplus(x: f64) -> f64 {
-    if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }
-}
-
-/// From here on `1 - erf` comes from the continued fraction rather than the series.
-const SERIES_END: f64 = 2.5;
-
-/// The error function, to about 1e-15.
-pub fn erf(x: f64) -> f64 {
-    if x.is_nan() {
-        x
-    } else if x.abs() < SERIES_END {
-        erf_series(x)
-    } else {
-        (1.0 - erfc_fraction(x.abs())).copysign(x)
-    }
-}
-
-/// `1 - erf(x)` without cancellation for large `x`.
-fn erfc(x: f64) -> f64 {
-    if x.is_nan() {
-        x
-    } else if x >= SERIES_END {
-        erfc_fraction(x)
-    } else {
-        1.0 - erf(x)
-    }
-}
-
-/// `erf(x) = 2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n+1)!!`: all terms of one sign (Abramowitz and Stegun 7.1.6).
-fn erf_series(x: f64) -> f64 {
-    let mut term = x;
-    let mut sum = x;
-    let mut n = 1.0;
-    while term.abs() > 1e-17 * sum.abs() {
-        n += 2.0;
-        term *= 2.0 * x * x / n;
-        sum += term;
-    }
-    FRAC_2_SQRT_PI * (-x * x).exp() * sum
-}
-
-/// `erfc(x) = exp(-x²)/√π · 1/(x + (1/2)/(x + 1/(x + (3/2)/(x + …))))` (Abramowitz and Stegun 7.1.14).
-fn erfc_fraction(x: f64) -> f64 {
-    if x > 27.0 {
-        return 0.0;
-    }
-    let tail = (1..=80).rev().fold(x, |tail, k| x + 0.5 * f64::from(k) / tail);
-    0.5 * FRAC_2_SQRT_PI * (-x * x).exp() / tail
 }

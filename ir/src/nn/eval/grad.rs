@@ -53,7 +53,7 @@ pub fn gradients(
         if let Some(result) = &values[value.index()] {
             let operands: Vec<&Tensor> = node.operands.iter().filter_map(|o| values[o.index()].as_ref()).collect();
             for (k, o) in node.operands.iter().enumerate().filter(|(_, o)| needed[o.index()]) {
-                let step = Step { op: &node.op, operands: &operands, result, consts: &module.consts };
+                let step = EvaluatedNode { op: &node.op, operands: &operands, result, consts: &module.consts };
                 let own = step.pull_back(k, &grad).map_err(|reason| fail(node, reason))?;
                 let slot = &mut grads[o.index()];
                 *slot = Some(match slot.take() {
@@ -73,14 +73,14 @@ pub fn gradients(
 }
 
 /// One evaluated node.
-struct Step<'a> {
+struct EvaluatedNode<'a> {
     op: &'a NnOp,
     operands: &'a [&'a Tensor],
     result: &'a Tensor,
     consts: &'a ConstPool,
 }
 
-impl Step<'_> {
+impl EvaluatedNode<'_> {
     /// The gradient with respect to operand `k`, from the one with respect to the result.
     fn pull_back(&self, k: usize, grad: &Tensor) -> Result<Tensor, TypeError> {
         let x = self.operands[k];
@@ -103,8 +103,8 @@ impl Step<'_> {
             }
             NnOp::Softmax { axis } => softmax(self.result, axis_of(*axis, x.shape()), grad),
             NnOp::Activation { function, alpha, beta } => {
-                let (alpha, beta) = (alpha.map(|a| a.0), beta.map(|b| b.0));
-                zip(grad, x, |g, x| (f64::from(g) * function.derivative(f64::from(x), alpha, beta)) as f32)
+                let function = function.function(alpha.map(|a| a.0), beta.map(|b| b.0));
+                zip(grad, x, |g, x| (f64::from(g) * function.derivative(f64::from(x))) as f32)
             }
             NnOp::Polynomial { basis, lo, hi, rows, coeffs } => {
                 let coeffs: Vec<f64> = coeffs.iter().map(|c| c.0).collect();

@@ -2,9 +2,9 @@
 
 use super::{Approximation, Family, Site};
 use crate::error::ApproxError;
-use crate::function::Function;
 use crate::polynomial::Polynomial;
 use crate::sign::{CompositeRelu, CompositeSign};
+use fhec_functions::Function;
 
 /// f(x) = x·s(x), s a composite minimax sign: what others do with ReLU everywhere. One composite serves all channels.
 #[derive(Clone, Debug)]

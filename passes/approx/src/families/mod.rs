@@ -20,13 +20,14 @@ pub use minimax::Minimax;
 pub use power_of_two::PowerOfTwo;
 
 use super::distribution::{Distribution, Histogram};
+use super::domain::check_domain;
 use super::error::ApproxError;
-use super::function::Function;
 use super::interval::Interval;
 use super::least_squares::FitOptions;
 use super::polynomial::Polynomial;
 use super::quadratic::CompletedSquare;
 use super::scheme::min_depth;
+use fhec_functions::Function;
 
 /// Points of the grid on which the largest error is measured.
 const GRID: usize = 4096;
@@ -72,7 +73,7 @@ impl Site {
     /// A distribution without values, or a function that is not finite on the interval.
     pub fn interval_of(&self, distribution: &Distribution) -> Result<Interval, ApproxError> {
         let hull = distribution.hull_interval(self.margin).or_else(|_| distribution.symmetric_interval(self.margin))?;
-        self.function.check(hull).map(|()| hull)
+        check_domain(self.function, hull).map(|()| hull)
     }
 
     /// Mean square error of `approximation` on `interval` under `distribution`.

@@ -1,5 +1,4 @@
-//! The bounds of 128-bit security, stated once for the compiler, which chooses parameters by them, and for the engine, which
-//! refuses what exceeds them. Depends on nothing.
+//! The bounds of 128-bit security.
 
 /// Largest log2(QP) for 128-bit classical security with a uniform ternary secret and errors of sigma = 3.2, by log2(N):
 /// table 5.2 of Bossuat et al., Security Guidelines for Implementing Homomorphic Encryption, 2024.

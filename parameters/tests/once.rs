@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// Bounds that no code has for another reason.
 fn unmistakable() -> Vec<String> {
-    fhec_security::rings().map(|(_, bits)| bits).filter(|&bits| bits > 500).map(|bits| bits.to_string()).collect()
+    fhec_parameters::rings().map(|(_, bits)| bits).filter(|&bits| bits > 500).map(|bits| bits.to_string()).collect()
 }
 
 /// Whether `text` has the number by itself, with or without underscores or a fraction of zeros.
@@ -25,7 +25,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         let name = entry.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         if entry.is_dir() {
-            if !name.starts_with('.') && !name.starts_with("target") && name != "security" {
+            if !name.starts_with('.') && !name.starts_with("target") && name != "parameters" {
                 sources(&entry, found);
             }
         } else if ["rs", "py", "js", "toml"].iter().any(|ext| name.ends_with(&format!(".{ext}"))) {
@@ -44,7 +44,7 @@ fn nothing_else_states_the_bounds() {
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let stated: Vec<&String> = numbers.iter().filter(|n| states(&text, n)).collect();
-        assert!(stated.is_empty(), "{} states {stated:?}: ask fhec_security instead", file.display());
+        assert!(stated.is_empty(), "{} states {stated:?}: ask fhec_parameters instead", file.display());
     }
 }
 
