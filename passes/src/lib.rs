@@ -3,6 +3,7 @@
 pub mod approx;
 pub mod approximate;
 pub mod batch;
+pub mod ends;
 pub mod fold;
 pub mod lower;
 pub mod pack;
@@ -11,7 +12,9 @@ mod pass;
 pub mod pipeline;
 pub mod place;
 pub mod placement;
+pub mod program;
 pub mod reconstruct;
+pub mod registry;
 pub mod sensitivity;
 pub mod target;
 

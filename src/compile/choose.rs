@@ -1,11 +1,10 @@
 //! Which polynomials a network gets, and what becomes of its weights.
 
 use fhec_ir::{Module, Nn, Tensor, Value};
-use fhec_passes::approximate::{
-    Alternatives, ApproximateActivations, ApproximateOptions, Calibration, CandidateRow, Choices,
-};
+use fhec_passes::approximate::{Alternatives, ApproximateActivations, ApproximateOptions, Calibration, Choices};
+use fhec_passes::ends::Ends;
 use fhec_passes::pipeline::{self, Packing};
-use fhec_passes::place::{Candidate, Candidates, Placement, Strategy};
+use fhec_passes::place::{self, Placement, Strategy};
 use fhec_passes::placement::Limits;
 use fhec_passes::reconstruct::{ReconstructOptions, Reconstructed, reconstruct};
 use fhec_passes::sensitivity::Sensitivities;
@@ -14,7 +13,6 @@ use super::refused::{self, Refused};
 use super::samples::has_activation;
 use super::warning::Warning;
 use super::{Compiler, DEFAULT_ERROR};
-use crate::ends::Ends;
 use crate::error::Error;
 use crate::front::FrontPoint;
 
@@ -64,7 +62,7 @@ impl Compiler {
         }
         let calibration = Calibration::measure(folded, &samples[..samples.len().min(CANDIDATE_SAMPLES)])?;
         let alternatives = Alternatives::of_all_degrees(folded, &calibration, &approximate)?;
-        let candidates = candidates(folded, &alternatives, few, warnings);
+        let candidates = place::candidates(folded, &alternatives, &sensitivities(folded, few, warnings));
         let front = self.options.front.then_some(&self.options.limits);
         let choose = |limits| pipeline::choose(&packing, &options, &*self.engine, &candidates, limits, front);
         let by_default = Limits { max_error: rebuilds.then_some(DEFAULT_ERROR), ..Limits::default() };
@@ -181,39 +179,10 @@ impl Compiler {
     }
 }
 
-/// What the planner may choose from, by the name of each activation's node.
-fn candidates(
-    folded: &Module<Nn>,
-    alternatives: &Alternatives,
-    samples: &[Vec<Tensor>],
-    warnings: &mut Vec<String>,
-) -> Candidates {
-    let weights = sensitivities(folded, samples, warnings);
-    let rows = |(v, rows): (&Value, &Vec<CandidateRow>)| {
-        let weight = weights.of(*v).unwrap_or(1.0);
-        let candidate = |row: &CandidateRow| Candidate {
-            choice: row.choice,
-            rule: Some(row.rule),
-            error: weight * row.mean_square,
-            max_error: row.max_error,
-        };
-        let name = folded.func.node(*v).loc.name().to_string();
-        (name, rows.iter().filter(|row| offered(row)).map(candidate).collect())
-    };
-    alternatives.table().iter().map(rows).collect()
-}
-
 /// How much the loss depends on every activation; where that cannot be told, nothing, and a warning.
 pub(super) fn sensitivities(folded: &Module<Nn>, samples: &[Vec<Tensor>], warnings: &mut Vec<String>) -> Sensitivities {
     Sensitivities::measure(folded, samples, None).unwrap_or_else(|e| {
         warnings.push(Warning::NoSensitivity { reason: e.to_string() }.to_string());
         Sensitivities::default()
     })
-}
-
-/// Whether the planner is offered a row of the table: a bootstrap needs its operand in [-1, 1], which completed squares do
-/// not keep; polynomials per channel pay where they are of low degree.
-fn offered(row: &CandidateRow) -> bool {
-    const PER_CHANNEL: usize = 7;
-    (3..=31).contains(&row.choice.degree) && (!row.choice.per_channel || row.choice.degree <= PER_CHANNEL)
 }

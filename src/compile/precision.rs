@@ -5,7 +5,7 @@
 //! the search; so does the error of bootstraps, which does not depend on the scale, and single precision, in which results
 //! are written.
 
-use fhec_ir::{Module, Nn, Tensor};
+use fhec_ir::{Ckks, Module, Nn, Tensor};
 use fhec_passes::pipeline::{self, PlanOptions, Planned};
 use fhec_passes::place::Placement;
 use fhec_passes::target::Target;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::refused::{PrecisionLimit, Refused};
 use super::result_errors::ResultErrors;
 use super::warning::Warning;
-use super::{Compiler, Snapshot};
+use super::{Compiler, Observer};
 use crate::error::Error;
 
 /// The noise that plans are simulated with.
@@ -86,6 +86,21 @@ pub(super) struct Made {
 }
 
 impl Made {
+    /// The plan of a program, simulated on samples; `asked`: bits of precision asked for.
+    fn of(
+        module: Module<Ckks>,
+        placement: Option<Placement>,
+        notes: Vec<String>,
+        samples: &[Vec<Tensor>],
+        asked: Option<u32>,
+    ) -> Result<Self, Error> {
+        let plan = Plan::new(module, Provenance::default())?;
+        let simulated = simulated(&plan, samples)?;
+        let precision = SimulatedPrecision::of(&simulated, asked);
+        let errors = ResultErrors::of(&simulated, plan.outputs().len());
+        Ok(Self { plan, placement, notes, precision, errors })
+    }
+
     /// The plan with the errors of its outputs, or a warning where these are not known.
     fn with_errors(self, warnings: &mut Vec<String>) -> Result<Self, Error> {
         if let Some(warning) = self.errors.unknown(self.plan.outputs()) {
@@ -107,7 +122,7 @@ struct Search<'a, 'o> {
     module: &'a Module<Nn>,
     samples: &'a [Vec<Tensor>],
     options: PlanOptions,
-    observe: &'o mut dyn FnMut(&str, Snapshot<'_>),
+    observe: &'o mut Observer<'o>,
 }
 
 impl Compiler {
@@ -117,7 +132,7 @@ impl Compiler {
         module: &Module<Nn>,
         samples: &[Vec<Tensor>],
         options: PlanOptions,
-        observe: &mut dyn FnMut(&str, Snapshot<'_>),
+        observe: &mut Observer<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Made, Error> {
         let mut search = Search { compiler: self, module, samples, options, observe };
@@ -129,6 +144,23 @@ impl Compiler {
     }
 }
 
+impl Compiler {
+    /// The plan of a program whose parameters are chosen; what it lacks in precision is not made up for.
+    pub(super) fn finish(
+        &self,
+        module: Module<Ckks>,
+        samples: &[Vec<Tensor>],
+        warnings: &mut Vec<String>,
+    ) -> Result<Plan, Error> {
+        let asked = self.options.precision;
+        let made = Made::of(module, None, Vec::new(), samples, asked)?;
+        if let Some(asked) = asked.filter(|&asked| made.precision.exceeds((-f64::from(asked)).exp2())) {
+            return Err(refused(asked, &made, PrecisionLimit::Scale { bits: made.scale_bits() }));
+        }
+        Ok(made.with_errors(warnings)?.plan)
+    }
+}
+
 impl Search<'_, '_> {
     /// A plan with this scale, or that of the estimate; `target`: bootstrapped where that is needed or faster.
     fn make(&mut self, scale_bits: Option<u32>, target: bool) -> Result<Made, Error> {
@@ -137,12 +169,10 @@ impl Search<'_, '_> {
         let engine: &dyn Target = &*self.compiler.engine;
         let target = target.then_some(engine);
         let Planned { module, placement, notes, .. } =
-            pipeline::plan(self.module, &options, target, |name, snapshot| (self.observe)(name, snapshot))?;
-        let plan = Plan::new(module, Provenance::default())?;
-        let simulated = simulated(&plan, self.samples)?;
-        let precision = SimulatedPrecision::of(&simulated, self.compiler.options.precision);
-        let errors = ResultErrors::of(&simulated, plan.outputs().len());
-        Ok(Made { plan, placement, notes, precision, errors })
+            pipeline::plan(self.module, &options, target, |name, snapshot, facts| {
+                (self.observe)(name, snapshot, facts)
+            })?;
+        Made::of(module, placement, notes, self.samples, self.compiler.options.precision)
     }
 
     /// The plan whose parameters follow from the estimate of the error, and a warning where that was too low.

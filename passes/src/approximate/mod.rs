@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use fhec_ir::nn::{Activation, eval};
 use fhec_ir::{Loc, Module, Nn, Tensor, Value};
 use miette::Diagnostic;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use alternatives::Alternatives;
@@ -80,7 +80,7 @@ impl Default for ApproximateOptions {
 }
 
 /// What one activation is replaced by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Choice {
     /// Degree of the polynomial.
     pub degree: usize,

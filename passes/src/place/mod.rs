@@ -8,6 +8,7 @@
 
 mod fragment;
 mod network;
+mod offer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -23,8 +24,9 @@ use crate::pass::PassError;
 use crate::placement::{Effort, Explanation, Frontier, Limits, Network, Plan, PlanError, Planner, baseline};
 use crate::target::Target;
 use network::Tensors;
+pub use offer::{Request, candidates, choose_alone};
 
-const NAME: &str = "place-bootstraps";
+pub(crate) const NAME: &str = "place-bootstraps";
 
 /// One way of approximating an activation, and what it costs in accuracy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
