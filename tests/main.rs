@@ -1,3 +1,6 @@
 //! Integration tests.
 
 mod cli;
+mod dumps;
+mod filetests;
+mod material;

@@ -123,6 +123,9 @@ fn passes_are_dumped_as_text_that_passes_read() {
     for stage in ["import.nn", "approximate-activations.nn", "pack.slot", "lower.ckks"] {
         assert!(names.iter().any(|n| n.ends_with(&format!("-{stage}.fhir"))), "{stage} in {names:?}");
     }
+    // What the text has no room for lies beside it.
+    let packed = names.iter().find(|n| n.ends_with("-pack.slot.fhir")).unwrap();
+    assert!(names.contains(&format!("{packed}.data")), "{names:?}");
     let listed = p.ok(&["opt", "--list"]);
     assert!(listed.contains("fold") && listed.contains("pack") && listed.contains("lower"), "{listed}");
 }
