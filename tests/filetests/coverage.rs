@@ -56,6 +56,19 @@ const UNREACHABLE: &[(&str, &str)] = &[
     ("the result {result} is not defined", "the parser refuses it first"),
     ("and {} more", "65 violations; tested in ir/tests/it"),
     ("function `{func}` does not verify: {} violated", "the headline above the messages"),
+    (
+        "{count} {kind}s are more than the {MAX_CIPHERTEXTS} that a program may have",
+        "takes 4,097 parameters; tested in ir/tests/it",
+    ),
+    ("constant {id} is not in the module", "the parser refuses it first"),
+    ("operand used before its definition", "a defect of a program that makes nodes"),
+    ("operands of live nodes are live and earlier", "a defect of this program"),
+    ("`{name}` is no id", "of patterns over e-graphs"),
+    ("an input index is negative or too large", "of patterns over e-graphs"),
+    ("the file has no function", "the level of such a file cannot be told"),
+    ("the blob is {}, not {shape}", "takes data beside the text; tested in ir/tests/it"),
+    ("nothing more", "the grammar expects something everywhere"),
+    ("`{}` after the end", "the generated parser says that a token is unexpected"),
     ("1 rule is", "part of that headline"),
     ("{n} rules are", "part of that headline"),
     ("{first} (the first of {n} errors)", "a headline"),
@@ -144,12 +157,13 @@ fn every_message_of_parser_and_verifier_stands_in_a_file() {
         .flat_map(|ran| &ran.outcomes)
         .flat_map(|outcome| outcome.complaints.iter().map(|c| c.message.as_str()))
         .collect();
-    let (mut missing, mut count) = (Vec::new(), 0);
+    let (mut missing, mut count, mut excused) = (Vec::new(), 0, BTreeSet::new());
     for source in SOURCES {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
         let text = std::fs::read_to_string(path).unwrap();
         for message in messages(&text).into_iter().filter(|m| is_sentence(m)) {
-            if UNREACHABLE.iter().any(|(text, _)| *text == message) {
+            if let Some((text, _)) = UNREACHABLE.iter().find(|(text, _)| *text == message) {
+                excused.insert(*text);
                 continue;
             }
             count += 1;
@@ -159,6 +173,8 @@ fn every_message_of_parser_and_verifier_stands_in_a_file() {
             }
         }
     }
+    let stale: Vec<&str> = UNREACHABLE.iter().map(|(text, _)| *text).filter(|text| !excused.contains(text)).collect();
+    assert!(stale.is_empty(), "excused, but no message: {stale:?}");
     println!("{count} messages, {} of them in no file", missing.len());
     assert!(missing.is_empty(), "messages that stand in no file:\n{}", missing.join("\n"));
 }

@@ -96,7 +96,8 @@ fn parser(input: &str, error: &ParseError) -> Vec<Complaint> {
         // Errors about the whole file have neither a place nor a label.
         let whole = e.span.offset() == 0 && e.label.is_empty();
         let line = (!whole).then(|| line_at(input, e.span.offset()));
-        Complaint { line, message: with_help(&e.message, e.help.as_ref()) }
+        let label = if e.label.is_empty() { String::new() } else { format!(" [{}]", e.label) };
+        Complaint { line, message: with_help(format!("{}{label}", e.message), e.help.as_ref()) }
     };
     error.errors.iter().map(complaint).collect()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fhec::passes::program::Program;
+use fhec::passes::program::{Facts, Program};
 use fhec::passes::registry::PassContext;
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::text::AnyModule;
@@ -22,7 +22,7 @@ pub fn shown(program: &Program, context: &PassContext<'_>, shows: &[&str]) -> St
             "program" => program.module.text(),
             "explain" => context.explanation.clone(),
             "outline" => outline(&program.module),
-            "facts" => format!("{}\n", serde_json::to_string_pretty(&program.facts).unwrap()),
+            "facts" => facts(&program.facts),
             other => panic!("there is no `show={other}`; there are program, explain, outline, facts"),
         });
     }
@@ -30,6 +30,22 @@ pub fn shown(program: &Program, context: &PassContext<'_>, shows: &[&str]) -> St
         parts.push(format!("warning: {warning}\n"));
     }
     short(&parts.join("\n"))
+}
+
+/// What is known beside the text, one fact per line; of lists, one element per line.
+fn facts(facts: &Facts) -> String {
+    let serde_json::Value::Object(fields) = serde_json::to_value(facts).unwrap() else { return String::new() };
+    let mut out = String::new();
+    for (key, value) in fields {
+        match value {
+            serde_json::Value::Array(items) if items.iter().any(|item| !item.is_string()) => {
+                out += &format!("{key}:\n");
+                items.iter().for_each(|item| out += &format!("  {item}\n"));
+            }
+            other => out += &format!("{key}: {other}\n"),
+        }
+    }
+    out
 }
 
 /// How often each op stands in the program, its parameters, where it bootstraps.

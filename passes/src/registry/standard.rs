@@ -152,9 +152,12 @@ fn polynomial(
     if context.calibrated {
         ends.describe(&mut module, context.plan.params.precision.allows(ends.magnitudes.result));
     }
-    for Replacement { node, function, degree, channels, .. } in activations {
-        let several = if *channels == 1 { String::new() } else { format!(", {channels} of them") };
-        context.explanation.push_str(&format!("{node}: {function} by a polynomial of degree {degree}{several}\n"));
+    for a in activations {
+        let (node, function, degree, (lo, hi), rms) = (&a.node, &a.function, a.degree, a.interval, a.rms_error);
+        let several = if a.channels == 1 { String::new() } else { format!(" for each of {} channels", a.channels) };
+        let line =
+            format!("{node}: {function} by degree {degree}{several} on [{lo:.4}, {hi:.4}], rms error {rms:.1e}\n");
+        context.explanation.push_str(&line);
     }
     let mut program = program.becomes(module);
     program.facts.magnitudes = Some(ends.magnitudes);
