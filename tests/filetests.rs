@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use rayon::prelude::*;
 
 use case::Case;
-use outcome::Outcome;
+use outcome::{Outcome, Stages};
 
 /// A file that was run.
 struct Ran {
@@ -55,7 +55,8 @@ fn run(path: PathBuf) -> Ran {
     let name = path.strip_prefix(folder()).unwrap().display().to_string();
     let text = std::fs::read_to_string(&path).unwrap();
     let case = Case::read(&name, &text);
-    let outcomes = case.runs.iter().map(|run| outcome::of(&name, &case.input, run)).collect();
+    let mut stages = Stages::default();
+    let outcomes = case.runs.iter().map(|run| outcome::of(&name, &case.input, run, &mut stages)).collect();
     Ran { name, path, case, outcomes }
 }
 

@@ -58,6 +58,12 @@ impl Options {
         self.values.get("show").map_or(vec!["program"], |show| show.split('+').collect())
     }
 
+    /// The options that passes read, as text: what is shown is no such option.
+    pub fn of_passes(&self) -> String {
+        let read = self.values.iter().filter(|(key, _)| *key != "show");
+        read.map(|(key, value)| format!("{key}={value} ")).collect()
+    }
+
     /// Seed of the elements of constants named `w…` and `pos…`, where these are to be random.
     pub fn fill(&self) -> Option<u64> {
         self.get("fill")

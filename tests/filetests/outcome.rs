@@ -1,5 +1,8 @@
 //! What a run line does: the program that comes out, or errors at their lines.
 
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
 use fhec::passes::PassError;
 use fhec::passes::approximate::ApproximateError;
 use fhec::passes::program::Program;
@@ -36,11 +39,48 @@ impl Outcome {
 }
 
 /// The engine that tests plan for: the built-in times of two threads, whatever the machine.
-fn engine() -> fhec::Engine {
-    fhec::Engine::new(HostProfile::builtin(2))
+fn engine() -> &'static fhec::Engine {
+    static ENGINE: OnceLock<fhec::Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| fhec::Engine::new(HostProfile::builtin(2)))
 }
 
-pub fn of(name: &str, input: &str, run: &str) -> Outcome {
+/// A program after some passes, with what they have said.
+#[derive(Clone)]
+struct Stage {
+    program: Program,
+    explanation: String,
+    warnings: Vec<String>,
+}
+
+/// Programs after the passes that run lines of one file have in common, by options and passes.
+#[derive(Default)]
+pub struct Stages(BTreeMap<(String, Vec<String>), Stage>);
+
+impl Stages {
+    /// Runs the passes that have not run yet.
+    fn run(&mut self, options: &Options, start: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+        let key = |count: usize| (options.of_passes(), options.passes[..count].to_vec());
+        let known = (0..=options.passes.len()).rev().find_map(|count| Some((count, self.0.get(&key(count))?)));
+        let (mut done, mut program) = (0, start);
+        if let Some((count, stage)) = known {
+            let Stage { program: reached, explanation, warnings } = stage.clone();
+            (done, program, context.explanation, context.warnings) = (count, reached, explanation, warnings);
+        }
+        let registry = Registry::standard();
+        if options.passes.is_empty() {
+            return registry.run(&options.passes, program, context);
+        }
+        while done < options.passes.len() {
+            program = registry.run(&options.passes[done..=done], program, context)?;
+            done += 1;
+            let (explanation, warnings) = (context.explanation.clone(), context.warnings.clone());
+            self.0.insert(key(done), Stage { program: program.clone(), explanation, warnings });
+        }
+        Ok(program)
+    }
+}
+
+pub fn of(name: &str, input: &str, run: &str, stages: &mut Stages) -> Outcome {
     let options = Options::read(name, run);
     let module = match parse_any(name, input, &Blobs::default()) {
         Ok(module) => module,
@@ -54,15 +94,14 @@ pub fn of(name: &str, input: &str, run: &str) -> Outcome {
         return Outcome::failed(verifier(input, &module, &e));
     }
     let samples = options.samples(&shapes(&module));
-    let engine = engine();
     let mut context = PassContext {
         samples: &samples,
         calibrated: !samples.is_empty(),
-        target: Some(&engine),
+        target: Some(engine()),
         ..PassContext::default()
     };
     options.tell(&mut context);
-    match Registry::standard().run(&options.passes, Program::new(module), &mut context) {
+    match stages.run(&options, Program::new(module), &mut context) {
         Ok(program) => {
             let shown = summary::shown(&program, &context, &options.shows());
             Outcome { shown: Some(shown), complaints: Vec::new(), explanation: context.explanation }
