@@ -41,6 +41,11 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Approximate(#[from] fhec_passes::activations::ApproximateError),
+    /// Passes that did not run to the end.
+    #[cfg(feature = "compiler")]
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Passes(#[from] fhec_passes::registry::RunError),
     /// An option of the compiler that cannot be obeyed.
     #[cfg(feature = "compiler")]
     #[error(transparent)]
@@ -172,6 +177,8 @@ impl Error {
             #[cfg(feature = "compiler")]
             Self::Compile(_) => "compile",
             #[cfg(feature = "compiler")]
+            Self::Passes(e) => run_kind(e),
+            #[cfg(feature = "compiler")]
             Self::Approximate(_) => "calibration",
             #[cfg(feature = "compiler")]
             Self::Refused(_) => "refused",
@@ -209,6 +216,17 @@ impl Error {
             Self::Output(e) => Some(e.file.as_str().into()),
             _ => None,
         }
+    }
+}
+
+#[cfg(feature = "compiler")]
+fn run_kind(error: &fhec_passes::registry::RunError) -> &'static str {
+    use fhec_passes::registry::RunError;
+    match error {
+        RunError::Unknown { .. } | RunError::Level { .. } | RunError::Missing { .. } => "usage",
+        RunError::Verify { .. } => "program",
+        RunError::Approximate(_) => "calibration",
+        RunError::Pass(_) => "compile",
     }
 }
 

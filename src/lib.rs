@@ -61,12 +61,12 @@ mod client;
 #[cfg(feature = "compiler")]
 mod compile;
 pub mod data;
-#[cfg(feature = "compiler")]
-mod ends;
 mod error;
 #[cfg(feature = "compiler")]
 mod front;
 mod partial;
+#[cfg(feature = "compiler")]
+pub mod program;
 mod ranges;
 pub mod report;
 mod request;
@@ -79,8 +79,8 @@ pub use ciphertexts::{Content, Encrypted, EncryptedFile};
 pub use client::{Client, ClientOptions, DEFAULT_KEY_BYTES, Published, Remains};
 #[cfg(feature = "compiler")]
 pub use compile::{
-    CompileOptions, Compiled, Compiler, DEFAULT_ERROR, MOST_MARGIN, Model, PrecisionLimit, Refused, SimulatedPrecision,
-    Snapshot,
+    CompileOptions, Compiled, Compiler, DEFAULT_ERROR, MOST_MARGIN, Model, Observer, PrecisionLimit, Refused, Resumed,
+    Samples, SimulatedPrecision, Snapshot,
 };
 pub use error::Error;
 pub use fhec_ckks::Ciphertext;

@@ -66,7 +66,7 @@ pub fn verify<D: Verify>(module: &Module<D>) -> Result<(), VerifyError> {
     }
     if report.more > 0 {
         let message = format!("and {} more", report.more);
-        report.violations.push(Violation { message, line: None, span: None });
+        report.violations.push(Violation { message, line: None, span: None, value: None });
     }
     if report.violations.is_empty() {
         Ok(())
@@ -106,6 +106,8 @@ pub struct Violation {
     /// The place in the line.
     #[label("here")]
     pub span: Option<SourceSpan>,
+    /// The value that the line defines; where the function was read from text, its node knows the place in the file.
+    pub value: Option<Value>,
 }
 
 impl VerifyError {
@@ -120,7 +122,7 @@ struct Underlined<'a>(&'a Violation);
 
 impl fmt::Display for Underlined<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Violation { message, line, span } = self.0;
+        let Violation { message, line, span, .. } = self.0;
         f.write_str(message)?;
         if let (Some(line), Some(span)) = (line, span) {
             let columns = |range: std::ops::Range<usize>| line.get(range).map_or(0, |s| s.chars().count());
@@ -158,7 +160,7 @@ impl<D: Dialect> Report<'_, D> {
         if !self.room() {
             return;
         }
-        self.violations.push(Violation { message: message.into(), line: None, span: None });
+        self.violations.push(Violation { message: message.into(), line: None, span: None, value: None });
     }
     fn at(&mut self, value: Value, part: Part, message: impl Into<String>) {
         if !self.room() {
@@ -177,7 +179,7 @@ impl<D: Dialect> Report<'_, D> {
             }
         };
         let span = Some(SourceSpan::from(span));
-        self.violations.push(Violation { message: message.into(), line: Some(line), span });
+        self.violations.push(Violation { message: message.into(), line: Some(line), span, value: Some(value) });
     }
 }
 

@@ -3,12 +3,15 @@
 pub mod activations;
 pub mod batch;
 pub mod bootstraps;
+pub mod ends;
 pub mod fold;
 pub mod lower;
 pub mod pack;
 pub mod parameters;
 mod pass;
 pub mod pipeline;
+pub mod program;
+pub mod registry;
 pub mod target;
 
 pub use fhec_approx as approx;

@@ -1,19 +1,19 @@
 //! From a polynomial network to an encrypted program: pack, lower, choose parameters.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use fhec_ir::cost::predict;
-use fhec_ir::text::print_module;
-use fhec_ir::{Ckks, Issue, Module, Nn, Slot, Value, batches};
+use fhec_ir::text::{AnyModule, print_module};
+use fhec_ir::{Ckks, Issue, Module, Nn, ParamSpec, Slot, Value, batches};
 
-use crate::approx::Choice;
 use crate::batch::Batch;
 use crate::bootstraps::{Candidates, Placement, Placer, Strategy, bootstrap_before};
 use crate::lower::{LowerToCkks, depth};
-use crate::pack::{LinearCost, Pack, Packed};
+use crate::pack::{LinearCost, Pack, Packed, PackedTensor};
 use crate::parameters::{self, Estimate, ParamOptions};
 use crate::pass::{Lower, Pass, PassError};
 use crate::planner::Limits;
+use crate::program::{Facts, TensorFact};
 use crate::target::Target;
 
 /// A module after a pass.
@@ -34,6 +34,15 @@ impl Snapshot<'_> {
             Self::Nn(m) => print_module(m),
             Self::Slot(m) => print_module(m),
             Self::Ckks(m) => print_module(m),
+        }
+    }
+
+    /// The module itself.
+    pub fn module(&self) -> AnyModule {
+        match *self {
+            Self::Nn(m) => AnyModule::Nn(m.clone()),
+            Self::Slot(m) => AnyModule::Slot(m.clone()),
+            Self::Ckks(m) => AnyModule::Ckks(m.clone()),
         }
     }
 }
@@ -64,6 +73,8 @@ pub struct Planned {
     pub module: Module<Ckks>,
     /// The slot module it was lowered from.
     pub slot: Module<Slot>,
+    /// Its tensors, where no bootstraps were placed in it.
+    pub tensors: Vec<PackedTensor>,
     /// Where and why it is bootstrapped, if it is.
     pub placement: Option<Placement>,
     /// Remarks, one sentence each.
@@ -97,9 +108,14 @@ impl Packing {
         let batch = Batch { images: options.batch };
         let packed = Pack { max_slots: (max_slots / options.batch.max(1)).max(1), cost: options.cost }.pack(module)?;
         let packed = Packed { module: batch.run(&packed.module)?, ..packed };
-        let ParamOptions { input_bound, samples, .. } = &options.params;
-        let estimate = parameters::estimate(&packed.module, *input_bound, &batches(samples, options.batch));
+        let estimate = Self::estimate(&packed.module, options);
         Ok(Self { packed, estimate })
+    }
+
+    /// What is known of the results of a slot program before it is run.
+    pub(crate) fn estimate(module: &Module<Slot>, options: &PlanOptions) -> Estimate {
+        let ParamOptions { input_bound, samples, .. } = &options.params;
+        parameters::estimate(module, *input_bound, &batches(samples, options.batch))
     }
 
     /// Slots of every ciphertext.
@@ -107,9 +123,14 @@ impl Packing {
         self.packed.module.func.iter().next().map_or(1, |(_, node)| node.ty.0)
     }
 
-    /// Level of the results of a program that bootstraps: above 0 when the first prime alone cannot hold them.
-    fn bootstrapped_result_level(&self, options: &PlanOptions, target: &dyn Target) -> u32 {
-        u32::from(!parameters::bootstrapped_fits_level_zero(&self.estimate, &options.params, target))
+    /// The network in slots.
+    pub(crate) fn packed(&self) -> &Packed {
+        &self.packed
+    }
+
+    /// Level of the results of the bootstrapped program.
+    pub(crate) fn bootstrapped_result_level(&self, options: &PlanOptions, target: &dyn Target) -> u32 {
+        bootstrapped_result_level(&self.estimate, options, target)
     }
 
     /// log2 N of the leveled program of `module`, which this holds, if there is one.
@@ -138,7 +159,7 @@ pub fn plan(
     module: &Module<Nn>,
     options: &PlanOptions,
     target: Option<&dyn Target>,
-    observe: impl FnMut(&str, Snapshot<'_>),
+    observe: impl FnMut(&str, Snapshot<'_>, &Facts),
 ) -> Result<Planned, PassError> {
     Packing::new(module, options)?.plan(module, options, target, None, observe)
 }
@@ -147,7 +168,7 @@ impl Packing {
     /// Lowers and chooses parameters for `module`, which this holds. Among ciphertext sizes (fewer slots in a smaller ring against
     /// several ciphertexts per tensor) the predicted fastest is taken. A network too deep for the levels of smaller rings is
     /// bootstrapped, if `target` can and that is faster: where `placed` says, or else where that is best. `observe` sees the
-    /// module after every pass of the choice made.
+    /// module after every pass of the choice made, with the facts about it that a program in a file needs to go on from there.
     ///
     /// # Errors
     /// The parameters that cannot be had.
@@ -157,7 +178,7 @@ impl Packing {
         options: &PlanOptions,
         target: Option<&dyn Target>,
         placed: Option<&Placed>,
-        mut observe: impl FnMut(&str, Snapshot<'_>),
+        mut observe: impl FnMut(&str, Snapshot<'_>, &Facts),
     ) -> Result<Planned, PassError> {
         let _span = tracing::debug_span!("plan").entered();
         let leveled = || leveled(module, options, self);
@@ -168,9 +189,39 @@ impl Packing {
             },
             None => leveled()?,
         };
-        observe("pack", Snapshot::Slot(&planned.slot));
-        observe("lower", Snapshot::Ckks(&planned.module));
+        let mut facts = Facts { bootstrapped: Some(planned.placement.is_some()), ..Facts::default() };
+        let ran = |passes: &[&str]| passes.iter().map(|pass| pass.to_string()).collect::<Vec<_>>();
+        facts.notes = planned.notes.clone();
+        facts.passes = ran(&["pack", "batch"]);
+        if planned.placement.is_some() {
+            let tensors = TensorFact::all(&self.packed.module.func, &self.packed.tensors);
+            observe("pack", Snapshot::Slot(&self.packed.module), &Facts { tensors, ..facts.clone() });
+            facts.passes.extend(ran(&["place-bootstraps"]));
+            observe("place-bootstraps", Snapshot::Slot(&planned.slot), &facts);
+        } else {
+            let tensors = TensorFact::all(&planned.slot.func, &planned.tensors);
+            observe("pack", Snapshot::Slot(&planned.slot), &Facts { tensors, ..facts.clone() });
+        }
+        facts.passes.extend(ran(&["lower", "choose-parameters"]));
+        observe("lower", Snapshot::Ckks(&planned.module), &facts);
         Ok(planned)
+    }
+}
+
+/// As [`plan`], for a network that is packed already: its ciphertexts have the size that they have.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_packed(packed: Packed, options: &PlanOptions, target: Option<&dyn Target>) -> Result<Planned, PassError> {
+    let estimate = Packing::estimate(&packed.module, options);
+    let packing = Packing { packed, estimate };
+    let leveled = lowered(&packing, options).map(|module| {
+        let Packed { module: slot, tensors, notes } = packing.packed.clone();
+        Planned { module, slot, tensors, placement: None, notes }
+    });
+    match target.filter(|_| options.params.log_n.is_none()) {
+        Some(target) => with_bootstraps(&packing, options, target, leveled, None),
+        None => leveled,
     }
 }
 
@@ -212,56 +263,6 @@ fn with_bootstraps(
     }
 }
 
-/// What was chosen for a network's activations, together with its bootstraps.
-#[derive(Clone, Debug)]
-pub struct Chosen {
-    /// The plan within the limits.
-    pub placement: Placement,
-    /// The polynomials before which it is bootstrapped.
-    pub before: BTreeSet<Value>,
-    /// The form of every activation, by the polynomial that stands in its place.
-    pub choices: BTreeMap<Value, Choice>,
-    /// All plans that no other one beats in time and error.
-    pub front: Vec<FrontPlan>,
-}
-
-/// A plan of a front.
-#[derive(Clone, Debug)]
-pub struct FrontPlan {
-    /// Bootstraps, levels and times.
-    pub plan: crate::planner::Plan,
-    /// The parameters it was planned for.
-    pub spec: fhec_ir::ParamSpec,
-    /// As those of [`Chosen`].
-    pub choices: BTreeMap<Value, Choice>,
-}
-
-/// Chooses polynomials and bootstraps of a deep network together: of all plans within `limits` the fastest, or with a limit
-/// of time alone the most accurate; and the front within limits of its own, if one is asked for. The network has some
-/// polynomial for every activation; which one does not matter, as layouts do not depend on it.
-///
-/// # Errors
-/// A network that cannot be planned, or no plan within the limits.
-pub fn choose(
-    packing: &Packing,
-    options: &PlanOptions,
-    target: &dyn Target,
-    candidates: &Candidates,
-    limits: &Limits,
-    front: Option<&Limits>,
-) -> Result<Chosen, PassError> {
-    let _span = tracing::debug_span!("choose-polynomials").entered();
-    let result_level = packing.bootstrapped_result_level(options, target);
-    let placer = Placer::new(&packing.packed, candidates, target, result_level)?.with_strategy(options.strategy);
-    let placement = placer.place(limits)?;
-    let front = front.map(|limits| placer.front(limits)).transpose()?.unwrap_or_default();
-    let of_front = |(plan, spec)| FrontPlan { choices: placer.choices(&plan, candidates), plan, spec };
-    let front = front.into_iter().map(of_front).collect();
-    let choices = placer.choices(&placement.plan, candidates);
-    let before = placer.origins(&placement.plan);
-    Ok(Chosen { placement, before, choices, front })
-}
-
 /// The program with bootstraps: those of `placed`, or the best.
 fn bootstrapped(
     packing: &Packing,
@@ -283,13 +284,22 @@ fn bootstrapped(
         }
     };
     let mut module = LowerToCkks { result_level, single_chain: options.strategy.single_chain() }.run(&slot)?;
-    module.params = target.bootstrapping(depth(&module));
-    if module.params.is_none() {
-        let reason = format!("{} levels and a bootstrap do not fit", depth(&module));
+    module.params = Some(bootstrapping_parameters(&module, target)?);
+    Ok(Planned { module, slot, tensors: Vec::new(), placement: Some(placement), notes: packed.notes.clone() })
+}
+
+/// Level of the results of a program that bootstraps: above 0 when the first prime alone cannot hold them.
+pub(crate) fn bootstrapped_result_level(estimate: &Estimate, options: &PlanOptions, target: &dyn Target) -> u32 {
+    u32::from(!parameters::bootstrapped_fits_level_zero(estimate, &options.params, target))
+}
+
+/// The parameters of a lowered program that bootstraps.
+pub(crate) fn bootstrapping_parameters(module: &Module<Ckks>, target: &dyn Target) -> Result<ParamSpec, PassError> {
+    target.bootstrapping(depth(module)).ok_or_else(|| {
+        let reason = format!("{} levels and a bootstrap do not fit", depth(module));
         let issue = Issue::new(&Default::default(), "module", reason, "report this as a bug");
-        return Err(PassError { pass: "plan", issues: vec![issue] });
-    }
-    Ok(Planned { module, slot, placement: Some(placement), notes: packed.notes.clone() })
+        PassError { pass: parameters::NAME, issues: vec![issue] }
+    })
 }
 
 /// The program without bootstraps; `widest` holds the network.
@@ -306,8 +316,8 @@ fn leveled(module: &Module<Nn>, options: &PlanOptions, widest: &Packing) -> Resu
                 let time = spec.as_ref().map_or(f64::INFINITY, |s| parameters::predicted_time(&lowered, s));
                 let full = spec.as_ref().is_some_and(|s| s.slots() == slots);
                 if best.as_ref().is_none_or(|b| time < b.0) {
-                    let Packed { module: slot, notes, .. } = packing.packed;
-                    best = Some((time, Planned { module: lowered, slot, placement: None, notes }));
+                    let Packed { module: slot, tensors, notes } = packing.packed;
+                    best = Some((time, Planned { module: lowered, slot, tensors, placement: None, notes }));
                 }
                 // Fewer slots only help when they, not the levels, decided on the ring.
                 if !full || options.params.log_n.is_some() {
@@ -337,17 +347,29 @@ fn leveled(module: &Module<Nn>, options: &PlanOptions, widest: &Packing) -> Resu
     }
 }
 
-/// The lowered module with its parameters; results stay at level 1 when the first prime alone cannot hold them.
+/// The lowered module with its parameters.
 fn lowered(packing: &Packing, options: &PlanOptions) -> Result<Module<Ckks>, PassError> {
     let _span = tracing::debug_span!("lower").entered();
     let Packing { packed: Packed { module, .. }, estimate } = packing;
-    let (slots, options) = (packing.slots(), &options.params);
+    let (mut lowered, spec) = lower_to_fit(module, estimate, options)?;
+    lowered.params = Some(spec?);
+    Ok(lowered)
+}
+
+/// The lowered module, and its parameters where there are any; results stay at level 1 when the first prime alone cannot hold
+/// them.
+pub(crate) fn lower_to_fit(
+    module: &Module<Slot>,
+    estimate: &Estimate,
+    options: &PlanOptions,
+) -> Result<(Module<Ckks>, Result<ParamSpec, PassError>), PassError> {
+    let slots = module.func.iter().next().map_or(1, |(_, node)| node.ty.0);
+    let options = &options.params;
     let mut lowered = LowerToCkks::default().run(module)?;
     let mut spec = parameters::choose(&lowered, slots, estimate, options);
     if spec.is_err() && !parameters::fits_level_zero(estimate, options, slots) {
         lowered = LowerToCkks { result_level: 1, ..LowerToCkks::default() }.run(module)?;
         spec = parameters::choose(&lowered, slots, estimate, options);
     }
-    lowered.params = Some(spec?);
-    Ok(lowered)
+    Ok((lowered, spec))
 }

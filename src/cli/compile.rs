@@ -5,17 +5,16 @@ use std::time::Instant;
 
 use clap::Args;
 use fhec::ir::text::to_hex;
-use fhec::passes::approx::{CompositeSign, PUBLISHED};
-use fhec::passes::bootstraps::Strategy;
-use fhec::report::profile;
+use fhec::passes::program::{Facts, Program};
+use fhec::program::{Written, data_beside};
 use fhec::runtime::Saved;
 use fhec::{
-    Accuracy, CompileOptions, Compiled, Compiler, Destination, Engine, Error, Model, SimulatedPrecision, Snapshot,
-    Validation, data,
+    Accuracy, CompileOptions, Compiled, Destination, Error, Model, SimulatedPrecision, Snapshot, Validation, data,
 };
 use serde::Serialize;
 
 use super::files::{self, Files, Overwrite};
+use super::shaping::Shaping;
 use super::{inspect, output, progress, values};
 
 /// Compile an ONNX model to a plan
@@ -30,9 +29,8 @@ pub struct Compile {
     /// Where what a client needs of the plan goes: it holds nothing of the model's weights
     #[arg(long, value_name = "FILE", value_parser = files::destination())]
     client: Option<PathBuf>,
-    /// Inputs from the training set (.npy or .npz) on which the activations' ranges are measured
-    #[arg(long, value_name = "FILE", value_parser = files::input())]
-    calibration: Option<PathBuf>,
+    #[command(flatten)]
+    shaping: Shaping,
     /// Write the program after every pass into this directory
     #[arg(long, value_name = "DIR")]
     dump_passes: Option<PathBuf>,
@@ -42,29 +40,8 @@ pub struct Compile {
     /// Bits of security; only 128 is supported
     #[arg(long, default_value_t = 128, value_parser = security)]
     security: u32,
-    /// Degree of all polynomials; without it and with a limit, those of a network that bootstraps are chosen one by one
-    #[arg(long, value_parser = values::degree)]
-    degree: Option<usize>,
-    /// Instead of polynomials, degrees of a composite minimax sign of which every ReLU is made, such as 15,15,27; the weights
-    /// stay as they are trained
-    #[arg(long, value_name = "DEGREES", value_parser = composite, conflicts_with_all = ["degree", "max_latency", "max_error", "pareto"])]
-    composite: Option<&'static CompositeSign>,
-    /// Where a network that bootstraps does so; all but the first are for comparison
-    #[arg(long, value_enum, default_value_t = Place::Joint)]
-    place: Place,
-    /// Keep the trained weights instead of rebuilding each layer against the original network
-    #[arg(long)]
-    no_reconstruct: bool,
-    /// Take the most accurate plan that runs in this time, where the network bootstraps; refuse the plan of any network that is
-    /// predicted to take longer
-    #[arg(long, value_name = "SECONDS", value_parser = values::limit)]
-    max_latency: Option<f64>,
-    /// Take the fastest plan whose error (sensitivity times mean square error, summed over activations) is at most this, where
-    /// the network bootstraps; refuse the plan of any network with a larger error
-    #[arg(long, value_name = "ERROR", value_parser = values::limit)]
-    max_error: Option<f64>,
     /// Write the Pareto-optimal plans in time and error as JSON
-    #[arg(long, value_name = "FILE", value_parser = files::destination())]
+    #[arg(long, value_name = "FILE", conflicts_with = "composite", value_parser = files::destination())]
     pareto: Option<PathBuf>,
     /// Inputs on which the accuracy of the compiled network is measured, and of plans of the front; not those of calibration
     #[arg(long, value_name = "FILE", requires = "labels", value_parser = files::input())]
@@ -75,59 +52,11 @@ pub struct Compile {
     /// How many plans of the front are measured
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = values::count, requires_all = ["validation", "pareto"])]
     points: usize,
-    /// Times of this machine, as `fhec calibrate` writes them
-    #[arg(long, value_name = "FILE", value_parser = files::input())]
-    latency: Option<PathBuf>,
-    /// Length of a polynomial's interval over that of the inputs seen in calibration, 1.3 by default
-    #[arg(long, value_parser = values::margin)]
-    margin: Option<f64>,
-    /// Images in one ciphertext, a power of two: they are computed together, in the time of one where slots are left over
-    #[arg(long, value_name = "IMAGES", default_value_t = 1)]
-    batch: usize,
-    /// Bits of precision of the results: six standard deviations of the error that encryption adds to them, simulated on
-    /// calibration inputs, stay below 2^-BITS, or the model is refused with the most bits that are possible. Without, they
-    /// are estimated to stay below 2^-10, of results beyond 16 in proportion
-    #[arg(long, value_name = "BITS", value_parser = values::bits)]
-    precision: Option<u32>,
     #[command(flatten)]
     overwrite: Overwrite,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
-}
-
-/// How bootstraps are placed.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Place {
-    /// Where and to the level that the exact planner finds best, together with the degrees
-    Joint,
-    /// Before every activation but the first, to the level needed (OLA)
-    Layerwise,
-    /// Before every activation but the first, to the highest level: a single modulus chain
-    Uniform,
-    /// Where levels run out, to the highest level (AutoFHE)
-    Greedy,
-}
-
-impl From<Place> for Strategy {
-    fn from(place: Place) -> Self {
-        match place {
-            Place::Joint => Self::Joint,
-            Place::Layerwise => Self::Layerwise,
-            Place::Uniform => Self::Uniform,
-            Place::Greedy => Self::Greedy,
-        }
-    }
-}
-
-/// A published composite by its degrees.
-fn composite(text: &str) -> Result<&'static CompositeSign, String> {
-    let degrees: Result<Vec<usize>, _> = text.split(',').map(|d| d.trim().parse()).collect();
-    degrees.ok().and_then(|degrees| CompositeSign::of_degrees(&degrees)).ok_or_else(|| {
-        let listed =
-            |(_, degrees): &(u32, &[usize])| degrees.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        format!("the composites known are {}", PUBLISHED.iter().map(listed).collect::<Vec<_>>().join("; "))
-    })
 }
 
 fn security(text: &str) -> Result<u32, String> {
@@ -162,7 +91,7 @@ struct Stage<'a> {
     seconds: f64,
 }
 
-/// Writes every snapshot that differs from the one before as a numbered file.
+/// Writes every snapshot that differs from the one before as a numbered file, with the data of its program beside it.
 struct Dump<'a> {
     directory: Option<&'a Path>,
     files: &'a Files,
@@ -178,67 +107,55 @@ impl<'a> Dump<'a> {
             let io = |source| Error::File { file: directory.display().to_string(), source };
             std::fs::create_dir_all(directory).map_err(io)?;
             let entries = std::fs::read_dir(directory).map_err(io)?.flatten().map(|entry| entry.path());
-            for program in entries.filter(|path| path.extension().is_some_and(|e| e == "fhir")) {
+            let dumped = |path: &PathBuf| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                name.ends_with(".fhir") || name.ends_with(".fhir.data")
+            };
+            for program in entries.filter(dumped) {
                 files.writes_within("--dump-passes", &program)?.check()?;
             }
         }
         Ok(Self { directory, files, count: 0, last: String::new(), failure: None })
     }
 
-    fn write(&mut self, pass: &str, snapshot: Snapshot<'_>) {
-        let Some(directory) = self.directory.filter(|_| self.failure.is_none()) else { return };
-        let text = snapshot.text();
-        if text == self.last {
-            return;
+    fn write(&mut self, pass: &str, snapshot: Snapshot<'_>, facts: &Facts) {
+        if self.failure.is_none()
+            && let Some(directory) = self.directory
+        {
+            let program = Program { module: snapshot.module(), facts: facts.clone() };
+            self.failure = self.write_to(directory, pass, &program).err();
         }
-        let level = match snapshot {
-            Snapshot::Nn(_) => "nn",
-            Snapshot::Slot(_) => "slot",
-            Snapshot::Ckks(_) => "ckks",
-        };
-        let path = directory.join(format!("{:02}-{pass}.{level}.fhir", self.count));
-        let to = self.files.writes_within("--dump-passes", &path);
-        self.failure = to.and_then(|to| Ok(to.write(text.as_bytes())?)).err();
+    }
+
+    fn write_to(&mut self, directory: &Path, pass: &str, program: &Program) -> Result<(), Error> {
+        let written = Written::of(program);
+        if written.text == self.last {
+            return Ok(());
+        }
+        let path = directory.join(format!("{:02}-{pass}.{}.fhir", self.count, program.module.level()));
+        let to = self.files.writes_within("--dump-passes", &path)?;
+        let data = self.files.writes_within("--dump-passes", &data_beside(&path))?;
+        to.write(written.text.as_bytes())?;
         self.count += 1;
-        self.last = text;
+        if written.needs_data() {
+            written.write_data(data)?;
+        }
+        self.last = written.text;
+        Ok(())
     }
 }
 
 pub fn run(c: &Compile) -> Result<(), Error> {
-    if c.place == Place::Greedy && (c.max_latency.is_some() || c.max_error.is_some() || c.pareto.is_some()) {
-        let reason = "the greedy placement takes polynomials as they are: it chooses none within limits".into();
-        return Err(Error::Usage { reason, repair: "leave the limits out, or take another --place".into() });
-    }
+    c.shaping.check(c.pareto.is_some())?;
     let started = Instant::now();
     let spinner = progress::spinner("compile");
     spinner.set_message("reading the model");
     let model = Model::load(&c.model)?;
-    let mut options = CompileOptions::default();
-    if let Some(degree) = c.degree {
-        options.approximate.default.degree = degree;
-        options.uniform = true;
-    }
-    if let Some(sign) = c.composite {
-        options.approximate = options.approximate.with_composite(sign.clone());
-    }
-    options.plan.strategy = c.place.into();
-    options.limits.max_latency_us = c.max_latency.map(|s| s * 1e6);
-    options.limits.max_error = c.max_error;
-    options.keep_weights = c.no_reconstruct;
-    options.front = c.pareto.is_some();
-    if let Some(margin) = c.margin {
-        options.approximate.margin = margin;
-    }
-    options.plan.batch = c.batch;
-    options.precision = c.precision;
-    let mut compiler = Compiler::with_options(options);
-    if let Some(path) = &c.latency {
-        compiler = compiler.engine(Engine::new(profile(path)?));
-    }
-    if let Some(path) = &c.calibration {
+    let options = CompileOptions { front: c.pareto.is_some(), ..c.shaping.options() };
+    if c.shaping.calibration.is_some() {
         spinner.set_message("reading calibration data");
-        compiler = compiler.calibration(data::read_samples(path, &model.module.inputs)?);
     }
+    let mut compiler = c.shaping.compiler(options, &model.module.inputs)?;
     if let (Some(inputs), Some(labels)) = (&c.validation, &c.labels) {
         let inputs = data::read_samples(inputs, &model.module.inputs)?;
         let labels = data::read_labels(labels, inputs.len(), &model.module.outputs)?;
@@ -246,22 +163,15 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     }
     let (files, to, [client, pareto]) = destinations(c)?;
     let mut dump = Dump::new(c.dump_passes.as_deref(), &files)?;
-    let compiled = compiler.compile_observed(&model, &mut |pass, snapshot| {
+    let compiled = compiler.compile_observed(&model, &mut |pass, snapshot, facts| {
         spinner.set_message(format!("{pass} done"));
-        dump.write(pass, snapshot);
+        dump.write(pass, snapshot, facts);
     })?;
     if let Some(failure) = dump.failure {
         return Err(failure);
     }
     let Saved { digest, limit } = compiled.plan.save(&to)?;
-    if let Some(limit) = limit {
-        let mebibytes = limit.div_ceil(1 << 20);
-        output::warning(format!(
-            "reading this plan takes {}, more than a file of its length may by default: give `--max-size {mebibytes}M` to the \
-             commands that read it",
-            output::bytes(limit)
-        ));
-    }
+    output::large_plan(limit);
     if let Some(client) = client {
         compiled.plan.client()?.save(client)?;
     }
@@ -275,8 +185,8 @@ pub fn run(c: &Compile) -> Result<(), Error> {
 /// Where the plan, the client plan and the front go, with all files of the command.
 fn destinations(c: &Compile) -> Result<(Files, Destination, [Option<Destination>; 2]), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the model", [&c.model])?;
-    let files = files.reads("the calibration data", &c.calibration)?.reads("the profile", &c.latency)?;
-    let mut files = files.reads("the validation data", &c.validation)?.reads("the labels", &c.labels)?;
+    let mut files =
+        c.shaping.reads(files)?.reads("the validation data", &c.validation)?.reads("the labels", &c.labels)?;
     let to = files.writes("--output", &c.output)?;
     let client = c.client.as_ref().map(|path| files.writes("--client", path)).transpose()?;
     let pareto = c.pareto.as_ref().map(|path| files.writes("--pareto", path)).transpose()?;
@@ -290,7 +200,7 @@ fn report(
     seconds: f64,
 ) -> Result<(), Error> {
     compiled.warnings.iter().for_each(output::warning);
-    let prediction = inspect::predicted(&compiled.plan, c.latency.as_deref())?;
+    let prediction = inspect::predicted(&compiled.plan, c.shaping.latency.as_deref())?;
     let summary = inspect::Summary::with(&compiled.plan, &prediction);
     let explanation = c.explain.then_some(compiled.explanation.as_str());
     if c.json {

@@ -42,6 +42,8 @@ mod report;
 mod run;
 #[cfg(feature = "client")]
 mod secret;
+#[cfg(feature = "compiler")]
+mod shaping;
 mod signals;
 mod simulate;
 #[cfg(feature = "client")]

@@ -1,50 +1,49 @@
 //! The command `fhec opt` runs passes on a program in text form.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use fhec::ir::text::{AnyModule, Blobs, parse_any, print_module};
-use fhec::ir::{Dialect, Verify, verify};
-use fhec::passes::batch::Batch;
-use fhec::passes::fold::Fold;
-use fhec::passes::lower::LowerToCkks;
-use fhec::passes::pack::Pack;
-use fhec::passes::pipeline;
-use fhec::passes::{Lower, Pass};
-use fhec::{CompileOptions, Compiler, Error, Tensor, data, ir};
+use fhec::ir::Port;
+use fhec::ir::text::AnyModule;
+use fhec::passes::program::Program;
+use fhec::passes::registry::{PassContext, PassOption, Registry};
+use fhec::program::{self, Written, data_beside};
+use fhec::runtime::Saved;
+use fhec::{Destination, Error, Resumed};
 use serde::Serialize;
 
 use super::files::{self, Files, Overwrite};
+use super::shaping::{Place, Shaping};
 use super::{output, values};
 
 /// Run passes on a program in text form
+///
+/// The program may be one that `fhec compile --dump-passes` or another `fhec opt` has written. Give the options of the
+/// compilation again: the file holds the program, not what it was made with.
 #[derive(Args)]
 pub struct Opt {
-    /// The program (.fhir), of any level
+    /// The program (.fhir), of any level; constants too large for text are read from the file beside it (.fhir.data)
     #[arg(required_unless_present = "list", value_parser = files::input())]
     file: Option<PathBuf>,
     /// Passes in order, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pass: Vec<String>,
-    /// Calibration data of the pass `approximate-activations`
-    #[arg(long, value_name = "FILE", value_parser = files::input())]
-    calibration: Option<PathBuf>,
-    /// Degree of the polynomials that replace activations in the pass `approximate-activations`
-    #[arg(long, value_parser = values::degree)]
-    degree: Option<usize>,
+    #[command(flatten)]
+    shaping: Shaping,
     /// Most slots of a ciphertext in the pass `pack`, a power of two; 2^14 by default
     #[arg(long, value_parser = values::slots)]
     slots: Option<usize>,
-    /// Images of the pass `batch`, a power of two; 1 by default
-    #[arg(long, value_parser = values::slots)]
-    batch: Option<usize>,
-    /// Where the program goes; standard output by default
+    /// Where the program goes; standard output by default. A name that ends in `.fhe` is that of a plan: the passes that remain
+    /// are run
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: Option<PathBuf>,
+    /// Print why the passes decided as they did
+    #[arg(long)]
+    explain: bool,
     #[command(flatten)]
     overwrite: Overwrite,
     /// List the passes
-    #[arg(long, conflicts_with_all = ["file", "pass", "calibration", "degree", "slots", "batch", "output"])]
+    #[arg(long, conflicts_with_all = ["file", "pass", "calibration", "degree", "slots", "output"])]
     list: bool,
     /// Print the report as JSON
     #[arg(long)]
@@ -55,226 +54,206 @@ pub struct Opt {
 const DEFAULT_SLOTS: usize = 1 << 14;
 
 impl Opt {
-    /// Refuses options of passes that do not run.
-    fn check(&self) -> Result<(), Error> {
+    /// Whether a plan is written.
+    fn plans(&self) -> bool {
+        self.output.as_ref().is_some_and(|path| path.extension().is_some_and(|e| e == "fhe"))
+    }
+
+    /// Refuses options that nothing reads of what is run.
+    fn check(&self, registry: &Registry) -> Result<(), Error> {
+        let s = &self.shaping;
         let options = [
-            ("--calibration", self.calibration.is_some(), APPROXIMATE),
-            ("--degree", self.degree.is_some(), APPROXIMATE),
-            ("--slots", self.slots.is_some(), "pack"),
-            ("--batch", self.batch.is_some(), "batch"),
+            ("--calibration", s.calibration.is_some(), Some(PassOption::Calibration)),
+            ("--degree", s.degree.is_some(), Some(PassOption::Approximation)),
+            ("--composite", s.composite.is_some(), Some(PassOption::Approximation)),
+            ("--margin", s.margin.is_some(), Some(PassOption::Approximation)),
+            ("--batch", s.batch != 1, Some(PassOption::Batch)),
+            ("--place", s.place != Place::Joint, Some(PassOption::Placement)),
+            ("--max-latency", s.max_latency.is_some(), Some(PassOption::Placement)),
+            ("--max-error", s.max_error.is_some(), Some(PassOption::Placement)),
+            ("--latency", s.latency.is_some(), Some(PassOption::Placement)),
+            ("--precision", s.precision.is_some(), Some(PassOption::Precision)),
+            ("--no-reconstruct", s.no_reconstruct, None),
         ];
-        match options.into_iter().find(|(_, given, pass)| *given && !self.pass.iter().any(|p| p == pass)) {
-            None => Ok(()),
-            Some((option, _, pass)) => Err(Error::Usage {
-                reason: format!("{option} has no effect here: it is for the pass `{pass}`, which does not run"),
-                repair: format!("leave {option} out, or add `{pass}` to --pass"),
-            }),
+        let reads = |option: PassOption| {
+            let of_pass = |name: &String| registry.find(name).is_ok_and(|pass| pass.options().contains(&option));
+            self.pass.iter().any(of_pass)
+        };
+        let idle = |given: bool, option: Option<PassOption>| given && !self.plans() && !option.is_some_and(&reads);
+        let idle_option = options.into_iter().find(|(_, given, option)| idle(*given, *option));
+        // A plan is packed into the slots that are best for it.
+        let slots = ("--slots", self.slots.is_some(), Some(PassOption::Slots));
+        let slots = Some(slots).filter(|(_, given, _)| *given && !reads(PassOption::Slots));
+        let Some((name, _, option)) = idle_option.or(slots) else { return Ok(()) };
+        let readers = registry.iter().filter(|pass| option.is_some_and(|o| pass.options().contains(&o)));
+        let readers: Vec<String> = readers.map(|pass| format!("`{}`", pass.name())).collect();
+        let reason = match readers.as_slice() {
+            [] => format!("{name} has no effect here: it is for plans, and no plan is written"),
+            some => format!("{name} has no effect here: it is for the passes {}, which do not run", some.join(", ")),
+        };
+        Err(Error::Usage { reason, repair: format!("leave {name} out, or add a pass that it is for to --pass") })
+    }
+}
+
+/// A pass as it is listed.
+#[derive(Serialize)]
+struct Listed<'a> {
+    name: &'a str,
+    from: &'a str,
+    to: &'a str,
+    summary: &'a str,
+}
+
+fn list(registry: &Registry, json: bool) -> Result<(), Error> {
+    let listed = registry.iter().map(|pass| Listed {
+        name: pass.name(),
+        from: pass.from(),
+        to: pass.to(),
+        summary: pass.summary(),
+    });
+    let listed: Vec<Listed<'_>> = listed.collect();
+    if json {
+        return output::json(&serde_json::json!({ "passes": listed }));
+    }
+    let row = |p: &Listed<'_>| [p.name, p.from, p.to, p.summary].map(str::to_string).to_vec();
+    output::table(&["pass", "from", "to", "summary"], &listed.iter().map(row).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// The inputs of one run of a program for one image.
+fn inputs(program: &Program) -> Vec<Port> {
+    let ports = match &program.module {
+        AnyModule::Nn(module) => &module.inputs,
+        AnyModule::Slot(module) => &module.inputs,
+        AnyModule::Ckks(module) => &module.inputs,
+    };
+    if matches!(program.module, AnyModule::Nn(_)) {
+        return ports.clone();
+    }
+    let images = fhec::ir::io::batch(ports);
+    ports.iter().map(|port| port.image(images)).collect()
+}
+
+/// The files that a program goes to.
+struct Outputs {
+    to: Destination,
+    /// Where the data beside it would go.
+    data: Option<PathBuf>,
+}
+
+impl Outputs {
+    fn of(c: &Opt, files: &mut Files) -> Result<Option<Self>, Error> {
+        let Some(path) = &c.output else { return Ok(None) };
+        let to = files.writes("--output", path)?;
+        let whole = to.is_standard_output() || c.plans();
+        Ok(Some(Self { to, data: (!whole).then(|| data_beside(path)) }))
+    }
+
+    /// Writes a program, and beside it what its text does not say.
+    fn write(&self, written: &Written, files: &mut Files) -> Result<(), Error> {
+        let data = self.data.as_ref().filter(|_| written.needs_data());
+        let data = data.map(|path| files.writes("--output", path)).transpose()?;
+        self.to.write(written.text.as_bytes())?;
+        match data {
+            Some(data) => written.write_data(data),
+            None => {
+                warn_of_constants(written);
+                Ok(())
+            }
         }
     }
 }
 
-/// The pass that takes calibration data.
-const APPROXIMATE: &str = "approximate-activations";
-
-/// A pass by its name on the command line.
-#[derive(Serialize)]
-struct Named {
-    name: &'static str,
-    from: &'static str,
-    to: &'static str,
-    summary: &'static str,
-    #[serde(skip)]
-    run: fn(AnyModule, &Opt) -> Result<AnyModule, Error>,
-}
-
-const PASSES: &[Named] = &[
-    Named { name: "verify", from: "any", to: "same", summary: "check the rules of the level", run: |m, c| check(m, c) },
-    Named {
-        name: "fold",
-        from: "nn",
-        to: "nn",
-        summary: "canonicalise and fold by equality saturation",
-        run: |m, _| Ok(AnyModule::Nn(Fold::default().run(&nn(m, "fold")?)?)),
-    },
-    Named {
-        name: APPROXIMATE,
-        from: "nn",
-        to: "nn",
-        summary: "replace activations by polynomials",
-        run: |m, c| {
-            let module = nn(m, APPROXIMATE)?;
-            let samples = calibration(c, &module)?;
-            let mut warnings = Vec::new();
-            let polynomial = compiler(c, samples).approximate(&module, &mut warnings)?.module;
-            warnings.iter().for_each(output::warning);
-            Ok(AnyModule::Nn(polynomial))
-        },
-    },
-    Named {
-        name: "pack",
-        from: "nn",
-        to: "slot",
-        summary: "lay tensors out in slots; linear ops become diagonals",
-        run: |m, c| Ok(AnyModule::Slot(Pack::new(c.slots.unwrap_or(DEFAULT_SLOTS)).run(&nn(m, "pack")?)?)),
-    },
-    Named {
-        name: "batch",
-        from: "slot",
-        to: "slot",
-        summary: "several images in the slots of one ciphertext",
-        run: |m, c| match m {
-            AnyModule::Slot(module) => Ok(AnyModule::Slot(Batch { images: c.batch.unwrap_or(1) }.run(&module)?)),
-            other => Err(wrong_level("batch", "slot", &other)),
-        },
-    },
-    Named {
-        name: "lower",
-        from: "slot",
-        to: "ckks",
-        summary: "levels, scales, rescales, relinearisations",
-        run: |m, _| match m {
-            AnyModule::Slot(module) => Ok(AnyModule::Ckks(LowerToCkks::default().run(&module)?)),
-            other => Err(wrong_level("lower", "slot", &other)),
-        },
-    },
-    Named {
-        name: "plan",
-        from: "nn",
-        to: "ckks",
-        summary: "pack, lower and choose parameters",
-        run: |m, _| {
-            let planned = pipeline::plan(&nn(m, "plan")?, &Default::default(), None, |_, _| ())?;
-            Ok(AnyModule::Ckks(planned.module))
-        },
-    },
-];
-
-fn level(module: &AnyModule) -> &'static str {
-    match module {
-        AnyModule::Nn(_) => ir::Nn::NAME,
-        AnyModule::Slot(_) => ir::Slot::NAME,
-        AnyModule::Ckks(_) => ir::Ckks::NAME,
+/// A text that goes where nothing can lie beside it may not be whole.
+fn warn_of_constants(written: &Written) {
+    if written.constants() > 0 {
+        output::warning(format!(
+            "{} of the program's constants are named by digest only: with -o FILE they are written beside the text",
+            written.constants()
+        ));
     }
-}
-
-fn wrong_level(pass: &str, needs: &str, module: &AnyModule) -> Error {
-    Error::Usage {
-        reason: format!(
-            "pass `{pass}` takes a program of the {needs} level, this one is of the {} level",
-            level(module)
-        ),
-        repair: format!(
-            "put the pass that makes a {needs} program before `{pass}`; `fhec opt --list` shows the levels"
-        ),
-    }
-}
-
-fn nn(module: AnyModule, pass: &str) -> Result<ir::Module<ir::Nn>, Error> {
-    match module {
-        AnyModule::Nn(module) => Ok(module),
-        other => Err(wrong_level(pass, "nn", &other)),
-    }
-}
-
-fn check(module: AnyModule, _: &Opt) -> Result<AnyModule, Error> {
-    fn checked<D: Verify>(module: &ir::Module<D>) -> Result<(), Error> {
-        verify(module).map_err(|e| Error::Usage { reason: e.listing(), repair: "correct the lines shown".into() })
-    }
-    match &module {
-        AnyModule::Nn(m) => checked(m)?,
-        AnyModule::Slot(m) => checked(m)?,
-        AnyModule::Ckks(m) => checked(m)?,
-    }
-    Ok(module)
-}
-
-fn calibration(c: &Opt, module: &ir::Module<ir::Nn>) -> Result<Option<Vec<Vec<Tensor>>>, Error> {
-    Ok(c.calibration.as_ref().map(|path| data::read_samples(path, &module.inputs)).transpose()?)
-}
-
-fn compiler(c: &Opt, samples: Option<Vec<Vec<Tensor>>>) -> Compiler {
-    let mut options = CompileOptions::default();
-    options.approximate.default.degree = c.degree.unwrap_or(options.approximate.default.degree);
-    let compiler = Compiler::with_options(options);
-    match samples {
-        Some(samples) => compiler.calibration(samples),
-        None => compiler,
-    }
-}
-
-fn text(module: &AnyModule) -> String {
-    match module {
-        AnyModule::Nn(m) => print_module(m),
-        AnyModule::Slot(m) => print_module(m),
-        AnyModule::Ckks(m) => print_module(m),
-    }
-}
-
-fn read(path: &Path) -> Result<AnyModule, Error> {
-    let source = |source| Error::File { file: path.display().to_string(), source };
-    let program = std::fs::read_to_string(path).map_err(source)?;
-    Ok(parse_any(&path.display().to_string(), &program, &Blobs::default())?)
 }
 
 pub fn run(c: &Opt) -> Result<(), Error> {
-    let Some(file) = c.file.as_ref().filter(|_| !c.list) else {
-        if c.json {
-            return output::json(&serde_json::json!({ "passes": PASSES }));
-        }
-        let row = |p: &Named| [p.name, p.from, p.to, p.summary].map(str::to_string).to_vec();
-        output::table(&["pass", "from", "to", "summary"], &PASSES.iter().map(row).collect::<Vec<_>>());
-        return Ok(());
+    let registry = Registry::standard();
+    let Some(file) = c.file.as_ref().filter(|_| !c.list) else { return list(&registry, c.json) };
+    c.pass.iter().try_for_each(|name| registry.find(name).map(drop))?;
+    c.check(&registry)?;
+    c.shaping.check(false)?;
+    let mut files = c.shaping.reads(Files::new(c.overwrite, c.json).reads("the program", [file])?)?;
+    let data = data_beside(file);
+    if data.is_file() {
+        files = files.reads("the data of the program", [&data])?;
+    }
+    let outputs = Outputs::of(c, &mut files)?;
+    let (program, warning) = program::read(file)?;
+    warning.iter().for_each(output::warning);
+    let compiler = c.shaping.compiler(c.shaping.options(), &inputs(&program))?;
+    let measures = |option| c.pass.iter().any(|p| registry.find(p).is_ok_and(|p| p.options().contains(&option)));
+    let mut warnings = Vec::new();
+    let samples = match measures(PassOption::Calibration) {
+        true => compiler.samples_of(&program, &mut warnings)?,
+        false => Default::default(),
     };
-    c.check()?;
-    let passes: Vec<&Named> = c.pass.iter().map(|name| find(name)).collect::<Result<_, _>>()?;
-    let mut files =
-        Files::new(c.overwrite, c.json).reads("the program", [file])?.reads("calibration data", &c.calibration)?;
-    let to = c.output.as_ref().map(|path| files.writes("--output", path)).transpose()?;
-    let mut module = check(read(file)?, c)?;
-    for pass in passes {
-        module = check((pass.run)(module, c)?, c)?;
+    let slots = c.slots.unwrap_or(DEFAULT_SLOTS);
+    let mut context = PassContext { slots, warnings, ..compiler.context(&samples) };
+    let program = registry.run(&c.pass, program, &mut context)?;
+    context.warnings.iter().for_each(output::warning);
+    if c.explain && !c.json {
+        say!("{}", context.explanation.trim_end());
     }
-    let program = text(&module);
-    if let Some(to) = to {
-        to.write(program.as_bytes())?;
-    }
-    match &c.output {
-        _ if c.json => output::json(&serde_json::json!({
-            "level": level(&module), "security_bits": security_bits(&module), "output": c.output,
-            "program": c.output.is_none().then_some(program),
-        })),
-        None => {
-            say!("{}", program.trim_end());
-            Ok(())
+    let explanation = c.explain.then_some(context.explanation.as_str());
+    match outputs {
+        Some(outputs) if c.plans() => save_plan(c, &compiler.resume(program)?, &outputs.to, explanation),
+        outputs => {
+            let written = Written::of(&program);
+            match &outputs {
+                Some(outputs) => outputs.write(&written, &mut files)?,
+                None => warn_of_constants(&written),
+            }
+            report(c, &program, &written.text, explanation)
         }
-        Some(_) => Ok(()),
     }
+}
+
+fn report(c: &Opt, program: &Program, text: &str, explanation: Option<&str>) -> Result<(), Error> {
+    if c.json {
+        let mut report = serde_json::json!({
+            "level": program.module.level(), "security_bits": security_bits(&program.module), "output": c.output,
+            "program": c.output.is_none().then_some(text),
+        });
+        if let Some(explanation) = explanation {
+            report["explanation"] = explanation.into();
+        }
+        return output::json(&report);
+    }
+    if c.output.is_none() {
+        say!("{}", text.trim_end());
+    }
+    Ok(())
+}
+
+/// Writes the plan, reads it back, and tells what became of it.
+fn save_plan(c: &Opt, resumed: &Resumed, to: &Destination, explanation: Option<&str>) -> Result<(), Error> {
+    let Saved { digest, limit } = resumed.plan.save(to)?;
+    resumed.warnings.iter().for_each(output::warning);
+    output::large_plan(limit);
+    if c.json {
+        let mut report = serde_json::json!({
+            "level": "ckks", "security_bits": resumed.plan.security().bits, "output": c.output, "program": null,
+            "plan_digest": fhec::ir::text::to_hex(&digest),
+        });
+        if let Some(explanation) = explanation {
+            report["explanation"] = explanation.into();
+        }
+        return output::json(&report);
+    }
+    resumed.notes.iter().for_each(|note| say!("note: {note}"));
+    Ok(())
 }
 
 /// Bits of security of a program that has parameters.
 fn security_bits(module: &AnyModule) -> Option<u32> {
     let AnyModule::Ckks(module) = module else { return None };
     module.params.as_ref().map(|params| if params.insecure { 0 } else { 128 })
-}
-
-fn find(name: &str) -> Result<&'static Named, Error> {
-    PASSES.iter().find(|p| p.name == name).ok_or_else(|| {
-        let names: Vec<&str> = PASSES.iter().map(|p| p.name).collect();
-        Error::Usage { reason: format!("there is no pass `{name}`"), repair: format!("passes: {}", names.join(", ")) }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The names on the command line are those the passes give themselves.
-    #[test]
-    fn passes_have_their_own_names() {
-        let within = [Pass::name(&Fold::default()), Pass::name(&Batch { images: 1 })];
-        for name in within.into_iter().chain([Lower::name(&Pack::new(8)), Lower::name(&LowerToCkks::default())]) {
-            assert!(find(name).is_ok(), "{name}");
-        }
-        assert!(matches!(find("nonsense"), Err(Error::Usage { .. })));
-    }
 }

@@ -1,31 +1,23 @@
 //! Chooses the polynomials of a network, and decides whether its weights are rebuilt.
 
-use fhec_ir::{Module, Nn, Tensor, Value};
+use fhec_ir::{Module, Nn, Tensor};
 use fhec_passes::activations::rebuild::{ReconstructOptions, Reconstructed, reconstruct};
 use fhec_passes::activations::sensitivity::Sensitivities;
-use fhec_passes::activations::{
-    ApproximateActivations, ApproximateOptions, Approximated, Calibration, Choices, Extracted, Form, FormGraph,
-};
-use fhec_passes::approx::{Approximation, Choice};
-use fhec_passes::bootstraps::{Candidates, Strategy, WeighedForm};
-use fhec_passes::pipeline::{self, BOOTSTRAPPING_RING, FrontPlan, Packing, Placed};
+use fhec_passes::activations::{ApproximateActivations, ApproximateOptions, Approximated, Choices};
+use fhec_passes::bootstraps::Strategy;
+use fhec_passes::bootstraps::offer::{Decision, FrontPlan, Offer, Request, SENSITIVITY_SAMPLES};
+use fhec_passes::pipeline::Placed;
 use fhec_passes::planner::Limits;
 
 use super::refused::{self, Refused};
 use super::samples::has_activation;
 use super::warning::Warning;
 use super::{Compiler, DEFAULT_ERROR};
-use crate::ends::Ends;
 use crate::error::Error;
 use crate::front::FrontPoint;
 
 /// Least number of calibration inputs for rebuilding weights: fewer fit the inputs rather than the network.
 const RECONSTRUCTION_SAMPLES: usize = 512;
-/// Calibration inputs on which the errors of candidates are measured.
-const CANDIDATE_SAMPLES: usize = 256;
-/// Calibration inputs on which the sensitivity of the loss to each activation is measured.
-pub(super) const SENSITIVITY_SAMPLES: usize = 64;
-
 /// What the planner chose for the activations.
 #[derive(Default)]
 pub(super) struct Chosen {
@@ -56,25 +48,15 @@ impl Compiler {
         if !(limited || rebuilds || self.options.front) {
             return Ok(Chosen::default());
         }
-        let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
-        let calibration = Calibration::measure(folded, &samples[..samples.len().min(CANDIDATE_SAMPLES)])?;
-        let forms = FormGraph::offered(folded, &calibration, &approximate)?;
-        // Layouts, and with them costs, do not depend on which forms there are.
-        let Extracted { module: first, polynomials } = forms.extract(|_| 0)?;
-        let options = self.plan_options(&Ends::measure(&first, few)?, few);
-        let packing = Packing::new(&first, &options)?;
-        let leveled = packing.leveled_ring(&first, &options);
-        if leveled.is_some_and(|log_n| log_n < BOOTSTRAPPING_RING) {
+        let request = Request { samples, approximate: &approximate, plan: &self.options.asked_of_plans() };
+        let offer = Offer::new(folded, request)?;
+        if offer.runs_leveled() {
             return self.without_front("this network runs without bootstraps, so there is one plan".into());
         }
-        let weights = sensitivities(folded, few, warnings);
-        let weighed = |(v, of): (&Value, &Vec<Form>)| {
-            let first = *polynomials.get(v)?.first()?;
-            Some((first, weighed_forms(of, weights.of(*v).unwrap_or(1.0))))
-        };
-        let candidates: Candidates = forms.forms().iter().filter_map(weighed).collect();
+        let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
+        let offer = offer.weighed(&sensitivities(folded, few, warnings));
         let front = self.options.front.then_some(&self.options.limits);
-        let choose = |limits| pipeline::choose(&packing, &options, &*self.engine, &candidates, limits, front);
+        let choose = |limits| offer.choose(&*self.engine, limits, front);
         let by_default = Limits { max_error: rebuilds.then_some(DEFAULT_ERROR), ..Limits::default() };
         let (found, met) = match choose(if limited { &self.options.limits } else { &by_default }) {
             Ok(found) => (found, limited || rebuilds),
@@ -87,24 +69,15 @@ impl Compiler {
             }
             Err(e) => return Err(e.into()),
         };
-        // From the polynomials that were planned with to the activations that they stand for.
-        let of_activations = |choices: &Choices| -> Choices {
-            let choice = |(v, stages): (&Value, &Vec<Value>)| Some((*v, choices.get(stages.first()?)?.clone()));
-            polynomials.iter().filter_map(choice).collect()
-        };
-        let front = found.front.iter().map(|FrontPlan { plan, spec, choices }| {
-            FrontPoint::new(plan, spec.levels, of_activations(choices), folded)
-        });
-        let is_before = |(_, stages): &(&Value, &Vec<Value>)| stages.iter().any(|stage| found.before.contains(stage));
-        let before = polynomials.iter().filter(is_before).map(|(v, _)| *v).collect();
-        let error = met.then_some(found.placement.plan.error);
+        let Decision { choices, placed, front } = found;
+        let point = |FrontPlan { plan, spec, choices }| FrontPoint::new(&plan, spec.levels, choices, folded);
         Ok(Chosen {
-            choices: if met { of_activations(&found.choices) } else { Choices::new() },
-            front: front.collect(),
-            error,
+            choices: if met { choices } else { Choices::new() },
+            front: front.into_iter().map(point).collect(),
+            error: met.then_some(placed.placement.plan.error),
             // Forms that were not chosen are placed anew.
-            placed: met.then(|| Placed { placement: found.placement, before, leveled: leveled.is_some() }),
-            forms: forms.to_string(),
+            placed: met.then_some(placed),
+            forms: offer.forms(),
         })
     }
 
@@ -188,24 +161,6 @@ impl Compiler {
         }
         Ok(front)
     }
-}
-
-/// What the planner may choose from at one activation, whose errors count with `weight`.
-///
-/// A bootstrap needs its operand in [-1, 1], which the completed squares of quadratics do not keep; and the planner takes
-/// single polynomials.
-fn weighed_forms(forms: &[Form], weight: f64) -> Vec<WeighedForm> {
-    let offered =
-        forms.iter().map(|form| &form.approximation).filter(|a| a.degree > 2 && a.stages.len() == 1 && !a.gated);
-    let mut offered: Vec<_> = offered.collect();
-    offered.sort_by(|a, b| a.levels.cmp(&b.levels).then(a.rms_error.total_cmp(&b.rms_error)));
-    let weighed = |a: &Approximation| WeighedForm {
-        choice: Choice { family: a.family.clone(), degree: a.degree },
-        per_channel: a.is_per_channel(),
-        error: weight * a.rms_error.powi(2),
-        max_error: a.max_error,
-    };
-    offered.into_iter().map(weighed).collect()
 }
 
 /// How much the loss depends on every activation; where that cannot be measured, nothing, and a warning.

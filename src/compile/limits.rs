@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use fhec_ir::{Module, Nn, Tensor};
 use fhec_passes::activations::Replacement;
+use fhec_passes::bootstraps::offer::SENSITIVITY_SAMPLES;
 use fhec_passes::bootstraps::{Placement, Strategy};
 use fhec_runtime::{Plan, predict_time};
 
 use super::Compiler;
-use super::choose::{Chosen, SENSITIVITY_SAMPLES, sensitivities};
+use super::choose::{Chosen, sensitivities};
 use super::refused::{self, Refused};
 use crate::error::Error;
 

@@ -7,6 +7,7 @@ mod precision;
 mod refused;
 mod report;
 mod result_errors;
+mod resume;
 mod samples;
 mod warning;
 
@@ -17,12 +18,13 @@ use std::time::Instant;
 
 use fhec_frontend::ImportOptions;
 use fhec_ir::{Module, Nn, Tensor, Value};
+use fhec_passes::activations::Replacement;
 use fhec_passes::activations::rebuild::{LayerGain, Reconstructed};
-use fhec_passes::activations::{ApproximateActivations, Approximated, Replacement};
 use fhec_passes::bootstraps::Placement;
+use fhec_passes::ends::Ends;
 use fhec_passes::fold::Fold;
-use fhec_passes::parameters::Precision;
 use fhec_passes::pipeline::{Placed, PlanOptions};
+use fhec_passes::program::Facts;
 use fhec_passes::target::Target;
 use fhec_runtime::Plan;
 
@@ -30,8 +32,8 @@ pub use fhec_passes::pipeline::Snapshot;
 pub use options::{CompileOptions, MOST_MARGIN};
 pub use precision::SimulatedPrecision;
 pub use refused::{PrecisionLimit, Refused};
+pub use resume::{Resumed, Samples};
 
-use crate::ends::Ends;
 use crate::error::Error;
 use crate::front::{Accuracy, FrontPoint, Validation};
 use crate::target::Engine;
@@ -103,14 +105,21 @@ pub struct Compiled {
     pub seconds: Vec<(String, f64)>,
 }
 
-/// Results and inputs beyond what calibration saw, as a factor.
-const RESULT_ROOM: f64 = 1.5;
+/// What a compilation shows after every pass: its name, the program and the facts about it.
+pub type Observer<'a> = dyn FnMut(&str, Snapshot<'_>, &Facts) + 'a;
+
 /// The surrogate error up to which a network that bootstraps is made faster unless the user says otherwise. Measured with
 /// rebuilt weights on the ResNet-20 of CIFAR-10 and 4,000 training images that calibration does not see, of which 99.7 %
 /// are classified right by the original: 98.2 % at 1.0e-3, 98.9 % at 8.0e-4, 99.3 % at 4.4e-4, 99.6 % at 2.0e-4.
 pub const DEFAULT_ERROR: f64 = 5e-4;
-/// Inputs on which the magnitudes that decide the parameters are measured.
-const MAGNITUDE_SAMPLES: usize = 8;
+
+/// `observe`, for passes of planning that run after those that `known` tells of.
+fn after<'a>(known: &'a Facts, observe: &'a mut Observer<'_>) -> impl FnMut(&str, Snapshot<'_>, &Facts) + 'a {
+    move |name, snapshot, facts| {
+        let passes = known.passes.iter().chain(&facts.passes).cloned().collect();
+        observe(name, snapshot, &Facts { passes, magnitudes: known.magnitudes, ..facts.clone() });
+    }
+}
 
 impl Model {
     /// Reads an ONNX file.
@@ -190,18 +199,14 @@ impl Compiler {
     /// # Errors
     /// Every node that cannot be compiled, with a help text; and [`Refused`] where an option cannot be obeyed.
     pub fn compile(&self, model: &Model) -> Result<Compiled, Error> {
-        self.compile_observed(model, &mut |_, _| ())
+        self.compile_observed(model, &mut |_, _, _| ())
     }
 
     /// As [`Compiler::compile`]; `observe` sees the program after every pass.
     ///
     /// # Errors
     /// As [`Compiler::compile`].
-    pub fn compile_observed(
-        &self,
-        model: &Model,
-        observe: &mut dyn FnMut(&str, Snapshot<'_>),
-    ) -> Result<Compiled, Error> {
+    pub fn compile_observed(&self, model: &Model, observe: &mut Observer<'_>) -> Result<Compiled, Error> {
         let _span = tracing::debug_span!("compile", model = model.module.func.name.as_str()).entered();
         self.options.check(&model.module)?;
         let mut seconds = Vec::new();
@@ -211,9 +216,11 @@ impl Compiler {
             seconds.push((stage.to_string(), clock.elapsed().as_secs_f64()));
             clock = Instant::now();
         };
-        observe("import", Snapshot::Nn(&model.module));
+        let mut facts = Facts::default();
+        observe("import", Snapshot::Nn(&model.module), &facts);
         let (folded, rewrites) = Fold::default().explain(&model.module)?;
-        observe("fold", Snapshot::Nn(&folded));
+        facts.passes.push("fold".into());
+        observe("fold", Snapshot::Nn(&folded), &facts);
         lap("fold");
         let (samples, approximate) = self.samples(&folded, &mut warnings)?;
         let mut chosen = self.choose(&folded, &samples, approximate.clone(), &mut warnings)?;
@@ -223,15 +230,17 @@ impl Compiler {
         let ends = Ends::measure(&polynomial, &samples)?;
         let options = self.plan_options(&ends, &samples);
         if self.calibration.is_some() {
-            ends.describe(&mut polynomial, options.params.precision.allows(ends.result_bound));
+            ends.describe(&mut polynomial, options.params.precision.allows(ends.magnitudes.result));
         }
-        observe("approximate-activations", Snapshot::Nn(&polynomial));
+        facts.passes.push(if layers.is_empty() { "approximate-activations" } else { "reconstruct" }.into());
+        facts.magnitudes = Some(ends.magnitudes);
+        observe("approximate-activations", Snapshot::Nn(&polynomial), &facts);
         self.check_fits(&activations)?;
         self.check_error(&folded, &samples, &activations, &chosen, &mut warnings)?;
         lap("approximate-activations");
         let placed = chosen.placed.as_ref().map(|placed| placed_in(placed, &polynomials));
         let Made { plan, placement, notes, precision, .. } =
-            self.plan(&polynomial, &samples, placed, options, observe, &mut warnings)?;
+            self.plan(&polynomial, &samples, placed, options, &mut after(&facts, observe), &mut warnings)?;
         self.check_placed(placement.as_ref())?;
         self.check_latency(&plan, &chosen)?;
         warnings.extend(self.undone(&folded, &samples, placement.is_some()).map(|w| w.to_string()));
@@ -266,28 +275,9 @@ impl Compiler {
         })
     }
 
-    /// The network with polynomials in place of its activations, fitted on the calibration data, or on synthetic inputs and with a
-    /// warning.
-    ///
-    /// # Errors
-    /// When the network does not run on the samples, or an activation cannot be approximated.
-    pub fn approximate(&self, module: &Module<Nn>, warnings: &mut Vec<String>) -> Result<Approximated, Error> {
-        let (samples, options) = self.samples(module, warnings)?;
-        Ok(ApproximateActivations::calibrated(module, &samples, options)?)
-    }
-
     /// The options of packing and parameters, completed by the magnitudes that a network has on `samples`.
     fn plan_options(&self, ends: &Ends, samples: &[Vec<Tensor>]) -> PlanOptions {
-        let mut options = self.options.plan.clone();
-        if let Some(bits) = self.options.precision {
-            options.params.precision = Precision::Absolute(bits);
-        }
-        options.params.input_bound = options.params.input_bound.max(ends.input_bound);
-        options.params.result_bound.get_or_insert(ends.result_bound * RESULT_ROOM);
-        if options.params.samples.is_empty() {
-            options.params.samples = samples.iter().take(MAGNITUDE_SAMPLES).cloned().collect();
-        }
-        options
+        ends.magnitudes.complete(&self.options.asked_of_plans(), samples)
     }
 }
 

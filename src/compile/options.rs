@@ -4,6 +4,7 @@ use fhec_ir::{Module, Nn};
 use fhec_passes::activations::ApproximateOptions;
 use fhec_passes::approx::{Choice, MAX_DEGREE};
 use fhec_passes::batch;
+use fhec_passes::parameters::Precision;
 use fhec_passes::pipeline::{MOST_SLOTS, PlanOptions};
 use fhec_passes::planner::Limits;
 
@@ -74,6 +75,15 @@ impl CompileOptions {
             }
         }
         self.check_batch(module)
+    }
+
+    /// The options of packing and parameters, with the precision that was asked for.
+    pub fn asked_of_plans(&self) -> PlanOptions {
+        let mut options = self.plan.clone();
+        if let Some(bits) = self.precision {
+            options.params.precision = Precision::Absolute(bits);
+        }
+        options
     }
 
     fn check_batch(&self, module: &Module<Nn>) -> Result<(), Refused> {

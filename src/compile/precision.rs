@@ -5,16 +5,17 @@
 //! the search; so does the error of bootstraps, which does not depend on the scale, and single precision, in which results
 //! are written.
 
-use fhec_ir::{Module, Nn, Tensor, largest_magnitude};
+use fhec_ir::{Ckks, Module, Nn, Tensor, largest_magnitude};
 use fhec_passes::bootstraps::Placement;
 use fhec_passes::pipeline::{Packing, Placed, PlanOptions, Planned};
+use fhec_passes::program::Facts;
 use fhec_runtime::{LANES, Plan, Provenance, Simulation, Simulator, runs_of};
 use serde::Serialize;
 
 use super::refused::{PrecisionLimit, Refused};
 use super::result_errors::ResultErrors;
 use super::warning::Warning;
-use super::{Compiler, Snapshot};
+use super::{Compiler, Observer, Snapshot};
 use crate::error::Error;
 
 /// The noise that plans are simulated with.
@@ -85,6 +86,21 @@ pub(super) struct Made {
 }
 
 impl Made {
+    /// The plan of a program, simulated on samples; `asked`: bits of precision asked for.
+    fn of(
+        module: Module<Ckks>,
+        placement: Option<Placement>,
+        notes: Vec<String>,
+        samples: &[Vec<Tensor>],
+        asked: Option<u32>,
+    ) -> Result<Self, Error> {
+        let plan = Plan::new(module, Provenance::default())?;
+        let simulated = simulated(&plan, samples)?;
+        let precision = SimulatedPrecision::of(&simulated, asked);
+        let errors = ResultErrors::of(&simulated, plan.outputs().len());
+        Ok(Self { plan, placement, notes, precision, errors })
+    }
+
     /// The plan with the errors of its outputs, or a warning where these are not known.
     fn with_errors(self, warnings: &mut Vec<String>) -> Result<Self, Error> {
         if let Some(warning) = self.errors.unknown(self.plan.outputs()) {
@@ -108,7 +124,7 @@ struct Search<'a, 'o> {
     packing: Packing,
     placed: Option<Placed>,
     options: PlanOptions,
-    observe: &'o mut dyn FnMut(&str, Snapshot<'_>),
+    observe: &'o mut Observer<'o>,
 }
 
 impl Compiler {
@@ -119,7 +135,7 @@ impl Compiler {
         samples: &[Vec<Tensor>],
         placed: Option<Placed>,
         options: PlanOptions,
-        observe: &mut dyn FnMut(&str, Snapshot<'_>),
+        observe: &mut Observer<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Made, Error> {
         let packing = Packing::new(module, &options)?;
@@ -132,20 +148,33 @@ impl Compiler {
     }
 }
 
+impl Compiler {
+    /// The plan of a program whose parameters are chosen; what it lacks in precision is not made up for.
+    pub(super) fn finish(
+        &self,
+        module: Module<Ckks>,
+        samples: &[Vec<Tensor>],
+        warnings: &mut Vec<String>,
+    ) -> Result<Plan, Error> {
+        let asked = self.options.precision;
+        let made = Made::of(module, None, Vec::new(), samples, asked)?;
+        if let Some(asked) = asked.filter(|&asked| made.precision.exceeds((-f64::from(asked)).exp2())) {
+            return Err(refused(asked, &made, PrecisionLimit::Scale { bits: made.scale_bits() }));
+        }
+        Ok(made.with_errors(warnings)?.plan)
+    }
+}
+
 impl Search<'_, '_> {
     /// A plan with this scale, or that of the estimate; `target`: bootstrapped where that is needed or faster.
     fn make(&mut self, scale_bits: Option<u32>, target: bool) -> Result<Made, Error> {
         let mut options = self.options.clone();
         options.params.scale_bits = scale_bits.or(options.params.scale_bits);
         let target = target.then_some(&*self.compiler.engine);
-        let observe = |name: &str, snapshot: Snapshot<'_>| (self.observe)(name, snapshot);
+        let observe = |name: &str, snapshot: Snapshot<'_>, facts: &Facts| (self.observe)(name, snapshot, facts);
         let Planned { module, placement, notes, .. } =
             self.packing.plan(self.module, &options, target, self.placed.as_ref(), observe)?;
-        let plan = Plan::new(module, Provenance::default())?;
-        let simulated = simulated(&plan, self.samples)?;
-        let precision = SimulatedPrecision::of(&simulated, self.compiler.options.precision);
-        let errors = ResultErrors::of(&simulated, plan.outputs().len());
-        Ok(Made { plan, placement, notes, precision, errors })
+        Made::of(module, placement, notes, self.samples, self.compiler.options.precision)
     }
 
     /// The plan whose parameters follow from the estimate of the error, and a warning where that was too low.

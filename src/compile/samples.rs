@@ -35,7 +35,8 @@ impl Compiler {
         if has_activation(module) {
             warnings.push(Warning::Synthetic { margin }.to_string());
         }
-        Ok((synthetic(module), ApproximateOptions { margin, ..self.options.approximate.clone() }))
+        let shapes: Vec<Shape> = module.func.params().iter().map(|&p| module.func.ty(p).0.clone()).collect();
+        Ok((synthetic(&shapes), ApproximateOptions { margin, ..self.options.approximate.clone() }))
     }
 }
 
@@ -44,8 +45,8 @@ pub(super) fn has_activation(module: &Module<Nn>) -> bool {
     module.func.iter().any(|(_, node)| matches!(node.op, NnOp::Activation { .. }))
 }
 
-/// Deterministic inputs without knowledge of the data.
-fn synthetic(module: &Module<Nn>) -> Vec<Vec<Tensor>> {
+/// Deterministic inputs of these shapes without knowledge of the data.
+pub(super) fn synthetic(shapes: &[Shape]) -> Vec<Vec<Tensor>> {
     let mut state = 0x9E37_79B9_7F4A_7C15u64;
     let mut uniform = move || {
         state ^= state << 13;
@@ -53,7 +54,6 @@ fn synthetic(module: &Module<Nn>) -> Vec<Vec<Tensor>> {
         state ^= state << 17;
         (state >> 40) as f32 / (1u32 << 24) as f32
     };
-    let shapes: Vec<_> = module.func.params().iter().map(|&p| module.func.ty(p).0.clone()).collect();
     (0..SYNTHETIC_SAMPLES)
         .map(|i| {
             let mut tensor = |shape: &Shape| {

@@ -160,14 +160,25 @@ fn a_network_without_a_loss_is_a_warning_where_errors_are_weighed() {
 fn options_of_passes_that_do_not_run_are_refused() {
     let p = Place::new();
     std::fs::write(p.path("f.fhir"), "func @main(%0: slots<4>) -> slots<4> { return %0 }").unwrap();
-    for option in [["--batch", "2"], ["--slots", "8"], ["--degree", "3"], ["--calibration", "c.npy"]] {
-        let message = p.fails(&[&["opt", "f.fhir", "--pass", "lower"][..], &option].concat());
+    let options = [
+        ["--batch", "2"],
+        ["--slots", "8"],
+        ["--degree", "3"],
+        ["--calibration", "c.npy"],
+        ["--place", "uniform"],
+        ["--max-error", "1"],
+        ["--precision", "8"],
+    ];
+    for option in options {
+        let message = p.fails(&[&["opt", "f.fhir", "--pass", "verify"][..], &option].concat());
         assert!(message.contains(&format!("{} has no effect here", option[0])), "{message}");
     }
-    for option in [["--batch", "3"], ["--slots", "100"]] {
-        let message = p.misread(&[&["opt", "f.fhir"][..], &option].concat());
-        assert!(message.contains(option[0]) && message.contains("power of two"), "{message}");
-    }
+    let message = p.fails(&["opt", "f.fhir", "--no-reconstruct"]);
+    assert!(message.contains("no plan is written"), "{message}");
+    let message = p.misread(&["opt", "f.fhir", "--slots", "100"]);
+    assert!(message.contains("--slots") && message.contains("power of two"), "{message}");
+    let message = p.fails(&["opt", "f.fhir", "--pass", "batch", "--batch", "3"]);
+    assert!(message.contains("power of two"), "{message}");
     p.misread(&["opt", "--list", "--pass", "fold"]);
 }
 

@@ -123,6 +123,21 @@ fn passes_are_dumped_as_text_that_passes_read() {
     for stage in ["import.nn", "approximate-activations.nn", "pack.slot", "lower.ckks"] {
         assert!(names.iter().any(|n| n.ends_with(&format!("-{stage}.fhir"))), "{stage} in {names:?}");
     }
+    // What the text has no room for lies beside it.
+    let packed = names.iter().find(|n| n.ends_with("-pack.slot.fhir")).unwrap();
+    assert!(names.contains(&format!("{packed}.data")), "{names:?}");
+    // Each makes the plan that the compilation made, at once and pass by pass.
+    let program = p.ok(&["inspect", "dumped.fhe", "--program"]);
+    let options = ["--calibration", "calibration.npy", "-o", "next.fhe", "--force"];
+    for name in names.iter().filter(|n| n.ends_with(".fhir")) {
+        p.ok(&[&["opt", &format!("dump/{name}")][..], &options].concat());
+        assert_eq!(p.ok(&["inspect", "next.fhe", "--program"]), program, "{name}");
+    }
+    let packed = format!("dump/{packed}");
+    p.ok(&["opt", &packed, "--pass", "lower", "--calibration", "calibration.npy", "-o", "lowered.fhir"]);
+    p.ok(&["opt", "lowered.fhir", "--pass", "choose-parameters", "-o", "chosen.fhir"]);
+    p.ok(&[&["opt", "chosen.fhir"][..], &options].concat());
+    assert_eq!(p.ok(&["inspect", "next.fhe", "--program"]), program);
     let listed = p.ok(&["opt", "--list"]);
     assert!(listed.contains("fold") && listed.contains("pack") && listed.contains("lower"), "{listed}");
 }

@@ -111,7 +111,8 @@ fn ranges_of_the_calibration_data_travel_with_the_plan() {
     let plan = ports(&p.ok(&["inspect", "plan.fhe", "--program"]));
     assert_eq!(plan.len(), 2, "{plan:?}");
     let mut dumped = std::fs::read_dir(p.path("dump")).unwrap().map(|entry| entry.unwrap().path());
-    let approximated = dumped.find(|path| path.to_string_lossy().contains("approximate")).unwrap();
+    let approximated =
+        dumped.find(|path| path.to_string_lossy().ends_with("-approximate-activations.nn.fhir")).unwrap();
     assert_eq!(ports(&std::fs::read_to_string(&approximated).unwrap()), plan);
     // From text to text through every level.
     let text = "\

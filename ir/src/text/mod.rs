@@ -33,6 +33,7 @@ mod grammar {
 /// memory. What would go beyond is written as a blob.
 const MAX_FILLED: usize = 1 << 26;
 
+mod any;
 mod blob;
 mod error;
 mod parse;
@@ -40,10 +41,11 @@ mod print;
 mod raw;
 mod tree;
 
+pub use any::{AnyModule, Level};
 pub use blob::{BlobSource, Blobs, from_hex, to_hex};
 pub use error::{ParseError, TextError};
 pub(crate) use parse::read_op;
-pub use parse::{AnyModule, parse_any, parse_module};
+pub use parse::{parse_any, parse_module};
 pub(crate) use print::op_text;
 pub use print::{INLINE_LIMIT, node_line, print_module, print_with_blobs};
 pub use raw::{Ty as TyText, TyArg};

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::any::AnyModule;
 use super::blob::{BlobSource, from_hex};
 use super::error::{ParseError, TextError, closest};
 use super::grammar::{AttrsParser, FileParser};
@@ -18,17 +19,6 @@ use crate::loc::Loc;
 use crate::nn::{Nn, TensorTy};
 use crate::slot::Slot;
 use crate::tensor::{Shape, Tensor};
-
-/// A module of whichever level.
-#[derive(Clone, Debug)]
-pub enum AnyModule {
-    /// Of the `nn` level.
-    Nn(Module<Nn>),
-    /// Of the `slot` level.
-    Slot(Module<Slot>),
-    /// Of the `ckks` level.
-    Ckks(Module<Ckks>),
-}
 
 /// Reads the text of a module of level `D`. `name` is the file name messages show.
 ///

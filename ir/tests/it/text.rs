@@ -97,6 +97,15 @@ fn deep_nesting_is_an_error_not_a_stack_overflow() {
 }
 
 #[test]
+fn a_blob_has_the_shape_that_its_type_states() {
+    let mut blobs = Blobs::default();
+    let hex = fhec_ir::text::to_hex(&blobs.insert(Tensor::full([2, 3], 0.5)));
+    let text = format!("const @w : tensor<3x2> = blob \"{hex}\"\nfunc @f(%0: tensor<1>) -> tensor<1> {{ return %0 }}");
+    let error = parse_module::<Nn>("case.fhir", &text, &blobs).expect_err("another shape");
+    assert_eq!(error.listing(), "case.fhir:1:12: the blob is 2x3, not 3x2");
+}
+
+#[test]
 fn large_fills_are_refused() {
     let text = "const @w : tensor<100000x100000> = zeros\nfunc @f(%0: tensor<1>) -> tensor<1> { return %0 }";
     assert_eq!(errors(text), "case.fhir:1:12: a tensor of shape 100000x100000 is too large");

@@ -94,6 +94,15 @@ fn ranges_are_two_finite_numbers_in_order() {
     }
 }
 
+#[test]
+fn ciphertexts_are_bounded_in_number() {
+    let mut m = slot_module(Layout::row_major(&Shape(vec![1, 4]), 8), &[1, 4]);
+    for _ in 0..1 << 12 {
+        m.func.add_param(fhec_ir::slot::SlotTy(8), Loc::default());
+    }
+    assert_eq!(listing(&m), "4097 inputs are more than the 4096 that a program may have");
+}
+
 fn slot_module(layout: Layout, shape: &[usize]) -> Module<Slot> {
     let mut m = parsed::<Slot>("func @main(%0: slots<8>) -> slots<8> { return %0 }");
     let port = |name: &str| Port {

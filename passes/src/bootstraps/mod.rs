@@ -8,6 +8,7 @@
 
 mod fragment;
 mod network;
+pub mod offer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -26,7 +27,7 @@ use crate::target::Target;
 use fragment::Shape;
 use network::Tensors;
 
-const NAME: &str = "place-bootstraps";
+pub(crate) const NAME: &str = "place-bootstraps";
 
 /// A form of an activation, and what it costs in accuracy.
 #[derive(Clone, Debug, PartialEq)]

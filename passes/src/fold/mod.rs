@@ -34,6 +34,11 @@ use rule::Rule;
 
 const NAME: &str = "fold";
 
+/// The names of all rewrite rules, as explanations print them; several rules may share one.
+pub fn rule_names() -> Vec<&'static str> {
+    rules::all().iter().map(|rule| rule.name).collect()
+}
+
 /// The pass, with its limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Fold {

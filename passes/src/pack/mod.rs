@@ -30,6 +30,7 @@ mod sparse;
 mod transform;
 
 use fhec_ir::{Issue, Loc, Module, Nn, Slot, Value};
+use serde::{Deserialize, Serialize};
 
 pub use cost::LinearCost;
 pub use heads::without_heads;
@@ -48,7 +49,8 @@ pub struct Pack {
 }
 
 /// How the ops of a [`PackedTensor`] came about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TensorKind {
     /// An input of the program.
     Input,

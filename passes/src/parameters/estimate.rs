@@ -18,6 +18,7 @@ use fhec_ir::nn::Basis;
 use fhec_ir::slot::{SlotOp, eval};
 use fhec_ir::{Entity, Module, Node, Slot, Tensor, largest_magnitude};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::approx::{EvalTree, Interval, Polynomial, TreeOptions};
 use crate::lower::columns;
@@ -28,7 +29,8 @@ const RESCALE: f64 = 1.0 / 6.0;
 const KEY_SWITCH: f64 = 0.25;
 
 /// What is known about the results of a module before it is run.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Estimate {
     /// Largest magnitude of a result, or of a partial sum at its level.
     pub result_bound: f64,

@@ -98,7 +98,7 @@ const LEVELS_TRIED: u32 = 24;
 /// The engine's primes differ from their nominal size by a fraction of a bit, in sum by less than this.
 const SLACK_BITS: u32 = 1;
 
-const NAME: &str = "choose-parameters";
+pub(crate) const NAME: &str = "choose-parameters";
 
 /// Bits of the first prime that results of magnitude `bound` need at level 0.
 fn first_bits(scale_bits: u32, bound: f64) -> u32 {

@@ -156,7 +156,7 @@ fn parameters_are_secure_and_hold_the_program() {
     let y = net.fully_connected(y, 10);
     let (module, inputs) = net.finish(&[y]);
     let mut seen = Vec::new();
-    let planned = plan(&module, &PlanOptions::default(), None, |pass, snapshot| {
+    let planned = plan(&module, &PlanOptions::default(), None, |pass, snapshot, _| {
         seen.push((pass.to_string(), snapshot.text().len()));
     })
     .expect("plans");
@@ -171,11 +171,11 @@ fn parameters_are_secure_and_hold_the_program() {
         params: ParamOptions { log_n: Some(spec.log_n - 1), ..ParamOptions::default() },
         ..PlanOptions::default()
     };
-    let error = plan(&module, &smaller, None, |_, _| {}).expect_err("too small");
+    let error = plan(&module, &smaller, None, |_, _, _| {}).expect_err("too small");
     assert!(error.issues[0].reason.contains("128-bit security"), "{}", error.issues[0].reason);
     let insecure =
         PlanOptions { params: ParamOptions { insecure: true, ..smaller.params.clone() }, ..PlanOptions::default() };
-    let marked = plan(&module, &insecure, None, |_, _| {}).expect("on request").module.params.expect("chosen");
+    let marked = plan(&module, &insecure, None, |_, _, _| {}).expect("on request").module.params.expect("chosen");
     assert!(marked.insecure);
     let expected = nn::eval::eval(&module, &inputs).expect("runs");
     let found = run(&planned.module, &inputs);
@@ -193,7 +193,7 @@ fn networks_too_deep_are_refused_with_numbers() {
     let (module, _) = net.finish(&[x]);
     let params = ParamOptions { scale_bits: Some(40), ..ParamOptions::default() };
     let options = PlanOptions { params, ..PlanOptions::default() };
-    let error = plan(&module, &options, None, |_, _| {}).expect_err("240 levels");
+    let error = plan(&module, &options, None, |_, _, _| {}).expect_err("240 levels");
     assert!(error.issues[0].reason.contains("240 levels"), "{}", error.issues[0].reason);
 }
 

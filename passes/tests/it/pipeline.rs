@@ -50,7 +50,7 @@ fn check(model: &Path, snapshot: &str) {
         writeln!(text, "// {}: {} of degree {} on [{lo:.1}, {hi:.1}]", r.node, r.function, r.degree)
             .expect("strings grow");
     }
-    let planned = plan(&polynomial, &PlanOptions::default(), None, |name, after| {
+    let planned = plan(&polynomial, &PlanOptions::default(), None, |name, after, _| {
         let body = match after {
             Snapshot::Nn(m) => outline(m),
             Snapshot::Slot(m) => outline(m),

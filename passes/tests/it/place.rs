@@ -97,7 +97,7 @@ fn planned(strategy: Strategy) -> Planned {
     let (module, samples) = residual();
     let options = PlanOptions { strategy, ..PlanOptions::default() };
     let planned =
-        plan(&composite(&module, &samples), &options, Some(&Engine { levels: 24 }), |_, _| {}).expect("plans");
+        plan(&composite(&module, &samples), &options, Some(&Engine { levels: 24 }), |_, _, _| {}).expect("plans");
     verify(&planned.module).expect("the program is valid");
     for sample in &samples[..4] {
         let expected = nn::eval::eval(&module, sample).expect("the network runs");
@@ -169,6 +169,6 @@ fn bootstraps_fall_inside_composites_where_levels_are_few() {
     assert!(inside.bootstraps.len() > 3);
     assert!(inside.bootstraps.iter().any(|b| matches!(&b.place, Place::Before(stage) if stage.contains('#'))));
     let options = PlanOptions { strategy: Strategy::Greedy, ..PlanOptions::default() };
-    let planned = plan(&module, &options, Some(&engine), |_, _| {}).expect("plans");
+    let planned = plan(&module, &options, Some(&engine), |_, _, _| {}).expect("plans");
     assert!(bootstraps(&planned).iter().all(|to| *to == depth(&planned.module)));
 }

@@ -12,7 +12,7 @@ mod power_of_two;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use composite::Composite;
 pub use least_squares::LeastSquares;
@@ -195,7 +195,7 @@ pub trait Family: fmt::Debug + Send + Sync {
 }
 
 /// What one activation is replaced by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Choice {
     /// The family, by its name.
     pub family: Arc<str>,

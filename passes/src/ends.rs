@@ -3,18 +3,47 @@
 
 use fhec_ir::nn::eval;
 use fhec_ir::{Issue, Loc, Module, Nn, OpInfo, Port, Tensor, Value, ValueRange, largest_magnitude};
-use fhec_passes::PassError;
-use fhec_passes::activations::ApproximateError;
-use fhec_passes::pack::without_heads;
+use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::PassError;
+use crate::activations::ApproximateError;
+use crate::pack::without_heads;
+use crate::pipeline::PlanOptions;
+
+/// Results and inputs beyond what calibration saw, as a factor.
+const RESULT_ROOM: f64 = 1.5;
+/// Inputs on which the magnitudes that decide the parameters are measured.
+const MAGNITUDE_SAMPLES: usize = 8;
+
+/// The largest magnitudes at the ends of a network on samples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Magnitudes {
+    /// Of an input.
+    pub input: f64,
+    /// Of a result that a client would decrypt.
+    pub result: f64,
+}
+
+impl Magnitudes {
+    /// The options of packing and parameters, completed by these magnitudes and by the first of the `samples` that they were
+    /// measured on. What the options state already stays.
+    pub fn complete(&self, options: &PlanOptions, samples: &[Vec<Tensor>]) -> PlanOptions {
+        let mut options = options.clone();
+        options.params.input_bound = options.params.input_bound.max(self.input);
+        options.params.result_bound.get_or_insert(self.result * RESULT_ROOM);
+        if options.params.samples.is_empty() {
+            options.params.samples = samples.iter().take(MAGNITUDE_SAMPLES).cloned().collect();
+        }
+        options
+    }
+}
 
 /// The inputs of a network on samples, and the results that a client would decrypt.
-pub(crate) struct Ends {
-    /// The largest magnitude of an input.
-    pub(crate) input_bound: f64,
-    /// The largest magnitude of a result.
-    pub(crate) result_bound: f64,
+#[derive(Clone, Debug)]
+pub struct Ends {
+    /// Their largest magnitudes.
+    pub magnitudes: Magnitudes,
     inputs: Vec<Option<ValueRange>>,
     outputs: Vec<Option<ValueRange>>,
 }
@@ -24,18 +53,19 @@ impl Ends {
     ///
     /// # Errors
     /// When it does not run on them, or gives results that are not finite.
-    pub(crate) fn measure(module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<Self, Error> {
+    pub fn measure(module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<Self, ApproximateError> {
         let (encrypted, _) = without_heads(module);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let results = eval::eval_many(&encrypted, samples, threads).map_err(ApproximateError::from)?;
+        let results = eval::eval_many(&encrypted, samples, threads)?;
         let func = &encrypted.func;
         let (inputs, input_bound) = ranges(samples, &ends(&encrypted, func.params(), &encrypted.inputs))?;
         let (outputs, result_bound) = ranges(&results, &ends(&encrypted, func.results(), &encrypted.outputs))?;
-        Ok(Self { input_bound, result_bound, inputs, outputs })
+        let magnitudes = Magnitudes { input: input_bound, result: result_bound };
+        Ok(Self { magnitudes, inputs, outputs })
     }
 
     /// Writes the ranges to the ports of `module`, with room for errors of up to `error` in its results.
-    pub(crate) fn describe(&self, module: &mut Module<Nn>, error: f64) {
+    pub fn describe(&self, module: &mut Module<Nn>, error: f64) {
         module.inputs.iter_mut().zip(&self.inputs).for_each(|(port, range)| port.range = *range);
         let widened = self.outputs.iter().map(|range| range.map(|r| r.widened(error)));
         module.outputs.iter_mut().zip(widened).for_each(|(port, range)| port.range = range);
@@ -54,7 +84,7 @@ fn ends<'a>(module: &'a Module<Nn>, values: &[Value], ports: &'a [Port]) -> Vec<
 }
 
 /// The range of every end over `samples`, and the largest magnitude of all.
-fn ranges(samples: &[Vec<Tensor>], ends: &[End<'_>]) -> Result<(Vec<Option<ValueRange>>, f64), Error> {
+fn ranges(samples: &[Vec<Tensor>], ends: &[End<'_>]) -> Result<(Vec<Option<ValueRange>>, f64), ApproximateError> {
     let mut bound = 0.0f64;
     let mut out = Vec::with_capacity(ends.len());
     for (i, &(loc, op, port)) in ends.iter().enumerate() {

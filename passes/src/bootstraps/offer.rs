@@ -1,0 +1,156 @@
+//! What the planner is offered for a network, and what it decides: polynomials and bootstraps together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fhec_ir::{Module, Nn, ParamSpec, Tensor, Value};
+
+use super::{Candidates, Placer, WeighedForm};
+use crate::activations::sensitivity::Sensitivities;
+use crate::activations::{ApproximateError, ApproximateOptions, Calibration, Choices, Extracted, Form, FormGraph};
+use crate::approx::{Approximation, Choice};
+use crate::ends::Ends;
+use crate::pass::PassError;
+use crate::pipeline::{BOOTSTRAPPING_RING, Packing, Placed, PlanOptions};
+use crate::planner::{Limits, Plan};
+use crate::target::Target;
+
+/// Calibration inputs on which the errors of forms are measured.
+const FORM_SAMPLES: usize = 256;
+/// Calibration inputs on which magnitudes, and the sensitivity of the loss to each activation, are measured.
+pub const SENSITIVITY_SAMPLES: usize = 64;
+
+/// What polynomials are chosen for.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Calibration data.
+    pub samples: &'a [Vec<Tensor>],
+    /// How activations are fitted.
+    pub approximate: &'a ApproximateOptions,
+    /// How the network is packed.
+    pub plan: &'a PlanOptions,
+}
+
+/// The forms of every activation of a network, and the network in slots, from which plans are chosen.
+pub struct Offer<'a> {
+    folded: &'a Module<Nn>,
+    forms: FormGraph<'a>,
+    /// The polynomials that were packed, by the activation that they stand for.
+    polynomials: BTreeMap<Value, Vec<Value>>,
+    packing: Packing,
+    options: PlanOptions,
+    leveled: Option<u32>,
+    candidates: Candidates,
+}
+
+/// A plan of a front, in terms of the activations of the network.
+#[derive(Clone, Debug)]
+pub struct FrontPlan {
+    /// Bootstraps, levels and times.
+    pub plan: Plan,
+    /// The parameters it was planned for.
+    pub spec: ParamSpec,
+    /// The form of every activation.
+    pub choices: Choices,
+}
+
+/// What was chosen for a network, in terms of its activations.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The form of every activation.
+    pub choices: Choices,
+    /// Where the network is bootstrapped: before these activations.
+    pub placed: Placed,
+    /// All Pareto-optimal plans in time and error, if a front was asked for.
+    pub front: Vec<FrontPlan>,
+}
+
+impl<'a> Offer<'a> {
+    /// The forms of the activations of `folded`, whose batch norms are folded; all errors count alike.
+    ///
+    /// # Errors
+    /// A network that does not run on the samples, that has no encrypted form, or an activation that cannot be approximated.
+    pub fn new(folded: &'a Module<Nn>, request: Request<'a>) -> Result<Self, ApproximateError> {
+        let Request { samples, approximate, plan } = request;
+        let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
+        let calibration = Calibration::measure(folded, &samples[..samples.len().min(FORM_SAMPLES)])?;
+        let forms = FormGraph::offered(folded, &calibration, approximate)?;
+        // Layouts, and with them costs, do not depend on which forms there are.
+        let Extracted { module: first, polynomials } = forms.extract(|_| 0)?;
+        let options = Ends::measure(&first, few)?.magnitudes.complete(plan, few);
+        let packing = Packing::new(&first, &options)?;
+        let leveled = packing.leveled_ring(&first, &options);
+        let offer = Self { folded, forms, polynomials, packing, options, leveled, candidates: Candidates::new() };
+        Ok(offer.weighed(&Sensitivities::default()))
+    }
+
+    /// The offer with the errors of every activation weighed by its sensitivity, or by 1 where that is not known.
+    #[must_use]
+    pub fn weighed(mut self, weights: &Sensitivities) -> Self {
+        let weighed = |(v, of): (&Value, &Vec<Form>)| {
+            let first = *self.polynomials.get(v)?.first()?;
+            Some((first, weighed_forms(of, weights.of(*v).unwrap_or(1.0))))
+        };
+        self.candidates = self.forms.forms().iter().filter_map(weighed).collect();
+        self
+    }
+
+    /// Whether the network runs without bootstraps in a ring smaller than those that bootstrap.
+    pub fn runs_leveled(&self) -> bool {
+        self.leveled.is_some_and(|log_n| log_n < BOOTSTRAPPING_RING)
+    }
+
+    /// The network whose forms are offered.
+    pub fn network(&self) -> &'a Module<Nn> {
+        self.folded
+    }
+
+    /// The forms by family, for explanations.
+    pub fn forms(&self) -> String {
+        self.forms.to_string()
+    }
+
+    /// Chooses polynomials and bootstraps together: of all plans within `limits` the fastest, or with a limit of time alone the
+    /// most accurate; and the front within limits of its own, if one is asked for.
+    ///
+    /// # Errors
+    /// A network that cannot be planned, or no plan within the limits.
+    pub fn choose(&self, target: &dyn Target, limits: &Limits, front: Option<&Limits>) -> Result<Decision, PassError> {
+        let _span = tracing::debug_span!("choose-polynomials").entered();
+        let result_level = self.packing.bootstrapped_result_level(&self.options, target);
+        let placer = Placer::new(self.packing.packed(), &self.candidates, target, result_level)?;
+        let placer = placer.with_strategy(self.options.strategy);
+        let placement = placer.place(limits)?;
+        let front = front.map(|limits| placer.front(limits)).transpose()?.unwrap_or_default();
+        let choices = |plan: &Plan| self.of_activations(&placer.choices(plan, &self.candidates));
+        let front = front.into_iter().map(|(plan, spec)| FrontPlan { choices: choices(&plan), plan, spec }).collect();
+        let polynomials: BTreeSet<Value> = placer.origins(&placement.plan);
+        let is_before = |stages: &&Value| self.polynomials[*stages].iter().any(|stage| polynomials.contains(stage));
+        let before = self.polynomials.keys().filter(is_before).copied().collect();
+        let choices = choices(&placement.plan);
+        let placed = Placed { placement, before, leveled: self.leveled.is_some() };
+        Ok(Decision { choices, placed, front })
+    }
+
+    /// From the polynomials that were planned with to the activations that they stand for.
+    fn of_activations(&self, choices: &BTreeMap<Value, Choice>) -> Choices {
+        let choice = |(v, stages): (&Value, &Vec<Value>)| Some((*v, choices.get(stages.first()?)?.clone()));
+        self.polynomials.iter().filter_map(choice).collect()
+    }
+}
+
+/// What the planner may choose from at one activation, whose errors count with `weight`.
+///
+/// A bootstrap needs its operand in [-1, 1], which the completed squares of quadratics do not keep; and the planner takes
+/// single polynomials.
+fn weighed_forms(forms: &[Form], weight: f64) -> Vec<WeighedForm> {
+    let single = |a: &&Approximation| a.degree > 2 && a.stages.len() == 1 && !a.gated;
+    let mut offered: Vec<&Approximation> = forms.iter().map(|form| &form.approximation).filter(single).collect();
+    offered.sort_by(|a, b| a.levels.cmp(&b.levels).then(a.rms_error.total_cmp(&b.rms_error)));
+    let weighed = |a: &Approximation| WeighedForm {
+        choice: Choice { family: a.family.clone(), degree: a.degree },
+        per_channel: a.is_per_channel(),
+        error: weight * a.rms_error.powi(2),
+        max_error: a.max_error,
+    };
+    offered.into_iter().map(weighed).collect()
+}

@@ -1,0 +1,279 @@
+//! The passes of this crate, each as the pipeline runs it.
+
+use fhec_ir::ckks::CkksOp;
+use fhec_ir::slot::SlotOp;
+use fhec_ir::{Ckks, Dialect, Module, Nn, Slot};
+
+use super::{AnyPass, PassContext, PassOption, RunError, of_level};
+use crate::activations::rebuild::{ReconstructOptions, Reconstructed, reconstruct};
+use crate::activations::sensitivity::Sensitivities;
+use crate::activations::{ApproximateActivations, Approximated, Replacement};
+use crate::batch::Batch;
+use crate::bootstraps::offer::{Decision, Offer, Request, SENSITIVITY_SAMPLES};
+use crate::bootstraps::{self, Placer};
+use crate::ends::Ends;
+use crate::fold::Fold;
+use crate::lower::{LowerToCkks, depth};
+use crate::pack::Pack;
+use crate::parameters;
+use crate::pass::Pass;
+use crate::pipeline::{self, Packing, PlanOptions};
+use crate::planner::Limits;
+use crate::program::Program;
+
+/// Runs a pass.
+type Run = fn(Program, &mut PassContext<'_>) -> Result<Program, RunError>;
+
+/// A pass of this crate.
+struct Standard {
+    name: &'static str,
+    from: &'static str,
+    to: &'static str,
+    summary: &'static str,
+    options: &'static [PassOption],
+    run: Run,
+}
+
+impl AnyPass for Standard {
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn from(&self) -> &'static str {
+        self.from
+    }
+    fn to(&self) -> &'static str {
+        self.to
+    }
+    fn summary(&self) -> &str {
+        self.summary
+    }
+    fn options(&self) -> &'static [PassOption] {
+        self.options
+    }
+    fn run(&self, program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+        (self.run)(program, context)
+    }
+}
+
+pub(super) fn passes() -> Vec<Box<dyn AnyPass>> {
+    use PassOption::{Approximation, Batch, Calibration, Placement, Precision, Slots};
+    let pass = |name, from, to, summary, options, run| -> Box<dyn AnyPass> {
+        Box::new(Standard { name, from, to, summary, options, run })
+    };
+    let (nn, slot, ckks) = (Nn::NAME, Slot::NAME, Ckks::NAME);
+    vec![
+        pass("verify", "any", "same", "check the rules of the level", &[], |program, _| Ok(program)),
+        pass("fold", nn, nn, "canonicalise and fold by equality saturation", &[], fold),
+        pass(
+            "choose-polynomials",
+            nn,
+            nn,
+            "choose the polynomial of every activation together with the bootstraps",
+            &[Calibration, Approximation, Batch, Placement],
+            choose_polynomials,
+        ),
+        pass(
+            "approximate-activations",
+            nn,
+            nn,
+            "replace activations by polynomials",
+            &[Calibration, Approximation],
+            approximate,
+        ),
+        pass(
+            "reconstruct",
+            nn,
+            nn,
+            "replace activations by polynomials and rebuild every layer against the original network",
+            &[Calibration, Approximation],
+            rebuild,
+        ),
+        pass("pack", nn, slot, "lay tensors out in slots; linear ops become diagonals", &[Slots], pack),
+        pass("batch", slot, slot, "several images in the slots of one ciphertext", &[Batch], batch),
+        pass("place-bootstraps", slot, slot, "refresh values where levels run out", &[Placement], place_bootstraps),
+        pass(
+            "lower",
+            slot,
+            ckks,
+            "levels, scales, rescales, relinearisations",
+            &[Calibration, Batch, Placement, Precision],
+            lower,
+        ),
+        pass("choose-parameters", ckks, ckks, "ring, primes and scale", &[Precision], choose_parameters),
+        pass("plan", nn, ckks, "pack, lower and choose parameters", &[Calibration, Batch, Placement, Precision], plan),
+    ]
+}
+
+fn fold(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+    let (module, explanation) = Fold::default().explain(of_level("fold", &program)?)?;
+    context.explanation.push_str(&explanation.to_string());
+    Ok(program.becomes(module))
+}
+
+/// The samples of a pass that cannot do without.
+fn samples<'a>(pass: &'static str, context: &PassContext<'a>) -> Result<&'a [Vec<fhec_ir::Tensor>], RunError> {
+    let (needs, repair) = ("calibration data", "give --calibration a few hundred training inputs");
+    if context.samples.is_empty() {
+        return Err(RunError::Missing { pass, needs, repair });
+    }
+    Ok(context.samples)
+}
+
+fn choose_polynomials(mut program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+    let pass = "choose-polynomials";
+    let module: &Module<Nn> = of_level(pass, &program)?;
+    let samples = samples(pass, context)?;
+    let repair = "choose it for an engine: `fhec opt` does";
+    let target = context.target.ok_or(RunError::Missing { pass, needs: "an engine that bootstraps", repair })?;
+    let approximate = context.approximate.clone();
+    let offer = Offer::new(module, Request { samples, approximate: &approximate, plan: &context.plan })?;
+    let weights = Sensitivities::measure(module, &samples[..samples.len().min(SENSITIVITY_SAMPLES)], None);
+    let unweighed = |e| format!("the error of all activations counts alike, since their effect is not known: {e}");
+    let offer = offer.weighed(&weights.unwrap_or_else(|e| {
+        context.warnings.push(unweighed(e));
+        Sensitivities::default()
+    }));
+    let Decision { choices, placed, .. } = offer.choose(target, &context.limits, None)?;
+    context.explanation.push_str(&offer.forms());
+    context.explanation.push_str(&placed.placement.explanation.to_string());
+    let func = module.func.clone();
+    program.facts.choose(&func, &choices);
+    Ok(program)
+}
+
+/// The program with the network of polynomials and its magnitudes; its ports know the ranges of calibration data.
+fn polynomial(
+    program: Program,
+    mut module: Module<Nn>,
+    activations: &[Replacement],
+    context: &mut PassContext<'_>,
+) -> Result<Program, RunError> {
+    let ends = Ends::measure(&module, context.samples)?;
+    if context.calibrated {
+        ends.describe(&mut module, context.plan.params.precision.allows(ends.magnitudes.result));
+    }
+    for a in activations {
+        let (node, function, degree, (lo, hi), rms) = (&a.node, &a.function, a.degree, a.interval, a.rms_error);
+        let several = if a.channels == 1 { String::new() } else { format!(" for each of {} channels", a.channels) };
+        let line =
+            format!("{node}: {function} by degree {degree}{several} on [{lo:.4}, {hi:.4}], rms error {rms:.1e}\n");
+        context.explanation.push_str(&line);
+    }
+    let mut program = program.becomes(module);
+    program.facts.magnitudes = Some(ends.magnitudes);
+    Ok(program)
+}
+
+fn approximate(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+    let pass = "approximate-activations";
+    let module: &Module<Nn> = of_level(pass, &program)?;
+    let choices = program.facts.chosen(&module.func);
+    let options = context.approximate.clone();
+    let Approximated { module, activations, .. } =
+        ApproximateActivations::calibrated_with(module, samples(pass, context)?, options, &choices)?;
+    polynomial(program, module, &activations, context)
+}
+
+fn rebuild(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+    let pass = "reconstruct";
+    let module: &Module<Nn> = of_level(pass, &program)?;
+    let choices = program.facts.chosen(&module.func);
+    let approximate = context.approximate.clone();
+    let options = ReconstructOptions { approximate, choices, ..ReconstructOptions::default() };
+    let Reconstructed { module, activations, .. } =
+        reconstruct(module, samples(pass, context)?, &options, &mut |_, _, _| ())?;
+    polynomial(program, module, &activations, context)
+}
+
+fn pack(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+    let pack = Pack { max_slots: context.slots, cost: context.plan.cost };
+    let packed = pack.pack(of_level("pack", &program)?)?;
+    Ok(program.packed(packed))
+}
+
+fn batch(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+    let module: &Module<Slot> = of_level("batch", &program)?;
+    let batched = Batch { images: context.plan.batch }.run(module)?;
+    // Every op stays one op, except for those that nothing reads.
+    let kept = batched.func.len() == module.func.len();
+    let tensors = if kept { program.facts.tensors.clone() } else { Vec::new() };
+    let mut program = program.becomes(batched);
+    program.facts.tensors = tensors;
+    Ok(program)
+}
+
+/// The options of planning, completed by what is known of the program.
+fn plan_options(program: &Program, context: &PassContext<'_>) -> PlanOptions {
+    let magnitudes = program.facts.magnitudes;
+    magnitudes.map_or_else(|| context.plan.clone(), |known| known.complete(&context.plan, context.samples))
+}
+
+fn place_bootstraps(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+    let pass = bootstraps::NAME;
+    let module: &Module<Slot> = of_level(pass, &program)?;
+    let repair = "place them for an engine: `fhec opt` does";
+    let target = context.target.ok_or(RunError::Missing { pass, needs: "an engine that bootstraps", repair })?;
+    let packed = program.facts.packing(pass, module)?;
+    let options = plan_options(&program, context);
+    let estimate = Packing::estimate(module, &options);
+    let result_level = pipeline::bootstrapped_result_level(&estimate, &options, target);
+    let placer = Placer::new(&packed, &Default::default(), target, result_level)?.with_strategy(options.strategy);
+    let placement = placer.place(&Limits::default())?;
+    context.explanation.push_str(&placement.explanation.to_string());
+    let placed = placer.apply(&placement.plan);
+    let mut program = program.becomes(placed);
+    program.facts.bootstrapped = Some(!placement.plan.bootstraps.is_empty());
+    Ok(program)
+}
+
+fn lower(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+    let module: &Module<Slot> = of_level("lower", &program)?;
+    let options = plan_options(&program, context);
+    let estimate = Packing::estimate(module, &options);
+    let refreshed = module.func.iter().any(|(_, node)| matches!(node.op, SlotOp::Refresh {}));
+    let lowered = match context.target.filter(|_| refreshed) {
+        Some(target) => {
+            let result_level = pipeline::bootstrapped_result_level(&estimate, &options, target);
+            let lower = LowerToCkks { result_level, single_chain: options.strategy.single_chain() };
+            crate::Lower::run(&lower, module)?
+        }
+        None => pipeline::lower_to_fit(module, &estimate, &options)?.0,
+    };
+    let mut program = program.becomes(lowered);
+    program.facts.estimate = Some(estimate);
+    Ok(program)
+}
+
+fn choose_parameters(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+    let pass = parameters::NAME;
+    let mut module: Module<Ckks> = of_level::<Ckks>(pass, &program)?.clone();
+    let bootstraps = module.func.iter().any(|(_, node)| matches!(node.op, CkksOp::Bootstrap { .. }));
+    let spec = if bootstraps {
+        let repair = "choose them for an engine: `fhec opt` does";
+        let target = context.target.ok_or(RunError::Missing { pass, needs: "an engine that bootstraps", repair })?;
+        pipeline::bootstrapping_parameters(&module, target)?
+    } else {
+        let repair = "run `lower` in the same command, or keep the file of facts that lies beside its output";
+        let needs = "an estimate of the results' error";
+        let estimate = program.facts.estimate.ok_or(RunError::Missing { pass, needs, repair })?;
+        let layouts = module.inputs.iter().chain(&module.outputs).filter_map(|port| port.layout.as_ref());
+        let slots = layouts.map(|layout| layout.slots).next().unwrap_or(1);
+        parameters::choose(&module, slots, &estimate, &plan_options(&program, context).params)?
+    };
+    context.explanation.push_str(&format!("parameters for {} levels: {spec:?}\n", depth(&module)));
+    module.params = Some(spec);
+    Ok(program.becomes(module))
+}
+
+fn plan(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+    let module: &Module<Nn> = of_level("plan", &program)?;
+    let options = plan_options(&program, context);
+    let planned = pipeline::plan(module, &options, context.target, |_, _, _| ())?;
+    if let Some(placement) = &planned.placement {
+        context.explanation.push_str(&placement.explanation.to_string());
+    }
+    let mut program = program.becomes(planned.module);
+    program.facts.bootstrapped = Some(planned.placement.is_some());
+    program.facts.notes.extend(planned.notes);
+    Ok(program)
+}
