@@ -84,21 +84,45 @@ RECIPES = {
 
 
 def train(name, x, y):
-    """Train `name` with AdamW, a one-cycle rate and small random turns and shifts of the images.
+    """Train `name` by its recipe."""
+    seed(threads=2)
+    return fit(name, build(name), in_sequence, RECIPES[name], x, y)
 
-    Besides the cross entropy the loss holds weight * mean(max(0, |z| - bound)^2) over each ReLU input z: it keeps
-    the tails short, so that one polynomial of moderate degree serves the whole range of a layer.
+
+def seed(threads):
+    """Make what torch does next, on so many threads, the same in every run on one machine."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(SEED)
+
+
+def in_sequence(model, z):
+    """Logits of `model`, layer after layer, and the list of its ReLU inputs."""
+    from torch import nn
+
+    inputs = []
+    for layer in model:
+        if isinstance(layer, nn.ReLU):
+            inputs.append(z)
+        z = layer(z)
+    return z, inputs
+
+
+def fit(name, model, forward, recipe, x, y):
+    """Train `model` with AdamW, a one-cycle rate and small random turns and shifts of the images; returns it.
+
+    `forward` maps the model and images to logits and a list of ReLU inputs. Besides the cross entropy the loss holds
+    weight * mean(max(0, |z| - bound)^2) over each ReLU input z: it keeps the tails short, so that one polynomial of
+    moderate degree serves the whole range of a layer.
     """
     import torch
     import torch.nn.functional as F
 
-    torch.set_num_threads(2)
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(SEED)
-    recipe, batch = RECIPES[name], 256
+    batch = 256
     x, y = torch.from_numpy(x), torch.from_numpy(y)
     kept = len(x) - VALIDATION
-    model = build(name)
     steps = kept // batch
     weights = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
@@ -113,11 +137,8 @@ def train(name, x, y):
         total = 0.0
         for step in range(steps):
             pick = order[step * batch : (step + 1) * batch]
-            z, tails = distort(x[pick], recipe["turn"], recipe["shift"]), 0.0
-            for layer in model:
-                if isinstance(layer, torch.nn.ReLU):
-                    tails = tails + (z.abs() - recipe["bound"]).clamp(min=0).square().mean()
-                z = layer(z)
+            z, inputs = forward(model, distort(x[pick], recipe["turn"], recipe["shift"]))
+            tails = sum((z.abs() - recipe["bound"]).clamp(min=0).square().mean() for z in inputs)
             loss = F.cross_entropy(z, y[pick], label_smoothing=0.05) + recipe["weight"] * tails
             optimiser.zero_grad()
             loss.backward()
@@ -126,7 +147,7 @@ def train(name, x, y):
             total += loss.item()
         model.eval()
         with torch.no_grad():
-            right = (model(x[kept:]).argmax(1) == y[kept:]).float().mean().item()
+            right = (forward(model, x[kept:])[0].argmax(1) == y[kept:]).float().mean().item()
         print(f"{name} epoch {epoch + 1:2}: loss {total / steps:.4f}, validation {100 * right:.2f} %", flush=True)
     return model
 
@@ -204,6 +225,11 @@ def export(name, model, path):
         nodes.append(node)
         tensors += constants
         value = result
+    write(name, nodes, tensors, path, "fhec models/train_mnist.py")
+
+
+def write(name, nodes, tensors, path, producer):
+    """Write the graph of `nodes` and constants `tensors` as ONNX, opset 17, with a symbolic batch."""
     graph = helper.make_graph(
         nodes,
         name,
@@ -215,7 +241,7 @@ def export(name, model, path):
         graph,
         opset_imports=[helper.make_opsetid("", 17)],
         ir_version=8,
-        producer_name="fhec models/train_mnist.py",
+        producer_name=producer,
         doc_string="MNIST digit classifier; pixels in 0..1. Licence: MIT OR Apache-2.0.",
     )
     onnx.checker.check_model(proto, full_check=True)
@@ -251,11 +277,26 @@ def report(path, sets):
             print(f"    {node} input: {value.min():.2f} to {value.max():.2f}, mean {value.mean():.2f}, deviation {value.std():.2f}")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def read_arguments(description):
+    """The command line that the scripts of MNIST share: `data`, a directory, and `check`."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=pathlib.Path, default=DATA, help="directory of the MNIST idx .gz files")
     parser.add_argument("--check", action="store_true", help="measure the files that are there; train nothing")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def sets(x, y, test_x, test_y):
+    """What written files are measured on: (name, images, labels) of three parts of MNIST."""
+    kept = len(x) - VALIDATION
+    return [
+        ("calibration", x[:CALIBRATION], y[:CALIBRATION]),
+        ("validation", x[kept:], y[kept:]),
+        ("test", test_x, test_y),
+    ]
+
+
+def main():
+    arguments = read_arguments(__doc__.splitlines()[0])
     x, y = mnist(arguments.data, "train")
     test_x, test_y = mnist(arguments.data, "t10k")
     if not arguments.check:
@@ -264,14 +305,8 @@ def main():
         np.savez_compressed(HERE / "calibration.npz", input=x[:CALIBRATION])
         np.save(HERE / "digits.npy", test_x[:DIGITS])
         np.save(HERE / "digits_labels.npy", test_y[:DIGITS])
-    kept = len(x) - VALIDATION
-    sets = [
-        ("calibration", x[:CALIBRATION], y[:CALIBRATION]),
-        ("validation", x[kept:], y[kept:]),
-        ("test", test_x, test_y),
-    ]
     for name in RECIPES:
-        report(HERE / f"{name}.onnx", sets)
+        report(HERE / f"{name}.onnx", sets(x, y, test_x, test_y))
 
 
 if __name__ == "__main__":
