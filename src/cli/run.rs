@@ -188,6 +188,7 @@ fn json(plan: &Plan, o: &Outcome, checked: &Checked) -> Result<(), Error> {
         "n": 1u64 << plan.spec().log_n,
         "log_qp": plan.security().log_qp,
         "levels": plan.spec().levels,
+        "ops": o.reports.first().map(|r| r.ops),
         "rotations": o.reports.first().map(|r| r.rotations),
         "key_switches": o.reports.first().map(|r| r.key_switches),
         "trace": "equal to the plan",
