@@ -3,6 +3,8 @@
 mod cli;
 mod dumps;
 mod filetests;
+#[cfg(feature = "compiler")]
+mod headline;
 mod material;
 #[cfg(feature = "compiler")]
 mod openfhe;
