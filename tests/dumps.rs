@@ -63,7 +63,7 @@ fn check(model: &Path, options: CompileOptions, samples: usize, passes: &[&str])
 const LEVELED: &[&str] = &["import", "fold", "approximate-activations", "pack", "lower"];
 
 fn repository(model: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(model)
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("models").join(model)
 }
 
 fn degree(degree: usize) -> CompileOptions {

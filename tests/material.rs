@@ -15,7 +15,7 @@ use std::process::Command;
 /// When the folder is missing and the environment variable `CI` is set.
 #[track_caller]
 pub fn material(name: &str) -> Option<PathBuf> {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let found = manifest.ancestors().map(|dir| dir.join("shared/material")).find(|dir| dir.is_dir());
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "{name} needs ../shared/material, which is missing");

@@ -22,7 +22,6 @@ use fhec_passes::activations::Replacement;
 use fhec_passes::activations::rebuild::{LayerGain, Reconstructed};
 use fhec_passes::bootstraps::Placement;
 use fhec_passes::ends::Ends;
-use fhec_passes::fold::Fold;
 use fhec_passes::pipeline::{Placed, PlanOptions};
 use fhec_passes::program::Facts;
 use fhec_passes::target::Target;
@@ -218,7 +217,7 @@ impl Compiler {
         };
         let mut facts = Facts::default();
         observe("import", Snapshot::Nn(&model.module), &facts);
-        let (folded, rewrites) = Fold::default().explain(&model.module)?;
+        let (folded, rewrites) = self.options.fold.explain(&model.module)?;
         facts.passes.push("fold".into());
         observe("fold", Snapshot::Nn(&folded), &facts);
         lap("fold");

@@ -4,6 +4,7 @@ use fhec_ir::{Module, Nn};
 use fhec_passes::activations::ApproximateOptions;
 use fhec_passes::approx::{Choice, MAX_DEGREE};
 use fhec_passes::batch;
+use fhec_passes::fold::Fold;
 use fhec_passes::parameters::Precision;
 use fhec_passes::pipeline::{MOST_SLOTS, PlanOptions};
 use fhec_passes::planner::Limits;
@@ -28,6 +29,8 @@ pub const MOST_MARGIN: f64 = 1000.0;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct CompileOptions {
+    /// How the network is folded, and by which rules.
+    pub fold: Fold,
     /// How activations become polynomials.
     pub approximate: ApproximateOptions,
     /// How the network is packed, and what its parameters must achieve.

@@ -17,18 +17,26 @@ use super::explain::Step;
 use super::graph::{Equal, Facts, Graph, NnNode};
 
 /// An equation that holds for all tensors the rule matches.
-#[derive(Clone)]
-pub(super) struct Rule {
+///
+/// ```
+/// use fhec_passes::fold::{Condition, Fold, Rule};
+///
+/// let rule = Rule::pattern("half-of-double", "(mul (add ?x ?x) ?half)", "?x", &[("?half", Condition::Near(0.5))])
+///     .says("(x + x)/2 = x");
+/// let fold = Fold::default().with_rule(rule);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Rule {
     /// Kebab-case name.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// The equation in words or symbols, for `--explain`.
-    pub equation: &'static str,
+    pub(super) equation: &'static str,
     kind: Kind,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum Kind {
-    Pattern { left: String, right: String, when: Vec<(&'static str, Is)> },
+    Pattern { left: String, right: String, when: Vec<(&'static str, Condition)> },
     Code { head: fn(&NnOp) -> bool, apply: Apply },
 }
 
@@ -37,14 +45,14 @@ pub(super) type Apply = fn(&mut Graph<'_>, &NnNode);
 
 /// A condition on a pattern variable.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Is {
+pub enum Condition {
     /// Its class is constant.
     Constant,
     /// All its elements are this number, to single precision.
     Near(f64),
 }
 
-impl Is {
+impl Condition {
     fn holds(self, graph: &Graph<'_>, class: Id) -> bool {
         match self {
             Self::Constant => graph.is_constant(class),
@@ -63,7 +71,7 @@ pub(super) fn pattern(
     name: &'static str,
     left: impl Into<String>,
     right: impl Into<String>,
-    when: &[(&'static str, Is)],
+    when: &[(&'static str, Condition)],
 ) -> Rule {
     Rule { name, equation: "", kind: Kind::Pattern { left: left.into(), right: right.into(), when: when.to_vec() } }
 }
@@ -74,13 +82,26 @@ pub(super) fn code(name: &'static str, head: fn(&NnOp) -> bool, apply: Apply) ->
 }
 
 impl Rule {
+    /// A rule of two patterns over the ops of `nn`, in the notation of egg: `(mnemonic{attribute=value} ?operand ...)`. What matches
+    /// `left` equals `right` where the conditions on its variables hold. A variable of `right` that `left` does not bind, such
+    /// as `?-1`, is that number. Patterns are read when the pass runs, which reports those that cannot be read.
+    pub fn pattern(
+        name: &'static str,
+        left: impl Into<String>,
+        right: impl Into<String>,
+        when: &[(&'static str, Condition)],
+    ) -> Self {
+        pattern(name, left, right, when)
+    }
+
     /// The rule with its equation.
+    #[must_use]
     pub fn says(self, equation: &'static str) -> Self {
         Self { equation, ..self }
     }
 
     /// The rule as egg takes it; `index` tells apart rules that share a name.
-    pub fn rewrite(&self, index: usize) -> Result<Rewrite<NnNode, Facts>, String> {
+    pub(super) fn rewrite(&self, index: usize) -> Result<Rewrite<NnNode, Facts>, String> {
         let equation = self.equation;
         let unique = format!("{}#{index}", self.name);
         match &self.kind {
@@ -126,7 +147,7 @@ fn conclude(graph: Graph<'_>, name: &'static str, equation: &'static str, class:
 struct Replace {
     left: PatternAst<NnNode>,
     right: PatternAst<NnNode>,
-    when: Vec<(Var, Is)>,
+    when: Vec<(Var, Condition)>,
     name: &'static str,
     equation: &'static str,
 }

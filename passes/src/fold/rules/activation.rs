@@ -4,7 +4,7 @@ use fhec_ir::F64;
 use fhec_ir::nn::{Activation, NnOp};
 
 use super::super::graph::{Graph, NnNode};
-use super::super::rule::Is::Near;
+use super::super::rule::Condition::Near;
 use super::super::rule::{Rule, code, near, pattern};
 
 const RELU6_OF_SHIFTED: &str = "(activation{function=clip,alpha=0.0,beta=6.0} (add ?x ?three))";

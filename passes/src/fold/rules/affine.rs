@@ -5,7 +5,7 @@ use fhec_ir::Tensor;
 use fhec_ir::nn::NnOp;
 
 use super::super::graph::{Graph, NnNode};
-use super::super::rule::Is::{Constant, Near};
+use super::super::rule::Condition::{Constant, Near};
 use super::super::rule::{Rule, code, pattern};
 
 pub(super) fn rules() -> Vec<Rule> {

@@ -3,8 +3,8 @@
 
 /// `println!` that ends the program quietly when nobody reads.
 macro_rules! say {
-    () => { crate::cli::output::line(format_args!("")) };
-    ($($text:tt)*) => { crate::cli::output::line(format_args!($($text)*)) };
+    () => { crate::output::line(format_args!("")) };
+    ($($text:tt)*) => { crate::output::line(format_args!($($text)*)) };
 }
 
 mod arguments;
@@ -162,7 +162,7 @@ impl Consent {
 }
 
 /// Runs the command line of this process.
-pub fn main() -> ExitCode {
+fn main() -> ExitCode {
     signals::handle();
     log::start();
     failure::keep_words_whole();
