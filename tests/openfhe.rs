@@ -65,6 +65,21 @@ fn a_plan_prints_as_a_program_of_openfhe() {
     assert!(!printed.constants.is_empty() && printed.constants.len().is_multiple_of(4 * plan.slots()));
 }
 
+/// The files that another engine is reached through.
+#[test]
+fn plans_and_the_compiler_name_no_type_of_an_engine() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<_> =
+        std::fs::read_dir(root.join("src/compile")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.extend(
+        ["backend/runtime/src/plan.rs", "passes/src/target.rs", "examples/openfhe/printer.rs"].map(|f| root.join(f)),
+    );
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("fhec_ckks") && !text.contains("fhec_ring"), "{}", file.display());
+    }
+}
+
 /// The Python to run programs with, or `None` after saying that test `name` is skipped.
 fn python(name: &str) -> Option<String> {
     let python = std::env::var("FHEC_OPENFHE_PYTHON").unwrap_or_else(|_| "python3.10".into());

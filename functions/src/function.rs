@@ -316,6 +316,30 @@ mod tests {
     }
 
     #[test]
+    fn derivatives_are_those_of_the_values() {
+        let everywhere = [
+            Function::Gelu,
+            Function::GeluTanh,
+            Function::Silu,
+            Function::Mish,
+            Function::Erf,
+            Function::Elu { alpha: 0.7 },
+        ];
+        let positive =
+            [Function::InvSqrt, Function::Sqrt, Function::Log, Function::Reciprocal, Function::Pow { exponent: 2.5 }];
+        let h = 1e-5;
+        let close = |f: Function, x: f64| {
+            let difference = (f.eval(x + h) - f.eval(x - h)) / (2.0 * h);
+            assert!((f.derivative(x) - difference).abs() < 1e-6 * (1.0 + difference.abs()), "{f} at {x}");
+        };
+        for i in 1..24 {
+            let x = f64::from(i) * 0.37;
+            everywhere.iter().for_each(|&f| [x, -x].iter().for_each(|&x| close(f, x)));
+            positive.iter().for_each(|&f| close(f, x));
+        }
+    }
+
+    #[test]
     fn parities_hold() {
         let all = [
             Function::Abs,
