@@ -11,4 +11,3 @@ mod place;
 mod road;
 mod run;
 mod sensitivity;
-mod snapshots;
