@@ -137,25 +137,28 @@ fn inputs(program: &Program) -> Vec<Port> {
 /// The files that a program goes to.
 struct Outputs {
     to: Destination,
-    /// Where the data beside it would go.
-    data: Option<PathBuf>,
+    /// Where the data beside it goes, and whether there is a file that it replaces.
+    data: Option<(Destination, bool)>,
 }
 
 impl Outputs {
     fn of(c: &Opt, files: &mut Files) -> Result<Option<Self>, Error> {
         let Some(path) = &c.output else { return Ok(None) };
         let to = files.writes("--output", path)?;
-        let whole = to.is_standard_output() || c.plans();
-        Ok(Some(Self { to, data: (!whole).then(|| data_beside(path)) }))
+        // Nothing lies beside a pipe or a device.
+        let alone = to.is_standard_output() || c.plans() || (path.exists() && !path.is_file());
+        let data = (!alone).then(|| data_beside(path));
+        let data = data.map(|path| Ok::<_, Error>((files.writes("--output", &path)?, path.exists()))).transpose()?;
+        Ok(Some(Self { to, data }))
     }
 
     /// Writes a program, and beside it what its text does not say.
-    fn write(&self, written: &Written, files: &mut Files) -> Result<(), Error> {
-        let data = self.data.as_ref().filter(|_| written.needs_data());
-        let data = data.map(|path| files.writes("--output", path)).transpose()?;
+    fn write(&self, written: &Written) -> Result<(), Error> {
         self.to.write(written.text.as_bytes())?;
-        match data {
-            Some(data) => written.write_data(data),
+        match &self.data {
+            // Data of another program must not stay beside this one.
+            Some((data, replaces)) if written.needs_data() || *replaces => written.write_data(data.clone()),
+            Some(_) => Ok(()),
             None => {
                 warn_of_constants(written);
                 Ok(())
@@ -208,7 +211,7 @@ pub fn run(c: &Opt) -> Result<(), Error> {
         outputs => {
             let written = Written::of(&program);
             match &outputs {
-                Some(outputs) => outputs.write(&written, &mut files)?,
+                Some(outputs) => outputs.write(&written)?,
                 None => warn_of_constants(&written),
             }
             report(c, &program, &written.text, explanation)

@@ -158,6 +158,19 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) {
     rows.iter().for_each(|row| print(&mut row.iter().map(String::as_str)));
 }
 
+/// Warns where a plan takes more memory to read than a file of its length may by default.
+#[cfg(feature = "compiler")]
+pub fn large_plan(limit: Option<u64>) {
+    if let Some(limit) = limit {
+        let mebibytes = limit.div_ceil(1 << 20);
+        warning(format!(
+            "reading this plan takes {}, more than a file of its length may by default: give `--max-size {mebibytes}M` to the \
+             commands that read it",
+            bytes(limit)
+        ));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,18 +183,5 @@ mod tests {
         assert_eq!(parse_bytes("12"), Ok(12));
         assert!(parse_bytes("12 parsecs").is_err() && parse_bytes("").is_err() && parse_bytes("-1G").is_err());
         assert_eq!([0, 1023, 1536, 3 << 29].map(bytes), ["0 B", "1023 B", "1.5 KiB", "1.50 GiB"]);
-    }
-}
-
-/// Warns where a plan takes more memory to read than a file of its length may by default.
-#[cfg(feature = "compiler")]
-pub fn large_plan(limit: Option<u64>) {
-    if let Some(limit) = limit {
-        let mebibytes = limit.div_ceil(1 << 20);
-        warning(format!(
-            "reading this plan takes {}, more than a file of its length may by default: give `--max-size {mebibytes}M` to the \
-             commands that read it",
-            bytes(limit)
-        ));
     }
 }

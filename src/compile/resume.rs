@@ -58,7 +58,7 @@ impl Compiler {
             calibrated: self.calibration.is_some(),
             approximate: samples.1.clone(),
             plan: self.options.asked_of_plans(),
-            limits: self.options.limits.clone(),
+            limits: self.options.limits,
             target: Some(&*self.engine),
             ..PassContext::default()
         }

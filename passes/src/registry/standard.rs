@@ -277,3 +277,21 @@ fn plan(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunE
     program.facts.notes.extend(planned.notes);
     Ok(program)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Registry;
+    use super::*;
+    use crate::Lower;
+
+    /// The names in the registry are those that the passes give themselves.
+    #[test]
+    fn passes_have_their_own_names() {
+        let within = [Pass::name(&Fold::default()), Pass::name(&Batch { images: 1 }), place::NAME, params::NAME];
+        let registry = Registry::standard();
+        for name in within.into_iter().chain([Lower::name(&Pack::new(8)), Lower::name(&LowerToCkks::default())]) {
+            assert!(registry.find(name).is_ok(), "{name}");
+        }
+        assert!(matches!(registry.find("nonsense"), Err(RunError::Unknown { .. })));
+    }
+}
