@@ -6,6 +6,7 @@
 //! cargo run --release --example add_family
 //! ```
 
+use std::path::Path;
 use std::sync::Arc;
 
 use fhec::passes::activations::ApproximateOptions;
@@ -37,7 +38,7 @@ impl Family for Interpolation {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Model::load("models/mnist_mlp.onnx")?;
-    let calibration = data::read_samples("models/calibration.npz", &model.module.inputs)?;
+    let calibration = data::read_samples(Path::new("models/calibration.npz"), &model.module.inputs)?;
     let approximate = ApproximateOptions {
         default: Choice { family: "interpolation".into(), degree: 15 },
         families: Families::standard().with(Arc::new(Interpolation)),

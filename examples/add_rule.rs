@@ -9,7 +9,7 @@
 
 use fhec::ir::Module;
 use fhec::ir::nn::Nn;
-use fhec::ir::text::{parse_module, print_module};
+use fhec::ir::text::{Blobs, parse_module, print_module};
 use fhec::passes::fold::{Fold, Rule};
 
 const PROGRAM: &str = "
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         &[],
     )
     .says("|x| + x = 2·relu(x)");
-    let module: Module<Nn> = parse_module("f.fhir", PROGRAM)?;
+    let module: Module<Nn> = parse_module("f.fhir", PROGRAM, &Blobs::default())?;
     let (folded, explanation) = Fold::default().with_rule(rule).explain(&module)?;
     let text = print_module(&folded);
     println!("{text}\n{explanation}");

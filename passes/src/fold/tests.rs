@@ -141,7 +141,11 @@ fn limits_bound_the_work_and_the_result_stays_right() {
          %wa = nn.const {{value = @wa}} : tensor<4>\n%pos = nn.const {{value = @pos}} : tensor<4>\n{body}return {last}\n}}"
     );
     let module = fill::filled(&parsed(&text), 1);
-    for limit in [Fold { iterations: 1, nodes: 100 }, Fold { iterations: 3, nodes: 30 }, Fold::default()] {
+    for limit in [
+        Fold { iterations: 1, nodes: 100, ..Fold::default() },
+        Fold { iterations: 3, nodes: 30, ..Fold::default() },
+        Fold::default(),
+    ] {
         let (folded, _) = limit.explain(&module).expect("the case verifies");
         let x = inputs(&module, 9);
         let (a, b) = (eval::eval(&module, &x).expect("fits"), eval::eval(&folded, &x).expect("fits"));

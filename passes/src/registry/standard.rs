@@ -287,7 +287,8 @@ mod tests {
     /// The names in the registry are those that the passes give themselves.
     #[test]
     fn passes_have_their_own_names() {
-        let within = [Pass::name(&Fold::default()), Pass::name(&Batch { images: 1 }), place::NAME, params::NAME];
+        let within =
+            [Pass::name(&Fold::default()), Pass::name(&Batch { images: 1 }), bootstraps::NAME, parameters::NAME];
         let registry = Registry::standard();
         for name in within.into_iter().chain([Lower::name(&Pack::new(8)), Lower::name(&LowerToCkks::default())]) {
             assert!(registry.find(name).is_ok(), "{name}");
