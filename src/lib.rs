@@ -79,7 +79,7 @@ pub use ciphertexts::{Content, Encrypted, EncryptedFile};
 pub use client::{Client, ClientOptions, DEFAULT_KEY_BYTES, Published, Remains};
 #[cfg(feature = "compiler")]
 pub use compile::{
-    CompileOptions, Compiled, Compiler, DEFAULT_ERROR, MOST_MARGIN, Model, Observer, PrecisionLimit, Refused, Resumed,
+    Agreement, CompileOptions, Compiled, Compiler, DEFAULT_AGREEMENT, MOST_MARGIN, Model, Observer, PrecisionLimit, Refused, Resumed,
     Samples, SimulatedPrecision, Snapshot,
 };
 pub use error::Error;

@@ -9,7 +9,7 @@ use fhec::passes::program::{Facts, Program};
 use fhec::program::{Written, data_beside};
 use fhec::runtime::Saved;
 use fhec::{
-    Accuracy, CompileOptions, Compiled, Destination, Error, Model, SimulatedPrecision, Snapshot, Validation, data,
+    Accuracy, Agreement, CompileOptions, Compiled, Destination, Error, Model, SimulatedPrecision, Snapshot, Validation, data,
 };
 use serde::Serialize;
 
@@ -74,6 +74,8 @@ struct Report<'a> {
     seconds: f64,
     stages: Vec<Stage<'a>>,
     activations: serde_json::Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agreement: Option<Agreement>,
     #[serde(skip_serializing_if = "Option::is_none")]
     accuracy: Option<Accuracy>,
     precision: SimulatedPrecision,
@@ -211,6 +213,7 @@ fn report(
             seconds,
             stages: compiled.seconds.iter().map(|(name, seconds)| Stage { name, seconds: *seconds }).collect(),
             activations: serde_json::json!(compiled.activations),
+            agreement: compiled.agreement,
             accuracy: compiled.accuracy,
             precision: compiled.precision,
             notes: &compiled.notes,
@@ -244,6 +247,10 @@ fn report(
             .collect();
         output::table(&["activation", "function", "degree", "seen", "interval", "rms error", "max error"], &rows);
         say!();
+    }
+    if let Some(Agreement { measured, inputs, held_back, .. }) = compiled.agreement {
+        let held_back = if held_back { " held back" } else { "" };
+        say!("agreement   {:.1} % with the network as it was given, on {inputs} calibration inputs{held_back}\n", 100.0 * measured);
     }
     if let Some(Accuracy { original, polynomial }) = compiled.accuracy {
         say!("accuracy    {:.2} % with polynomials, {:.2} % as given\n", 100.0 * polynomial, 100.0 * original);

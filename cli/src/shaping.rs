@@ -39,6 +39,10 @@ pub struct Shaping {
     /// the network bootstraps; refuse the plan of any network with a larger error
     #[arg(long, value_name = "ERROR", value_parser = values::limit)]
     pub max_error: Option<f64>,
+    /// Of the plans of a network that bootstraps, take the fastest that agrees with the network as it was given on so many per cent
+    /// of held-back calibration inputs (99 by default), or that agrees most; without a limit of time or error
+    #[arg(long, value_name = "PERCENT", value_parser = values::percent)]
+    pub min_agreement: Option<f64>,
     /// Times of this machine, as `fhec calibrate` writes them
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     pub latency: Option<PathBuf>,
@@ -69,6 +73,7 @@ impl Shaping {
         options.plan.strategy = self.place.into();
         options.limits.max_latency_us = self.max_latency.map(|s| s * 1e6);
         options.limits.max_error = self.max_error;
+        options.min_agreement = self.min_agreement.map(|percent| percent / 100.0);
         options.keep_weights = self.no_reconstruct;
         if let Some(margin) = self.margin {
             options.approximate.margin = margin;

@@ -76,6 +76,12 @@ pub fn margin(text: &str) -> Result<f64, String> {
     within(text, "intervals hold what was seen in calibration: a margin", 1.0..=fhec::MOST_MARGIN)
 }
 
+/// A share in per cent.
+#[cfg(feature = "compiler")]
+pub fn percent(text: &str) -> Result<f64, String> {
+    within(text, "a share in per cent", 0.0..=100.0)
+}
+
 /// Bits of precision.
 #[cfg(feature = "compiler")]
 pub fn bits(text: &str) -> Result<u32, String> {

@@ -1,5 +1,6 @@
 //! The compiler makes a plan of a model.
 
+mod agreement;
 mod choose;
 mod limits;
 mod options;
@@ -28,6 +29,7 @@ use fhec_passes::target::Target;
 use fhec_runtime::Plan;
 
 pub use fhec_passes::pipeline::Snapshot;
+pub use agreement::{Agreement, DEFAULT_AGREEMENT};
 pub use options::{CompileOptions, MOST_MARGIN};
 pub use precision::SimulatedPrecision;
 pub use refused::{PrecisionLimit, Refused};
@@ -36,8 +38,12 @@ pub use resume::{Resumed, Samples};
 use crate::error::Error;
 use crate::front::{Accuracy, FrontPoint, Validation};
 use crate::target::Engine;
+use agreement::Reference;
+use choose::Chosen;
 use precision::Made;
 use report::Report;
+use samples::has_activation;
+use warning::Warning;
 
 /// Compiles a [`Model`] to a [`Plan`]. [`CompileOptions`] says what may be asked for, and [`Compiled`] what came of it.
 ///
@@ -90,6 +96,8 @@ pub struct Compiled {
     pub placement: Option<Placement>,
     /// The Pareto-optimal plans in time and error, when asked for.
     pub front: Vec<FrontPoint>,
+    /// How far it agrees with the network as it was given, where there are calibration inputs and activations.
+    pub agreement: Option<Agreement>,
     /// How accurate the network is before and after, where there are validation inputs.
     pub accuracy: Option<Accuracy>,
     /// How precise its results are in simulated runs on calibration inputs.
@@ -106,11 +114,6 @@ pub struct Compiled {
 
 /// What a compilation shows after every pass: its name, the program and the facts about it.
 pub type Observer<'a> = dyn FnMut(&str, Snapshot<'_>, &Facts) + 'a;
-
-/// The surrogate error up to which a network that bootstraps is made faster unless the user says otherwise. Measured with
-/// rebuilt weights on the ResNet-20 of CIFAR-10 and 4,000 training images that calibration does not see, of which 99.7 %
-/// are classified right by the original: 98.2 % at 1.0e-3, 98.9 % at 8.0e-4, 99.3 % at 4.4e-4, 99.6 % at 2.0e-4.
-pub const DEFAULT_ERROR: f64 = 5e-4;
 
 /// `observe`, for passes of planning that run after those that `known` tells of.
 fn after<'a>(known: &'a Facts, observe: &'a mut Observer<'_>) -> impl FnMut(&str, Snapshot<'_>, &Facts) + 'a {
@@ -236,13 +239,15 @@ impl Compiler {
         observe("approximate-activations", Snapshot::Nn(&polynomial), &facts);
         self.check_fits(&activations)?;
         self.check_error(&folded, &samples, &activations, &chosen, &mut warnings)?;
+        let agreement = self.agreement(&chosen, &folded, &polynomial, &samples)?;
+        warnings.extend(agreement.filter(|a| a.measured < a.asked).map(|a| Warning::Disagrees(a).to_string()));
         lap("approximate-activations");
         let placed = chosen.placed.as_ref().map(|placed| placed_in(placed, &polynomials));
         let Made { plan, placement, notes, precision, .. } =
             self.plan(&polynomial, &samples, placed, options, &mut after(&facts, observe), &mut warnings)?;
         self.check_placed(placement.as_ref())?;
         self.check_latency(&plan, &chosen)?;
-        warnings.extend(self.undone(&folded, &samples, placement.is_some()).map(|w| w.to_string()));
+        warnings.extend(self.undone(&folded, &samples).map(|w| w.to_string()));
         lap("plan");
         let front = self.measured(std::mem::take(&mut chosen.front), &folded, &samples, approximate.clone())?;
         let accuracy = |v: &Validation| -> Result<Accuracy, Error> {
@@ -251,7 +256,7 @@ impl Compiler {
         let accuracy = self.validation.as_ref().map(accuracy).transpose()?;
         lap("validate");
         let placed = placement.as_ref();
-        let report = Report::new(&activations, &layers, placed, &front, accuracy, &notes, &warnings);
+        let report = Report::new(&activations, &layers, placed, &front, agreement, accuracy, &notes, &warnings);
         let plan = plan.with_provenance(self.provenance(model, samples.len(), approximate.margin, &report));
         let mut explanation = rewrites.to_string();
         explanation.push_str(&chosen.forms);
@@ -265,6 +270,7 @@ impl Compiler {
             layers,
             placement,
             front,
+            agreement,
             accuracy,
             precision,
             notes,
@@ -272,6 +278,23 @@ impl Compiler {
             explanation,
             seconds,
         })
+    }
+
+    /// How far the polynomials agree with the network as it was given: as measured when they were chosen, or on calibration inputs.
+    fn agreement(
+        &self,
+        chosen: &Chosen,
+        folded: &Module<Nn>,
+        polynomial: &Module<Nn>,
+        samples: &[Vec<Tensor>],
+    ) -> Result<Option<Agreement>, Error> {
+        if chosen.agreement.is_some() || self.calibration.is_none() || !has_activation(folded) {
+            return Ok(chosen.agreement);
+        }
+        let inputs = &samples[..samples.len().min(AGREEMENT_SAMPLES)];
+        let measured = Reference::of(folded, inputs)?.agreement(polynomial)?;
+        let asked = self.options.min_agreement.unwrap_or(DEFAULT_AGREEMENT);
+        Ok(Some(Agreement { asked, measured, inputs: inputs.len(), held_back: false }))
     }
 
     /// The options of packing and parameters, completed by the magnitudes that a network has on `samples`.

@@ -9,7 +9,7 @@ use fhec_runtime::Provenance;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Compiler, Model};
+use super::{Agreement, Compiler, Model};
 use crate::front::{Accuracy, FrontPoint};
 
 /// What the passes did.
@@ -25,6 +25,8 @@ pub(super) struct Report<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty", rename = "pareto")]
     front: &'a [FrontPoint],
     #[serde(skip_serializing_if = "Option::is_none")]
+    agreement: Option<Agreement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     accuracy: Option<Accuracy>,
     notes: &'a [String],
     warnings: &'a [String],
@@ -36,6 +38,7 @@ impl<'a> Report<'a> {
         layers: &'a [LayerGain],
         placement: Option<&Placement>,
         front: &'a [FrontPoint],
+        agreement: Option<Agreement>,
         accuracy: Option<Accuracy>,
         notes: &'a [String],
         warnings: &'a [String],
@@ -53,7 +56,7 @@ impl<'a> Report<'a> {
                 json!({"node": node, "main": main, "skip": skip, "level": level, "paid": paid})
             })
             .collect();
-        Self { activations, layers, bootstraps, joins, front, accuracy, notes, warnings }
+        Self { activations, layers, bootstraps, joins, front, agreement, accuracy, notes, warnings }
     }
 }
 

@@ -127,7 +127,7 @@ fn choose_polynomials(mut program: Program, context: &mut PassContext<'_>) -> Re
     let target = context.target.ok_or(RunError::Missing { pass, needs: "an engine that bootstraps", repair })?;
     let approximate = context.approximate.clone();
     let offer = Offer::new(module, Request { samples, approximate: &approximate, plan: &context.plan })?;
-    let weights = Sensitivities::measure(module, &samples[..samples.len().min(SENSITIVITY_SAMPLES)], None);
+    let weights = Sensitivities::measure(module, &samples[..samples.len().min(SENSITIVITY_SAMPLES)]);
     let unweighed = |e| format!("the error of all activations counts alike, since their effect is not known: {e}");
     let offer = offer.weighed(&weights.unwrap_or_else(|e| {
         context.warnings.push(unweighed(e));

@@ -71,7 +71,7 @@ fn channels(node: &Node<Nn>) -> usize {
 
 /// The module with factors in its weights, from the ranges that activations see on `samples`, and where each of its
 /// values went.
-pub(super) fn equalised(
+pub fn equalised(
     module: &Module<Nn>,
     samples: &[Vec<Tensor>],
 ) -> Result<(Module<Nn>, BTreeMap<Value, Value>), ApproximateError> {
