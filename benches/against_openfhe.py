@@ -199,7 +199,7 @@ def main():
                           "isa": report["isa"], "ops": rows, "bootstraps": presets}))
         return
     print(f"N = 2^{args.log_n}, {args.limbs} limbs, {args.digits} digits, {args.threads} thread(s), {report['isa']}; milliseconds")
-    print(f"{'operation':<26}{'fhec':>10}{'floor':>10}{'OpenFHE':>10}{'ratio':>8}")
+    print(f"{'operation':<26}{'fhec':>10}{'bound':>10}{'OpenFHE':>10}{'ratio':>8}")
     for name, row in rows.items():
         print(f"{name:<26}{row['fhec_ms']:>10.2f}{row['floor_ms']:>10.2f}{row['openfhe_ms']:>10.2f}{row['ratio']:>8.1f}")
     for name, both in presets.items():

@@ -1,5 +1,5 @@
-//! Our side of `benches/crosscheck.py`: `crosscheck < JOB.json > RESULTS.json` compiles programs of the `slot` level, runs
-//! them on ciphertexts, bootstraps, and prints the decrypted slots by name.
+//! This is our side of `benches/crosscheck.py`: `crosscheck < JOB.json > RESULTS.json` compiles programs of the `slot`
+//! level, runs them on ciphertexts, bootstraps, and prints the decrypted slots by name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

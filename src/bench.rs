@@ -1,7 +1,8 @@
-//! `fhec bench`: times the engine's operations, each next to its floor.
+//! `fhec bench` times the engine's operations, each next to a lower bound.
 //!
-//! The floor of an operation is the number of one-limb transforms it makes times the measured time of one: no key switch
-//! can be faster than its transforms. An operation whose decrypted result is wrong gets no time but an error.
+//! The lower bound (`floor_seconds`) is the number of one-limb transforms that the operation makes times the measured time of
+//! one, for no key switch can be faster than its transforms. An operation whose decrypted result is wrong gets no time but an
+//! error.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ pub struct BootstrapPreset {
 const BOOTSTRAP: (u32, u32) = (10, 42);
 /// Bootstraps take seconds.
 const BOOTSTRAP_REPETITIONS: usize = 2;
-/// An operation must keep at least so many bits, or its time is not a time.
+/// The least bits of precision that an operation must keep; the time of one that keeps fewer is not reported.
 const MIN_PRECISION_BITS: f64 = 20.0;
 /// What the compact circuit of bootstrapping is made to keep.
 const MIN_COMPACT_BITS: f64 = 13.0;
@@ -121,7 +122,7 @@ pub fn bench(options: BenchOptions) -> Result<BenchReport, Error> {
     in_pool(options.threads, || run(options))
 }
 
-/// Runs `f` on a pool of so many threads, at least one.
+/// Runs `f` on a pool of `threads` threads, at least one.
 pub(crate) fn in_pool<T: Send>(threads: usize, f: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build().map_err(|e| Error::Usage {
         reason: format!("no pool of {threads} threads: {e}"),

@@ -1,4 +1,4 @@
-//! `fhec calibrate`: what the engine's work costs on this machine.
+//! `fhec calibrate` measures what the engine's work costs on this machine.
 //!
 //! Operations of the engine are timed at a range of limbs, digits and special primes, below the level of their keys as at
 //! it; what a unit of each kind of work costs is fitted to those times ([`fit`]). An operation whose decrypted result is
@@ -104,7 +104,7 @@ const ROUNDS: usize = 2;
 const REPETITIONS: usize = 2;
 const MAX_REPETITIONS: usize = 40;
 const PATIENCE: Duration = Duration::from_millis(120);
-/// An operation must keep at least so many bits, or its time is not a time.
+/// The least bits of precision that an operation must keep; the time of one that keeps fewer is not used.
 const MIN_PRECISION_BITS: f64 = 15.0;
 
 /// Measures the costs of this machine in a ring of degree `2^log_n`: a minute or two and 3 GB at `N = 2^16`, less below.

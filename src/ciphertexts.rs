@@ -1,4 +1,4 @@
-//! The encrypted inputs or results of many images, as one file.
+//! The encrypted inputs or results of many images are one file.
 
 use std::path::Path;
 
@@ -23,6 +23,9 @@ pub enum Content {
 }
 
 /// Encrypted images: for each run of a plan, the ciphertexts of all inputs or all outputs.
+///
+/// A client makes inputs and decrypts results; a [`Server`](crate::Server) makes results of inputs. It names the plan and the
+/// request ([`RequestId`]), and what does not go with these is refused.
 #[derive(Clone, Debug)]
 pub struct Encrypted {
     pub(crate) plan: Digest,

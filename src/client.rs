@@ -1,4 +1,4 @@
-//! The side that owns the data: secret key, encryption, decryption.
+//! The client owns the data: it holds the secret key, encrypts and decrypts.
 
 mod publication;
 
@@ -24,6 +24,25 @@ use crate::request::RequestId;
 pub const DEFAULT_KEY_BYTES: u64 = 8 << 30;
 
 /// A secret key for one plan, of which it knows what a [`ClientPlan`] says.
+///
+/// It makes the evaluation keys that a [`Server`](crate::Server) needs, encrypts inputs and decrypts results.
+/// [`ClientOptions`] says how it is made.
+///
+/// ```no_run
+/// use fhec::{Client, ClientPlan, Encrypted, data};
+///
+/// let plan = ClientPlan::load("client.fhe")?;
+/// let mut client = Client::generate(&plan)?;
+/// client.save("client.key")?;
+/// client.write_evaluation_keys("server.key", |_| ())?;
+///
+/// let images = data::read_samples("x.npy".as_ref(), &plan.image_inputs())?;
+/// client.encrypt(&images)?.save(client.context(), "x.ct")?;
+/// // … the server turns x.ct into y.ct …
+/// let results = Encrypted::load(&plan, client.context(), "y.ct".as_ref())?;
+/// data::write_samples("logits.npy", &plan.image_outputs(), &client.decrypt(&results)?)?;
+/// # Ok::<(), fhec::Error>(())
+/// ```
 pub struct Client {
     plan: ClientPlan,
     context: Arc<Context>,
@@ -31,8 +50,8 @@ pub struct Client {
     random: Randomness,
 }
 
-/// How a client is made. Whoever sends the plan chooses its parameters and how many keys it needs: parameters that are marked
-/// insecure are refused unless they are allowed, and so are more keys than [`DEFAULT_KEY_BYTES`].
+/// How a [`Client`] is made. Whoever sends the plan chooses its parameters and how many keys it needs: parameters that are
+/// marked insecure are refused unless they are allowed, and so are more keys than [`DEFAULT_KEY_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
     insecure: bool,
@@ -197,7 +216,7 @@ impl Client {
         &self.context
     }
 
-    /// The evaluation keys the plan needs, in memory.
+    /// The evaluation keys the plan needs, in memory: for a [`Server`](crate::Server) in the same process.
     ///
     /// # Errors
     /// When the engine refuses the plan's key list.
@@ -265,11 +284,12 @@ impl Client {
         ciphertexts.runs.iter().flatten().all(|ct| self.secret.owns(ct))
     }
 
-    /// Decrypts the results of images.
+    /// Decrypts the results of images. They are for the owner of the key alone: results that others may see come from
+    /// [`Client::decrypt_for_publication`].
     ///
     /// # Errors
-    /// Ciphertexts that are no results of the plan or are under another key, or results that answer no request of this key with
-    /// so many images.
+    /// Ciphertexts that are no results of the plan or are under another key, or results that answer no request of this key for
+    /// as many images.
     pub fn decrypt(&self, results: &Encrypted) -> Result<Vec<Vec<Tensor>>, Error> {
         self.expect_answer(results)?;
         self.decrypt_any_key(results)

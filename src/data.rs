@@ -1,4 +1,18 @@
-//! Tensors in NumPy files: `.npy` for models with one input, `.npz` with one array per input otherwise.
+//! Tensors are read from NumPy files: `.npy` for models with one input, `.npz` with one array per input otherwise.
+//!
+//! ```
+//! use fhec::data;
+//! use fhec::ir::{Port, Shape, Tensor};
+//!
+//! let folder = tempfile::tempdir().expect("a temporary folder");
+//! let path = folder.path().join("x.npy");
+//! let port = Port { name: "x".into(), shape: Shape(vec![1, 2]), layout: None, range: None };
+//! let images = vec![vec![Tensor::new([1, 2], vec![0.0, 0.5])], vec![Tensor::new([1, 2], vec![1.0, 0.25])]];
+//! data::write_samples(path.as_path(), &[port.clone()], &images)?;
+//! let read = data::read_samples(&path, &[port])?;
+//! assert_eq!(read[1][0].data(), images[1][0].data());
+//! # Ok::<(), fhec::data::DataError>(())
+//! ```
 
 mod header;
 mod labels;

@@ -1,4 +1,5 @@
-//! What a network is seen to take and to give: magnitudes that decide the parameters, and the ranges that travel with a plan.
+//! Measures the inputs and results of a network on samples: the magnitudes that decide the parameters, and the ranges
+//! that travel with a plan.
 
 use fhec_ir::nn::eval;
 use fhec_ir::{Issue, Loc, Module, Nn, OpInfo, Port, Tensor, Value, ValueRange, largest_magnitude};

@@ -1,4 +1,4 @@
-//! One error type for users of the library: every message says what is wrong with which file or node, and the repair.
+//! Users of the library see one error type. Every message says what is wrong with which file or node, and what helps.
 
 use std::borrow::Cow;
 

@@ -1,10 +1,13 @@
-//! Plans none of which is better than another in both time and error, and how accurate networks are.
+//! A front holds the Pareto-optimal plans: no other plan is better in both time and error. This module also measures
+//! how accurate networks are.
 
 use std::collections::BTreeMap;
 
 use fhec_ir::nn::eval;
-use fhec_ir::{Module, Nn, Tensor};
-use fhec_passes::activations::{ApproximateError, Choice};
+use fhec_ir::{Module, Nn, Tensor, Value};
+use fhec_passes::activations::{ApproximateError, Choices};
+use fhec_passes::approx::Choice;
+use fhec_passes::planner;
 use serde::Serialize;
 
 use crate::data::count_right;
@@ -26,6 +29,25 @@ pub struct FrontPoint {
     /// Share of the validation inputs that the network with these polynomials classifies as labelled, where it was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
+    /// The choices by activation.
+    #[serde(skip)]
+    pub(crate) by_value: Choices,
+}
+
+impl FrontPoint {
+    /// A plan of `levels` levels with these choices for the activations of `module`.
+    pub(crate) fn new(plan: &planner::Plan, levels: u32, by_value: Choices, module: &Module<Nn>) -> Self {
+        let named = |(v, choice): (&Value, &Choice)| (module.func.node(*v).loc.name().to_string(), choice.clone());
+        Self {
+            seconds: plan.latency_us / 1e6,
+            error: plan.error,
+            bootstraps: plan.bootstraps.len(),
+            levels,
+            choices: by_value.iter().map(named).collect(),
+            accuracy: None,
+            by_value,
+        }
+    }
 }
 
 /// How many of the validation inputs a network classifies as labelled, as shares of them.
@@ -87,6 +109,7 @@ mod tests {
             levels: 3,
             choices: BTreeMap::new(),
             accuracy: None,
+            by_value: Choices::new(),
         };
         let front: Vec<FrontPoint> = [10.0, 11.0, 12.0, 19.0, 21.0, 30.0].map(point).into();
         let picks = |points: usize| Validation { points, ..Default::default() }.picks(&front);

@@ -1,7 +1,22 @@
 //! fhec compiles trained neural networks (ONNX) into programs that a server runs on encrypted data (CKKS).
 //!
-//! A model becomes a [`Plan`]; a client holds a secret key and a [`ClientPlan`] and encrypts; a server holds the plan and evaluation keys and
-//! computes on what it cannot read; the client decrypts.
+//! # The pipeline
+//!
+//! | step | from | to | by |
+//! |---|---|---|---|
+//! | import | an ONNX file | [`Model`] | [`Model::load`] |
+//! | compile | [`Model`], calibration data | [`Plan`], in [`Compiled`] | [`Compiler::compile`] |
+//! | tell the client | [`Plan`] | [`ClientPlan`] | [`Plan::client`] |
+//! | make keys | [`ClientPlan`] | [`Client`], evaluation keys | [`Client::generate`], [`Client::evaluation_keys`] |
+//! | encrypt | tensors | [`Encrypted`] inputs | [`Client::encrypt`] |
+//! | evaluate | [`Plan`], evaluation keys, inputs | [`Encrypted`] results | [`Server::eval`] |
+//! | decrypt | results | tensors | [`Client::decrypt`] |
+//!
+//! The server computes on what it cannot read. Beside that path, [`Simulator`] runs a plan in the clear with modelled noise,
+//! [`RangeCheck`] compares inputs and results with the calibration data, and [`report::Report`] says what a plan is and what
+//! it costs.
+//!
+//! # Example
 //!
 #![cfg_attr(all(feature = "client", feature = "compiler"), doc = "```no_run")]
 #![cfg_attr(not(all(feature = "client", feature = "compiler")), doc = "```ignore")]
@@ -32,8 +47,9 @@
 //!
 //! A network answers only inputs like those of its calibration data; [`RangeCheck`] finds inputs and results that are not.
 //!
-//! Crate features: `client` (secret keys) and `compiler` (ONNX to plan), both on by default. Without them the crate only
-//! evaluates.
+//! # Crate features
+//!
+//! `client` (secret keys) and `compiler` (ONNX to plan) are both on by default. Without them the crate only evaluates.
 
 #[cfg(feature = "client")]
 pub mod bench;

@@ -1,4 +1,4 @@
-//! The `fhec` command.
+//! The command `fhec`.
 
 mod cli;
 

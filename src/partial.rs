@@ -1,4 +1,5 @@
-//! Results of an evaluation that is not finished, beside where they will go: what is interrupted goes on from there.
+//! The results of an evaluation that is not finished are kept beside where they will go, so that an interrupted
+//! evaluation continues from there.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};

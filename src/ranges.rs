@@ -1,9 +1,22 @@
-//! Whether inputs and results are like those of the calibration data, by the ranges that a plan's ports carry.
+//! Compares inputs and results with the calibration data, by the ranges that a plan's ports carry.
 
 use fhec_ir::{Port, Tensor, ValueRange};
 use serde::Serialize;
 
-/// The elements of one port, over all images, beside the range that calibration data showed.
+/// The elements of one port, over all images, beside the range that calibration data showed. The ports of a
+/// [`Plan`](crate::Plan) or a [`ClientPlan`](crate::ClientPlan) carry these ranges.
+///
+/// ```
+/// use fhec::ir::{F64, Port, Shape, ValueRange};
+/// use fhec::{RangeCheck, Tensor};
+///
+/// // Pixels were from 0 to 1 in calibration; these go up to 255.
+/// let range = Some(ValueRange { low: F64(0.0), high: F64(1.0) });
+/// let port = Port { name: "image".into(), shape: Shape(vec![1, 3]), layout: None, range };
+/// let image = vec![Tensor::new([1, 3], vec![0.0, 0.5, 255.0])];
+/// let check = &RangeCheck::of(&[port], &[image])[0];
+/// assert_eq!((check.outside, check.far), (1, 1));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RangeCheck {
     /// Name of the port.

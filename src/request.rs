@@ -1,4 +1,4 @@
-//! The name of a request, which its result must repeat.
+//! A request has a name, which its result must repeat.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The evaluating side: runs a plan on ciphertexts it cannot read.
+//! The server evaluates: it runs a plan on ciphertexts it cannot read.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,20 @@ use fhec_runtime::{
 use crate::ciphertexts::{Content, Encrypted};
 use crate::error::Error;
 
-/// A plan with the evaluation keys of one client.
+/// A [`Plan`] with the evaluation keys of one client. It turns [`Encrypted`] inputs into [`Encrypted`] results and holds
+/// nothing that decrypts.
+///
+/// ```no_run
+/// use fhec::{Encrypted, ExecutorOptions, Plan, Server};
+///
+/// let plan = Plan::load("plan.fhe")?;
+/// let mut server = Server::open(&plan, "server.key".as_ref(), ExecutorOptions::default())?;
+/// let inputs = Encrypted::load(&plan.client()?, server.context(), "x.ct".as_ref())?;
+/// let (results, reports) = server.eval(&inputs, &mut |progress| eprintln!("run {}", progress.run))?;
+/// results.save(server.context(), "y.ct")?;
+/// println!("{:.1} s", reports.iter().map(|run| run.seconds).sum::<f64>());
+/// # Ok::<(), fhec::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Server<'p> {
     /// What requests must fit.
@@ -20,7 +33,7 @@ pub struct Server<'p> {
     executor: Executor<'p>,
 }
 
-/// Where the evaluation of many images is.
+/// How far the evaluation of many images is: what [`Server::eval`] tells.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchProgress<'a> {
     /// The run, from 0.

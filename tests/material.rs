@@ -1,4 +1,4 @@
-//! The data and models beside the repository (`../shared/material`), for tests that need them.
+//! Tests that need them read data and models beside the repository (`../shared/material`).
 //!
 //! Where the folder is missing such a test says so on stderr and passes, except in CI, where it fails: there a skipped test
 //! would hide a failure.

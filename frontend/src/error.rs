@@ -41,7 +41,7 @@ pub enum ImportError {
         /// Its version of the standard operator set.
         found: i64,
     },
-    /// Nodes, inputs or constants stand in the way.
+    /// Nodes, inputs or constants cannot be imported.
     #[error("`{model}` cannot be imported: {} {}", issues.len(), if issues.len() == 1 { "problem" } else { "problems" })]
     Nodes {
         /// Name of the model.
@@ -53,7 +53,7 @@ pub enum ImportError {
 }
 
 impl ImportError {
-    /// The nodes, inputs and constants that stand in the way; empty for errors of the file as a whole.
+    /// The nodes, inputs and constants that cannot be imported; empty for errors of the file as a whole.
     pub fn issues(&self) -> &[Issue] {
         match self {
             Self::Nodes { issues, .. } => issues,

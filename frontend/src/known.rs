@@ -1,4 +1,4 @@
-//! Values known at import: constants, and what is computed from constants alone.
+//! Some values are known at import: constants, and what is computed from constants alone.
 
 use std::sync::Arc;
 

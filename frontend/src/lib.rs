@@ -4,7 +4,7 @@
 //! all shapes, evaluates what depends on constants alone, and builds a [`Module<Nn>`]. A symbolic batch becomes 1. Every
 //! node keeps its ONNX name as [`Loc`](fhec_ir::Loc).
 //!
-//! What cannot be imported is reported together, each node with its name, operator, reason and repair; nothing in a file,
+//! What cannot be imported is reported together, each node with its name, operator, reason and help; nothing in a file,
 //! however damaged, makes the importer panic or take memory out of proportion to the file.
 //!
 //! An operator is added in one file: write its function in the family it belongs to under `import/` and add a line to

@@ -1,4 +1,4 @@
-//! Decodes constants. What a tensor declares is checked against the data it has before anything is allocated.
+//! Decodes constants. What a tensor declares is compared with the data it has before anything is allocated.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

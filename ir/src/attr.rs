@@ -1,4 +1,5 @@
-//! Attributes: the compile-time parameters of an op, and their conversion to and from the text form.
+//! Attributes are the compile-time parameters of an op. This module defines their types and converts them to and from
+//! the text form.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The constants of a module, stored once per content.
+//! The pool of a module's constants stores each content once.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

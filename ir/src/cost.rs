@@ -1,7 +1,8 @@
-//! What ciphertext ops cost: a table of measured times per op and level, and the time and op counts of a program.
+//! What ciphertext ops cost: a table holds measured times per op and level, from which the time and the op counts of a
+//! program follow.
 //!
-//! The table is the only form in which passes see costs; the engine measures it, JSON carries it. Level tables for
-//! planners of bootstrapped networks follow the practice of DaCapo and HEIR: one array per op, indexed by level.
+//! The table is the only form in which passes see costs. The engine measures it, and it is stored as JSON. As in DaCapo and
+//! HEIR, it has one array per op, indexed by level.
 
 mod counts;
 
@@ -176,7 +177,7 @@ pub enum KeyUse {
     Relinearization,
     /// For conjugation.
     Conjugation,
-    /// For a rotation by so many slots to the left.
+    /// For a rotation by this many slots to the left.
     Rotation(usize),
 }
 

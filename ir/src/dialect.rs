@@ -1,4 +1,4 @@
-//! What a level of the IR is: a closed set of ops over one kind of type.
+//! A level of the IR is a [`Dialect`]: a closed set of ops over one kind of type.
 //!
 //! # Adding an op
 //!
@@ -12,7 +12,7 @@
 //! 2. Build. Every exhaustive `match` over the op enum stops compiling and says where the op is still missing: the typing
 //!    rule (`infer.rs`, or `mod.rs` at `slot`), the interpreter (`eval`; `exec` at `ckks`), the cost of the op
 //!    ([`cost`](crate::cost) at `ckks`, the fold's cost at `nn`), the lowering to the next level.
-//! 3. At `nn`, let the importer make it, and reject it with a repair where packing cannot handle it.
+//! 3. At `nn`, let the importer make it, and reject it with a help text where packing cannot handle it.
 //! 4. Test its meaning in the interpreter's tests, and add it to the generator of random graphs in `tests/it/generate.rs`.
 //!
 //! An attribute of a new type needs an [`AttrValue`](crate::attr::AttrValue); an enumeration gets one from

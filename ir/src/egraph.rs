@@ -1,5 +1,5 @@
-//! The ops of a level as the language of an e-graph, without a second vocabulary: an [`ENode`] is an op of the level over
-//! e-class ids.
+//! The ops of a level are also the language of its e-graph, so that no second vocabulary is needed: an [`ENode`] is an
+//! op of the level over e-class ids.
 //!
 //! [`add_module`] brings a function into an e-graph (equal subexpressions fall into one class), rewriting adds
 //! alternatives, [`extract`] chooses one node per class under a [`Cost`], counting shared nodes once, and [`rebuild`]

@@ -1,4 +1,4 @@
-//! Functions: a DAG of nodes in definition order, and the module that holds one with its constants.
+//! A function is a DAG of nodes in definition order; a module holds one function with its constants.
 
 use fhec_parameters::ParamSpec;
 use smallvec::SmallVec;

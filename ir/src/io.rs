@@ -1,4 +1,4 @@
-//! What the inputs and outputs of a program stand for: names, shapes, and where their elements lie in slots.
+//! Ports say what the inputs and outputs of a program stand for: names, shapes, and where their elements lie in slots.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -22,6 +22,14 @@ pub struct Port {
 }
 
 /// The least and the largest number that calibration data has shown somewhere.
+///
+/// ```
+/// use fhec_ir::ValueRange;
+///
+/// let pixels = ValueRange::of((0..=100).map(|k| f64::from(k) / 100.0)).expect("enough finite numbers");
+/// assert_eq!(pixels.excess(1.25), 0.25);
+/// assert!(!pixels.is_far(1.25) && pixels.is_far(255.0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValueRange {
@@ -128,6 +136,19 @@ pub fn images(groups: &[Vec<Tensor>], size: usize, count: usize) -> Vec<Vec<Tens
 /// `a` is slot `a mod slots` of ciphertext `a / slots`. The multiplexed packing of a strided convolution (Lee et al.,
 /// ICML 2022, section 3) is one choice of digits, the row-major one another. When `period < slots` the content of the
 /// first `period` slots repeats through each ciphertext.
+///
+/// ```
+/// use fhec_ir::{Layout, Shape, Tensor};
+///
+/// let shape = Shape(vec![1, 6]);
+/// let layout = Layout::row_major(&shape, 4);
+/// assert_eq!(layout.ciphertexts, 2);
+/// let tensor = Tensor::new([1, 6], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+/// let slots = layout.pack(&tensor)?;
+/// assert_eq!(slots[1], [5.0, 6.0, 0.0, 0.0]);
+/// assert_eq!(layout.unpack(&slots, &shape)?.data(), tensor.data());
+/// # Ok::<(), fhec_ir::LayoutError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Layout {
     /// Slots of one ciphertext, a power of two.

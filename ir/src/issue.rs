@@ -1,11 +1,11 @@
-//! What importers and passes report about a node they cannot handle.
+//! An issue is what importers and passes report about a node that cannot be compiled.
 
 use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::loc::Loc;
 
-/// One node that stands in the way, and what the user can do about it.
+/// One node that cannot be compiled, the reason, and what the user can do about it.
 #[derive(Debug, Clone, Error, Diagnostic, PartialEq, Eq)]
 #[error("node `{node}` ({op}): {reason}")]
 pub struct Issue {

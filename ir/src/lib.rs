@@ -1,4 +1,5 @@
-//! The IRs of fhec: what programs are. No I/O, no cryptography, no ONNX.
+//! This crate defines the IRs of fhec, that is, what programs are. It does no I/O and knows neither cryptography nor
+//! ONNX.
 //!
 //! Three levels share one container, [`Func`]: [`nn`] (real tensors), [`slot`] (vectors of slots) and [`ckks`]
 //! (ciphertexts with levels and scales). Each is a [`Dialect`]: a closed enum of ops declared from one table, a type, and

@@ -1,4 +1,4 @@
-//! Where a node comes from.
+//! A location says which node of the model a node of the IR comes from.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! The verifier: what a module must satisfy so that no later stage panics on it.
+//! The verifier checks what a module must satisfy so that no later stage panics on it.
 //!
-//! Of every module:
+//! For every module:
 //! - a node has as many operands as its op takes, each defined earlier;
 //! - the constants its attributes name are in the pool;
 //! - its stated type is the one its op gives over its operands;
@@ -9,18 +9,18 @@
 //!   the least value first;
 //! - numbers in attributes are finite where a later stage computes with them, and an interval `[lo, hi]` has `lo < hi`.
 //!
-//! Of `nn`: every port stands for one value of its shape and has no layout.
+//! For `nn`: every port stands for one value of its shape and has no layout.
 //!
-//! Of `slot`: all values have as many slots, a power of two of at most [`MAX_SLOTS`]; constants are finite; every port has
+//! For `slot`: all values have as many slots, a power of two of at most [`MAX_SLOTS`]; constants are finite; every port has
 //! a layout in ciphertexts of so many slots, and spans as many values as the layout says; the addresses of its elements
 //! lie within the period of those ciphertexts, no two alike; ports, ciphertexts and digits are bounded in number.
 //!
-//! Of `ckks`: parameters are in range and, unless marked insecure, within the bound on log QP; no value is above the top
+//! For `ckks`: parameters are in range and, unless marked insecure, within the bound on log QP; no value is above the top
 //! level; inputs and results are canonical (scale degree 1, two parts); vectors and layouts agree on the number of slots,
 //! at most N/2; constants are finite; ports as at `slot`; a linear transform has at most as many diagonals as slots, in at most
 //! [`MAX_STEPS`] baby and as many giant steps.
 //!
-//! [`verify`] reports every violation at once, each with the line of the function it stands in.
+//! [`verify`] reports every violation at once, each with its line in the function.
 
 mod ckks;
 mod ports;

@@ -17,7 +17,8 @@ use fhec_ir::nn::{NnOp, eval};
 use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::Pass;
 use fhec_passes::activations::rebuild::{ReconstructOptions, reconstruct};
-use fhec_passes::activations::{ApproximateActivations, Choice, Choices};
+use fhec_passes::activations::{ApproximateActivations, Choices};
+use fhec_passes::approx::Choice;
 use fhec_passes::fold::Fold;
 use rayon::prelude::*;
 
@@ -78,7 +79,8 @@ fn measure(module: &Module<Nn>, images: &Images) -> Result<(usize, Vec<usize>), 
 
 /// `7c` as degree and whether per channel.
 fn choice(text: &str) -> Result<Choice, Box<dyn Error>> {
-    Ok(Choice { degree: text.trim_end_matches('c').parse()?, per_channel: text.ends_with('c') })
+    let choice = if text.ends_with('c') { Choice::least_squares_per_channel } else { Choice::least_squares };
+    Ok(choice(text.trim_end_matches('c').parse()?))
 }
 
 /// The choice of every activation from a row's description.
@@ -90,7 +92,7 @@ fn choices(module: &Module<Nn>, row: &str) -> Result<Choices, Box<dyn Error>> {
         let after_sum = i == 0 || matches!(func.node(node.operands[0]).op, NnOp::Add {});
         let last = i + 1 == activations.len();
         let part = if last { 2 } else { usize::from(after_sum) };
-        (*value, parts[part.min(parts.len() - 1)])
+        (*value, parts[part.min(parts.len() - 1)].clone())
     };
     Ok(activations.iter().enumerate().map(of).collect())
 }
@@ -127,7 +129,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             module.clone()
         } else if let Some(row) = argument.strip_prefix("plain:") {
             let choices = choices(&module, row)?;
-            ApproximateActivations::calibrated_with(&module, &calibration.inputs, options.approximate, &choices)?.0
+            ApproximateActivations::calibrated_with(
+                &module,
+                &calibration.inputs,
+                options.approximate.clone(),
+                &choices,
+            )?
+            .module
         } else {
             let options = ReconstructOptions { choices: choices(&module, &argument)?, ..options.clone() };
             let out = reconstruct(&module, &calibration.inputs, &options, &mut |_, _, _| ())?;

@@ -1,14 +1,14 @@
 //! From a polynomial network to an encrypted program: pack, lower, choose parameters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fhec_ir::cost::predict;
 use fhec_ir::text::print_module;
-use fhec_ir::{Ckks, Issue, Module, Nn, Slot, batches};
+use fhec_ir::{Ckks, Issue, Module, Nn, Slot, Value, batches};
 
-use crate::activations::Choice;
+use crate::approx::Choice;
 use crate::batch::Batch;
-use crate::bootstraps::{Candidates, Placement, Placer, Strategy};
+use crate::bootstraps::{Candidates, Placement, Placer, Strategy, bootstrap_before};
 use crate::lower::{LowerToCkks, depth};
 use crate::pack::{LinearCost, Pack, Packed};
 use crate::parameters::{self, Estimate, ParamOptions};
@@ -112,17 +112,25 @@ impl Packing {
         u32::from(!parameters::bootstrapped_fits_level_zero(&self.estimate, &options.params, target))
     }
 
-    /// Whether `module`, which this holds, has no leveled program in a ring smaller than those that bootstrap.
-    pub fn needs_bootstraps(&self, module: &Module<Nn>, options: &PlanOptions) -> bool {
-        let log_n = |planned: Planned| planned.module.params.map_or(BOOTSTRAPPING_RING, |s| s.log_n);
-        leveled(module, options, self).map_or(true, |planned| log_n(planned) >= BOOTSTRAPPING_RING)
+    /// log2 N of the leveled program of `module`, which this holds, if there is one.
+    pub fn leveled_ring(&self, module: &Module<Nn>, options: &PlanOptions) -> Option<u32> {
+        leveled(module, options, self).ok()?.module.params.map(|spec| spec.log_n)
     }
 }
 
-/// Packs, lowers and chooses parameters for a network whose activations are polynomials. Among ciphertext sizes (fewer slots in a
-/// smaller ring against several ciphertexts per tensor) the predicted fastest is taken. A network too deep for the levels
-/// of smaller rings is bootstrapped, if `target` can and that is faster. `observe` sees the module after every pass of the
-/// choice made.
+/// Bootstraps that were placed before a network got its last weights and polynomials.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// Where and why.
+    pub placement: Placement,
+    /// The polynomials of the network before which it is bootstrapped.
+    pub before: BTreeSet<Value>,
+    /// Whether there is a program without bootstraps too, with which the bootstrapped one is to be compared.
+    pub leveled: bool,
+}
+
+/// Packs, lowers and chooses parameters for a network whose activations are polynomials: [`Packing::new`] and then
+/// [`Packing::plan`].
 ///
 /// # Errors
 /// Every node that has no encrypted form, or the parameters that cannot be had.
@@ -130,22 +138,44 @@ pub fn plan(
     module: &Module<Nn>,
     options: &PlanOptions,
     target: Option<&dyn Target>,
-    mut observe: impl FnMut(&str, Snapshot<'_>),
+    observe: impl FnMut(&str, Snapshot<'_>),
 ) -> Result<Planned, PassError> {
-    let _span = tracing::debug_span!("plan").entered();
-    let packing = Packing::new(module, options)?;
-    let leveled = leveled(module, options, &packing);
-    let planned = match target.filter(|_| options.params.log_n.is_none()) {
-        Some(target) => with_bootstraps(&packing, options, target, leveled)?,
-        None => leveled?,
-    };
-    observe("pack", Snapshot::Slot(&planned.slot));
-    observe("lower", Snapshot::Ckks(&planned.module));
-    Ok(planned)
+    Packing::new(module, options)?.plan(module, options, target, None, observe)
+}
+
+impl Packing {
+    /// Lowers and chooses parameters for `module`, which this holds. Among ciphertext sizes (fewer slots in a smaller ring against
+    /// several ciphertexts per tensor) the predicted fastest is taken. A network too deep for the levels of smaller rings is
+    /// bootstrapped, if `target` can and that is faster: where `placed` says, or else where that is best. `observe` sees the
+    /// module after every pass of the choice made.
+    ///
+    /// # Errors
+    /// The parameters that cannot be had.
+    pub fn plan(
+        &self,
+        module: &Module<Nn>,
+        options: &PlanOptions,
+        target: Option<&dyn Target>,
+        placed: Option<&Placed>,
+        mut observe: impl FnMut(&str, Snapshot<'_>),
+    ) -> Result<Planned, PassError> {
+        let _span = tracing::debug_span!("plan").entered();
+        let leveled = || leveled(module, options, self);
+        let planned = match target.filter(|_| options.params.log_n.is_none()) {
+            Some(target) => match placed.filter(|placed| !placed.leveled) {
+                Some(placed) => bootstrapped(self, options, target, Some(placed))?,
+                None => with_bootstraps(self, options, target, leveled(), placed)?,
+            },
+            None => leveled()?,
+        };
+        observe("pack", Snapshot::Slot(&planned.slot));
+        observe("lower", Snapshot::Ckks(&planned.module));
+        Ok(planned)
+    }
 }
 
 /// The least log2 N at which bootstrapping is worth a try.
-const BOOTSTRAPPING_RING: u32 = 16;
+pub const BOOTSTRAPPING_RING: u32 = 16;
 
 /// The faster of the leveled program, if there is one, and the bootstrapped one.
 fn with_bootstraps(
@@ -153,6 +183,7 @@ fn with_bootstraps(
     options: &PlanOptions,
     target: &dyn Target,
     leveled: Result<Planned, PassError>,
+    placed: Option<&Placed>,
 ) -> Result<Planned, PassError> {
     let spec = |planned: &Planned| planned.module.params.clone();
     if let Ok(planned) = &leveled
@@ -160,7 +191,7 @@ fn with_bootstraps(
     {
         return leveled;
     }
-    let bootstrapped = bootstrapped(packing, options, target);
+    let bootstrapped = bootstrapped(packing, options, target, placed);
     match (leveled, bootstrapped) {
         // What is compared with other placements has one.
         (Ok(_), Ok(bootstrapped)) if options.strategy != Strategy::Joint => Ok(bootstrapped),
@@ -186,21 +217,23 @@ fn with_bootstraps(
 pub struct Chosen {
     /// The plan within the limits.
     pub placement: Placement,
-    /// The polynomial of every activation, by the name of its node.
-    pub choices: BTreeMap<String, Choice>,
-    /// All plans that no other one beats in time and error; with them, their parameters.
-    pub front: Vec<(crate::planner::Plan, fhec_ir::ParamSpec)>,
+    /// The polynomials before which it is bootstrapped.
+    pub before: BTreeSet<Value>,
+    /// The form of every activation, by the polynomial that stands in its place.
+    pub choices: BTreeMap<Value, Choice>,
+    /// All plans that no other one beats in time and error.
+    pub front: Vec<FrontPlan>,
 }
 
-impl Chosen {
-    /// The polynomials that `plan` chooses among `candidates`.
-    pub fn choices(plan: &crate::planner::Plan, candidates: &Candidates) -> BTreeMap<String, Choice> {
-        let chosen = |a: &crate::planner::ActivationPlan| {
-            let name = a.activation.split(" #").next().unwrap_or_default();
-            Some((name.to_string(), candidates.get(name)?.get(a.index)?.choice))
-        };
-        plan.activations.iter().filter_map(chosen).collect()
-    }
+/// A plan of a front.
+#[derive(Clone, Debug)]
+pub struct FrontPlan {
+    /// Bootstraps, levels and times.
+    pub plan: crate::planner::Plan,
+    /// The parameters it was planned for.
+    pub spec: fhec_ir::ParamSpec,
+    /// As those of [`Chosen`].
+    pub choices: BTreeMap<Value, Choice>,
 }
 
 /// Chooses polynomials and bootstraps of a deep network together: of all plans within `limits` the fastest, or with a limit
@@ -222,18 +255,33 @@ pub fn choose(
     let placer = Placer::new(&packing.packed, candidates, target, result_level)?.with_strategy(options.strategy);
     let placement = placer.place(limits)?;
     let front = front.map(|limits| placer.front(limits)).transpose()?.unwrap_or_default();
-    let choices = Chosen::choices(&placement.plan, candidates);
-    Ok(Chosen { placement, choices, front })
+    let of_front = |(plan, spec)| FrontPlan { choices: placer.choices(&plan, candidates), plan, spec };
+    let front = front.into_iter().map(of_front).collect();
+    let choices = placer.choices(&placement.plan, candidates);
+    let before = placer.origins(&placement.plan);
+    Ok(Chosen { placement, before, choices, front })
 }
 
-/// The program with bootstraps.
-fn bootstrapped(packing: &Packing, options: &PlanOptions, target: &dyn Target) -> Result<Planned, PassError> {
+/// The program with bootstraps: those of `placed`, or the best.
+fn bootstrapped(
+    packing: &Packing,
+    options: &PlanOptions,
+    target: &dyn Target,
+    placed: Option<&Placed>,
+) -> Result<Planned, PassError> {
     let _span = tracing::debug_span!("place-bootstraps").entered();
     let result_level = packing.bootstrapped_result_level(options, target);
     let packed = &packing.packed;
-    let placer = Placer::new(packed, &Candidates::new(), target, result_level)?.with_strategy(options.strategy);
-    let placement = placer.place(&Limits::default())?;
-    let slot = placer.apply(&placement.plan);
+    let (placement, slot) = match placed {
+        Some(placed) => (placed.placement.clone(), bootstrap_before(packed, &placed.before)),
+        None => {
+            let placer = Placer::new(packed, &Candidates::new(), target, result_level)?;
+            let placer = placer.with_strategy(options.strategy);
+            let placement = placer.place(&Limits::default())?;
+            let slot = placer.apply(&placement.plan);
+            (placement, slot)
+        }
+    };
     let mut module = LowerToCkks { result_level, single_chain: options.strategy.single_chain() }.run(&slot)?;
     module.params = target.bootstrapping(depth(&module));
     if module.params.is_none() {

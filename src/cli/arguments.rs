@@ -1,4 +1,4 @@
-//! From the arguments of this process to a command, or to what is wrong with them.
+//! The arguments of this process become a command, or a message that says what is wrong with them.
 
 use std::ffi::OsString;
 use std::path::Path;

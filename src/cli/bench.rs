@@ -1,4 +1,4 @@
-//! `fhec bench`
+//! The command `fhec bench` times the engine's operations.
 
 use clap::Args;
 use fhec::Error;
@@ -6,7 +6,7 @@ use fhec::bench::{BenchOptions, bench};
 
 use super::{output, values};
 
-/// Time the engine's operations, each next to its floor: its transforms alone
+/// Time the engine's operations, each next to a lower bound: its transforms alone
 #[derive(Args)]
 pub struct Bench {
     /// log2 of the ring degree N
@@ -65,7 +65,7 @@ pub fn run(c: &Bench) -> Result<(), Error> {
             ]
         })
         .collect();
-    output::table(&["operation", "ms", "median", "transforms", "floor ms", "ratio", "bits"], &rows);
+    output::table(&["operation", "ms", "median", "transforms", "bound ms", "ratio", "bits"], &rows);
     for (name, p) in &report.bootstraps {
         say!(
             "{name}: N = 2^{}, {} slots to level {} of {} bits, log QP {:.0}, {} keys of {}",

@@ -1,4 +1,4 @@
-//! `fhec calibrate`
+//! The command `fhec calibrate` measures what the engine's work costs on this machine.
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Results with noise against results without.
+//! Compares results with noise with results without.
 
 use fhec::ir::largest_magnitude;
 use fhec::{Tensor, data};

@@ -1,4 +1,4 @@
-//! `fhec compile`
+//! The command `fhec compile` makes a plan of a model.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -55,15 +55,15 @@ pub struct Compile {
     /// Keep the trained weights instead of rebuilding each layer against the original network
     #[arg(long)]
     no_reconstruct: bool,
-    /// Of the plans of a network that bootstraps, take the most accurate that runs in so many seconds; a plan of any network that
-    /// is predicted to take longer is refused
+    /// Take the most accurate plan that runs in this time, where the network bootstraps; refuse the plan of any network that is
+    /// predicted to take longer
     #[arg(long, value_name = "SECONDS", value_parser = values::limit)]
     max_latency: Option<f64>,
-    /// Take the fastest whose error (sensitivity times mean square error, summed over activations) is at most this; a plan of
-    /// any network with a larger one is refused
+    /// Take the fastest plan whose error (sensitivity times mean square error, summed over activations) is at most this, where
+    /// the network bootstraps; refuse the plan of any network with a larger error
     #[arg(long, value_name = "ERROR", value_parser = values::limit)]
     max_error: Option<f64>,
-    /// Write all plans that no other one beats in time and error as JSON
+    /// Write the Pareto-optimal plans in time and error as JSON
     #[arg(long, value_name = "FILE", value_parser = files::destination())]
     pareto: Option<PathBuf>,
     /// Inputs on which the accuracy of the compiled network is measured, and of plans of the front; not those of calibration
@@ -215,10 +215,12 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     let model = Model::load(&c.model)?;
     let mut options = CompileOptions::default();
     if let Some(degree) = c.degree {
-        options.approximate.degree = degree;
+        options.approximate.default.degree = degree;
         options.uniform = true;
     }
-    options.approximate.composite = c.composite;
+    if let Some(sign) = c.composite {
+        options.approximate = options.approximate.with_composite(sign.clone());
+    }
     options.plan.strategy = c.place.into();
     options.limits.max_latency_us = c.max_latency.map(|s| s * 1e6);
     options.limits.max_error = c.max_error;

@@ -1,4 +1,4 @@
-//! `fhec completions`
+//! The command `fhec completions` prints the completions of a shell.
 
 use clap::Args;
 use clap_complete::Shell;

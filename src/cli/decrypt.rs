@@ -1,4 +1,4 @@
-//! `fhec decrypt`
+//! The command `fhec decrypt` decrypts results.
 
 use std::path::{Path, PathBuf};
 

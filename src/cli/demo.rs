@@ -1,4 +1,4 @@
-//! `fhec demo`
+//! The command `fhec demo` compiles the digit network of this repository and classifies a digit it cannot see.
 
 use std::time::Instant;
 

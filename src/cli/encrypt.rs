@@ -1,4 +1,4 @@
-//! `fhec encrypt`
+//! The command `fhec encrypt` encrypts inputs.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -26,7 +26,7 @@ pub struct Encrypt {
     /// Where the ciphertexts go
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: PathBuf,
-    /// Encrypt only the first so many images
+    /// Encrypt only the first N images
     #[arg(long, value_name = "N", value_parser = super::values::count)]
     limit: Option<usize>,
     #[command(flatten)]

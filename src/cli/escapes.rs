@@ -1,4 +1,4 @@
-//! What a run in the clear says of values out of range.
+//! Warns of out-of-range values that a run in the clear has found.
 
 use fhec::runtime::{LayerEscape, Range};
 
@@ -13,7 +13,7 @@ pub fn warn(layers: &[LayerEscape], runs: usize, batch: usize) {
             Range::Interval => "the argument of the polynomial leaves its interval",
             Range::Bootstrap => "the bootstrap input leaves [-1, 1]",
         };
-        // One escape feeds the next, up to numbers of hundreds of digits.
+        // One out-of-range value feeds the next, up to numbers of hundreds of digits.
         let worst = match e.multiple {
             x if x < 1e4 => format!("{x:.3}"),
             x if x.is_finite() => format!("{x:.1e}"),

@@ -1,4 +1,4 @@
-//! `fhec eval`
+//! The command `fhec eval` runs a plan on ciphertexts.
 
 use std::path::PathBuf;
 use std::time::Instant;

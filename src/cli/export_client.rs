@@ -1,4 +1,4 @@
-//! `fhec export-client`
+//! The command `fhec export-client` writes the client plan of a plan.
 
 use std::path::PathBuf;
 

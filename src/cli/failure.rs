@@ -1,4 +1,5 @@
-//! What the program says when it fails: rendered on standard error, with `--json` also as an object on standard output.
+//! Prints what the program says when it fails: rendered on standard error and, with `--json`, as an object on standard
+//! output.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! The files of a command: what it reads, and where it may write.
+//! The files of a command are what it reads, and where it may write.
 
 use std::path::{Path, PathBuf};
 

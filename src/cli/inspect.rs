@@ -1,4 +1,4 @@
-//! `fhec inspect`
+//! The command `fhec inspect` shows what a plan is and what it costs.
 
 use std::path::{Path, PathBuf};
 

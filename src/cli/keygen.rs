@@ -1,4 +1,4 @@
-//! `fhec keygen`
+//! The command `fhec keygen` makes the secret key and the evaluation keys of a plan.
 
 use std::path::PathBuf;
 use std::time::Instant;

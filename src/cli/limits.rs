@@ -1,4 +1,4 @@
-//! How much memory a file from outside may ask for.
+//! Limits how much memory a file from outside may ask for.
 
 use std::path::Path;
 

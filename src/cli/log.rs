@@ -1,4 +1,4 @@
-//! The log: spans and events of `tracing` on standard error, as the variable `RUST_LOG` asks for them.
+//! The log shows spans and events of `tracing` on standard error, as the variable `RUST_LOG` asks for them.
 
 use std::io::IsTerminal;
 

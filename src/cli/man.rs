@@ -1,4 +1,4 @@
-//! `fhec man`
+//! The command `fhec man` writes the manual pages.
 
 use std::path::PathBuf;
 

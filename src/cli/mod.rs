@@ -1,5 +1,5 @@
-//! The command line. One file per command; what a command prints for people goes to the terminal as text, with `--json`
-//! as one JSON object on standard output, errors too. Progress and warnings go to standard error.
+//! The command line has one file per command. What a command prints goes to the terminal as text for people, or with `--json`
+//! to standard output as one JSON object, errors too. Progress and warnings go to standard error.
 
 /// `println!` that ends the program quietly when nobody reads.
 macro_rules! say {
@@ -57,7 +57,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use fhec::{Error, ExecutorOptions};
 
-/// What stands below the help of `fhec`.
+/// The text below the help of `fhec`.
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 an error; 2 a wrong command line; 3 inputs or results that must not be trusted; 130 and 143
 interrupted by SIGINT and SIGTERM.
@@ -110,7 +110,7 @@ enum Command {
     /// Run passes on a program in text form
     #[cfg(feature = "compiler")]
     Opt(opt::Opt),
-    /// Time the engine's operations, each next to its floor
+    /// Time the engine's operations, each next to a lower bound
     #[cfg(feature = "client")]
     Bench(bench::Bench),
     /// Measure what the engine's work costs on this machine

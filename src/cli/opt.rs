@@ -1,4 +1,4 @@
-//! `fhec opt`
+//! The command `fhec opt` runs passes on a program in text form.
 
 use std::path::{Path, PathBuf};
 
@@ -105,7 +105,7 @@ const PASSES: &[Named] = &[
             let module = nn(m, APPROXIMATE)?;
             let samples = calibration(c, &module)?;
             let mut warnings = Vec::new();
-            let (polynomial, ..) = compiler(c, samples).approximate(&module, &mut warnings)?;
+            let polynomial = compiler(c, samples).approximate(&module, &mut warnings)?.module;
             warnings.iter().for_each(output::warning);
             Ok(AnyModule::Nn(polynomial))
         },
@@ -194,7 +194,7 @@ fn calibration(c: &Opt, module: &ir::Module<ir::Nn>) -> Result<Option<Vec<Vec<Te
 
 fn compiler(c: &Opt, samples: Option<Vec<Vec<Tensor>>>) -> Compiler {
     let mut options = CompileOptions::default();
-    options.approximate.degree = c.degree.unwrap_or(options.approximate.degree);
+    options.approximate.default.degree = c.degree.unwrap_or(options.approximate.default.degree);
     let compiler = Compiler::with_options(options);
     match samples {
         Some(samples) => compiler.calibration(samples),

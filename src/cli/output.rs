@@ -1,4 +1,4 @@
-//! What commands share: lines, warnings, JSON, sizes, times, tables.
+//! The output that commands share: lines, warnings, JSON, sizes, times, tables.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};

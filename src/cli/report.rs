@@ -1,4 +1,4 @@
-//! `fhec report`
+//! The command `fhec report` writes a page that shows a plan.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `fhec run`
+//! The command `fhec run` does keygen, encrypt, eval and decrypt in one process, and reports on the results.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Run {
     /// Class numbers of the images (.npy): reports how many are right
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     labels: Option<PathBuf>,
-    /// Run only the first so many images
+    /// Run only the first N images
     #[arg(long, value_name = "N", value_parser = super::values::count)]
     limit: Option<usize>,
     #[command(flatten)]
@@ -215,7 +215,7 @@ fn print(plan: &Plan, o: &Outcome, checked: &Checked) {
     let counts = plan.counts();
     say!("executed ops equal the plan: {} rotations, {} key switches", counts.rotations, counts.key_switches);
     say!("against the same program in the clear: {}", checked.comparison.line(images));
-    say!("layers with range escapes: {}", checked.ranges.layers.len());
+    say!("layers with out-of-range values: {}", checked.ranges.layers.len());
     if let Some(right) = checked.right {
         say!("right: {right} of {images}");
     }

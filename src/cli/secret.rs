@@ -1,4 +1,4 @@
-//! Secret keys in files, and their passphrases.
+//! Reads and writes secret keys in files, with their passphrases.
 
 use std::fs::File;
 use std::io::Read;

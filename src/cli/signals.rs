@@ -1,4 +1,4 @@
-//! What happens when the program is told to end.
+//! Handles signals that tell the program to end.
 
 /// On SIGINT and SIGTERM unfinished outputs are removed that the system does not remove by itself, and the terminal shows again
 /// what is typed; then the program ends as the signal ends it (130 and 143 in a shell).

@@ -1,4 +1,4 @@
-//! `fhec simulate`
+//! The command `fhec simulate` runs a plan in the clear with modelled noise.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -28,10 +28,10 @@ pub struct Simulate {
     /// Class numbers of the images (.npy): reports how many are right, with noise and without
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     labels: Option<PathBuf>,
-    /// Simulate only the first so many images
+    /// Simulate only the first N images
     #[arg(long, value_name = "N", value_parser = super::values::count)]
     limit: Option<usize>,
-    /// Without noise: only what the program computes, and its range escapes
+    /// Without noise: only what the program computes, and its out-of-range values
     #[arg(long, conflicts_with_all = ["per_op", "seed"])]
     exact: bool,
     /// Print the error of every operation
@@ -63,9 +63,9 @@ struct Report<'a> {
     /// Absent without labels.
     #[serde(flatten)]
     labels: Option<Right>,
-    /// Range escapes by the model's node.
+    /// Out-of-range values by the model's node.
     layers: &'a [LayerEscape],
-    /// Range escapes by value.
+    /// Out-of-range values by value of the program.
     escapes: &'a [RangeEscape],
     #[serde(skip_serializing_if = "Option::is_none")]
     ops: Option<&'a [OpNoise]>,
@@ -165,7 +165,7 @@ fn print(report: &Report<'_>, done: &Simulation) -> Result<(), Error> {
     if let Some(Noise { max_error, same_argmax }) = report.noise {
         say!("against the program without noise: {}", Comparison { max_error, same_argmax }.line(images));
     }
-    say!("layers with range escapes: {}", report.layers.len());
+    say!("layers with out-of-range values: {}", report.layers.len());
     if let Some(Right { labelled, right, right_exact }) = report.labels {
         let of =
             |right: usize| format!("{right} of {labelled} ({:.2} %)", 100.0 * right as f64 / labelled.max(1) as f64);

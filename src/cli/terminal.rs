@@ -1,4 +1,4 @@
-//! The terminal while something is typed there that nobody may see.
+//! Hides on the terminal what is typed there and nobody may see.
 
 use std::io;
 

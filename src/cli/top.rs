@@ -1,4 +1,4 @@
-//! The classes of the highest scores.
+//! Lists the classes of the highest scores.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -14,7 +14,7 @@ use super::files;
 /// Asks for the classes of the highest scores.
 #[derive(Args)]
 pub struct Top {
-    /// Print the classes of the so many highest scores of each image
+    /// Print the classes of the N highest scores of each image
     #[arg(long, value_name = "N")]
     top: Option<NonZeroUsize>,
     /// Names of the classes, a line of text each, in the order of the scores

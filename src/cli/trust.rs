@@ -1,5 +1,5 @@
-//! What commands do about inputs and results unlike those of the calibration data: inputs a little outside are a warning,
-//! inputs and results far outside an error unless `--force` is given.
+//! Decides what commands do about inputs and results unlike those of the calibration data: inputs a little outside are
+//! a warning; inputs and results far outside are an error unless `--force` is given.
 
 use std::path::Path;
 

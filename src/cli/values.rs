@@ -1,4 +1,4 @@
-//! Values of options, checked while the command line is read: a sentence says what is possible.
+//! Values of options are checked while the command line is read; for a wrong one a sentence says what is possible.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;

@@ -1,4 +1,4 @@
-//! Results that others may see.
+//! Publication makes results that others may see.
 
 use fhec_client::{Flooding, Publication};
 use fhec_ir::{Port, Tensor};
@@ -33,7 +33,7 @@ pub struct Remains {
     pub noise_alone: bool,
 }
 
-/// Published values of at most so many steps may be noise: three deviations, each less than two steps.
+/// Published values of at most this many steps may be noise: three deviations, each less than two steps.
 const NOISE_STEPS: f64 = 6.0;
 
 impl Client {

@@ -1,13 +1,14 @@
-//! Which polynomials a network gets, and what becomes of its weights.
+//! Chooses the polynomials of a network, and decides whether its weights are rebuilt.
 
 use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::activations::rebuild::{ReconstructOptions, Reconstructed, reconstruct};
 use fhec_passes::activations::sensitivity::Sensitivities;
 use fhec_passes::activations::{
-    Alternatives, ApproximateActivations, ApproximateOptions, Calibration, CandidateRow, Choices,
+    ApproximateActivations, ApproximateOptions, Approximated, Calibration, Choices, Extracted, Form, FormGraph,
 };
-use fhec_passes::bootstraps::{Candidate, Candidates, Placement, Strategy};
-use fhec_passes::pipeline::{self, Packing};
+use fhec_passes::approx::{Approximation, Choice};
+use fhec_passes::bootstraps::{Candidates, Strategy, WeighedForm};
+use fhec_passes::pipeline::{self, BOOTSTRAPPING_RING, FrontPlan, Packing, Placed};
 use fhec_passes::planner::Limits;
 
 use super::refused::{self, Refused};
@@ -30,7 +31,8 @@ pub(super) const SENSITIVITY_SAMPLES: usize = 64;
 pub(super) struct Chosen {
     pub(super) choices: Choices,
     pub(super) front: Vec<FrontPoint>,
-    pub(super) placement: Option<Placement>,
+    /// Where it is bootstrapped; `before` holds the activations that the polynomials stand for.
+    pub(super) placed: Option<Placed>,
     /// The surrogate error of the choices, where the planner made some.
     pub(super) error: Option<f64>,
     /// The forms among which the planner chose, by rule.
@@ -55,16 +57,22 @@ impl Compiler {
             return Ok(Chosen::default());
         }
         let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
-        // Layouts, and with them costs, do not depend on which polynomials there are.
-        let (first, _) = ApproximateActivations::calibrated(folded, few, approximate)?;
+        let calibration = Calibration::measure(folded, &samples[..samples.len().min(CANDIDATE_SAMPLES)])?;
+        let forms = FormGraph::offered(folded, &calibration, &approximate)?;
+        // Layouts, and with them costs, do not depend on which forms there are.
+        let Extracted { module: first, polynomials } = forms.extract(|_| 0)?;
         let options = self.plan_options(&Ends::measure(&first, few)?, few);
         let packing = Packing::new(&first, &options)?;
-        if !packing.needs_bootstraps(&first, &options) {
+        let leveled = packing.leveled_ring(&first, &options);
+        if leveled.is_some_and(|log_n| log_n < BOOTSTRAPPING_RING) {
             return self.without_front("this network runs without bootstraps, so there is one plan".into());
         }
-        let calibration = Calibration::measure(folded, &samples[..samples.len().min(CANDIDATE_SAMPLES)])?;
-        let alternatives = Alternatives::of_all_degrees(folded, &calibration, &approximate)?;
-        let candidates = candidates(folded, &alternatives, few, warnings);
+        let weights = sensitivities(folded, few, warnings);
+        let weighed = |(v, of): (&Value, &Vec<Form>)| {
+            let first = *polynomials.get(v)?.first()?;
+            Some((first, weighed_forms(of, weights.of(*v).unwrap_or(1.0))))
+        };
+        let candidates: Candidates = forms.forms().iter().filter_map(weighed).collect();
         let front = self.options.front.then_some(&self.options.limits);
         let choose = |limits| pipeline::choose(&packing, &options, &*self.engine, &candidates, limits, front);
         let by_default = Limits { max_error: rebuilds.then_some(DEFAULT_ERROR), ..Limits::default() };
@@ -73,28 +81,30 @@ impl Compiler {
             // Nothing meets the default limit: then accuracy comes first, with the default degree everywhere.
             Err(e) if !limited && rebuilds => {
                 let reason = e.issues.iter().map(|issue| issue.reason.clone()).collect::<Vec<_>>().join("; ");
-                let degree = approximate.degree;
+                let degree = approximate.default.degree;
                 warnings.push(Warning::DefaultErrorUnmet { allowed: DEFAULT_ERROR, degree, reason }.to_string());
                 (choose(&Limits::default())?, false)
             }
             Err(e) => return Err(e.into()),
         };
-        let named = folded.func.iter().map(|(v, node)| (v, node.loc.name()));
-        let choices = named.filter_map(|(v, name)| Some((v, *found.choices.get(name)?)));
-        let front = found.front.iter().map(|(plan, spec)| FrontPoint {
-            seconds: plan.latency_us / 1e6,
-            error: plan.error,
-            bootstraps: plan.bootstraps.len(),
-            levels: spec.levels,
-            choices: pipeline::Chosen::choices(plan, &candidates),
-            accuracy: None,
+        // From the polynomials that were planned with to the activations that they stand for.
+        let of_activations = |choices: &Choices| -> Choices {
+            let choice = |(v, stages): (&Value, &Vec<Value>)| Some((*v, choices.get(stages.first()?)?.clone()));
+            polynomials.iter().filter_map(choice).collect()
+        };
+        let front = found.front.iter().map(|FrontPlan { plan, spec, choices }| {
+            FrontPoint::new(plan, spec.levels, of_activations(choices), folded)
         });
+        let is_before = |(_, stages): &(&Value, &Vec<Value>)| stages.iter().any(|stage| found.before.contains(stage));
+        let before = polynomials.iter().filter(is_before).map(|(v, _)| *v).collect();
+        let error = met.then_some(found.placement.plan.error);
         Ok(Chosen {
-            choices: if met { choices.collect() } else { Choices::new() },
+            choices: if met { of_activations(&found.choices) } else { Choices::new() },
             front: front.collect(),
-            error: met.then_some(found.placement.plan.error),
-            placement: Some(found.placement),
-            forms: alternatives.to_string(),
+            error,
+            // Forms that were not chosen are placed anew.
+            placed: met.then(|| Placed { placement: found.placement, before, leveled: leveled.is_some() }),
+            forms: forms.to_string(),
         })
     }
 
@@ -107,8 +117,8 @@ impl Compiler {
             Some("polynomials are chosen on calibration data, give --calibration".into())
         } else if self.options.uniform {
             Some("--degree sets all polynomials".into())
-        } else if self.options.approximate.composite.is_some() {
-            Some("a composite stands in place of all polynomials".into())
+        } else if self.options.approximate.is_precise() {
+            Some(format!("`{}` stands in place of all polynomials", self.options.approximate.default.family))
         } else if strategy == Strategy::Greedy {
             // The walk takes polynomials as they are.
             Some(format!("--place {} takes polynomials as they are", refused::name(strategy)))
@@ -126,16 +136,16 @@ impl Compiler {
         Err(Refused::Idle { option: "--pareto".into(), reason, repair }.into())
     }
 
-    /// Whether weights are rebuilt: a composite leaves no errors to make up for, and few samples no room.
+    /// Whether weights are rebuilt: precise approximations leave no errors to make up for, and few samples no room.
     pub(super) fn rebuilds(&self, samples: &[Vec<Tensor>]) -> bool {
         let enough = self.calibration.is_some() && samples.len() >= RECONSTRUCTION_SAMPLES;
-        enough && !self.options.keep_weights && self.options.approximate.composite.is_none()
+        enough && !self.options.keep_weights && !self.options.approximate.is_precise()
     }
 
     /// What is left undone for want of calibration data; `bootstraps`: in a network that has some.
     pub(super) fn undone(&self, folded: &Module<Nn>, samples: &[Vec<Tensor>], bootstraps: bool) -> Option<Warning> {
         let enough = samples.len() >= RECONSTRUCTION_SAMPLES || self.calibration.is_none();
-        let unwanted = self.options.keep_weights || self.options.approximate.composite.is_some();
+        let unwanted = self.options.keep_weights || self.options.approximate.is_precise();
         if enough || unwanted || !has_activation(folded) {
             return None;
         }
@@ -154,8 +164,9 @@ impl Compiler {
         choices: &Choices,
     ) -> Result<Reconstructed, Error> {
         if !self.rebuilds(samples) || !has_activation(folded) {
-            let (module, activations) = ApproximateActivations::calibrated_with(folded, samples, approximate, choices)?;
-            return Ok(Reconstructed { module, activations, layers: Vec::new() });
+            let Approximated { module, activations, polynomials } =
+                ApproximateActivations::calibrated_with(folded, samples, approximate, choices)?;
+            return Ok(Reconstructed { module, activations, layers: Vec::new(), polynomials });
         }
         let options = ReconstructOptions { approximate, choices: choices.clone(), ..Default::default() };
         Ok(reconstruct(folded, samples, &options, &mut |_, _, _| ())?)
@@ -172,48 +183,35 @@ impl Compiler {
         let Some(validation) = &self.validation else { return Ok(front) };
         for pick in validation.picks(&front) {
             let point = &mut front[pick];
-            let choice = |(value, name): (Value, &str)| Some((value, *point.choices.get(name)?));
-            let choices = folded.func.iter().filter_map(|(v, node)| choice((v, node.loc.name()))).collect();
-            let polynomial = self.polynomials(folded, samples, approximate, &choices)?.module;
+            let polynomial = self.polynomials(folded, samples, approximate.clone(), &point.by_value)?.module;
             point.accuracy = Some(validation.accuracy(&polynomial)?);
         }
         Ok(front)
     }
 }
 
-/// What the planner may choose from, by the name of each activation's node.
-fn candidates(
-    folded: &Module<Nn>,
-    alternatives: &Alternatives,
-    samples: &[Vec<Tensor>],
-    warnings: &mut Vec<String>,
-) -> Candidates {
-    let weights = sensitivities(folded, samples, warnings);
-    let rows = |(v, rows): (&Value, &Vec<CandidateRow>)| {
-        let weight = weights.of(*v).unwrap_or(1.0);
-        let candidate = |row: &CandidateRow| Candidate {
-            choice: row.choice,
-            rule: Some(row.rule),
-            error: weight * row.mean_square,
-            max_error: row.max_error,
-        };
-        let name = folded.func.node(*v).loc.name().to_string();
-        (name, rows.iter().filter(|row| offered(row)).map(candidate).collect())
+/// What the planner may choose from at one activation, whose errors count with `weight`.
+///
+/// A bootstrap needs its operand in [-1, 1], which the completed squares of quadratics do not keep; and the planner takes
+/// single polynomials.
+fn weighed_forms(forms: &[Form], weight: f64) -> Vec<WeighedForm> {
+    let offered =
+        forms.iter().map(|form| &form.approximation).filter(|a| a.degree > 2 && a.stages.len() == 1 && !a.gated);
+    let mut offered: Vec<_> = offered.collect();
+    offered.sort_by(|a, b| a.levels.cmp(&b.levels).then(a.rms_error.total_cmp(&b.rms_error)));
+    let weighed = |a: &Approximation| WeighedForm {
+        choice: Choice { family: a.family.clone(), degree: a.degree },
+        per_channel: a.is_per_channel(),
+        error: weight * a.rms_error.powi(2),
+        max_error: a.max_error,
     };
-    alternatives.table().iter().map(rows).collect()
+    offered.into_iter().map(weighed).collect()
 }
 
-/// How much the loss depends on every activation; where that cannot be told, nothing, and a warning.
+/// How much the loss depends on every activation; where that cannot be measured, nothing, and a warning.
 pub(super) fn sensitivities(folded: &Module<Nn>, samples: &[Vec<Tensor>], warnings: &mut Vec<String>) -> Sensitivities {
     Sensitivities::measure(folded, samples, None).unwrap_or_else(|e| {
         warnings.push(Warning::NoSensitivity { reason: e.to_string() }.to_string());
         Sensitivities::default()
     })
-}
-
-/// Whether the planner is offered a row of the table: a bootstrap needs its operand in [-1, 1], which completed squares do
-/// not keep; polynomials per channel pay where they are of low degree.
-fn offered(row: &CandidateRow) -> bool {
-    const PER_CHANNEL: usize = 7;
-    (3..=31).contains(&row.choice.degree) && (!row.choice.per_channel || row.choice.degree <= PER_CHANNEL)
 }

@@ -1,4 +1,4 @@
-//! Whether the plan that was made keeps the limits, however it came about.
+//! Checks whether the plan that was made keeps the limits, however it came about.
 
 use std::collections::HashMap;
 

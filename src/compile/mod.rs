@@ -1,4 +1,4 @@
-//! From a model to a plan.
+//! The compiler makes a plan of a model.
 
 mod choose;
 mod limits;
@@ -10,18 +10,19 @@ mod result_errors;
 mod samples;
 mod warning;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use fhec_frontend::ImportOptions;
-use fhec_ir::{Module, Nn, Tensor};
+use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::activations::rebuild::{LayerGain, Reconstructed};
-use fhec_passes::activations::{ApproximateActivations, Replacement};
+use fhec_passes::activations::{ApproximateActivations, Approximated, Replacement};
 use fhec_passes::bootstraps::Placement;
 use fhec_passes::fold::Fold;
 use fhec_passes::parameters::Precision;
-use fhec_passes::pipeline::PlanOptions;
+use fhec_passes::pipeline::{Placed, PlanOptions};
 use fhec_passes::target::Target;
 use fhec_runtime::Plan;
 
@@ -37,7 +38,22 @@ use crate::target::Engine;
 use precision::Made;
 use report::Report;
 
-/// Compiles models to plans.
+/// Compiles a [`Model`] to a [`Plan`]. [`CompileOptions`] says what may be asked for, and [`Compiled`] what came of it.
+///
+/// ```no_run
+/// use fhec::{CompileOptions, Compiler, Model, data};
+///
+/// let model = Model::load("model.onnx")?;
+/// let calibration = data::read_samples("calibration.npy".as_ref(), &model.module.inputs)?;
+/// let options = CompileOptions { precision: Some(12), ..CompileOptions::default() };
+/// let compiled = Compiler::with_options(options).calibration(calibration).compile(&model)?;
+/// for warning in &compiled.warnings {
+///     eprintln!("{warning}");
+/// }
+/// compiled.plan.save("plan.fhe")?;
+/// compiled.plan.client()?.save("client.fhe")?;
+/// # Ok::<(), fhec::Error>(())
+/// ```
 ///
 /// Activations are fitted on the inputs they see on calibration data: a few hundred inputs from the training set, never
 /// from the test set.
@@ -49,7 +65,7 @@ pub struct Compiler {
     engine: Arc<dyn Target>,
 }
 
-/// A model read from a file.
+/// A model read from an ONNX file, for a [`Compiler`].
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The network.
@@ -58,7 +74,7 @@ pub struct Model {
     pub digest: String,
 }
 
-/// A plan and how it came to be.
+/// A [`Plan`] and how it came to be: what [`Compiler::compile`] gives.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// The plan.
@@ -71,7 +87,7 @@ pub struct Compiled {
     pub layers: Vec<LayerGain>,
     /// Where and why the program is bootstrapped, if it is.
     pub placement: Option<Placement>,
-    /// Plans none of which is better in both time and error, when asked for.
+    /// The Pareto-optimal plans in time and error, when asked for.
     pub front: Vec<FrontPoint>,
     /// How accurate the network is before and after, where there are validation inputs.
     pub accuracy: Option<Accuracy>,
@@ -86,9 +102,6 @@ pub struct Compiled {
     /// Seconds per stage, in order.
     pub seconds: Vec<(String, f64)>,
 }
-
-/// A network with polynomials, what became of each activation, and the samples they were fitted on.
-pub type Approximated = (Module<Nn>, Vec<Replacement>, Vec<Vec<Tensor>>);
 
 /// Results and inputs beyond what calibration saw, as a factor.
 const RESULT_ROOM: f64 = 1.5;
@@ -147,7 +160,7 @@ impl Compiler {
 
     /// Sets the degree of every polynomial.
     pub fn degree(mut self, degree: usize) -> Self {
-        self.options.approximate.degree = degree;
+        self.options.approximate.default.degree = degree;
         self.options.uniform = true;
         self
     }
@@ -158,7 +171,8 @@ impl Compiler {
         self
     }
 
-    /// Sets the calibration data: one set of input tensors per image.
+    /// Sets the calibration data: one set of input tensors per image, as [`data::read_samples`](crate::data::read_samples)
+    /// gives them.
     pub fn calibration(mut self, samples: Vec<Vec<Tensor>>) -> Self {
         self.calibration = Some(samples);
         self
@@ -174,7 +188,7 @@ impl Compiler {
     /// Compiles a model.
     ///
     /// # Errors
-    /// Every node that stands in the way, with a repair; and [`Refused`] where an option cannot be obeyed.
+    /// Every node that cannot be compiled, with a help text; and [`Refused`] where an option cannot be obeyed.
     pub fn compile(&self, model: &Model) -> Result<Compiled, Error> {
         self.compile_observed(model, &mut |_, _| ())
     }
@@ -202,10 +216,10 @@ impl Compiler {
         observe("fold", Snapshot::Nn(&folded));
         lap("fold");
         let (samples, approximate) = self.samples(&folded, &mut warnings)?;
-        let mut chosen = self.choose(&folded, &samples, approximate, &mut warnings)?;
+        let mut chosen = self.choose(&folded, &samples, approximate.clone(), &mut warnings)?;
         lap("choose-polynomials");
-        let Reconstructed { module: mut polynomial, activations, layers } =
-            self.polynomials(&folded, &samples, approximate, &chosen.choices)?;
+        let Reconstructed { module: mut polynomial, activations, layers, polynomials } =
+            self.polynomials(&folded, &samples, approximate.clone(), &chosen.choices)?;
         let ends = Ends::measure(&polynomial, &samples)?;
         let options = self.plan_options(&ends, &samples);
         if self.calibration.is_some() {
@@ -215,13 +229,14 @@ impl Compiler {
         self.check_fits(&activations)?;
         self.check_error(&folded, &samples, &activations, &chosen, &mut warnings)?;
         lap("approximate-activations");
+        let placed = chosen.placed.as_ref().map(|placed| placed_in(placed, &polynomials));
         let Made { plan, placement, notes, precision, .. } =
-            self.plan(&polynomial, &samples, options, observe, &mut warnings)?;
+            self.plan(&polynomial, &samples, placed, options, observe, &mut warnings)?;
         self.check_placed(placement.as_ref())?;
         self.check_latency(&plan, &chosen)?;
         warnings.extend(self.undone(&folded, &samples, placement.is_some()).map(|w| w.to_string()));
         lap("plan");
-        let front = self.measured(std::mem::take(&mut chosen.front), &folded, &samples, approximate)?;
+        let front = self.measured(std::mem::take(&mut chosen.front), &folded, &samples, approximate.clone())?;
         let accuracy = |v: &Validation| -> Result<Accuracy, Error> {
             Ok(Accuracy { original: v.accuracy(&folded)?, polynomial: v.accuracy(&polynomial)? })
         };
@@ -232,7 +247,7 @@ impl Compiler {
         let plan = plan.with_provenance(self.provenance(model, samples.len(), approximate.margin, &report));
         let mut explanation = rewrites.to_string();
         explanation.push_str(&chosen.forms);
-        for placement in placement.iter().chain(&chosen.placement) {
+        if let Some(placement) = &placement {
             explanation.push_str(&placement.explanation.to_string());
         }
         Ok(Compiled {
@@ -251,15 +266,14 @@ impl Compiler {
         })
     }
 
-    /// The network with polynomials in place of its activations, what became of each, and the samples they were fitted on:
-    /// the calibration data, or synthetic inputs and a warning.
+    /// The network with polynomials in place of its activations, fitted on the calibration data, or on synthetic inputs and with a
+    /// warning.
     ///
     /// # Errors
     /// When the network does not run on the samples, or an activation cannot be approximated.
     pub fn approximate(&self, module: &Module<Nn>, warnings: &mut Vec<String>) -> Result<Approximated, Error> {
         let (samples, options) = self.samples(module, warnings)?;
-        let (polynomial, activations) = ApproximateActivations::calibrated(module, &samples, options)?;
-        Ok((polynomial, activations, samples))
+        Ok(ApproximateActivations::calibrated(module, &samples, options)?)
     }
 
     /// The options of packing and parameters, completed by the magnitudes that a network has on `samples`.
@@ -275,4 +289,10 @@ impl Compiler {
         }
         options
     }
+}
+
+/// The placement in terms of the polynomials that became of the activations before which it bootstraps.
+fn placed_in(placed: &Placed, polynomials: &BTreeMap<Value, Vec<Value>>) -> Placed {
+    let first = |activation: &Value| polynomials.get(activation)?.first().copied();
+    Placed { before: placed.before.iter().filter_map(first).collect(), ..placed.clone() }
 }

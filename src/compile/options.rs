@@ -1,8 +1,8 @@
-//! What a compilation may be asked for.
+//! The options of a compilation.
 
 use fhec_ir::{Module, Nn};
 use fhec_passes::activations::ApproximateOptions;
-use fhec_passes::approx::MAX_DEGREE;
+use fhec_passes::approx::{Choice, MAX_DEGREE};
 use fhec_passes::batch;
 use fhec_passes::pipeline::{MOST_SLOTS, PlanOptions};
 use fhec_passes::planner::Limits;
@@ -12,7 +12,19 @@ use super::refused::Refused;
 /// The largest margin: an interval a thousand times as long as what was seen leaves nothing of a polynomial's precision.
 pub const MOST_MARGIN: f64 = 1000.0;
 
-/// How a model is compiled.
+/// How a [`Compiler`](super::Compiler) compiles a model.
+///
+/// An option that cannot be obeyed is refused with the best that can be had ([`Refused`]); none is ignored.
+///
+/// ```
+/// use fhec::CompileOptions;
+/// use fhec::passes::planner::Limits;
+///
+/// // Eight images in one run, and a plan that takes at most 20 seconds for them.
+/// let mut options = CompileOptions::default();
+/// options.plan.batch = 8;
+/// options.limits = Limits { max_latency_us: Some(20e6), ..Limits::default() };
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct CompileOptions {
     /// How activations become polynomials.
@@ -40,7 +52,8 @@ pub struct CompileOptions {
 impl CompileOptions {
     /// Refuses what no compilation of `module` can obey, before any work is done.
     pub(super) fn check(&self, module: &Module<Nn>) -> Result<(), Refused> {
-        let ApproximateOptions { degree, margin, .. } = self.approximate;
+        let ApproximateOptions { default: Choice { degree, .. }, margin, .. } = &self.approximate;
+        let (degree, margin) = (*degree, *margin);
         let value = |option, value: String, reason: String, repair: String| {
             Err(Refused::Value { option, value, reason, repair })
         };

@@ -1,4 +1,4 @@
-//! How precise the results of a plan are, measured on simulated runs, and what is done where that is not enough.
+//! The precision of a plan's results is measured on simulated runs; where it is not enough, the plan is made again.
 //!
 //! Parameters follow from an estimate of the error. Where a precision is asked for, the plan is simulated on calibration
 //! inputs, its scale is raised by what is missing, and the plan is made again. A scale that no secure parameters have ends
@@ -7,7 +7,7 @@
 
 use fhec_ir::{Module, Nn, Tensor, largest_magnitude};
 use fhec_passes::bootstraps::Placement;
-use fhec_passes::pipeline::{self, PlanOptions, Planned};
+use fhec_passes::pipeline::{Packing, Placed, PlanOptions, Planned};
 use fhec_runtime::{LANES, Plan, Provenance, Simulation, Simulator, runs_of};
 use serde::Serialize;
 
@@ -105,6 +105,8 @@ struct Search<'a, 'o> {
     compiler: &'a Compiler,
     module: &'a Module<Nn>,
     samples: &'a [Vec<Tensor>],
+    packing: Packing,
+    placed: Option<Placed>,
     options: PlanOptions,
     observe: &'o mut dyn FnMut(&str, Snapshot<'_>),
 }
@@ -115,11 +117,13 @@ impl Compiler {
         &self,
         module: &Module<Nn>,
         samples: &[Vec<Tensor>],
+        placed: Option<Placed>,
         options: PlanOptions,
         observe: &mut dyn FnMut(&str, Snapshot<'_>),
         warnings: &mut Vec<String>,
     ) -> Result<Made, Error> {
-        let mut search = Search { compiler: self, module, samples, options, observe };
+        let packing = Packing::new(module, &options)?;
+        let mut search = Search { compiler: self, module, samples, packing, placed, options, observe };
         let made = match self.options.precision {
             Some(asked) => search.precise(asked)?,
             None => search.estimated(warnings)?,
@@ -134,8 +138,9 @@ impl Search<'_, '_> {
         let mut options = self.options.clone();
         options.params.scale_bits = scale_bits.or(options.params.scale_bits);
         let target = target.then_some(&*self.compiler.engine);
+        let observe = |name: &str, snapshot: Snapshot<'_>| (self.observe)(name, snapshot);
         let Planned { module, placement, notes, .. } =
-            pipeline::plan(self.module, &options, target, |name, snapshot| (self.observe)(name, snapshot))?;
+            self.packing.plan(self.module, &options, target, self.placed.as_ref(), observe)?;
         let plan = Plan::new(module, Provenance::default())?;
         let simulated = simulated(&plan, self.samples)?;
         let precision = SimulatedPrecision::of(&simulated, self.compiler.options.precision);

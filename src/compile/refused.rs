@@ -1,4 +1,4 @@
-//! Options that cannot be obeyed, each with the best that can be had.
+//! Options that cannot be obeyed are refused, each with the best that can be had.
 
 use std::fmt;
 
@@ -75,7 +75,7 @@ pub enum Refused {
         asked: u32,
         /// Bits that can be had.
         most: u32,
-        /// What stands in the way of more.
+        /// Why no more are possible.
         limit: PrecisionLimit,
     },
 }

@@ -1,4 +1,4 @@
-//! The report that travels in a plan, and where the plan comes from.
+//! The report that a plan carries, and where the plan comes from.
 
 use std::collections::BTreeMap;
 
@@ -58,18 +58,19 @@ impl<'a> Report<'a> {
 }
 
 impl Compiler {
-    /// Where a plan of `model` comes from, whose activations were fitted on so many samples with this margin.
+    /// Where a plan of `model` comes from, whose activations were fitted on `samples` inputs with this margin.
     pub(super) fn provenance(&self, model: &Model, samples: usize, margin: f64, report: &Report<'_>) -> Provenance {
         let calibrated = if self.calibration.is_some() { samples.to_string() } else { "synthetic".into() };
-        let ApproximateOptions { degree, composite, .. } = self.options.approximate;
-        let degrees = composite.map(|sign| sign.degrees().iter().map(usize::to_string).collect::<Vec<_>>().join(","));
+        let ApproximateOptions { default, families, .. } = &self.options.approximate;
+        let stages = families.get(&default.family).map_or(vec![default.degree], |f| f.stages(default.degree));
+        let degrees = stages.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let precision = self.options.precision.unwrap_or(self.options.plan.params.precision.bits());
         Provenance {
             fhec: env!("CARGO_PKG_VERSION").into(),
             model: model.module.func.name.clone(),
             model_digest: model.digest.clone(),
             options: BTreeMap::from([
-                ("degree".to_string(), degrees.unwrap_or_else(|| degree.to_string())),
+                ("degree".to_string(), degrees),
                 ("margin".to_string(), margin.to_string()),
                 ("calibration".to_string(), calibrated),
                 ("batch".to_string(), self.options.plan.batch.to_string()),

@@ -1,4 +1,5 @@
-//! The errors of a plan's results, which the plan records: what the publication of results is sized by.
+//! A plan records the expected errors of its results, which decide how much noise hides them when results are
+//! published.
 
 use fhec_ir::Port;
 use fhec_runtime::Simulation;
@@ -12,7 +13,7 @@ const DIGITS: i32 = 2;
 pub(super) struct ResultErrors(pub(super) Vec<f64>);
 
 impl ResultErrors {
-    /// The errors in simulated runs with noise of a plan with so many outputs.
+    /// The errors in simulated runs with noise of a plan with `outputs` outputs.
     pub(super) fn of(simulated: &Simulation, outputs: usize) -> Self {
         let of_output = |output: usize| {
             let all = simulated.errors.iter().flat_map(|run| run[output].data());

@@ -1,4 +1,4 @@
-//! The inputs that a compilation measures on: calibration data, or stand-ins for it.
+//! The inputs that a compilation measures on are calibration data, or stand-ins for it.
 
 use fhec_ir::nn::NnOp;
 use fhec_ir::{Module, Nn, Shape, Tensor};
@@ -29,13 +29,13 @@ impl Compiler {
             if has_activation(module) && samples.len() < FEW_SAMPLES {
                 warnings.push(Warning::FewSamples { samples: samples.len() }.to_string());
             }
-            return Ok((samples.clone(), self.options.approximate));
+            return Ok((samples.clone(), self.options.approximate.clone()));
         }
         let margin = self.options.approximate.margin.max(SYNTHETIC_MARGIN);
         if has_activation(module) {
             warnings.push(Warning::Synthetic { margin }.to_string());
         }
-        Ok((synthetic(module), ApproximateOptions { margin, ..self.options.approximate }))
+        Ok((synthetic(module), ApproximateOptions { margin, ..self.options.approximate.clone() }))
     }
 }
 

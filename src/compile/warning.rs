@@ -1,4 +1,4 @@
-//! What a user should know about a plan that was made: what was done instead of what might be expected, and why.
+//! Warnings tell users what was done instead of what might be expected of a plan, and why.
 
 use thiserror::Error;
 

@@ -1,5 +1,5 @@
-//! The header of an `.npy` file, checked before the general reader of Python literals sees it: that one takes time
-//! exponential in the depth of nested brackets, and memory by the length that the file claims.
+//! The header of an `.npy` file is checked before the general reader of Python literals sees it, because that reader
+//! takes time exponential in the depth of nested brackets, and memory by the length that the file claims.
 
 use std::io::{self, Cursor, Read};
 

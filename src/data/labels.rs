@@ -1,4 +1,4 @@
-//! Class numbers of images, and which classes results name.
+//! Reads the class numbers of images, and counts the results whose largest score is that of the class.
 
 use std::io::Cursor;
 use std::path::Path;

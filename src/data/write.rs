@@ -1,4 +1,4 @@
-//! Writing the outputs of many images as NumPy arrays.
+//! Writes the outputs of many images as NumPy arrays.
 
 use std::io::{Seek, Write};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The charts, as SVG.
+//! Draws the charts as SVG.
 
 use super::findings::ParetoPoint;
 use super::markup::{Text, put, small};

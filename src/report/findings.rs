@@ -1,5 +1,5 @@
-//! What the passes reported when the plan was compiled, as the plan carries it. Every part may be absent: plans of other
-//! versions, or compiled by hand, say less.
+//! Findings are what the passes reported when the plan was compiled, as the plan carries it. Every part may be absent,
+//! since plans of other versions, or compiled by hand, say less.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ pub struct Reconstruction {
 /// A bootstrap that the planner placed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bootstrap {
-    /// The model's node before which it stands.
+    /// The model's node before which it is.
     pub node: String,
     /// Level of its input.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! Text for HTML.
+//! Escapes text for HTML and writes small numbers.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! `fhec report`: what a plan is and what it costs, as data ([`Report`]) and as one self-contained page of HTML ([`html`]).
+//! A report says what a plan is and what it costs, as data ([`Report`]) and as one self-contained page of HTML
+//! ([`html`]). `fhec report` writes the page.
 
 mod chart;
 pub mod findings;

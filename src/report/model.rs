@@ -1,4 +1,4 @@
-//! What a report says, as data.
+//! The content of a report, as data.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,7 +121,17 @@ pub struct Run {
     pub same_argmax: Option<u64>,
 }
 
-/// Everything a report shows.
+/// Everything a report shows of a [`Plan`].
+///
+/// ```no_run
+/// use fhec::Plan;
+/// use fhec::report::{Prediction, Report, html};
+///
+/// let plan = Plan::load("plan.fhe")?;
+/// let report = Report::of(&plan, Prediction::of(&plan, None), None);
+/// std::fs::write("report.html", html(&report)).expect("the file can be written");
+/// # Ok::<(), fhec::Error>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Name of the model.

@@ -1,4 +1,4 @@
-//! The page: one file of HTML that needs nothing else.
+//! The page is one file of HTML that needs nothing else.
 
 use super::chart::{self, phase_names};
 use super::markup::{Text, percent_more, put, small};

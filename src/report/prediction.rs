@@ -1,4 +1,5 @@
-//! What a run of a plan will take: the one source of the times, memory and keys that commands and the page show.
+//! Predicts what a run of a plan will take. This is the one source of the times, memory and keys that commands and the
+//! page show.
 
 use std::path::Path;
 
@@ -78,7 +79,7 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    /// The prediction on so many threads, those of this machine by default, with the built-in costs.
+    /// The prediction on `threads` threads, those of this machine by default, with the built-in costs.
     pub fn of(plan: &Plan, threads: Option<usize>) -> Self {
         let threads = threads.unwrap_or_else(available);
         // The built-in costs may lack an op: then its time is not known.

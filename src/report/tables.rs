@@ -1,4 +1,4 @@
-//! The tables of the page.
+//! Writes the tables of the page.
 
 use super::chart::accuracy;
 use super::markup::{Text, percent_more, put, small};

@@ -145,7 +145,7 @@ fn what_a_plan_does_not_say_is_left_out_and_what_cannot_be_read_is_named() {
     assert!(html(&report).contains("The part `joins` of the plan&#39;s own report"), "it is said");
 }
 
-/// The names of the open elements at the end of each step must match: a page that browsers need not repair.
+/// The names of the open elements at the end of each step must match: a page that browsers need not correct.
 fn check_well_formed(page: &str) {
     const VOID: [&str; 3] = ["meta", "line", "rect"];
     let body = page.strip_prefix("<!DOCTYPE html>").expect("a doctype");

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Writes numbers with units as people read them.
 
 /// `1.50 GiB`
 pub fn bytes(n: u64) -> String {

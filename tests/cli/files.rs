@@ -1,4 +1,4 @@
-//! What becomes of files: none that matters is ever replaced, and every output goes where it was sent.
+//! No file that matters is ever replaced, and every output goes where it was sent.
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};

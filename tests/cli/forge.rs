@@ -1,4 +1,4 @@
-//! Containers whose hashes are right and whose content is whatever an attacker wants.
+//! Forges containers whose hashes are right and whose content is whatever an attacker wants.
 
 use fhec_container::Reader;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Files of an attacker: whatever they claim, reading them costs little, and they are refused with a message.
+//! Files of an attacker cost little to read, whatever they claim, and are refused with a message.
 
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};

@@ -1,4 +1,5 @@
-//! The JSON of every command against `docs/json.md`: every field is documented, every documented field is there.
+//! The JSON of every command is compared with `docs/json.md`: every field is documented, and every documented field is
+//! there.
 
 use std::collections::{BTreeMap, BTreeSet};
 

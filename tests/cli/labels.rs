@@ -1,4 +1,4 @@
-//! Labels that are not one class number per image, and files without images.
+//! Labels that are not one class number per image are refused, and so are files without images.
 
 use fhec::ir::{Port, Shape};
 use fhec::{Tensor, data};

@@ -1,4 +1,4 @@
-//! From a model to a decrypted result.
+//! A model is compiled, and an encrypted result is computed and decrypted.
 
 use super::model::{difference, read_scores, write_images, write_tiny};
 use super::{Place, repository};

@@ -1,4 +1,4 @@
-//! The command line itself: names, codes, logs, completions, manual pages.
+//! The command line itself is tested: names, codes, logs, completions, manual pages.
 
 use std::process::Command;
 

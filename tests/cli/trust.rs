@@ -1,4 +1,4 @@
-//! Inputs and results unlike those of the calibration data.
+//! Inputs and results unlike those of the calibration data are reported or refused.
 
 use super::Place;
 use super::model::{difference, read_scores, write_broken, write_images, write_scaled, write_softmax, write_tiny};

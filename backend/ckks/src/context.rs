@@ -1,4 +1,4 @@
-//! Everything computed once from the parameters.
+//! The context holds everything that is computed once from the parameters.
 
 use crate::encode::{Fft, Plaintext};
 use crate::error::{CkksError, Result};

@@ -1,4 +1,4 @@
-//! What the engine refuses, and why.
+//! Says what the engine refuses, and why.
 
 use fhec_ring::RingError;
 use miette::Diagnostic;

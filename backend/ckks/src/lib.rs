@@ -1,4 +1,4 @@
-//! The CKKS evaluator: parameters, encoding, ciphertexts, evaluation keys, homomorphic operations.
+//! The CKKS engine has parameters, encoding, ciphertexts, evaluation keys and homomorphic operations.
 //!
 //! CKKS (Cheon, Kim, Kim and Song, 2017) in RNS form (Cheon, Han, Kim, Kim and Song, A Full RNS Variant of Approximate
 //! Homomorphic Encryption, 2018). This crate computes on ciphertexts and has no secret keys: those are the client's.

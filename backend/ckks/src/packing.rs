@@ -1,4 +1,4 @@
-//! Residues as dense bits: every residue takes the bits of its prime.
+//! Residues are packed as dense bits: every residue takes the bits of its prime.
 
 use fhec_ring::{Modulus, Ring, RnsPoly};
 

@@ -1,4 +1,4 @@
-//! Parameters: the prime chain, the canonical scales, the security gate.
+//! Parameters are the prime chain and the canonical scales that follow from it, behind the security gate.
 
 use crate::bootstrap::{MAX_FAILURE, failure};
 use crate::error::{CkksError, Result, ShortDigest};

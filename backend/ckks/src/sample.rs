@@ -1,4 +1,4 @@
-//! Uniform polynomials from seeds: the public halves of keys and fresh ciphertexts.
+//! The public halves of keys and of fresh ciphertexts are uniform polynomials that expand from seeds.
 
 use crate::context::Context;
 

@@ -1,4 +1,4 @@
-//! Encryption, with the secret key (half the bytes) or a public key.
+//! Encrypts with the secret key, which takes half the bytes, or with a public key.
 
 use crate::random::Randomness;
 use crate::secret::SecretKey;

@@ -1,4 +1,4 @@
-//! Evaluation keys.
+//! Generates evaluation keys.
 
 use crate::random::Randomness;
 use crate::secret::{SecretKey, evaluate};

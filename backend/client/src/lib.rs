@@ -1,4 +1,4 @@
-//! The client side: secret keys, key generation, encryption, decryption.
+//! The client side holds secret keys, generates keys, encrypts and decrypts.
 //!
 //! ```
 //! use fhec_ckks::{Context, Evaluator, KeyName, KeyRequest, ParamSpec, Params};

@@ -1,4 +1,4 @@
-//! Seeds of secret keys under a passphrase.
+//! Seeds of secret keys are encrypted under a passphrase.
 //!
 //! scrypt (RFC 7914) makes a key of the passphrase and a salt, ChaCha20-Poly1305 (RFC 8439) encrypts the seed under it. What
 //! the file says in the clear, the salt among it, is authenticated with the seed.

@@ -1,10 +1,10 @@
-//! Decrypted values that others may see.
+//! Decrypted values that others may see need noise, which is made here.
 //!
 //! A decrypted value carries the error of its computation, and that depends on the secret key: whoever sees values and
 //! ciphertexts learns about the key with each of them (Li and Micciancio, On the Security of Homomorphic Encryption on
-//! Approximate Numbers, 2021). Gaussian noise that drowns the error ends that. By Li, Micciancio,
-//! Schultz and Sorrell, Securing Approximate Homomorphic Encryption Using Differential Privacy, 2022, a deviation of `sqrt(12 Q) 2^(b/2) t` leaves b bits of statistical security after Q decryptions whose vectors of errors
-//! have norms of at most t.
+//! Approximate Numbers, 2021). Gaussian noise that drowns the error prevents that. By Li, Micciancio, Schultz and Sorrell
+//! (Securing Approximate Homomorphic Encryption Using Differential Privacy, 2022) a deviation of `sqrt(12 Q) 2^(b/2) t` leaves
+//! b bits of statistical security after Q decryptions whose vectors of errors have norms of at most t.
 //!
 //! The norm follows from the root mean square error e that is expected of the values: of n Gaussian errors it is at most
 //! `e (sqrt(n) + sqrt(2 b ln 2))`, but for a probability of 2^-b. That the error is what is expected is an assumption: of

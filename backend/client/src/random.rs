@@ -1,4 +1,4 @@
-//! Randomness and the distributions drawn from it.
+//! All randomness comes from here, with the distributions that are drawn from it.
 
 use fhec_ckks::{CkksError, Result, Seed};
 use rand_chacha::ChaCha20Rng;

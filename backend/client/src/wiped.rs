@@ -1,4 +1,4 @@
-//! Memory that is wiped.
+//! Memory that held a secret is wiped before it is used again.
 
 use fhec_ring::RnsPoly;
 use zeroize::Zeroize;

@@ -1,4 +1,4 @@
-//! Bootstrapping against cleartext slots, at small N with the sizes of the real presets.
+//! Bootstrapping is compared with cleartext slots, at small N with the sizes of the real presets.
 
 use fhec_ckks::{Bootstrapper, Circuit, CkksError, Context, Evaluator, KeyRequest, ParamSpec, Params};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};

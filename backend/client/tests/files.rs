@@ -1,4 +1,4 @@
-//! Damaged files: an error, never a panic, never a different object.
+//! Damaged files end in an error, never in a panic or a different object.
 
 use fhec_ckks::{
     Context, KeyName, KeyRequest, KeySet, ParamSpec, Params, ciphertexts_from_bytes, ciphertexts_to_bytes,

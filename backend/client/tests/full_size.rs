@@ -1,4 +1,5 @@
-//! The bootstraps that plans use, at the ring degree they use: what smaller rings cannot tell of precision.
+//! The bootstraps that plans use are tested at the ring degree they use, because smaller rings cannot tell their
+//! precision.
 
 use fhec_ckks::{Bootstrapper, Circuit, Context, Distortion, Evaluator, Params};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};

@@ -1,4 +1,5 @@
-//! Secrets do not come back in memory that is lent again. Alone in its process: the pool of dropped polynomials is one.
+//! Secrets do not come back in memory that is lent again. This test is alone in its process, because there is one pool
+//! of dropped polynomials.
 
 use fhec_ckks::{Ciphertext, Context, ParamSpec, Params, Role};
 use fhec_client::{Randomness, SecretKey};

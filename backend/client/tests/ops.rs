@@ -1,4 +1,5 @@
-//! Every operation against cleartext slots, at small N. The bounds are a few times the error expected at these scales.
+//! Every operation is compared with cleartext slots, at small N. The bounds are a few times the error expected at these
+//! scales.
 
 use fhec_ckks::{
     Ciphertext, CkksError, Context, Diagonal, Evaluator, KeyName, KeyRequest, KeySet, LinearTransform, ParamSpec,

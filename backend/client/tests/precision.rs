@@ -1,4 +1,4 @@
-//! The presets at their real size, N = 2^16. Minutes and up to 9 GB of memory, so only on request:
+//! The presets are tested at their real size, N = 2^16. That takes minutes and up to 9 GB of memory, so only on request:
 //! `cargo test --release -p fhec-client --test precision -- --ignored --nocapture`.
 //!
 //! A seed varies the slots, the level they come from and the errors of their encryption. The secret and its keys are

@@ -1,4 +1,4 @@
-//! Random programs on ciphertexts against the same programs on cleartext slots.
+//! Random programs on ciphertexts are compared with the same programs on cleartext slots.
 
 use fhec_ckks::{
     Ciphertext, Context, Diagonal, Evaluator, KeyName, KeyRequest, LinearTransform, ParamSpec, Params, Role,

@@ -1,4 +1,4 @@
-//! The work that is counted from the parameters against what an evaluator counts.
+//! The work that is counted from the parameters is compared with what an evaluator counts.
 
 use fhec_ckks::{Bootstrapper, Circuit, Context, EngineStep, Evaluator, ParamSpec, Params};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};

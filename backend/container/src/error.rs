@@ -6,7 +6,7 @@ use std::io;
 use miette::Diagnostic;
 use thiserror::Error;
 
-/// A problem with one file: which file, what is wrong, and the repair as the diagnostic's help.
+/// A problem with one file: which file, what is wrong, and what helps as the diagnostic's help.
 #[derive(Debug, Error)]
 #[error("{file}: {problem}")]
 pub struct ContainerError {

@@ -1,4 +1,4 @@
-//! The bytes of header and index.
+//! The bytes of a container's header and index.
 
 use serde::{Deserialize, Serialize};
 

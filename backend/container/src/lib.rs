@@ -1,4 +1,4 @@
-//! The file format of plans, keys and ciphertexts: named sections behind one hashed index.
+//! Plans, keys and ciphertexts have one file format: named sections behind one hashed index.
 //!
 //! ```text
 //! offset 0    header, 128 bytes: magic, container version, kind, kind version, file length, place of the index, hash

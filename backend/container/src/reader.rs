@@ -1,4 +1,4 @@
-//! Reading a container: in place where sections are raw, checked before use.
+//! A reader gives the sections of a container: in place where they are raw, and checked before they are used.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Where the bytes of an open container come from: a mapped file or an aligned buffer.
+//! The bytes of an open container come from a mapped file or an aligned buffer.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};

@@ -1,4 +1,4 @@
-//! Writing a container, section by section.
+//! A writer makes a container, section by section.
 
 use std::collections::HashSet;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! The name of an output and what may become of a file that has it.
+//! A destination is the name of an output together with what may become of a file that has it.
 
 use std::path::{Path, PathBuf};
 

@@ -1,9 +1,10 @@
-//! Where outputs go. A [`Destination`] says what a name stands for and what may become of a file that is there; an [`Output`]
-//! is a file on its way: its bytes lie under no name until they are complete and on the disk, and then appear at once.
+//! This crate decides where outputs go. A [`Destination`] says what a name stands for and what may become of a file that is
+//! there. An [`Output`] is a file that is being written: its bytes lie under no name until they are complete and on the disk,
+//! and then appear at once.
 //!
 //! - Links are followed, so that what they point to changes and not the link. Pipes and devices are written to, never
 //!   replaced. Folders and disks are refused.
-//! - A file that is there is replaced as a whole, or kept, as the destination says; also one that appeared meanwhile.
+//! - A file that is there is replaced as a whole, or kept, as the destination says; so is one that appeared meanwhile.
 //! - Unfinished outputs are anonymous where the system can do that. Elsewhere they have a random name, which is removed when
 //!   the output is dropped, by [`discard_unfinished`], and otherwise by the next program that writes into the folder.
 //!

@@ -1,4 +1,4 @@
-//! An output on its way.
+//! An output is a file that is being written and has no name until it is complete.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};

@@ -1,4 +1,4 @@
-//! What a name stands for: a file, present or future, or something that bytes are sent to.
+//! A name stands for a file, present or future, or for something that bytes are sent to.
 
 use std::fs::{self, Metadata};
 use std::io;

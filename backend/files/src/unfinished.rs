@@ -1,5 +1,5 @@
-//! Bytes that have no final name yet: without any name where the system can do that, else with a random one that is locked
-//! while its program runs.
+//! Unfinished bytes have no name where the system can do that. Elsewhere they have a random one that is locked while
+//! its program runs.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};

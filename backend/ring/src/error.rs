@@ -1,4 +1,4 @@
-//! What can be wrong with the parameters of a ring.
+//! Says what can be wrong with the parameters of a ring.
 
 use thiserror::Error;
 

@@ -1,4 +1,4 @@
-//! Which instruction set the kernels use, decided at run time.
+//! The instruction set that the kernels use is decided at run time.
 
 /// The instruction set of a ring's kernels. All of them give the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

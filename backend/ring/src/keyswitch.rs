@@ -1,4 +1,4 @@
-//! Hybrid key switching: digits of several primes, special primes, lazy inner products.
+//! Hybrid key switching works with digits of several primes, special primes and lazy inner products.
 //!
 //! A polynomial `x` modulo `Q = q_0..q_{l}` is cut into digits `d_j = [x]_{Q_j}`, `Q_j` the product of the primes
 //! `j alpha .. (j + 1) alpha`. With the gadget `g_j` (1 modulo the primes of `Q_j`, 0 modulo the other `q`) it is

@@ -1,4 +1,4 @@
-//! Kernels over RNS polynomials: transforms, base conversion, automorphisms.
+//! This crate has the kernels over RNS polynomials: transforms, base conversion, automorphisms.
 //!
 //! The ring is `Z_q[X]/(X^N + 1)` for a chain of primes `q = 1 mod 2N`, `q < 2^50`; `N = 2^log_n`. A *limb* is a
 //! slice of `N` canonical residues modulo one prime; [`RnsPoly`] holds several in one aligned buffer.

@@ -1,4 +1,4 @@
-//! The kernels of one prime behind a safe face: lengths checked, instruction set dispatched.
+//! The kernels of one prime have a safe interface, which checks lengths and chooses the instruction set.
 
 use crate::automorphism::Automorphism;
 use crate::isa::Isa;

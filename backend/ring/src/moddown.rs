@@ -1,4 +1,4 @@
-//! Division by a set of primes with rounding.
+//! Divides by a set of primes with rounding.
 
 use crate::buffer::RnsPoly;
 use crate::convert::{BaseConverter, Lift};

@@ -1,4 +1,4 @@
-//! Loops over limbs on the caller's pool; plain loops when that pool has one thread.
+//! Loops over limbs run on the caller's pool; they are plain loops when that pool has one thread.
 
 use rayon::prelude::*;
 

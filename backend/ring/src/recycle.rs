@@ -1,4 +1,4 @@
-//! Memory of dropped buffers, kept for the next ones.
+//! The memory of dropped buffers is kept for the next ones.
 //!
 //! A ciphertext of tens of megabytes that is freed and allocated again costs the kernel as long to clear as a product
 //! of its limbs takes. One pool serves the process, for ciphertexts come and go between evaluators and their callers.

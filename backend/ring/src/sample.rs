@@ -1,4 +1,4 @@
-//! Uniform residues by rejection.
+//! Uniform residues are drawn by rejection.
 
 use crate::modulus::Modulus;
 

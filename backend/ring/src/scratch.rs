@@ -1,4 +1,4 @@
-//! Reusable temporary buffers, so that kernels allocate nothing once warm.
+//! Temporary buffers are reused, so that kernels allocate nothing once warm.
 
 use crate::buffer::Buffer;
 use std::sync::{Mutex, PoisonError};

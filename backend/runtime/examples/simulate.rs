@@ -1,5 +1,5 @@
-//! How fast the simulation is on a program of ResNet-20's size: 20 linear transforms of 144 diagonals over 2^14 slots, 19
-//! polynomials of degree 15, a bootstrap before each.
+//! Measures how fast the simulation is on a program of ResNet-20's size: 20 linear transforms of 144 diagonals over
+//! 2^14 slots, 19 polynomials of degree 15, a bootstrap before each.
 //!
 //! `cargo run --release -p fhec-runtime --example simulate -- [images] [threads]`
 

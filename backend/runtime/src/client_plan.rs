@@ -1,4 +1,5 @@
-//! What a client needs of a plan, without its program and its constants: the model stays with the server.
+//! A client plan holds what a client needs of a plan, without its program and its constants, so that the model stays
+//! with the server.
 
 use std::path::Path;
 
@@ -19,7 +20,7 @@ pub const CLIENT_PLAN_KIND: &str = "client-plan";
 pub const CLIENT_PLAN_VERSION: u32 = 1;
 
 /// What generates keys, encrypts inputs and decrypts results of one plan: inputs and outputs with their layouts and levels,
-/// parameters, the key list, and the digest of the plan. It holds no op and no constant.
+/// parameters, the key list, and the digest of the plan. It holds no op and no constant. [`Plan::client`] makes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientPlan {
     pub(crate) plan: Digest,

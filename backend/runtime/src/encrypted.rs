@@ -231,7 +231,7 @@ impl Backend for CkksBackend {
     }
 }
 
-/// How a plan is executed.
+/// How an [`Executor`] executes a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExecutorOptions {
     /// Threads; 0 takes one per core.
@@ -256,7 +256,7 @@ pub struct Progress<'a> {
     pub node: &'a str,
 }
 
-/// What a run did.
+/// What a run of an [`Executor`] did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RunReport {
     /// Seconds from the first op to the last.
@@ -274,7 +274,7 @@ pub struct RunReport {
     pub key_switches: u64,
 }
 
-/// Runs one plan on ciphertexts of one key.
+/// Runs one [`Plan`] on ciphertexts of one key. The ops that it executes are compared with the plan.
 #[derive(Debug)]
 pub struct Executor<'a> {
     plan: &'a Plan,

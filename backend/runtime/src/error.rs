@@ -44,7 +44,7 @@ pub enum RuntimeError {
         /// What is missing.
         reason: String,
     },
-    /// A run has so many bootstraps that one of them fails too often.
+    /// One of the bootstraps of a run fails with too high a probability.
     #[error(
         "{file}: a run of {bootstraps} bootstraps of {slots} slots fails with a probability of up to 2^{log2:.1}, the limit is \
          2^{limit}"

@@ -1,4 +1,4 @@
-//! Which evaluation keys a program needs, and at which levels.
+//! A program needs a list of evaluation keys, each for one or more levels.
 
 use std::collections::{BTreeMap, BTreeSet};
 

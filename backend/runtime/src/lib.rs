@@ -1,8 +1,9 @@
-//! Plans and their executors: cleartext, noise model, encrypted.
+//! This crate defines plans, stores them and executes them.
 //!
 //! A [`Plan`] is a program of the `ckks` level with its parameters, constants and key list; it is what `fhec` compiles a
-//! model to. A [`ClientPlan`] is what a client needs of it. A plan runs exactly ([`run_clear`]), with modelled noise ([`Simulator`]), or on
-//! ciphertexts ([`Executor`]). Nothing here can decrypt: this crate does not depend on the one that knows secret keys.
+//! model to. A [`ClientPlan`] is what a client needs of it. A plan runs exactly ([`run_clear`]), with modelled noise
+//! ([`Simulator`]), or on ciphertexts ([`Executor`]). Nothing here can decrypt: this crate does not depend on the one that
+//! knows secret keys.
 
 mod client_plan;
 mod encrypted;

@@ -1,4 +1,4 @@
-//! How much memory a run will need.
+//! Predicts how much memory a run will need.
 
 use fhec_ckks::{KeyShape, RECYCLED_BYTES};
 use fhec_ir::ckks::CkksOp;
@@ -143,7 +143,7 @@ impl MemoryPrediction {
     }
 }
 
-/// Of what a bound leaves beyond the least, one part in so many is kept of dropped polynomials: without any, the kernel
+/// The part, one in this many, of what a bound leaves beyond the least that is kept for dropped polynomials: without any, the kernel
 /// clears pages as long as a product takes; with all, every key is made again.
 const RECYCLED_SHARE: u64 = 3;
 

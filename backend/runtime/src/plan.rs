@@ -78,6 +78,18 @@ pub struct Saved {
 }
 
 /// A compiled model: program, constants, parameters, key list.
+///
+/// It is run by an [`Executor`](crate::Executor) on ciphertexts, by [`run_clear`](crate::run_clear) exactly and by a
+/// [`Simulator`](crate::Simulator) with modelled noise. [`Plan::client`] gives what a client needs of it.
+///
+/// ```no_run
+/// use fhec_runtime::Plan;
+///
+/// let plan = Plan::load("plan.fhe")?;
+/// println!("{} levels, {} bootstraps", plan.depth(), plan.counts().bootstraps);
+/// plan.client()?.save("client.fhe")?;
+/// # Ok::<(), fhec_runtime::RuntimeError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Plan {
     module: Module<Ckks>,

@@ -1,4 +1,4 @@
-//! Runs a plan in the clear: exactly, or with the noise model.
+//! A simulation runs a plan in the clear, exactly or with the noise model.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +30,20 @@ pub(crate) fn levels(plan: &Plan) -> Vec<u32> {
     func.params().iter().map(|&p| func.ty(p).level).collect()
 }
 
-/// Runs a plan over images in the clear, several per pass over its constants, with the noise model or without.
+/// Runs a [`Plan`] over images in the clear, several per pass over its constants, with the noise model or without.
+///
+/// ```no_run
+/// use fhec_ir::Tensor;
+/// use fhec_runtime::{Plan, Simulator};
+///
+/// let plan = Plan::load("plan.fhe")?;
+/// let inputs: Vec<Tensor> = plan.inputs().iter().map(|port| Tensor::full(port.shape.clone(), 0.5)).collect();
+/// let simulated = Simulator::new(&plan, 1).run(0, &inputs)?;
+/// for layer in &simulated.report.layers {
+///     println!("{} leaves its range, up to {} times its limit", layer.node, layer.multiple);
+/// }
+/// # Ok::<(), fhec_runtime::RuntimeError>(())
+/// ```
 #[derive(Debug)]
 pub struct Simulator<'a> {
     plan: &'a Plan,
@@ -47,7 +60,7 @@ pub struct Simulated {
     pub outputs: Vec<Tensor>,
     /// What the program computes without noise.
     pub exact: Vec<Tensor>,
-    /// Errors per op and range escapes.
+    /// Errors per op and out-of-range values.
     pub report: NoiseReport,
 }
 
@@ -61,7 +74,7 @@ pub struct Simulation {
     /// By how much decryption would be off, per image; empty for a run without noise. The difference of the two above has
     /// lost what single precision does not hold.
     pub errors: Vec<Vec<Tensor>>,
-    /// Errors per op and range escapes over all images.
+    /// Errors per op and out-of-range values over all images.
     pub report: NoiseReport,
 }
 
@@ -93,7 +106,7 @@ impl<'a> Simulator<'a> {
     }
 
     /// Runs images, numbered from 0, on `threads` threads. The result does not depend on the number of threads. `progress`
-    /// is told how many more images are done.
+    /// receives how many more images are done.
     ///
     /// # Errors
     /// When the inputs of an image do not fit the plan.

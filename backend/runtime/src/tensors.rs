@@ -1,4 +1,4 @@
-//! Tensors to slots and back, by the layouts of a plan's ports.
+//! Moves tensors into slots and back, by the layouts of a plan's ports.
 
 use fhec_ir::{Layout, Port, Tensor};
 

@@ -1,4 +1,4 @@
-//! Element-wise functions of one variable.
+//! Imports element-wise functions of one variable.
 
 use fhec_ir::F64;
 use fhec_ir::nn::{Activation, NnOp};

@@ -1,4 +1,4 @@
-//! Constants and what is read off shapes and types.
+//! Imports constants, and operators whose result follows from shapes and types alone.
 
 use fhec_ir::nn::NnOp;
 use fhec_ir::{Shape, Tensor};

@@ -1,4 +1,4 @@
-//! The module under construction, as the importers of the operators see it.
+//! The context is the module under construction, as the importers of the operators see it.
 
 use fhec_ir::nn::{NnOp, TensorTy, eval};
 use fhec_ir::{Dialect, Loc, Module, Nn, OpInfo, Shape, Tensor, Value};
@@ -17,7 +17,7 @@ pub(crate) enum Operand {
 
 /// What folding of one model may produce in total, in elements: it keeps a small file from filling the memory.
 const FOLD_ELEMENTS: usize = 1 << 27;
-/// What folding of one model may take in total, in multiplications.
+/// How many multiplications the folding of one model may take in total.
 const FOLD_WORK: usize = 1 << 33;
 
 /// Builds the module.

@@ -1,4 +1,4 @@
-//! Element-wise arithmetic. On integers it is carried out at import: exporters compute shapes with it.
+//! Imports element-wise arithmetic. On integers it is carried out at import, because exporters compute shapes with it.
 
 use fhec_ir::nn::{Activation, NnOp};
 

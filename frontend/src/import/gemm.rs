@@ -1,4 +1,4 @@
-//! Matrix products.
+//! Imports matrix products.
 
 use fhec_ir::nn::NnOp;
 

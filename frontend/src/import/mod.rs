@@ -1,5 +1,5 @@
-//! From an ONNX graph to a module: walks the live nodes, keeps the value of every name, and collects what cannot be
-//! imported.
+//! The importer turns an ONNX graph into a module: it walks the live nodes, keeps the value of every name, and collects
+//! what cannot be imported.
 
 mod activation;
 mod constant;

@@ -1,4 +1,4 @@
-//! Operators that move elements. They carry integers too: exporters compute shapes with them.
+//! Imports operators that move elements. They are applied to integers too, because exporters compute shapes with them.
 
 use fhec_ir::nn::{NnOp, PadMode};
 use fhec_ir::{F64, Shape};

@@ -1,4 +1,4 @@
-//! Normalisations and softmax.
+//! Imports normalisations and softmax.
 
 use fhec_ir::F64;
 use fhec_ir::nn::{Activation, NnOp};

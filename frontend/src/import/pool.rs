@@ -1,4 +1,4 @@
-//! Pooling.
+//! Imports pooling.
 
 use fhec_ir::nn::NnOp;
 

@@ -1,4 +1,4 @@
-//! Reductions.
+//! Imports reductions.
 
 use fhec_ir::nn::NnOp;
 

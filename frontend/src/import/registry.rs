@@ -44,7 +44,7 @@ pub(super) fn find(name: &str) -> Option<&'static Operator> {
     operators().find(|o| o.name == name)
 }
 
-/// Why an operator that is not in the table is refused, with the nearest repair.
+/// Why an operator that is not in the table is refused, and what helps.
 pub(super) fn unsupported(op: &str) -> Refusal {
     let repair = match op {
         "If" | "Loop" | "Scan" => {

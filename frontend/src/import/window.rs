@@ -1,4 +1,4 @@
-//! Convolution, and the geometry that it shares with pooling.
+//! Imports convolutions, and computes the geometry that they share with pooling.
 
 use fhec_ir::nn::NnOp;
 

@@ -1,4 +1,4 @@
-//! Constants in every encoding, inside the file and beside it.
+//! Constants are read in every encoding, inside the file and beside it.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Whole graphs: shapes computed by the graph itself, versions of operators, names, outputs.
+//! Whole graphs are imported: shapes computed by the graph itself, versions of operators, names, outputs.
 
 use fhec_frontend::proto::{Attribute, Graph, Model, Node, Tensor, ValueInfo, data_type};
 use fhec_frontend::{ImportOptions, import_model};

@@ -1,4 +1,4 @@
-//! Damaged and malicious files: an error, never a panic, and memory in proportion to the file.
+//! Damaged and malicious files end in an error, never in a panic, and take memory in proportion to the file.
 
 use fhec_frontend::proto::{Attribute, Model, Node, Tensor};
 use fhec_frontend::{ImportOptions, import};

@@ -1,4 +1,4 @@
-//! Typing rules of `ckks`: levels, scale degrees, parts.
+//! The typing rules of `ckks` compute the level, the scale degree and the number of parts of every result.
 
 use super::{CkksOp, CtTy};
 use crate::consts::ConstPool;

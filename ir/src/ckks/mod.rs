@@ -1,4 +1,4 @@
-//! The `ckks` level: ciphertexts whose types carry level, scale degree and parts.
+//! Values of the `ckks` level are ciphertexts whose types carry level, scale degree and parts.
 
 pub mod exec;
 mod infer;

@@ -1,7 +1,7 @@
-//! Choosing one node per class, with shared nodes counted once.
+//! Extraction chooses one node per class, and counts nodes that are shared once.
 //!
-//! Two steps. A bottom-up fixpoint keeps for every class the node with the fewest levels and, among those, the least work
-//! of the set of classes below it (a set, so that sharing within the term counts once). That is greedy: it cannot see what
+//! It takes two steps. A bottom-up fixpoint keeps for every class the node with the fewest levels and, among those, the least
+//! work of the set of classes below it (a set, so that sharing within the term counts once). That is greedy: it cannot see what
 //! the rest of the function uses. A local search then changes one class of the chosen term at a time as long as the total
 //! over all roots falls.
 

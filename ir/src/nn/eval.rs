@@ -1,4 +1,4 @@
-//! The cleartext interpreter of `nn`: what every op means, on `f32` tensors.
+//! The cleartext interpreter of `nn` defines what every op means, on `f32` tensors.
 //!
 //! Sums of products (convolution, matrix product) accumulate in `f32`; reductions, normalisations and element-wise
 //! functions compute in `f64` and round once per element.

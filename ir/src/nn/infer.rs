@@ -1,4 +1,4 @@
-//! Shape rules of `nn`.
+//! The shape rules of `nn` compute the shape of every result from the shapes of its operands.
 
 use super::{NnOp, PadMode};
 use crate::consts::ConstPool;

@@ -1,4 +1,4 @@
-//! The `nn` level: real tensors with ONNX semantics. No slots, no levels.
+//! Values of the `nn` level are real tensors with ONNX semantics. Slots and levels do not exist here.
 
 pub mod eval;
 mod infer;

@@ -1,4 +1,4 @@
-//! The cleartext interpreter of `slot`: what every op means, on vectors of `f64`.
+//! The cleartext interpreter of `slot` defines what every op means, on vectors of `f64`.
 
 use std::rc::Rc;
 

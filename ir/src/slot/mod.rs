@@ -1,4 +1,4 @@
-//! The `slot` level: vectors of real slots. Layouts are decided, levels and scales are not.
+//! Values of the `slot` level are vectors of real slots. Layouts are decided here, levels and scales are not.
 
 pub mod eval;
 mod ops;
@@ -16,7 +16,7 @@ use crate::text::TyText;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot;
 
-/// The type of a `slot` value: a vector of so many slots (a power of two).
+/// The type of a `slot` value: a vector with this number of slots, a power of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlotTy(pub usize);
 

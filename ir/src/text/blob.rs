@@ -1,4 +1,4 @@
-//! Constants too large for text.
+//! Blobs hold constants that are too large for text.
 
 use std::collections::BTreeMap;
 

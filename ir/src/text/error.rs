@@ -1,4 +1,4 @@
-//! Errors in text, each at its place in the file.
+//! Errors in text are shown at their place in the file.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The text form of a module (`.fhir`), one syntax for the three levels.
+//! The text form of a module (`.fhir`) has one syntax for the three levels.
 //!
 //! ```text
 //! // Comments run to the end of the line.

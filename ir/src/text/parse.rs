@@ -1,4 +1,5 @@
-//! From text to a module: names are resolved, ops are made from the op tables, types are inferred and compared.
+//! The parser turns text into a module: it resolves names, makes ops from the op tables, infers types and compares them
+//! with those stated.
 
 use std::collections::HashMap;
 

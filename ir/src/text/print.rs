@@ -1,4 +1,4 @@
-//! From a module to text.
+//! The printer turns a module into text.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use crate::func::{Func, Module};
 use crate::io::Port;
 use crate::loc::Loc;
 
-/// Constants of at most so many elements are written out.
+/// Constants of at most this many elements are written out.
 pub const INLINE_LIMIT: usize = 16;
 
 /// The text of a module. Large constants appear by digest only; see [`print_with_blobs`].

@@ -1,4 +1,4 @@
-//! What the grammar yields: names and numbers as written, each with its place in the file.
+//! The grammar yields raw items: names and numbers as they are written, each with its place in the file.
 
 /// Byte range in the text.
 pub type Span = (usize, usize);

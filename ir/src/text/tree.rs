@@ -1,4 +1,4 @@
-//! Values in text: attribute values, and serde types as dictionaries in field order.
+//! Values in text are attribute values, and serde types as dictionaries in field order.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Invariants of the `ckks` level.
+//! The verifier's rules for the `ckks` level.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Ports stand for the parameters and results.
+//! The verifier's rules for ports, which stand for the parameters and results of a function.
 
 use super::{MAX_SLOTS, Report};
 use crate::dialect::Dialect;

@@ -53,6 +53,14 @@ pub enum ApproxError {
         /// The function.
         function: String,
     },
+    /// A family that does not exist.
+    #[error("there is no family of approximations `{name}`; known are {known}")]
+    Family {
+        /// The name asked for.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
     /// A coefficient, sample or function value is NaN or infinite.
     #[error("{what} is not finite")]
     NotFinite {

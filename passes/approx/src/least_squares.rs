@@ -7,7 +7,6 @@
 //! The fit runs on polynomials orthonormal under the weight, made by Arnoldi's process with reorthogonalisation, so no
 //! normal equations and no powers of x appear at any degree.
 
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::distribution::{Distribution, Nodes};
@@ -82,7 +81,7 @@ impl FitOptions {
 
 /// Fits of all degrees 0, 1, …, from one run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Family {
+pub struct Fits {
     /// `polynomials[d]` has degree at most d.
     pub polynomials: Vec<Polynomial>,
     /// Mean square error of each under the weight of the fit.
@@ -113,69 +112,9 @@ pub fn least_squares_family(
     interval: Interval,
     degree: usize,
     options: FitOptions,
-) -> Result<Family, ApproxError> {
+) -> Result<Fits, ApproxError> {
     check_domain(f, interval)?;
     fit(|x| f.eval(x), &f.breaks(), distribution, interval, degree, options)
-}
-
-/// One fit per channel, in parallel. Errors as [`least_squares`], or lengths that differ.
-pub fn least_squares_per_channel(
-    f: Function,
-    distributions: &[Distribution],
-    intervals: &[Interval],
-    degree: usize,
-    options: FitOptions,
-) -> Result<Vec<Polynomial>, ApproxError> {
-    if distributions.len() != intervals.len() {
-        return Err(ApproxError::Channels {
-            what: "distributions and intervals",
-            left: distributions.len(),
-            right: intervals.len(),
-        });
-    }
-    distributions.par_iter().zip(intervals).map(|(d, i)| least_squares(f, d, *i, degree, options)).collect()
-}
-
-/// The best polynomial of degree `degree` whose leading coefficient has the given sign and at least `floor` (in `(0, 1)`) times the
-/// magnitude of the largest one: what [`super::EvalTree::unit_leading`] evaluates without change. Errors as [`least_squares`].
-pub fn least_squares_with_lead(
-    f: Function,
-    distribution: &Distribution,
-    interval: Interval,
-    degree: usize,
-    (sign, floor): (f64, f64),
-    options: FitOptions,
-) -> Result<Polynomial, ApproxError> {
-    let free = least_squares(f, distribution, interval, degree, options)?;
-    hold_lead(f, distribution, free, degree, (sign, floor), options)
-}
-
-/// As [`least_squares_with_lead`], from the fit without the constraint.
-pub(super) fn hold_lead(
-    f: Function,
-    distribution: &Distribution,
-    free: Polynomial,
-    degree: usize,
-    (sign, floor): (f64, f64),
-    options: FitOptions,
-) -> Result<Polynomial, ApproxError> {
-    let interval = free.interval();
-    let lead = |p: &Polynomial| p.coefficients().get(degree).copied().unwrap_or(0.0) * sign;
-    let largest = |p: &Polynomial| p.coefficients().iter().fold(0.0f64, |m, c| m.max(c.abs()));
-    if lead(&free) >= floor * largest(&free) {
-        return Ok(free);
-    }
-    // The constraint binds: fix the leading term a little above its floor (the other coefficients move), fit the rest.
-    let fixed = sign * 1.5 * floor * largest(&free).max(f64::MIN_POSITIVE / floor);
-    let mut coefficients = vec![0.0; degree + 1];
-    coefficients[degree] = fixed;
-    let top = Polynomial::new(interval, coefficients)?;
-    let mut rest =
-        fit(|x| f.eval(x) - top.eval(x), &f.breaks(), distribution, interval, degree.saturating_sub(1), options)?;
-    let mut coefficients = rest.polynomials.pop().map(|p| p.coefficients().to_vec()).unwrap_or_default();
-    coefficients.resize(degree + 1, 0.0);
-    coefficients[degree] = fixed;
-    Polynomial::new(interval, coefficients)
 }
 
 /// One vector of the Krylov sequence: how it arises before orthogonalisation.
@@ -234,7 +173,7 @@ pub fn fit(
     interval: Interval,
     degree: usize,
     options: FitOptions,
-) -> Result<Family, ApproxError> {
+) -> Result<Fits, ApproxError> {
     if degree > MAX_DEGREE {
         return Err(ApproxError::Degree { degree, reason: "fits stop at 255; use a composite" });
     }
@@ -256,7 +195,7 @@ pub fn fit(
     let mut successors: Vec<Vector> = Vec::new();
     let mut basis: Vec<Vector> = Vec::new();
     let mut sum = vec![0.0; degree + 2];
-    let mut family = Family { polynomials: Vec::new(), mean_square: Vec::new() };
+    let mut family = Fits { polynomials: Vec::new(), mean_square: Vec::new() };
     let seeds = sequence(options.parity, degree);
     let mut position = 0;
     for d in 0..=degree {
@@ -435,17 +374,6 @@ mod tests {
     }
 
     #[test]
-    fn leads_are_kept_above_their_floor() {
-        // Far to the right ReLU is the identity: the free quartic has no leading term.
-        let d = Distribution::normal(5.0, 0.5).unwrap();
-        let i = Interval::new(2.0, 8.0).unwrap();
-        let p = least_squares_with_lead(Function::Relu, &d, i, 4, (-1.0, 1e-4), FitOptions::default()).unwrap();
-        let largest = p.coefficients().iter().fold(0.0f64, |m, c| m.max(c.abs()));
-        assert!(p.coefficients()[4] <= -1e-4 * largest);
-        assert!((p.eval(5.0) - 5.0).abs() < 2e-3);
-    }
-
-    #[test]
     fn bad_input_is_an_error() {
         let d = Distribution::samples(&[1.0, 2.0]).unwrap();
         let i = Interval::symmetric(3.0).unwrap();
@@ -454,7 +382,6 @@ mod tests {
         assert!(least_squares(Function::Relu, &d, i, 3, FitOptions { uniform_share: 1.5, ..plain() }).is_err());
         assert!(least_squares(Function::Relu, &d, i, 3, FitOptions { inflate: 0.0, ..plain() }).is_err());
         assert!(least_squares(Function::Relu, &d, i, 1 << 40, plain()).is_err());
-        assert!(least_squares_per_channel(Function::Relu, &[d], &[], 3, plain()).is_err());
     }
 
     proptest! {

@@ -2,10 +2,10 @@
 //!
 //! - [`Function`]: what is approximated; [`Interval`] and [`Distribution`]: where, and with what weight.
 //! - [`Polynomial`]: a polynomial in the Chebyshev basis on an interval.
-//! - [`least_squares`]: fits under a distribution, shared or per channel.
+//! - [`least_squares`]: fits under a distribution.
 //! - [`minimax`], [`CompositeSign`], [`CompositeRelu`], [`power_of_two_quadratic`]: the other families.
 //! - [`EvalTree`]: an approximation as ciphertext steps of least depth, which a lowering turns into operations.
-//! - [`candidates`]: all of them for one activation, with costs and errors.
+//! - [`Family`]: a way to approximate activations, as the passes see it; [`families`] has those of this crate.
 //!
 //! ```
 //! use fhec_approx::{Distribution, EvalTree, FitOptions, Function, TreeOptions, least_squares};
@@ -20,13 +20,12 @@
 //! ```
 
 mod build;
-mod candidate;
 mod distribution;
 mod domain;
 mod error;
+pub mod families;
 mod interval;
 mod least_squares;
-mod measure;
 mod polynomial;
 mod quadratic;
 mod quadrature;
@@ -35,17 +34,13 @@ mod scheme;
 mod sign;
 mod tree;
 
-pub use candidate::{Approximant, Candidate, CandidateOptions, Channel, Form, Method, candidates, pareto};
 pub use distribution::{Distribution, Histogram, Nodes};
 pub use domain::check_domain;
 pub use error::ApproxError;
+pub use families::{Approximation, Choice, Families, Family, Site};
 pub use fhec_functions::{Function, Parity};
 pub use interval::{Affine, Interval};
-pub use least_squares::{
-    Family, FitOptions, MAX_DEGREE, fit, least_squares, least_squares_family, least_squares_per_channel,
-    least_squares_with_lead,
-};
-pub use measure::{Errors, Ruler, STRETCHES};
+pub use least_squares::{FitOptions, Fits, MAX_DEGREE, fit, least_squares, least_squares_family};
 pub use polynomial::Polynomial;
 pub use quadratic::{CompletedSquare, PowerOfTwoQuadratic, minimax_quadratic, power_of_two_quadratic};
 pub use remez::{MAX_MINIMAX_DEGREE, Minimax, minimax, minimax_function};

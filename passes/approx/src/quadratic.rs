@@ -49,7 +49,7 @@ impl CompletedSquare {
         } else {
             Err(ApproxError::Degree {
                 degree,
-                reason: "the leading coefficient is too small to complete the square; use the unit-leading or Chebyshev form",
+                reason: "the leading coefficient is too small to complete the square; use the Chebyshev form",
             })
         }
     }

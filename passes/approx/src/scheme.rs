@@ -104,8 +104,6 @@ pub(super) struct Goal {
     pub parity: Parity,
     /// Levels available.
     pub depth: u32,
-    /// A square of T_h added in the last step (the leading term of the unit-leading form).
-    pub square: Option<usize>,
 }
 
 impl Scheme {
@@ -114,11 +112,6 @@ impl Scheme {
         let c = class(parity);
         let i = trim(degree, c);
         (i, self.parts[self.at(i, depth, c)].1)
-    }
-
-    /// The depth of T_k, if k is in S.
-    pub fn basis_depth(&self, index: usize) -> Option<u32> {
-        self.basis.iter().find(|b| b.index == index).map(|b| b.depth)
     }
 
     fn at(&self, i: usize, j: u32, class: usize) -> usize {
@@ -182,12 +175,10 @@ impl Scheme {
         }
         let (root_degree, c) = (trim(goal.degree, class(goal.parity)), class(goal.parity));
         let (cost, part) = s.parts[s.at(root_degree, goal.depth, c)];
-        let root = match (part, goal.square) {
-            (Part::Infeasible, _) => return None,
-            (_, Some(h)) if s.basis_depth(h)? < goal.depth => cost + w_product + step_cost,
-            (_, Some(_)) => return None,
-            (Part::Leaf, None) => w_rescale,
-            (Part::Split(_), None) => cost + step_cost,
+        let root = match part {
+            Part::Infeasible => return None,
+            Part::Leaf => w_rescale,
+            Part::Split(_) => cost + step_cost,
         };
         s.cost += root;
         Some(s)
@@ -200,7 +191,7 @@ impl Scheme {
 
     /// As [`Self::search`]; `any_giants` also tries giants g·2^k with g not a power of two.
     fn search_with(goal: Goal, weights: Weights, any_giants: bool) -> Option<Self> {
-        let top = goal.degree.max(goal.square.unwrap_or(0));
+        let top = goal.degree;
         let babies = (2.0 * (top as f64).sqrt()) as usize + 3;
         let mut seen: Vec<Vec<usize>> = Vec::new();
         let mut best: Option<Scheme> = None;
@@ -214,7 +205,6 @@ impl Scheme {
                 for length in 0..=usize::BITS - top.leading_zeros() {
                     let mut set = base.clone();
                     set.extend((0..length).map(|k| first << k).filter(|k| *k <= top));
-                    set.extend(goal.square);
                     set.sort_unstable();
                     set.dedup();
                     if seen.contains(&set) {
@@ -271,7 +261,7 @@ mod tests {
     use super::*;
 
     fn products(degree: usize, parity: Parity, any_giants: bool) -> u64 {
-        let goal = Goal { degree, parity, depth: min_depth(degree), square: None };
+        let goal = Goal { degree, parity, depth: min_depth(degree) };
         Scheme::search_with(goal, Weights::PRODUCTS, any_giants).unwrap().cost
     }
 
@@ -318,7 +308,7 @@ mod tests {
         for degree in 1..=127 {
             let want = ((degree + 1) as f64).log2().ceil() as u32;
             assert_eq!(min_depth(degree), want);
-            let goal = |depth| Goal { degree, parity: Parity::Mixed, depth, square: None };
+            let goal = |depth| Goal { degree, parity: Parity::Mixed, depth };
             if degree <= 40 {
                 assert!(Scheme::search(goal(want), Weights::default()).is_some());
             }

@@ -14,7 +14,6 @@ use super::interval::{Affine, Interval};
 use super::polynomial::Polynomial;
 use super::remez::minimax;
 use super::scheme::min_depth;
-use super::tree::{EvalTree, TreeOptions};
 use fhec_functions::Parity;
 
 /// Degrees of published composites: for each α the ones of least depth that bring ReLU's error on `[-1, 1]` to about 2^-α.
@@ -190,23 +189,12 @@ impl CompositeRelu {
         };
         stages.iter().enumerate().map(stage).collect()
     }
-
-    /// Its evaluation: depth of the sign plus one. All scale factors are folded: 1/bound into the input map, the maps between stages into
-    /// the coefficients of the stage before, one half and `bound` into the last stage.
-    pub fn tree(&self, options: TreeOptions) -> Result<EvalTree, ApproxError> {
-        let mut stages = self.sign.stages.clone();
-        if let Some(last) = stages.last_mut() {
-            *last = last.mapped(Affine { scale: 0.5 * (1.0 - self.slope) * self.bound, shift: 0.0 })?;
-        }
-        let map = Affine { scale: 1.0 / self.bound, shift: 0.0 };
-        EvalTree::gated(map, &stages, 0.5 * (1.0 + self.slope) * self.bound, options)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Distribution, Weights};
+    use crate::{Distribution, EvalTree, TreeOptions, Weights};
 
     /// α, degrees, depth with the final product, -log2 of the error on [-1, 1], rms under N(0, 1) at bound 5 and 20.
     const TABLE: [(u32, u32, f64, f64, f64); 11] = [
@@ -242,28 +230,18 @@ mod tests {
                     "α = {alpha}, bound {bound}: rms {rms}, table {table}"
                 );
             }
-            let relu = CompositeRelu::new(sign.clone(), 5.0, 0.0).unwrap();
-            assert_eq!(relu.tree(TreeOptions::default()).unwrap().counts().depth, depth);
             assert_eq!(sign.depth() + 1, depth);
         }
     }
 
     #[test]
-    fn trees_fold_all_factors() {
+    fn products_are_as_published() {
+        // 8 + 8 + 10 for {15, 15, 27}, and one by x.
         let options = TreeOptions { weights: Weights::PRODUCTS, depth: None };
-        for (alpha, slope, bound) in [(6, 0.0, 3.0), (9, 0.1, 20.0), (13, 0.0, 40.0), (7, -1.0, 0.5)] {
-            let relu = CompositeRelu::new(CompositeSign::published(alpha).unwrap().clone(), bound, slope).unwrap();
-            let tree = relu.tree(options).unwrap();
-            for k in 0..=50 {
-                let x = bound * (f64::from(k) / 25.0 - 1.0);
-                let want = if x >= 0.0 { x } else { slope * x };
-                assert!((tree.eval(x, 0) - relu.eval(x)).abs() < 1e-9 * bound);
-                assert!((relu.eval(x) - want).abs() <= 1.01 * (1.0 - slope) * bound * relu.sign().relu_error());
-            }
-        }
-        // 8 + 8 + 10 + 1 products for {15, 15, 27}, as published.
-        let thirteen = CompositeRelu::new(CompositeSign::published(13).unwrap().clone(), 40.0, 0.0).unwrap();
-        assert_eq!(thirteen.tree(options).unwrap().counts().products, 27);
+        let relu = CompositeRelu::new(CompositeSign::published(13).unwrap().clone(), 40.0, 0.0).unwrap();
+        let products =
+            |p: &Polynomial| EvalTree::chebyshev(std::slice::from_ref(p), options).unwrap().counts().products;
+        assert_eq!(relu.stages().unwrap().iter().map(products).sum::<usize>(), 26);
     }
 
     #[test]

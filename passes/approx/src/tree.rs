@@ -51,9 +51,7 @@ pub struct Step {
 ///
 /// **Guarantees.** With the input map folded into the layer before (the tree itself never spends a level on it):
 /// - [`Self::chebyshev`]: depth exactly ⌈log2(d + 1)⌉ for degree d ≥ 1, all coefficients included;
-/// - [`Self::unit_leading`]: depth exactly n for degree 2ⁿ;
-/// - [`super::CompletedSquare::tree`]: one level, one square, no plaintext product;
-/// - [`super::CompositeRelu::tree`]: Σ ⌈log2(d_i + 1)⌉ + 1.
+/// - [`super::CompletedSquare::tree`]: one level, one square, no plaintext product.
 ///
 /// If the map cannot be folded, it costs one level and one plaintext product (none for the identity on `[-1, 1]`).
 /// Steps are in an order in which operands come first; the last step is the result.
@@ -62,7 +60,6 @@ pub struct EvalTree {
     pub(super) input: Vec<Affine>,
     pub(super) steps: Vec<Step>,
     pub(super) constants: Vec<Vec<f64>>,
-    pub(super) deviation: f64,
 }
 
 /// How to build a tree.
@@ -108,11 +105,6 @@ impl EvalTree {
     /// Number of channels; 1 if shared.
     pub fn channels(&self) -> usize {
         self.input.len()
-    }
-
-    /// The largest change, on the interval, that the form made to the polynomials: 0 but for leading coefficients raised to their floor.
-    pub fn deviation(&self) -> f64 {
-        self.deviation
     }
 
     /// The depth of each step, counted from the mapped input.

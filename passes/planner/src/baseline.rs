@@ -16,7 +16,7 @@ pub fn uniform(network: &Network, id: &str) -> Result<Plan, PlanError> {
     let planner = Planner::new(network, Effort::default())?;
     let tree = &planner.tree;
     let place = |number: usize| {
-        let Kind::Activation { candidates } = &tree.stages[number].kind else { return Ok(0) };
+        let Kind::Activation { candidates, .. } = &tree.stages[number].kind else { return Ok(0) };
         let missing = || PlanError::Candidate { activation: tree.stages[number].name.into(), what: format!("`{id}`") };
         candidates.iter().position(|c| c.id == id).ok_or_else(missing)
     };
@@ -99,7 +99,7 @@ pub fn ola(network: &Network, max_latency_us: f64, unit_us: f64) -> Result<Plan,
     let picks: Vec<usize> = base.activations.iter().map(|a| a.index).collect();
     let mut layers = Vec::with_capacity(picks.len());
     for (i, number) in tree.activations().into_iter().enumerate() {
-        let Kind::Activation { candidates } = &tree.stages[number].kind else { continue };
+        let Kind::Activation { candidates, .. } = &tree.stages[number].kind else { continue };
         let item = |(place, c): (usize, &super::tree::Choice<'_>)| {
             let mut other = picks.clone();
             other[i] = place;
@@ -156,7 +156,7 @@ impl Walk<'_> {
     fn needs(&self, stage: usize) -> u32 {
         match &self.tree.stages[stage].kind {
             Kind::Step { variants, .. } => variants.first().map_or(0, |v| v.levels),
-            Kind::Activation { candidates } => {
+            Kind::Activation { candidates, .. } => {
                 let body = &candidates[self.picks.get(&stage).copied().unwrap_or_default()].body;
                 self.total(body)
             }
@@ -201,7 +201,7 @@ impl Walk<'_> {
                     at = self.note(Trace::Step { prev: at, stage: stage as u32, variant: 0, level });
                     level = spend(self.needs(stage), level)?;
                 }
-                Kind::Activation { candidates } => {
+                Kind::Activation { candidates, .. } => {
                     let candidate = self.picks.get(&stage).copied().unwrap_or_default();
                     let (after, body) = self.chain(&candidates[candidate].body, level, 0)?;
                     let part = self.note(Trace::Choose { stage: stage as u32, candidate: candidate as u32, body });

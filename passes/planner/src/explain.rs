@@ -72,7 +72,7 @@ impl Planner<'_> {
         };
         let mut decisions = Vec::new();
         for a in &plan.activations {
-            let Some(Kind::Activation { candidates }) = self.tree.stages.get(a.number).map(|s| &s.kind) else {
+            let Some(Kind::Activation { candidates, .. }) = self.tree.stages.get(a.number).map(|s| &s.kind) else {
                 continue;
             };
             let instead = |(i, c): (usize, &super::tree::Choice<'_>)| {

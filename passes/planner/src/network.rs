@@ -57,6 +57,9 @@ pub struct Point {
     pub width: u32,
     /// Whether it may be bootstrapped.
     pub site: Site,
+    /// What the caller knows the tensor by; the planner only hands it on.
+    #[serde(default)]
+    pub key: usize,
 }
 
 /// Whether a point is bootstrapped; the number is an index into [`Network::bootstraps`].
@@ -110,6 +113,9 @@ pub struct Variant {
 pub struct Activation {
     /// For reports.
     pub name: String,
+    /// What the caller knows the activation by; the planner only hands it on.
+    #[serde(default)]
+    pub key: usize,
     /// Its approximations.
     pub candidates: Vec<Candidate>,
 }
@@ -190,11 +196,16 @@ impl Chain {
 impl Point {
     /// A point with no bootstrap.
     pub fn closed(width: u32) -> Self {
-        Point { width, site: Site::Never }
+        Point { width, site: Site::Never, key: 0 }
     }
     /// A point that may be bootstrapped with the given kind.
     pub fn open(width: u32, kind: usize) -> Self {
-        Point { width, site: Site::May(kind) }
+        Point { width, site: Site::May(kind), key: 0 }
+    }
+    /// The point with a key.
+    #[must_use]
+    pub fn with_key(self, key: usize) -> Self {
+        Point { key, ..self }
     }
 }
 

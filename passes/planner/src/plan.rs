@@ -64,6 +64,9 @@ pub struct ActivationPlan {
     pub after: u32,
     /// What it adds to the error.
     pub error: f64,
+    /// The key of the activation.
+    #[serde(skip)]
+    pub key: usize,
     #[serde(skip)]
     pub(super) number: usize,
 }
@@ -83,6 +86,9 @@ pub struct BootstrapPlan {
     pub to: u32,
     /// Microseconds for all ciphertexts.
     pub us: f64,
+    /// The key of the point.
+    #[serde(skip)]
+    pub key: usize,
 }
 
 /// A level drop.
@@ -235,8 +241,8 @@ impl<'a> Replay<'a> {
             Trace::Bootstrap { point, to, .. } => {
                 let (place, p) = &tree.points[point as usize];
                 let us = tree.bootstrap_us(point as usize, to as usize);
-                let (place, point, width) = (place.clone(), point as usize, p.width);
-                self.plan.bootstraps.push(BootstrapPlan { place, point, width, from: level, to, us });
+                let (place, point, width, key) = (place.clone(), point as usize, p.width, p.key);
+                self.plan.bootstraps.push(BootstrapPlan { place, point, width, from: level, to, us, key });
                 to
             }
             Trace::Drop { point, to, .. } => {
@@ -247,7 +253,7 @@ impl<'a> Replay<'a> {
             }
             Trace::Choose { stage, candidate, body } => {
                 let (number, index) = (stage as usize, candidate as usize);
-                let Kind::Activation { candidates } = &tree.stages[number].kind else { return level };
+                let Kind::Activation { candidates, key } = &tree.stages[number].kind else { return level };
                 let c = &candidates[index];
                 let place = self.plan.activations.len();
                 self.plan.max_error = self.plan.max_error.max(c.max_error);
@@ -258,6 +264,7 @@ impl<'a> Replay<'a> {
                     level,
                     after: level,
                     error: c.error,
+                    key: *key,
                     number,
                 });
                 let after = self.branch(body, level);

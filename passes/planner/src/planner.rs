@@ -159,7 +159,7 @@ impl<'a> Planner<'a> {
         }
         for (&number, &pick) in numbers.iter().zip(picks) {
             let node = &self.tree.stages[number];
-            if let Kind::Activation { candidates } = &node.kind
+            if let Kind::Activation { candidates, .. } = &node.kind
                 && pick >= candidates.len()
             {
                 return Err(PlanError::Candidate { activation: node.name.into(), what: format!("number {pick}") });

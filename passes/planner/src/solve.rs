@@ -371,7 +371,7 @@ impl<'a> Solver<'a> {
         let mut out = vec![Front::new(); n];
         match &tree.stages[stage].kind {
             Kind::Step { .. } => out = self.step(stage, start()),
-            Kind::Activation { candidates } => {
+            Kind::Activation { candidates, .. } => {
                 for (i, c) in candidates.iter().enumerate() {
                     let wanted = self.rules.candidate.get(&stage).is_none_or(|w| *w == i);
                     let close = self.rules.max_candidate_error.is_none_or(|limit| c.max_error <= limit);

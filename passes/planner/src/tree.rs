@@ -65,7 +65,7 @@ pub(super) struct Node<'a> {
 /// What a stage is.
 pub(super) enum Kind<'a> {
     Step { variants: &'a [Variant], plain: bool },
-    Activation { candidates: Vec<Choice<'a>> },
+    Activation { candidates: Vec<Choice<'a>>, key: usize },
     Residual { residual: &'a Residual, main: Links, skip: Links },
 }
 
@@ -135,7 +135,9 @@ impl<'a> Tree<'a> {
     pub fn products(&self, chain: &Links) -> usize {
         let count = |&stage: &usize| match &self.stages[stage].kind {
             Kind::Step { .. } => 0,
-            Kind::Activation { candidates } => 1 + candidates.iter().map(|c| self.products(&c.body)).max().unwrap_or(0),
+            Kind::Activation { candidates, .. } => {
+                1 + candidates.iter().map(|c| self.products(&c.body)).max().unwrap_or(0)
+            }
             Kind::Residual { main, skip, .. } => 1 + self.products(main) + self.products(skip),
         };
         chain.stages.iter().map(count).sum()
@@ -246,7 +248,7 @@ impl<'a> Tree<'a> {
                 if ids.len() < candidates.len() {
                     return Err(invalid(name, "two candidates have the same id".into()));
                 }
-                Kind::Activation { candidates }
+                Kind::Activation { candidates, key: a.key }
             }
             Stage::Residual(r) => {
                 self.table(name, "the addition", &r.us)?;
@@ -299,7 +301,7 @@ impl<'a> Tree<'a> {
         };
         match &self.stages[stage].kind {
             Kind::Step { variants, .. } => spend(name, variants.iter().map(|v| v.levels).min().unwrap_or(0), level),
-            Kind::Activation { candidates } => {
+            Kind::Activation { candidates, .. } => {
                 let needs = u32::MAX;
                 let mut best: Result<u32, PlanError> = Err(PlanError::Starved { stage: name.into(), needs, level });
                 for c in candidates {

@@ -6,7 +6,7 @@ use fhec_ir::nn::{NnOp, eval};
 use fhec_ir::{Entity, Module, Nn, Shape, Tensor, Value};
 use rayon::prelude::*;
 
-use super::{ApproximateError, fit::merged};
+use super::ApproximateError;
 use crate::approx::{ApproxError, Histogram};
 
 /// The distribution of every activation's input per channel, keyed by the activation's value.
@@ -87,11 +87,6 @@ impl Calibration {
     /// for tensors without dimensions beyond it.
     pub fn channels_of(&self, value: Value) -> Option<&[Histogram]> {
         self.inputs.get(&value.index()).map(Vec::as_slice)
-    }
-
-    /// The inputs that activation `value` has seen, all channels together.
-    pub fn input_of(&self, value: Value) -> Option<Histogram> {
-        self.channels_of(value).map(merged)
     }
 }
 

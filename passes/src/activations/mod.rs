@@ -1,32 +1,26 @@
 //! `approximate-activations`: every activation becomes a polynomial on the range its inputs have on calibration data.
 
-mod alternatives;
 mod calibrate;
-mod candidates;
-mod composite;
-mod fit;
+mod forms;
+mod polynomial;
 pub mod rebuild;
-mod rules;
 pub mod sensitivity;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use fhec_ir::nn::eval;
-use fhec_ir::{Loc, Module, Nn, Tensor, Value};
+use fhec_ir::nn::{NnOp, eval};
+use fhec_ir::{Loc, Module, Nn, Node, OpInfo, Tensor, Value};
 use miette::Diagnostic;
 use serde::Serialize;
 use thiserror::Error;
 
-pub use alternatives::Alternatives;
 pub use calibrate::Calibration;
 pub(crate) use calibrate::{channels, gather};
-pub use candidates::{CandidateRow, DEGREES};
-pub(crate) use fit::{Target, fit};
+pub use forms::{Extracted, Form, FormGraph};
 
-use alternatives::Extracted;
-use rules::Asked;
-
-use crate::approx::{ApproxError, CompositeSign, FitOptions};
+use crate::approx::families::Composite;
+use crate::approx::{ApproxError, Approximation, Choice, CompositeSign, Families, FitOptions};
 use crate::{Issue, Pass, PassError};
 
 pub(crate) const NAME: &str = "approximate-activations";
@@ -58,36 +52,25 @@ pub enum ApproximateError {
 }
 
 /// How activations are replaced.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ApproximateOptions {
-    /// Degree of every polynomial without a choice of its own.
-    pub degree: usize,
-    /// Whether every channel gets a polynomial of its own.
-    pub per_channel: bool,
+    /// What every activation without a choice of its own becomes.
+    pub default: Choice,
     /// Length of the interval over that of the hull of the values seen on calibration data, with the same centre.
     pub margin: f64,
     /// Weighting of the fit.
     pub fit: FitOptions,
-    /// A sign from which every activation without a choice of its own is made, in place of polynomials: what others do with
-    /// ReLU everywhere. Reconstruction, which undoes the errors of polynomials, does not use it.
-    pub composite: Option<&'static CompositeSign>,
+    /// Where approximations are taken from.
+    pub families: Families,
 }
 
 impl Default for ApproximateOptions {
     /// Degree 15, four levels: the lowest at which untrained networks keep their accuracy (the MNIST CNN of `models/` has
     /// 98.25 % at degree 7 and 99.20 % at 15, of 99.22 %). Margin 1.3 holds what test images add to the calibrated range.
     fn default() -> Self {
-        Self { degree: 15, per_channel: false, margin: 1.3, fit: FitOptions::default(), composite: None }
+        let (default, families) = (Choice::least_squares(15), Families::standard());
+        Self { default, margin: 1.3, fit: FitOptions::default(), families }
     }
-}
-
-/// What one activation is replaced by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Choice {
-    /// Degree of the polynomial.
-    pub degree: usize,
-    /// One polynomial per channel (dimension 1 of tensors with at least three), rather than one for all.
-    pub per_channel: bool,
 }
 
 /// The choices that differ from the options' default, by the activation's value.
@@ -95,8 +78,21 @@ pub type Choices = BTreeMap<Value, Choice>;
 
 impl ApproximateOptions {
     /// The choice for `value`.
-    pub(crate) fn choice(&self, choices: &Choices, value: Value) -> Choice {
-        choices.get(&value).copied().unwrap_or(Choice { degree: self.degree, per_channel: self.per_channel })
+    pub(crate) fn choice<'a>(&'a self, choices: &'a Choices, value: Value) -> &'a Choice {
+        choices.get(&value).unwrap_or(&self.default)
+    }
+
+    /// With a composite sign for every activation that has no choice of its own.
+    #[must_use]
+    pub fn with_composite(self, sign: CompositeSign) -> Self {
+        let composite = Composite::new(sign);
+        let default = Choice { family: Composite::NAME.into(), degree: composite.degree() };
+        Self { default, families: self.families.with(Arc::new(composite)), ..self }
+    }
+
+    /// Whether the default is so precise that there is nothing to make up for by rebuilding weights.
+    pub fn is_precise(&self) -> bool {
+        self.families.get(&self.default.family).is_ok_and(crate::approx::Family::is_precise)
     }
 }
 
@@ -122,6 +118,25 @@ pub struct Replacement {
     pub rms_error: f64,
     /// Largest error on the interval (on a grid of 4,096 points).
     pub max_error: f64,
+}
+
+impl Replacement {
+    /// The activation at `node`, replaced by `approximation` of one of the families.
+    pub(crate) fn new(node: &Node<Nn>, approximation: &Approximation, families: &Families) -> Self {
+        let Approximation { degree, interval, seen, rms_error, max_error, .. } = *approximation;
+        let stages = families.get(&approximation.family).map(|family| family.stages(degree)).unwrap_or_default();
+        Self {
+            node: node.loc.name().to_string(),
+            function: function_name(&node.op).to_string(),
+            degree,
+            stages: if stages.len() > 1 { stages } else { Vec::new() },
+            channels: approximation.channels(),
+            interval: (interval.lo(), interval.hi()),
+            seen,
+            rms_error,
+            max_error,
+        }
+    }
 }
 
 /// The pass: replaces each activation whose input distribution is known.
@@ -153,7 +168,7 @@ impl ApproximateActivations {
         module: &Module<Nn>,
         samples: &[Vec<Tensor>],
         options: ApproximateOptions,
-    ) -> Result<(Module<Nn>, Vec<Replacement>), ApproximateError> {
+    ) -> Result<Approximated, ApproximateError> {
         Self::calibrated_with(module, samples, options, &Choices::new())
     }
 
@@ -166,57 +181,64 @@ impl ApproximateActivations {
         samples: &[Vec<Tensor>],
         options: ApproximateOptions,
         choices: &Choices,
-    ) -> Result<(Module<Nn>, Vec<Replacement>), ApproximateError> {
+    ) -> Result<Approximated, ApproximateError> {
         let _span = tracing::debug_span!("approximate-activations").entered();
         if samples.is_empty() {
             return Err(ApproximateError::NoSamples);
         }
         let teacher = Calibration::measure(module, samples)?;
-        let first = Self::new(teacher.clone(), options).with_choices(choices.clone()).replaced(module)?;
+        let first = Self::new(teacher.clone(), options.clone()).with_choices(choices.clone()).replace(module)?;
         let student = Calibration::measure(&first.module, samples)?;
         let mut both = teacher;
         both.merge(student.in_terms_of(&first.polynomials));
         Ok(Self::new(both, options).with_choices(choices.clone()).replace(module)?)
     }
 
-    /// The module with polynomials, and what became of each activation.
+    /// The module with polynomials in place of activations.
     ///
     /// # Errors
     /// Every activation that has no calibration, whose function has a pole inside its interval, or that has no form of the
     /// kind asked for.
-    pub fn replace(&self, module: &Module<Nn>) -> Result<(Module<Nn>, Vec<Replacement>), PassError> {
-        self.replaced(module).map(|r| (r.module, r.report))
-    }
-
-    fn replaced(&self, module: &Module<Nn>) -> Result<Replaced, PassError> {
-        let asked = |value| match self.options.composite.filter(|_| !self.choices.contains_key(&value)) {
-            Some(sign) => Asked { choices: Vec::new(), composite: Some(sign) },
-            None => Asked { choices: vec![self.options.choice(&self.choices, value)], composite: None },
-        };
-        let alternatives = Alternatives::new(module, &self.calibration, &self.options, asked)?;
-        let Extracted { module: out, polynomials } = alternatives.extract(|_| 0)?;
-        let name = |value| module.func.node(value).loc.name().to_string();
-        let forms = alternatives.forms().iter().flat_map(|(&value, forms)| forms.first().map(|a| (value, a)));
-        let report = forms.map(|(value, a)| Replacement { node: name(value), ..a.form.replacement.clone() });
-        Ok(Replaced { module: out, report: report.collect(), polynomials })
+    pub fn replace(&self, module: &Module<Nn>) -> Result<Approximated, PassError> {
+        let graph = FormGraph::new(module, &self.calibration, &self.options, |value, _| {
+            vec![self.options.choice(&self.choices, value).clone()]
+        })?;
+        let Extracted { module: out, polynomials } = graph.extract(|_| 0)?;
+        let first = graph.forms().iter().flat_map(|(&value, forms)| forms.first().map(|form| (value, form)));
+        let activations = first
+            .map(|(v, form)| Replacement::new(module.func.node(v), &form.approximation, &self.options.families))
+            .collect();
+        Ok(Approximated { module: out, activations, polynomials })
     }
 }
 
-/// The outcome of the pass.
-struct Replaced {
-    module: Module<Nn>,
-    report: Vec<Replacement>,
-    /// The polynomial that takes the operand, by the activation it replaces.
-    polynomials: BTreeMap<Value, Value>,
+/// A network with polynomials in place of activations.
+#[derive(Clone, Debug)]
+pub struct Approximated {
+    /// The network.
+    pub module: Module<Nn>,
+    /// What became of each activation, in order.
+    pub activations: Vec<Replacement>,
+    /// The polynomials of every activation, that of its operand first, by the activation they replace.
+    pub polynomials: BTreeMap<Value, Vec<Value>>,
 }
 
-/// Why the activation at `loc` has no polynomial.
-pub(crate) fn unfit(loc: &Loc, target: Target, error: &ApproxError) -> Issue {
+/// The name of an activation's function.
+fn function_name(op: &NnOp) -> &'static str {
+    match op {
+        NnOp::Activation { function, .. } => function.name(),
+        other => other.mnemonic(),
+    }
+}
+
+/// Why the activation `node` has no polynomial.
+pub(crate) fn unfit(node: &Node<Nn>, error: &ApproxError) -> Issue {
     let repair = match error {
         ApproxError::NoSign { .. } => "leave the composite out: polynomials approximate every activation",
+        ApproxError::Family { .. } => "name one of the families that are known",
         _ => "calibrate with data that reaches this node and keeps its input where the function is smooth",
     };
-    Issue::new(loc, target.activation.name(), error.to_string(), repair)
+    Issue::new(&node.loc, function_name(&node.op), error.to_string(), repair)
 }
 
 /// A defect: a pass made a node that does not fit.
@@ -230,16 +252,16 @@ impl Pass<Nn> for ApproximateActivations {
         NAME
     }
     fn run(&self, module: &Module<Nn>) -> Result<Module<Nn>, PassError> {
-        self.replace(module).map(|(module, _)| module)
+        self.replace(module).map(|approximated| approximated.module)
     }
 }
 
 impl Calibration {
     /// The measurements of some polynomials, keyed by the activations they replace.
-    fn in_terms_of(&self, polynomials: &BTreeMap<Value, Value>) -> Self {
+    fn in_terms_of(&self, polynomials: &BTreeMap<Value, Vec<Value>>) -> Self {
         let mut out = Self::default();
-        for (&old, &new) in polynomials {
-            if let Some(h) = self.channels_of(new) {
+        for (&old, stages) in polynomials {
+            if let Some(h) = stages.first().and_then(|&first| self.channels_of(first)) {
                 out.set(old, h.to_vec());
             }
         }

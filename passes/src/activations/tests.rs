@@ -1,4 +1,5 @@
 use super::*;
+use crate::approx::{Family, Polynomial, Site};
 use fhec_ir::io::Port;
 use fhec_ir::nn::{Activation, Basis, NnOp, TensorTy};
 use fhec_ir::{F64, Loc, Shape, largest_magnitude};
@@ -26,8 +27,9 @@ fn samples(from: f32, to: f32) -> Vec<Vec<Tensor>> {
 #[test]
 fn relu_becomes_a_polynomial_close_to_it() {
     let module = one_activation(Activation::Relu);
-    let options = ApproximateOptions { degree: 15, ..ApproximateOptions::default() };
-    let (out, report) = ApproximateActivations::calibrated(&module, &samples(-3.0, 2.0), options).unwrap();
+    let options = ApproximateOptions { default: Choice::least_squares(15), ..ApproximateOptions::default() };
+    let Approximated { module: out, activations: report, .. } =
+        ApproximateActivations::calibrated(&module, &samples(-3.0, 2.0), options).unwrap();
     let [r] = report.as_slice() else { panic!("one activation") };
     assert_eq!((r.node.as_str(), r.function.as_str(), r.degree), ("act", "relu", 15));
     assert_eq!(r.seen, (-3.0, 2.0));
@@ -43,12 +45,13 @@ fn relu_becomes_a_polynomial_close_to_it() {
 
 #[test]
 fn a_composite_is_three_polynomials_and_a_product() {
-    let composite = CompositeSign::of_degrees(&[15, 15, 27]);
-    let options = ApproximateOptions { composite, ..ApproximateOptions::default() };
+    let composite = CompositeSign::of_degrees(&[15, 15, 27]).unwrap();
+    let options = ApproximateOptions::default().with_composite(composite.clone());
     let x = Tensor::new([1, 4], vec![-2.5, -0.004, 0.5, 1.9]);
     for (function, slope) in [(Activation::Relu, 0.0), (Activation::LeakyRelu, 0.01), (Activation::Abs, -1.0)] {
         let module = one_activation(function);
-        let (out, report) = ApproximateActivations::calibrated(&module, &samples(-3.0, 2.0), options).unwrap();
+        let Approximated { module: out, activations: report, .. } =
+            ApproximateActivations::calibrated(&module, &samples(-3.0, 2.0), options.clone()).unwrap();
         let ops: Vec<&NnOp> = out.func.iter().skip(1).map(|(_, n)| &n.op).collect();
         assert!(matches!(
             ops[..],
@@ -68,15 +71,16 @@ fn a_composite_is_three_polynomials_and_a_product() {
 #[test]
 fn a_choice_of_its_own_comes_before_the_composite() {
     let module = one_activation(Activation::Relu);
-    let options = ApproximateOptions { composite: CompositeSign::published(6), ..ApproximateOptions::default() };
-    let choices = Choices::from([(module.func.results()[0], Choice { degree: 3, per_channel: false })]);
-    let (_, report) = ApproximateActivations::calibrated_with(&module, &samples(-3.0, 2.0), options, &choices).unwrap();
+    let options = ApproximateOptions::default().with_composite(CompositeSign::published(6).unwrap().clone());
+    let choices = Choices::from([(module.func.results()[0], Choice::least_squares(3))]);
+    let Approximated { activations: report, .. } =
+        ApproximateActivations::calibrated_with(&module, &samples(-3.0, 2.0), options, &choices).unwrap();
     assert_eq!((report[0].degree, report[0].stages.len()), (3, 0));
 }
 
 #[test]
 fn what_is_not_made_of_a_sign_has_no_composite() {
-    let options = ApproximateOptions { composite: CompositeSign::published(6), ..ApproximateOptions::default() };
+    let options = ApproximateOptions::default().with_composite(CompositeSign::published(6).unwrap().clone());
     let error = ApproximateActivations::calibrated(&one_activation(Activation::Gelu), &samples(-3.0, 2.0), options)
         .unwrap_err();
     let ApproximateError::Pass(PassError { issues, .. }) = error else { panic!("{error}") };
@@ -92,30 +96,76 @@ fn every_form_stands_in_the_class_of_its_activation_and_can_be_extracted() {
     let sum = module.push(NnOp::Add {}, [relu, gelu], Loc::onnx("sum")).unwrap();
     module.func.set_results([sum]);
     let calibration = Calibration::measure(&module, &samples(-3.0, 2.0)).unwrap();
-    let alternatives = Alternatives::of_all_degrees(&module, &calibration, &ApproximateOptions::default()).unwrap();
-    for (pick, degree) in DEGREES.into_iter().enumerate() {
-        let out = alternatives.extract(|v| if v == relu { pick } else { 1 }).unwrap();
+    let options = ApproximateOptions::default();
+    let forms = FormGraph::offered(&module, &calibration, &options).unwrap();
+    let degrees = [15, 3, 5, 7, 11, 23, 31];
+    for (pick, degree) in degrees.into_iter().enumerate() {
+        let out = forms.extract(|v| if v == relu { pick } else { 1 }).unwrap();
         let terms = |v: Value| match &out.module.func.node(v).op {
             NnOp::Polynomial { coeffs, .. } => coeffs.len(),
             op => panic!("{op:?} is left"),
         };
         assert_eq!(out.module.func.len(), 4);
-        assert_eq!((terms(out.polynomials[&relu]), terms(out.polynomials[&gelu])), (degree + 1, DEGREES[1] + 1));
-        assert_eq!(out.module.func.node(out.polynomials[&relu]).loc.name(), "act");
+        let (of_relu, of_gelu) = (&out.polynomials[&relu], &out.polynomials[&gelu]);
+        assert_eq!((of_relu.len(), of_gelu.len()), (1, 1));
+        assert_eq!((terms(of_relu[0]), terms(of_gelu[0])), (degree + 1, degrees[1] + 1));
+        assert_eq!(out.module.func.node(of_relu[0]).loc.name(), "act");
     }
-    assert!(alternatives.extract(|_| DEGREES.len()).is_err());
-    let text = alternatives.to_string();
-    assert!(text.starts_with("class of `act`: 9 forms\n  least-squares: f(x) ≈ p(x), "), "{text}");
-    let rows = alternatives.table().remove(&gelu).unwrap();
-    assert!(rows.iter().all(|r| r.rule == "least-squares") && rows.is_sorted_by_key(|r| r.depth), "{rows:?}");
+    assert!(forms.extract(|_| degrees.len()).is_err());
+    let text = forms.to_string();
+    assert!(text.starts_with("class of `act`: 7 forms\n  least-squares: f(x) ≈ p(x), "), "{text}");
+}
+
+#[test]
+fn families_from_elsewhere_are_offered_and_named() {
+    let module = one_activation(Activation::Relu);
+    let relu = module.func.results()[0];
+    let calibration = Calibration::measure(&module, &samples(-3.0, 2.0)).unwrap();
+    let families = Families::standard().with(Arc::new(Square));
+    let options = ApproximateOptions { families, ..ApproximateOptions::default() };
+    let forms = FormGraph::offered(&module, &calibration, &options).unwrap();
+    let last = forms.forms()[&relu].last().unwrap();
+    assert_eq!((&*last.approximation.family, last.approximation.levels), ("square", 1));
+    assert!(forms.to_string().contains("square: f(x) ≈ x²; degrees 2"));
+    let default = Choice { family: "square".into(), degree: 2 };
+    let options = ApproximateOptions { default: default.clone(), ..options };
+    let out = ApproximateActivations::calibrated(&module, &samples(-3.0, 2.0), options).unwrap().module;
+    let y = eval::eval(&out, &[Tensor::new([1, 4], vec![-2.0, -1.0, 0.5, 1.0])]).unwrap();
+    let want = [4.0, 1.0, 0.25, 1.0];
+    assert!(y[0].data().iter().zip(want).all(|(y, want)| (y - want).abs() < 1e-5), "{y:?}");
+    // Without the family the choice is refused by name.
+    let options = ApproximateOptions { default, ..ApproximateOptions::default() };
+    let error = ApproximateActivations::calibrated(&module, &samples(-3.0, 2.0), options).unwrap_err();
+    let ApproximateError::Pass(PassError { issues, .. }) = error else { panic!("{error}") };
+    assert!(issues[0].reason.contains("no family of approximations `square`"), "{}", issues[0].reason);
+}
+
+/// x² for every function, as a researcher outside this crate would add it.
+#[derive(Debug)]
+struct Square;
+
+impl Family for Square {
+    fn name(&self) -> &str {
+        "square"
+    }
+    fn equation(&self) -> &str {
+        "f(x) ≈ x²"
+    }
+    fn offers(&self, _: &Site) -> Vec<usize> {
+        vec![2]
+    }
+    fn approximate(&self, site: &Site, _: usize) -> Result<Approximation, ApproxError> {
+        let interval = site.interval()?;
+        Ok(site.shared(self, Polynomial::from_monomial(interval, &[0.0, 0.0, 1.0])?))
+    }
 }
 
 #[test]
 fn lower_degrees_err_more() {
     let module = one_activation(Activation::Gelu);
     let rms = |degree| {
-        let options = ApproximateOptions { degree, ..ApproximateOptions::default() };
-        ApproximateActivations::calibrated(&module, &samples(-4.0, 4.0), options).unwrap().1[0].rms_error
+        let options = ApproximateOptions { default: Choice::least_squares(degree), ..ApproximateOptions::default() };
+        ApproximateActivations::calibrated(&module, &samples(-4.0, 4.0), options).unwrap().activations[0].rms_error
     };
     assert!(rms(2) > rms(4) && rms(4) > 4.0 * rms(8), "{} {} {}", rms(2), rms(4), rms(8));
 }
@@ -124,7 +174,8 @@ fn lower_degrees_err_more() {
 fn poles_move_the_interval_or_are_reported() {
     let module = one_activation(Activation::Reciprocal);
     let options = ApproximateOptions { margin: 1.1, ..ApproximateOptions::default() };
-    let (_, report) = ApproximateActivations::calibrated(&module, &samples(1.0, 3.0), options).unwrap();
+    let Approximated { activations: report, .. } =
+        ApproximateActivations::calibrated(&module, &samples(1.0, 3.0), options.clone()).unwrap();
     assert!(report[0].interval.0 > 0.0);
     let error = ApproximateActivations::calibrated(&module, &samples(-1.0, 3.0), options).unwrap_err();
     assert!(error.to_string().contains("not finite") || error.to_string().contains("in the way"), "{error}");
@@ -163,8 +214,8 @@ fn a_choice_gives_each_channel_its_own_polynomial() {
         let choices = Choices::from([(act, choice)]);
         ApproximateActivations::calibrated_with(&module, &samples, ApproximateOptions::default(), &choices).unwrap()
     };
-    let (shared, shared_report) = with(Choice { degree: 4, per_channel: false });
-    let (own, own_report) = with(Choice { degree: 4, per_channel: true });
+    let Approximated { module: shared, activations: shared_report, .. } = with(Choice::least_squares(4));
+    let Approximated { module: own, activations: own_report, .. } = with(Choice::least_squares_per_channel(4));
     assert_eq!((shared_report[0].degree, shared_report[0].channels), (4, 1));
     assert_eq!((own_report[0].degree, own_report[0].channels), (4, 2));
     assert_eq!(shared_report[0].interval, own_report[0].interval);
@@ -194,23 +245,24 @@ fn every_candidate_is_what_its_polynomials_do() {
     let act = module.func.results()[0];
     let options = ApproximateOptions::default();
     let calibration = Calibration::measure(&module, &samples).unwrap();
-    let alternatives = Alternatives::of_all_degrees(&module, &calibration, &options).unwrap();
-    let rows = alternatives.table().remove(&act).unwrap();
-    assert_eq!(rows.len(), 2 * DEGREES.len());
-    assert!(rows.is_sorted_by(|a, b| (a.depth, a.mean_square) <= (b.depth, b.mean_square)));
-    for row in &rows {
-        let Choice { degree, per_channel } = row.choice;
+    let pairs = (2..=31).flat_map(|d| [Choice::least_squares(d), Choice::least_squares_per_channel(d)]);
+    let asked: Vec<Choice> = pairs.filter(|c| [2, 3, 5, 15, 31].contains(&c.degree)).collect();
+    let forms = FormGraph::new(&module, &calibration, &options, |_, _| asked.clone()).unwrap();
+    for (form, choice) in forms.forms()[&act].iter().zip(&asked) {
+        let row = &form.approximation;
+        let (degree, per_channel) = (row.degree, row.is_per_channel());
+        assert_eq!((&*row.family, degree), (&*choice.family, choice.degree));
         // Both channels curve upwards: the quadratic is a completed square.
         let depth = if degree == 2 { 1 } else { usize::BITS - degree.leading_zeros() };
-        assert_eq!((row.depth, row.channels), (depth, if per_channel { 2 } else { 1 }), "{row:?}");
-        let pass = ApproximateActivations::new(calibration.clone(), options);
-        let (out, _) = pass.with_choices(Choices::from([(act, row.choice)])).replace(&module).unwrap();
+        assert_eq!((row.levels, row.channels()), (depth, if per_channel { 2 } else { 1 }), "{row:?}");
+        let pass = ApproximateActivations::new(calibration.clone(), options.clone());
+        let out = pass.with_choices(Choices::from([(act, choice.clone())])).replace(&module).unwrap().module;
         let square = |s: &Vec<Tensor>| -> f64 {
             let y = eval::eval(&out, s).unwrap();
             y[0].data().iter().zip(s[0].data()).map(|(y, x)| f64::from(y - x.max(0.0)).powi(2)).sum()
         };
         let mean = samples.iter().map(square).sum::<f64>() / (8 * samples.len()) as f64;
-        assert!((row.mean_square - mean).abs() < 0.02 * mean, "{row:?}: {mean:.4e} on the samples");
+        assert!((row.rms_error.powi(2) - mean).abs() < 0.02 * mean, "{row:?}: {mean:.4e} on the samples");
         // The interval of [-4, 4] with the margin 1.3; [-1, 1] has its own, unless coefficients would grow by 10 bits.
         let narrow = if per_channel { f64::max(1.3, 5.2 * (-10.0 / degree as f64).exp2()) } else { 5.2 };
         let largest = |reach: f64| -> f64 {
@@ -231,7 +283,8 @@ fn every_candidate_is_what_its_polynomials_do() {
 #[test]
 fn candidates_without_calibration_are_refused_by_name() {
     let module = one_activation(Activation::Relu);
-    let found = Alternatives::of_all_degrees(&module, &Calibration::default(), &ApproximateOptions::default());
+    let options = ApproximateOptions::default();
+    let found = FormGraph::offered(&module, &Calibration::default(), &options);
     let error = found.err().expect("nothing is known of its inputs");
     assert_eq!(error.issues[0].node, "act");
 }

@@ -8,10 +8,16 @@ use fhec_ir::nn::Basis;
 use fhec_ir::slot::{SlotOp, SlotTy};
 use fhec_ir::{Loc, Module, Slot, Tensor, Value};
 
-use crate::activations::Choice;
 use crate::lower::{LowerToCkks, depth};
 use crate::pack::PackedTensor;
 use crate::pass::{Lower, PassError};
+
+/// What the cost of a polynomial depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Shape {
+    pub(super) degree: usize,
+    pub(super) per_channel: bool,
+}
 
 /// The ops of a part of a program by their level below the part's operands.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +67,7 @@ impl Fragment {
     }
 
     /// The evaluation of a polynomial on one ciphertext.
-    pub(super) fn of_polynomial(Choice { degree, per_channel }: Choice, slots: usize) -> Result<Self, PassError> {
+    pub(super) fn of_polynomial(Shape { degree, per_channel }: Shape, slots: usize) -> Result<Self, PassError> {
         // Coefficients that no step of the evaluation can leave out.
         let coefficient = |k: usize| 1.0 / (k as f64 + 1.5);
         let mut part = Module::new("part");
@@ -102,18 +108,16 @@ impl Fragment {
     }
 }
 
-/// The polynomial that computes an activation.
-pub(super) fn polynomial_of(module: &Module<Slot>, tensor: &PackedTensor) -> Choice {
+/// The degree of the polynomial that computes an activation.
+pub(super) fn degree_of(module: &Module<Slot>, tensor: &PackedTensor) -> usize {
     let nodes = module.func.iter().skip(tensor.nodes.start).take(tensor.nodes.len());
     let found = nodes.filter_map(|(_, node)| match &node.op {
-        SlotOp::Polynomial { coeffs, vectors: None, .. } => {
-            Some(Choice { degree: coeffs.len().saturating_sub(1), per_channel: false })
-        }
+        SlotOp::Polynomial { coeffs, vectors: None, .. } => Some(coeffs.len().saturating_sub(1)),
         SlotOp::Polynomial { vectors: Some(id), .. } => {
             let rows = module.consts.tensor(*id).shape().0.first().copied().unwrap_or(1);
-            Some(Choice { degree: rows.saturating_sub(1), per_channel: true })
+            Some(rows.saturating_sub(1))
         }
         _ => None,
     });
-    found.max().unwrap_or(Choice { degree: 1, per_channel: false })
+    found.max().unwrap_or(1)
 }

@@ -15,40 +15,40 @@ use std::convert::Infallible;
 use fhec_ir::slot::SlotOp;
 use fhec_ir::{Issue, Module, ParamSpec, Slot, Value};
 use rayon::prelude::*;
-use serde::Serialize;
 
-use crate::activations::Choice;
-use crate::pack::Packed;
+use crate::approx::Choice;
+use crate::pack::{Packed, PackedTensor};
 use crate::pass::PassError;
-use crate::planner::{Effort, Explanation, Frontier, Limits, Network, Plan, PlanError, Planner, baseline};
+use crate::planner::{
+    ActivationPlan, Effort, Explanation, Frontier, Limits, Network, Plan, PlanError, Planner, baseline,
+};
 use crate::target::Target;
+use fragment::Shape;
 use network::Tensors;
 
 const NAME: &str = "place-bootstraps";
 
-/// One way of approximating an activation, and what it costs in accuracy.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Candidate {
-    /// The polynomial.
-    #[serde(flatten)]
+/// A form of an activation, and what it costs in accuracy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeighedForm {
+    /// What it is.
     pub choice: Choice,
-    /// The rule that put it into the activation's class; none where there is nothing to choose.
-    pub rule: Option<&'static str>,
+    /// One polynomial per channel rather than one for all.
+    pub per_channel: bool,
     /// Sensitivity times mean square error: its share of the surrogate for lost accuracy (OLA).
     pub error: f64,
     /// Largest error on the interval.
     pub max_error: f64,
 }
 
-impl Candidate {
-    /// A polynomial that is not up for choice.
-    fn given(choice: Choice) -> Self {
-        Self { choice, rule: None, error: 0.0, max_error: 0.0 }
+impl WeighedForm {
+    /// For reports: the degree, and the family.
+    fn id(&self) -> String {
+        format!("degree {}, {}", self.choice.degree, self.choice.family)
     }
-    /// For reports: the degree, and the rule that offers it.
-    pub fn id(&self) -> String {
-        let degree = self.choice.degree;
-        self.rule.map_or_else(|| format!("degree {degree}"), |rule| format!("degree {degree}, {rule}"))
+
+    fn shape(&self) -> Shape {
+        Shape { degree: self.choice.degree, per_channel: self.per_channel }
     }
 }
 
@@ -92,8 +92,8 @@ impl Strategy {
     }
 }
 
-/// The ways of approximating each activation, by the name of its node.
-pub type Candidates = BTreeMap<String, Vec<Candidate>>;
+/// The forms of each activation, by the polynomial of the packed network that stands in its place.
+pub type Candidates = BTreeMap<Value, Vec<WeighedForm>>;
 
 /// The numbers of levels that are tried.
 const LEVELS: std::ops::RangeInclusive<u32> = 3..=24;
@@ -237,19 +237,42 @@ impl<'a> Placer<'a> {
         Ok(front)
     }
 
+    /// The form that `plan` chooses for every activation, by the polynomial that stands in its place.
+    pub fn choices(&self, plan: &Plan, candidates: &Candidates) -> BTreeMap<Value, Choice> {
+        let chosen = |a: &ActivationPlan| {
+            let origin = self.tensors.tensors().get(a.key)?.origin?;
+            Some((origin, candidates.get(&origin)?.get(a.index)?.choice.clone()))
+        };
+        plan.activations.iter().filter_map(chosen).collect()
+    }
+
+    /// Numbers of the packed tensors before whose computation `plan` bootstraps.
+    fn bootstrapped(plan: &Plan) -> BTreeSet<usize> {
+        plan.bootstraps.iter().map(|b| b.key).collect()
+    }
+
+    /// The polynomials of the network that was packed before which `plan` bootstraps.
+    pub fn origins(&self, plan: &Plan) -> BTreeSet<Value> {
+        Self::bootstrapped(plan).into_iter().filter_map(|t| self.tensors.tensors().get(t)?.origin).collect()
+    }
+
     /// The program with a refresh at every bootstrap of `plan`.
     pub fn apply(&self, plan: &Plan) -> Module<Slot> {
-        let mut refreshed: BTreeSet<Value> = BTreeSet::new();
-        for bootstrap in &plan.bootstraps {
-            if let crate::planner::Place::Before(stage) = &bootstrap.place
-                && let Some(tensor) = self.tensors.tensor(stage)
-            {
-                let nodes = self.tensors.module().func.iter().skip(tensor.nodes.start).take(tensor.nodes.len());
-                refreshed.extend(nodes.flat_map(|(_, node)| node.operands.iter().copied()));
-            }
-        }
-        refresh(self.tensors.module(), &refreshed)
+        refreshed_before(self.tensors.packed(), &Self::bootstrapped(plan))
     }
+}
+
+/// The packed program with a bootstrap before each polynomial whose origin is one of `polynomials`.
+pub fn bootstrap_before(packed: &Packed, polynomials: &BTreeSet<Value>) -> Module<Slot> {
+    let chosen = |(_, tensor): &(usize, &PackedTensor)| tensor.origin.is_some_and(|o| polynomials.contains(&o));
+    refreshed_before(packed, &packed.tensors.iter().enumerate().filter(chosen).map(|(i, _)| i).collect())
+}
+
+/// The packed program with the operands of these tensors refreshed.
+fn refreshed_before(packed: &Packed, tensors: &BTreeSet<usize>) -> Module<Slot> {
+    let operands = tensors.iter().filter_map(|&t| packed.tensors.get(t)).flat_map(|t| &t.operands);
+    let refreshed = operands.flat_map(|&o| packed.tensors[o].values.iter().copied()).collect();
+    refresh(&packed.module, &refreshed)
 }
 
 /// The module with every value of `refreshed` refreshed for all that read it.

@@ -10,9 +10,8 @@ use petgraph::algo::dominators::{Dominators, simple_fast};
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::Reversed;
 
-use super::fragment::{Fragment, polynomial_of};
+use super::fragment::{Fragment, Shape, degree_of};
 use super::{Candidates, NAME};
-use crate::activations::Choice;
 use crate::pack::{Packed, PackedTensor, TensorKind};
 use crate::pass::PassError;
 use crate::planner::{Activation, Align, Candidate, Chain, Micros, Network, Point, Residual, Stage, Step, Targets};
@@ -27,9 +26,9 @@ struct Priced {
 }
 
 impl Priced {
-    fn new(candidate: &super::Candidate, fragment: Fragment) -> Self {
-        let super::Candidate { error, max_error, .. } = *candidate;
-        Self { id: candidate.id(), fragment, error, max_error }
+    fn new(form: &super::WeighedForm, fragment: Fragment) -> Self {
+        let super::WeighedForm { error, max_error, .. } = *form;
+        Self { id: form.id(), fragment, error, max_error }
     }
 }
 
@@ -49,8 +48,6 @@ pub(super) struct Tensors<'a> {
     /// Closest tensor that every path to the result passes, by tensor.
     after: Dominators<NodeIndex>,
     input: usize,
-    /// Unique names of tensors, and back.
-    names: Vec<String>,
 }
 
 fn issue(tensor: &PackedTensor, reason: impl Into<String>, repair: &str) -> PassError {
@@ -89,15 +86,7 @@ impl<'a> Tensors<'a> {
         if let Some(second) = inputs.next() {
             return Err(issue(&tensors[second], "the program has several inputs", ONE_IN_ONE_OUT));
         }
-        let mut used = BTreeSet::new();
-        let mut names = Vec::with_capacity(tensors.len());
-        for (i, tensor) in tensors.iter().enumerate() {
-            let name = tensor.loc.name().to_string();
-            let name = if used.contains(&name) { format!("{name} #{i}") } else { name };
-            used.insert(name.clone());
-            names.push(name);
-        }
-        let mut polynomials: BTreeMap<Choice, Fragment> = BTreeMap::new();
+        let mut polynomials: BTreeMap<Shape, Fragment> = BTreeMap::new();
         let mut work = BTreeMap::new();
         for &i in &live {
             let tensor = &tensors[i];
@@ -107,17 +96,18 @@ impl<'a> Tensors<'a> {
                 TensorKind::Activation => {
                     let width = tensor.values.len() as u32;
                     let slots = packed.module.func.ty(tensor.values[0]).0;
-                    let Some(offered) = candidates.get(tensor.loc.name()) else {
-                        let own = super::Candidate::given(polynomial_of(&packed.module, tensor));
+                    let Some(offered) = tensor.origin.and_then(|origin| candidates.get(&origin)) else {
+                        let id = format!("degree {}", degree_of(&packed.module, tensor));
                         let fragment = Fragment::of_tensor(&packed.module, tensor)?;
-                        work.insert(i, Work::Activation(vec![Priced::new(&own, fragment)]));
+                        let given = Priced { id, fragment, error: 0.0, max_error: 0.0 };
+                        work.insert(i, Work::Activation(vec![given]));
                         continue;
                     };
                     let mut choices = Vec::with_capacity(offered.len());
                     for c in offered {
-                        let fragment = match polynomials.entry(c.choice) {
+                        let fragment = match polynomials.entry(c.shape()) {
                             Entry::Occupied(known) => known.get().clone(),
-                            Entry::Vacant(free) => free.insert(Fragment::of_polynomial(c.choice, slots)?).clone(),
+                            Entry::Vacant(free) => free.insert(Fragment::of_polynomial(c.shape(), slots)?).clone(),
                         };
                         choices.push(Priced::new(c, fragment.repeated(width)));
                     }
@@ -126,12 +116,22 @@ impl<'a> Tensors<'a> {
             };
             work.insert(i, made);
         }
-        Ok(Self { packed, graph, work, after, input, names })
+        Ok(Self { packed, graph, work, after, input })
     }
 
-    /// The tensor of a name the network uses.
-    pub(super) fn tensor(&self, name: &str) -> Option<&'a PackedTensor> {
-        self.names.iter().position(|n| n == name).map(|i| &self.packed.tensors[i])
+    /// The tensors.
+    pub(super) fn tensors(&self) -> &'a [PackedTensor] {
+        &self.packed.tensors
+    }
+
+    /// For reports: the node that a tensor comes from.
+    fn name(&self, tensor: usize) -> String {
+        self.packed.tensors[tensor].loc.name().to_string()
+    }
+
+    /// The packed program.
+    pub(super) fn packed(&self) -> &'a Packed {
+        self.packed
     }
 
     /// The module.
@@ -267,7 +267,7 @@ impl Builder<'_> {
     /// The stage that computes `tensor`, after the stages of `chain`.
     fn stage(&self, mut chain: Chain, tensor: usize) -> Result<Chain, PassError> {
         let t = self.tensors;
-        let (name, width) = (t.names[tensor].clone(), t.width(tensor));
+        let (name, width) = (t.name(tensor), t.width(tensor));
         let stage = match &t.work[&tensor] {
             Work::Input => return Err(irregular(&t.packed.tensors[tensor])),
             Work::Fixed(fragment) => Stage::Step(Step::linear(name, fragment.levels, self.times(fragment, tensor)?)),
@@ -278,17 +278,18 @@ impl Builder<'_> {
                     let us = self.times(&c.fragment, tensor)?;
                     candidates.push(Candidate::polynomial(&c.id, c.fragment.levels, us, c.error, c.max_error));
                 }
-                Stage::Activation(Activation { name, candidates })
+                Stage::Activation(Activation { name, key: tensor, candidates })
             }
         };
         Ok(chain.then(stage, Point::closed(width)))
     }
 
-    /// Opens the end of `chain` for bootstraps, which polynomial `tensor` follows: its operand lies in [-1, 1].
+    /// Opens the end of `chain` for bootstraps, which polynomial `tensor` follows: its operand lies in [-1, 1]. The point goes by
+    /// the number of the polynomial.
     fn open(&self, chain: &mut Chain, tensor: usize) {
         let operand = self.tensors.packed.tensors[tensor].operands[0];
         if let Some(before) = chain.points.last_mut() {
-            *before = Point::open(self.tensors.width(operand), 0);
+            *before = Point::open(self.tensors.width(operand), 0).with_key(tensor);
         }
     }
 
@@ -303,7 +304,7 @@ impl Builder<'_> {
             ways = all.collect();
         }
         let Work::Fixed(product) = &t.work[&join] else { return Err(irregular(&t.packed.tensors[join])) };
-        let product = Step::linear(t.names[join].clone(), product.levels, self.times(product, join)?);
+        let product = Step::linear(t.name(join), product.levels, self.times(product, join)?);
         let product = Stage::Step(Step { plain: false, ..product });
         let closed = Point::closed(t.width(join));
         let mut candidates = Vec::with_capacity(ways.len());
@@ -314,7 +315,7 @@ impl Builder<'_> {
                     self.open(&mut main, member);
                 }
                 let us = self.times(&priced.fragment, member)?;
-                let step = Step::linear(t.names[member].clone(), priced.fragment.levels, us);
+                let step = Step::linear(t.name(member), priced.fragment.levels, us);
                 main = main.then(Stage::Step(Step { plain: false, ..step }), closed);
             }
             let gate = self.joined(join, main, Chain::new(closed));
@@ -326,14 +327,14 @@ impl Builder<'_> {
             });
         }
         self.open(&mut chain, members[0]);
-        let name = t.names[members[0]].clone();
-        Ok(chain.then(Stage::Activation(Activation { name, candidates }), closed))
+        let (name, key) = (t.name(members[0]), members[0]);
+        Ok(chain.then(Stage::Activation(Activation { name, key, candidates }), closed))
     }
 
     /// Two branches that meet at tensor `join`. They align for free: scales are equal at equal levels.
     fn joined(&self, join: usize, main: Chain, skip: Chain) -> Stage {
         let align = || Align { levels: 0, us: self.free.clone() };
-        let (name, us) = (self.tensors.names[join].clone(), self.free.clone());
+        let (name, us) = (self.tensors.name(join), self.free.clone());
         Stage::Residual(Residual { name, main, skip, main_align: align(), skip_align: align(), us })
     }
 

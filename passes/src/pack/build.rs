@@ -39,7 +39,7 @@ pub(super) fn build(module: &Module<Nn>, encrypted: &[bool], cost: &LinearCost) 
         } else if !encrypted[v.index()] {
             Packed::Constant(b.constant(node)?)
         } else {
-            Packed::Affine(b.node(node)?)
+            Packed::Affine(b.node(v, node)?)
         };
         b.values[v.index()] = Some(packed);
         if encrypted[v.index()] && uses[v.index()].len() > 1 {
@@ -124,12 +124,18 @@ impl Builder<'_> {
         }
     }
 
-    fn node(&mut self, node: &Node<Nn>) -> Result<Affine> {
+    fn node(&mut self, v: Value, node: &Node<Nn>) -> Result<Affine> {
         let operands: Vec<Affine> = node.operands.iter().map(|&o| self.affine(o)).collect();
         match &node.op {
             NnOp::Polynomial { basis, lo, hi, rows, coeffs } => {
                 let coeffs: Vec<f64> = coeffs.iter().map(|c| c.0).collect();
-                self.polynomial(node, *basis, (lo.0, hi.0), *rows as usize, &coeffs)
+                let a = self.polynomial(node, *basis, (lo.0, hi.0), *rows as usize, &coeffs)?;
+                if let Some((_, source)) = a.as_scaled_source()
+                    && matches!(self.graph.sources[source].kind, Kind::Polynomial { .. })
+                {
+                    self.graph.sources[source].origin = Some(v);
+                }
+                Ok(a)
             }
             NnOp::Mul {} if operands.iter().all(|a| !a.is_constant()) => {
                 let operands = operands.iter().map(|a| linear::broadcast(a, &node.op, &node.ty.0)).collect::<Vec<_>>();

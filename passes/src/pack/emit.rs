@@ -132,7 +132,7 @@ pub(super) fn emit(
         };
         let values = emitted.values.clone();
         let (operands, nodes) = (source.kind.operands(), start..e.out.func.len());
-        tensors.push(PackedTensor { kind, operands, values, nodes, loc: loc.clone() });
+        tensors.push(PackedTensor { kind, operands, values, nodes, origin: source.origin, loc: loc.clone() });
         e.emitted.push(emitted);
     }
     let mut results = Vec::new();

@@ -1,6 +1,6 @@
 //! What is put into slots, and from what: the packed program before its layouts are chosen.
 
-use fhec_ir::{Loc, Port, Shape};
+use fhec_ir::{Loc, Port, Shape, Value};
 
 use super::affine::Affine;
 use crate::approx::Polynomial;
@@ -10,6 +10,8 @@ pub(super) struct Source {
     pub(super) kind: Kind,
     pub(super) shape: Shape,
     pub(super) loc: Loc,
+    /// The value of the network that it holds.
+    pub(super) origin: Option<Value>,
     /// The source whose layout this one has: itself for inputs and linear sources.
     pub(super) root: usize,
     /// Whether a port of the program describes its layout.
@@ -72,7 +74,7 @@ impl Graph {
             Kind::Polynomial { of, .. } => self.sources[*of].root,
             Kind::Product(a, _) => self.sources[*a].root,
         };
-        self.sources.push(Source { kind, shape, loc: loc.clone(), root, port: false });
+        self.sources.push(Source { kind, shape, loc: loc.clone(), origin: None, root, port: false });
         number
     }
     pub(super) fn root(&self, source: usize) -> usize {

@@ -1,5 +1,6 @@
 //! What a network computes last and the client can do as well after decryption.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use fhec_ir::nn::NnOp;
@@ -10,13 +11,26 @@ use fhec_ir::{Entity, Module, Nn, Value};
 ///
 /// What is known of the results, such as their bounds on samples, must be measured on this network.
 pub fn without_heads(module: &Module<Nn>) -> (Module<Nn>, Vec<String>) {
+    let Headless { module, notes, .. } = headless(module);
+    (module, notes)
+}
+
+/// A network without its heads.
+pub(super) struct Headless {
+    pub(super) module: Module<Nn>,
+    /// Where its values come from.
+    pub(super) origins: BTreeMap<Value, Value>,
+    pub(super) notes: Vec<String>,
+}
+
+pub(super) fn headless(module: &Module<Nn>) -> Headless {
     let func = &module.func;
     let uses = func.use_counts();
     let is_head = |v: Value| {
         let as_result = func.results().iter().filter(|&&r| r == v).count() as u32;
         matches!(func.node(v).op, NnOp::Softmax { .. }) && as_result > 0 && uses[v.index()] == as_result
     };
-    let mut notes = Vec::new();
+    let (mut notes, mut origins) = (Vec::new(), BTreeMap::new());
     let Ok(rest) = module.rebuild(|out, v, node, operands| {
         if is_head(v) {
             let name = node.loc.name();
@@ -24,7 +38,9 @@ pub fn without_heads(module: &Module<Nn>) -> (Module<Nn>, Vec<String>) {
                 .push(format!("softmax `{name}` at the end is left to the client: the encrypted result is its logits"));
             return Ok::<_, Infallible>(operands[0]);
         }
-        Ok(out.func.push_unchecked(node.op.clone(), operands, node.ty.clone(), node.loc.clone()))
+        let made = out.func.push_unchecked(node.op.clone(), operands, node.ty.clone(), node.loc.clone());
+        origins.insert(made, v);
+        Ok(made)
     });
-    (rest, notes)
+    Headless { module: rest, origins, notes }
 }

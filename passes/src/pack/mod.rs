@@ -34,6 +34,8 @@ use fhec_ir::{Issue, Loc, Module, Nn, Slot, Value};
 pub use cost::LinearCost;
 pub use heads::without_heads;
 
+use heads::{Headless, headless};
+
 use crate::pass::{Lower, PassError};
 
 /// The pass `pack`.
@@ -67,6 +69,8 @@ pub struct PackedTensor {
     pub values: Vec<Value>,
     /// The ops that compute it, as a range of places in the function.
     pub nodes: std::ops::Range<usize>,
+    /// The polynomial of the network that it holds.
+    pub origin: Option<Value>,
     /// The ONNX node.
     pub loc: Loc,
 }
@@ -99,7 +103,7 @@ impl Pack {
             let reason = format!("{} slots: the number of slots is a power of two", self.max_slots);
             return Err(error(vec![Issue::new(&Default::default(), "module", reason, "choose a power of two")]));
         }
-        let (module, notes) = without_heads(module);
+        let Headless { module, origins, notes } = headless(module);
         let encrypted = reject::encrypted(&module);
         let issues = reject::issues(&module, &encrypted);
         if !issues.is_empty() {
@@ -113,6 +117,8 @@ impl Pack {
         })?;
         let (module_out, tensors) =
             emit::emit(&module, &graph, &placements, slots, &self.cost).map_err(|i| error(vec![i]))?;
+        let origin = |v: Value| origins.get(&v).copied();
+        let tensors = tensors.into_iter().map(|t| PackedTensor { origin: t.origin.and_then(origin), ..t }).collect();
         Ok(Packed { module: module_out, tensors, notes })
     }
 }

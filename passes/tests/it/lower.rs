@@ -76,9 +76,10 @@ fn a_composite_relu_takes_fourteen_levels() {
     let y = net.fully_connected(y, 3);
     let samples: Vec<Vec<Tensor>> = (0..16).map(|_| vec![net.numbers.tensor([1, 2, 6, 6], 1.0)]).collect();
     let (module, _) = net.finish(&[y]);
-    let composite = CompositeSign::of_degrees(&[15, 15, 27]);
-    let options = ApproximateOptions { composite, ..ApproximateOptions::default() };
-    let (polynomial, report) = ApproximateActivations::calibrated(&module, &samples, options).expect("has a sign form");
+    let composite = CompositeSign::of_degrees(&[15, 15, 27]).expect("it is published").clone();
+    let options = ApproximateOptions::default().with_composite(composite);
+    let approximated = ApproximateActivations::calibrated(&module, &samples, options).expect("has a sign form");
+    let (polynomial, report) = (approximated.module, approximated.activations);
     let ckks = check(&polynomial, &samples[0], 256);
     // 4 + 4 + 5 and the product; neither the interval nor any factor takes a level of its own.
     assert_eq!(depth(&ckks), 1 + 14 + 1);

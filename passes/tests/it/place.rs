@@ -88,9 +88,9 @@ fn residual() -> (Module<Nn>, Vec<Vec<Tensor>>) {
 }
 
 fn composite(module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Module<Nn> {
-    let composite = CompositeSign::of_degrees(&[15, 15, 27]);
-    let options = ApproximateOptions { composite, ..ApproximateOptions::default() };
-    ApproximateActivations::calibrated(module, samples, options).expect("ReLU has a composite form").0
+    let composite = CompositeSign::of_degrees(&[15, 15, 27]).expect("it is published").clone();
+    let options = ApproximateOptions::default().with_composite(composite);
+    ApproximateActivations::calibrated(module, samples, options).expect("ReLU has a composite form").module
 }
 
 fn planned(strategy: Strategy) -> Planned {

@@ -1,4 +1,5 @@
-//! What a bootstrap does to a message that is no noise: EvalMod takes a sine for the identity.
+//! A bootstrap distorts its message in a way that is no noise, because EvalMod takes a sine for the identity. This
+//! module computes that error.
 
 use crate::encode::Fft;
 use fhec_parameters::ParamSpec;

@@ -1,8 +1,9 @@
-//! EvalMod: `y -> y - round(y)` for `y` near an integer, as a polynomial.
+//! EvalMod computes `y -> y - round(y)`, for `y` near an integer, as a polynomial.
 //!
-//! `sin(2 pi y)` is `cos(2 pi (y - 1/4))`: an even Chebyshev interpolant of `cos(2 pi (y - 1/4) / 2^r)`, `r` double angles
-//! `c -> 2 c^2 - 1` (Han and Ki, Better Bootstrapping for Approximate Homomorphic Encryption, 2020), and the Taylor
-//! polynomial of the arcsine (Lee, Lee, Lee, Kim and No, High-Precision Bootstrapping of RNS-CKKS, 2021).
+//! It has three parts. As `sin(2 pi y)` is `cos(2 pi (y - 1/4))`, there is an even Chebyshev interpolant of
+//! `cos(2 pi (y - 1/4) / 2^r)`, then `r` double angles `c -> 2 c^2 - 1` (Han and Ki, Better Bootstrapping for Approximate
+//! Homomorphic Encryption, 2020), then the Taylor polynomial of the arcsine (Lee, Lee, Lee, Kim and No, High-Precision
+//! Bootstrapping of RNS-CKKS, 2021).
 
 use super::scaled::{Machine, Scaled};
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! The transform between slots and coefficients as a product of sparse matrices, each given by its diagonals.
+//! The transform between slots and coefficients is a product of sparse matrices, each given by its diagonals.
 
 use crate::encode::Fft;
 use crate::error::KeyName;

@@ -1,4 +1,5 @@
-//! How likely a bootstrap is to fail: EvalMod is right while the multiples `I` of `q_0` that it removes stay within `k`.
+//! Bounds how likely a bootstrap is to fail: EvalMod is right while the multiples `I` of `q_0` that it removes stay
+//! within `k`.
 //!
 //! A coefficient of the raised ciphertext is `q_0 (I + mu)`, `mu` the message's share, `|mu| <= 1/4`. It is `c_0` plus as many
 //! signed coefficients of `c_1` as the secret has, all of them uniform modulo `q_0` and centred: in units of `q_0` a sum of

@@ -1,4 +1,4 @@
-//! Bootstrapping: the same slots at a higher level.
+//! Bootstrapping gives a ciphertext of the same slots at a higher level.
 //!
 //! 1. At level 0 the ciphertext is switched to an ephemeral sparse secret, read over a large modulus, where it decrypts
 //!    to `m + q_0 I` with small `I`, and switched back (Bossuat, Troncoso-Pastoriza and Hubaux, Bootstrapping for
@@ -75,7 +75,7 @@ impl Bootstrapper {
         let factor = message_factor(circuit.ratio_bits, q0 / params.scale(0));
         let eval_mod = EvalMod::new(circuit, slots, levels);
         let input_scale = 2f64.powf(input_bits);
-        // A run without polynomials tells the scale at which EvalMod ends.
+        // A dry run tells the scale at which EvalMod ends.
         let books = Machine { ctx, eval: None };
         let input = Scaled { parts: Vec::new(), level: eval_mod.levels[0], scale: input_scale };
         let output = eval_mod.apply(&books, input)?;

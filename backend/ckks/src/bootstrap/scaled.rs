@@ -1,7 +1,7 @@
-//! Arithmetic with explicit scales, which EvalMod runs on.
+//! EvalMod runs on arithmetic with explicit scales.
 //!
 //! The scale of a program's ciphertext follows from its level. Inside a bootstrap scales are higher than that and chosen
-//! freely. The same code runs once without polynomials when a bootstrap is set up: it then tells the scales.
+//! freely. When a bootstrap is set up, the same code makes a dry run that only tracks the scales.
 
 use crate::context::Context;
 use crate::error::{KeyName, Result};
@@ -17,7 +17,7 @@ pub(super) struct Scaled {
     pub scale: f64,
 }
 
-/// Computes on [`Scaled`] values; without an evaluator it only keeps the books.
+/// Computes on [`Scaled`] values; without an evaluator it makes a dry run that tracks scales and levels.
 pub(super) struct Machine<'a> {
     pub ctx: &'a Context,
     pub eval: Option<&'a Evaluator>,

@@ -1,4 +1,4 @@
-//! What a bootstrap does, step by step, from the parameters alone: what cost models price.
+//! Lists what a bootstrap does, step by step, from the parameters alone. Cost models price these steps.
 
 use super::factors::{babies_and_giants, factor_count, factor_layers, factor_steps};
 use super::scaled::EXACT;

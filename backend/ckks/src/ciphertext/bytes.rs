@@ -1,4 +1,5 @@
-//! Ciphertexts as files: one container holds a list of them, residues packed to the bits of their primes.
+//! Ciphertexts are stored as files: one container holds a list of them, with residues packed to the bits of their
+//! primes.
 
 use super::Ciphertext;
 use crate::context::Context;

@@ -1,4 +1,4 @@
-//! Between slots and plaintext polynomials.
+//! Encoding turns slots into plaintext polynomials, and decoding the reverse.
 
 mod fft;
 mod plaintext;

@@ -1,4 +1,4 @@
-//! Encoding and decoding; the compact plaintext.
+//! Encodes and decodes vectors of slots, and defines the compact plaintext.
 
 use super::reverse;
 use crate::context::Context;

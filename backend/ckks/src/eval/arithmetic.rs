@@ -1,4 +1,4 @@
-//! Sums, products, rescaling.
+//! The evaluator's sums, products and rescaling.
 
 use super::counters::count;
 use super::{Evaluator, for_limbs, for_limbs_of, truncated};

@@ -1,4 +1,4 @@
-//! What an evaluator did.
+//! Counters record what an evaluator did.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,4 +1,4 @@
-//! Linear transforms by diagonals, baby and giant steps, with double hoisting.
+//! Linear transforms are evaluated by diagonals in baby and giant steps, with double hoisting.
 //!
 //! `y = sum_g rotate_g( sum_b d_(g,b) rotate_b(x) )`. The input is cut into digits once; the baby rotations stay over
 //! `Q P` while they are multiplied with the diagonals and summed; only the half of each giant sum that must be cut into

@@ -1,4 +1,4 @@
-//! Homomorphic operations.
+//! The evaluator carries out homomorphic operations.
 
 mod arithmetic;
 mod counters;

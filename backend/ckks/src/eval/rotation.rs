@@ -1,4 +1,4 @@
-//! Rotations and conjugation.
+//! The evaluator's rotations and conjugation.
 
 use super::counters::count;
 use super::{Evaluator, for_limbs};

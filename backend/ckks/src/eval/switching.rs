@@ -1,4 +1,4 @@
-//! Key switching.
+//! The evaluator's key switching.
 
 use super::Evaluator;
 use super::counters::count;

@@ -1,4 +1,4 @@
-//! The key file: an index, and one section per key, mapped and read whenever a key is prepared.
+//! The key file has an index and one section per key. It is mapped, and a section is read whenever its key is prepared.
 //!
 //! A section is the stored half of a key, limb by limb, every residue in the bits of its prime: what a client sends.
 

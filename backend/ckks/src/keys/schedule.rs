@@ -1,4 +1,4 @@
-//! When keys are used next: a program uses the same keys in the same order for every input.
+//! Tells when a key is used next, because a program uses the same keys in the same order for every input.
 
 use super::set::Place;
 use std::collections::BTreeMap;

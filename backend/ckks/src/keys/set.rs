@@ -1,4 +1,4 @@
-//! The keys an evaluation uses, in memory or on disk.
+//! A key set holds the keys that an evaluation uses, in memory or on disk.
 
 use super::schedule::Schedule;
 use super::switching::{DigitShape, KeyRequest, SwitchingKey, expand, rows};

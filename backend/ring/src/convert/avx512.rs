@@ -1,4 +1,5 @@
-//! Base conversion on eight lanes: low and high halves of the products summed lazily, one reduction per output.
+//! Base conversion on eight lanes sums the low and high halves of the products lazily and makes one reduction per
+//! output.
 
 use super::{BLOCK, BaseConverter, Lift};
 use crate::avx512::*;

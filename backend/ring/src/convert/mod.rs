@@ -1,4 +1,4 @@
-//! Base conversion: residues modulo one set of primes from residues modulo another.
+//! Base conversion gives residues modulo one set of primes from residues modulo another.
 //!
 //! For sources `q_1..q_k` with product `Q`, an integer is `x = sum_i y_i Q/q_i - v Q` with
 //! `y_i = x (Q/q_i)^-1 mod q_i`; the sum is taken modulo every target with lazy accumulation, and `v` comes from

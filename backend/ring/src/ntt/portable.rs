@@ -1,4 +1,4 @@
-//! Scalar transform: 64-bit Shoup products, no reduction between layers.
+//! The scalar transform uses 64-bit Shoup products and does not reduce between layers.
 //!
 //! Residues are below 2^50 and a layer adds at most 2q, so 17 layers stay far below 2^64 (Harvey, Faster
 //! arithmetic for number-theoretic transforms, 2014, with more headroom).

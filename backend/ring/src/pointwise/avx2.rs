@@ -1,4 +1,5 @@
-//! The scalar kernels compiled for AVX2 and BMI2: the compiler vectorises additions and has a better wide product.
+//! The scalar kernels are compiled here for AVX2 and BMI2: the compiler vectorises additions and has a better wide
+//! product.
 //!
 //! Every function needs AVX2, FMA and BMI2; that is the whole safety contract of each.
 

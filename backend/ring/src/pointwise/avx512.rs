@@ -1,4 +1,4 @@
-//! Kernels on eight lanes; what is left over below eight goes to the scalar kernels.
+//! Kernels on eight lanes. What is left over below eight goes to the scalar kernels.
 //!
 //! Every function needs AVX-512 F, DQ, VL and IFMA, and slices of one length; those two conditions are the whole
 //! safety contract of each.

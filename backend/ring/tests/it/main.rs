@@ -1,4 +1,4 @@
-//! Kernels of every instruction set against naive arithmetic and against each other.
+//! Kernels of every instruction set are compared with naive arithmetic and with each other.
 
 mod conversion;
 mod pointwise;

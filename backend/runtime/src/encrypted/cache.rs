@@ -1,4 +1,4 @@
-//! Encoded plain operands, kept between uses within a memory bound.
+//! Encoded plain operands are kept between uses within a memory bound.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

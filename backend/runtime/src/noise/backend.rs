@@ -1,4 +1,4 @@
-//! Values with errors, for several images at once.
+//! Computes on values with errors, for several images at once.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! Where a program evaluates Chebyshev polynomials, whose argument must stay in [-1, 1].
+//! Finds where a program evaluates Chebyshev polynomials, whose argument must stay in [-1, 1].
 
 use std::collections::BTreeSet;
 

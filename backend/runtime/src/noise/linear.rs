@@ -1,5 +1,5 @@
-//! Linear transforms of several images in one pass over the diagonals, which are what takes the time: they come from
-//! memory and serve all images while they are in the cache.
+//! Linear transforms of several images take one pass over the diagonals. The diagonals take most of the time, because
+//! they come from memory; so they serve all images while they are in the cache.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{AddAssign, Mul};

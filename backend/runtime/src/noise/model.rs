@@ -1,4 +1,4 @@
-//! How much error every operation adds to a slot.
+//! The noise model says how much error every operation adds to a slot.
 //!
 //! Errors of polynomial coefficients are taken as independent with variance v. A program on vectors of n slots, which repeat
 //! through a ciphertext, has its messages in every (N/2n)-th coefficient; decryption reads these 2n alone, and no operation

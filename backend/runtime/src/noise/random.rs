@@ -1,4 +1,4 @@
-//! A small generator for simulated noise: fast and repeatable, not for secrets.
+//! A small generator for simulated noise, fast and repeatable. It is not for secrets.
 
 use std::ops::BitXor;
 

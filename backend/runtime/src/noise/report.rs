@@ -1,4 +1,4 @@
-//! What a simulated run reports: errors per op, values out of range.
+//! A simulated run reports the errors of every op and the values out of range.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ pub enum Range {
     Bootstrap,
 }
 
-/// A value that left its range in some image.
+/// An out-of-range value: it left its range in some image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RangeEscape {
     /// The value, as numbered in the plan.
@@ -115,7 +115,7 @@ fn larger(a: f64, b: f64) -> f64 {
     if a.is_nan() || b <= a { a } else { b }
 }
 
-/// Errors and range escapes of a run, or of many runs of one plan.
+/// Errors and out-of-range values of a run, or of many runs of one plan.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct NoiseReport {
     /// Images in this report.

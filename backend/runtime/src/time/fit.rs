@@ -1,4 +1,4 @@
-//! Costs of units from times of whole operations.
+//! Fits the costs of units to times of whole operations.
 
 use std::collections::BTreeMap;
 

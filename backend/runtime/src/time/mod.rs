@@ -1,4 +1,4 @@
-//! How long a run will take.
+//! Predicts how long a run will take.
 //!
 //! [`HostProfile`] holds what a unit of each kind of the engine's work costs on one machine. Every op of a program is some
 //! steps of the engine ([`engine_steps`]), every step some units ([`Unit`]), so that one profile prices
@@ -20,7 +20,7 @@ pub use units::{Unit, WorkKind};
 use crate::engine::params;
 use crate::plan::Plan;
 
-/// The time of a run: by a table of measured times, or by the built-in profile on so many threads. The times of keys are
+/// The time of a run: by a table of measured times, or by the built-in profile on `threads` threads. The times of keys are
 /// those of the plan's key list.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! What the engine's work costs on one machine.
+//! A profile holds what the engine's work costs on one machine.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The ops of a program as steps of the engine.
+//! Expands the ops of a program into steps of the engine.
 
 use fhec_ckks::{EngineStep, KeyShape};
 use fhec_ir::cost::Timed;

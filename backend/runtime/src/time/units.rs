@@ -1,4 +1,4 @@
-//! The work of the engine's steps in units that cost the same at every size.
+//! The work of the engine's steps is counted in units that cost the same at every size.
 
 use fhec_ckks::{EngineStep, KeyShape};
 use serde::{Deserialize, Serialize};

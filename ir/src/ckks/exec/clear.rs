@@ -1,4 +1,4 @@
-//! The reference interpreter of the `ckks` level: `f64` slots that carry level, scale degree and parts.
+//! The reference interpreter of the `ckks` level computes on `f64` slots that carry level, scale degree and parts.
 
 use super::{Backend, ClearError, Constant, LinearMap, rules};
 use crate::ckks::CtTy;

@@ -1,5 +1,5 @@
-//! The rules of levels and scales, for interpreters that carry [`CtTy`] themselves: the type of a result, or why an
-//! engine would have to refuse.
+//! The rules of levels and scales, for interpreters that carry [`CtTy`] themselves. Each gives the type of a result, or
+//! says why an engine would have to refuse the op.
 
 use miette::Diagnostic;
 use thiserror::Error;

@@ -1,4 +1,4 @@
-//! Reverse-mode derivatives of the interpreter, in `f32`, for the ops of convolutional networks.
+//! Reverse-mode derivatives of the interpreter are computed in `f32`, for the ops of convolutional networks.
 //!
 //! Sums run as in the forward direction. Where a function has a kink the derivative is that of its right side; the maximum
 //! of a window passes its gradient to the first element that reaches it.

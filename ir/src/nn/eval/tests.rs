@@ -1,4 +1,4 @@
-//! The interpreter against definitions computed another way: naive loops, closed forms, hand-worked cases.
+//! The interpreter is compared with definitions computed another way: naive loops, closed forms, hand-worked cases.
 
 use proptest::prelude::*;
 

@@ -128,7 +128,7 @@ fn activation(l: u32) -> impl Strategy<Value = Stage> {
     let composite = (micros(l), micros(l), 0u32..5, point())
         .prop_map(|(a, b, e, inner)| Candidate::composite("c", &[(1, a.clone()), (1, a)], b, inner, f64::from(e), 0.0));
     (polynomial, composite)
-        .prop_map(|(p, c)| Stage::Activation(Activation { name: "act".into(), candidates: vec![p, c] }))
+        .prop_map(|(p, c)| Stage::Activation(Activation { name: "act".into(), key: 0, candidates: vec![p, c] }))
 }
 
 fn residual(l: u32) -> impl Strategy<Value = Stage> {
@@ -137,7 +137,7 @@ fn residual(l: u32) -> impl Strategy<Value = Stage> {
     let aligned = (0u32..2, micros(l)).prop_map(|(levels, us)| Align { levels, us });
     let parts = (linear(l), polynomial, aligned, micros(l));
     (parts, prop::collection::vec(point(), 4)).prop_map(move |((linear, candidate, skip_align, us), p)| {
-        let inner = Stage::Activation(Activation { name: "inner".into(), candidates: vec![candidate] });
+        let inner = Stage::Activation(Activation { name: "inner".into(), key: 0, candidates: vec![candidate] });
         Stage::Residual(Residual {
             name: "block".into(),
             main: Chain::new(p[0]).then(linear, p[1]).then(inner, p[2]),

@@ -191,7 +191,7 @@ fn composite_members_may_be_bootstrapped_between() {
     let members = [(4, flat(l, 1.0)), (4, flat(l, 1.0)), (5, flat(l, 1.0))];
     let build = |inner: Point| {
         let relu = Candidate::composite("15,15,27", &members, flat(l, 1.0), inner, 0.0, 0.0);
-        let act = Stage::Activation(Activation { name: "relu".into(), candidates: vec![relu] });
+        let act = Stage::Activation(Activation { name: "relu".into(), key: 0, candidates: vec![relu] });
         let mut network = counting(Body { l, conv: 1, stem: 1, skips: Skips::None, blocks: 0 }, &[1]);
         network.chain.stages[1] = act;
         network

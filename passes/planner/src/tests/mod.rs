@@ -56,7 +56,7 @@ fn resnet(body: Body, costs: &Costs<'_>) -> Network {
     let Body { l, conv, stem, skips, blocks } = body;
     let here = Point::open(1, 0);
     let activation =
-        |i: usize| Stage::Activation(Activation { name: format!("act{i}"), candidates: (costs.activation)(i) });
+        |i: usize| Stage::Activation(Activation { name: format!("act{i}"), key: 0, candidates: (costs.activation)(i) });
     let layer = |i: usize, levels: u32| step(&format!("conv{i}"), levels, (costs.conv)(i));
     let join = |b: usize, main: Chain, skip_levels: u32| {
         Stage::Residual(Residual {

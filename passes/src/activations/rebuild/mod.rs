@@ -20,13 +20,15 @@ mod rebuild;
 mod ridge;
 mod walk;
 
-use fhec_ir::{Module, Nn, Tensor};
+use std::collections::BTreeMap;
+
+use fhec_ir::{Module, Nn, Tensor, Value};
 use serde::Serialize;
 
 use crate::activations::{ApproximateError, ApproximateOptions, Choices, Replacement};
 
 /// How a network is reconstructed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ReconstructOptions {
     /// How activations are fitted.
     pub approximate: ApproximateOptions,
@@ -83,6 +85,8 @@ pub struct Reconstructed {
     pub activations: Vec<Replacement>,
     /// What each layer gained, in order.
     pub layers: Vec<LayerGain>,
+    /// The polynomials of every activation, that of its operand first, by the activation they replace.
+    pub polynomials: BTreeMap<Value, Vec<Value>>,
 }
 
 /// Reconstructs `module`, whose normalisations should be folded, on `samples`; `progress` hears the name of each layer and
@@ -101,11 +105,14 @@ pub fn reconstruct(
         return Err(ApproximateError::NoSamples);
     }
     let (equal, moved) = equalise::equalised(module, samples)?;
-    let choices = options.choices.iter().filter_map(|(v, choice)| Some((*moved.get(v)?, *choice))).collect();
-    let mut approximate = options.approximate;
+    let choices = options.choices.iter().filter_map(|(v, choice)| Some((*moved.get(v)?, choice.clone()))).collect();
+    let mut approximate = options.approximate.clone();
     approximate.fit.uniform_share = options.uniform_share;
     let options = ReconstructOptions { approximate, choices, ..options.clone() };
-    walk::Walk::new(&equal, samples, &options).run(progress)
+    let mut rebuilt = walk::Walk::new(&equal, samples, &options).run(progress)?;
+    let of_given = |(given, equal): (Value, Value)| Some((given, rebuilt.polynomials.remove(&equal)?));
+    rebuilt.polynomials = moved.into_iter().filter_map(of_given).collect();
+    Ok(rebuilt)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use super::*;
-use crate::activations::{ApproximateActivations, Choice};
+use crate::activations::ApproximateActivations;
+use crate::approx::Choice;
 use fhec_ir::io::Port;
 use fhec_ir::nn::{Activation, NnOp, TensorTy, eval};
 use fhec_ir::{Loc, Shape, Value};
@@ -110,7 +111,8 @@ fn distance(a: &Module<Nn>, b: &Module<Nn>, samples: &[Vec<Tensor>]) -> f64 {
 }
 
 fn at_degree(degree: usize, per_channel: bool) -> ReconstructOptions {
-    let approximate = ApproximateOptions { degree, per_channel, ..ApproximateOptions::default() };
+    let choice = if per_channel { Choice::least_squares_per_channel } else { Choice::least_squares };
+    let approximate = ApproximateOptions { default: choice(degree), ..ApproximateOptions::default() };
     ReconstructOptions { approximate, positions: 8192, ..ReconstructOptions::default() }
 }
 
@@ -121,7 +123,8 @@ fn the_network_comes_closer_to_the_original_on_data_not_seen() {
     {
         let (seen, unseen) = (samples(&module, 384, 100), samples(&module, 64, 9000));
         let options = at_degree(degree, false);
-        let (plain, _) = ApproximateActivations::calibrated(&module, &seen, options.approximate).unwrap();
+        let approximate = options.approximate.clone();
+        let plain = ApproximateActivations::calibrated(&module, &seen, approximate).unwrap().module;
         let out = reconstruct(&module, &seen, &options, &mut |_, _, _| ()).unwrap();
         fhec_ir::verify(&out.module).unwrap();
         let (before, after) = (distance(&module, &plain, &unseen), distance(&module, &out.module, &unseen));
@@ -239,7 +242,7 @@ fn choices_and_threads() {
     let module = residual();
     let seen = samples(&module, 24, 5);
     let relu1 = module.func.iter().find(|(_, n)| n.loc.name() == "relu1").unwrap().0;
-    let choices = Choices::from([(relu1, Choice { degree: 4, per_channel: true })]);
+    let choices = Choices::from([(relu1, Choice::least_squares_per_channel(4))]);
     let options = ReconstructOptions { choices, ..at_degree(7, false) };
     let on = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

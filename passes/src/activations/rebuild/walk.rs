@@ -10,8 +10,9 @@ use super::layer::{Layer, layers};
 use super::rebuild::{Sight, Weights, apply, node_error, rebuild};
 use super::{LayerGain, ReconstructOptions, Reconstructed};
 use crate::PassError;
-use crate::activations::{ApproximateError, NAME, Replacement, Target, channels, fit, gather, ill_typed, unfit};
-use crate::approx::Histogram;
+use crate::activations::polynomial::{Replaced, on_unit_interval, stage_ops};
+use crate::activations::{ApproximateError, NAME, Replacement, channels, gather, ill_typed, unfit};
+use crate::approx::{Histogram, Site};
 
 /// The values of a node: one tensor per sample, or a single one of a constant.
 type Values = Vec<Tensor>;
@@ -25,7 +26,8 @@ pub(super) struct Walk<'a> {
     student: Vec<Option<Values>>,
     /// New weights by the layer's convolution or matrix product.
     weights: BTreeMap<Value, Weights>,
-    polynomials: BTreeMap<Value, NnOp>,
+    /// The ops of every activation: polynomials, and at the end the product with the operand where there is one.
+    polynomials: BTreeMap<Value, Vec<NnOp>>,
     activations: Vec<Replacement>,
     gains: Vec<LayerGain>,
 }
@@ -57,20 +59,20 @@ impl<'a> Walk<'a> {
             self.layers.values().flat_map(|l| l.inner().map(|v| (v, l.target))).collect();
         let dying = self.last_uses(&deferred);
         let is_step = |(v, n): &(Value, &Node<Nn>)| {
-            live[v.index()] && (self.layers.contains_key(v) || Target::of(&n.op).is_some())
+            live[v.index()] && (self.layers.contains_key(v) || Replaced::of(&n.op).is_some())
         };
         let (mut done, total) = (0, func.iter().filter(is_step).count());
         for (value, node) in func.iter().filter(|(v, _)| live[v.index()]) {
             self.teacher[value.index()] = Some(self.evaluate(node, &self.teacher)?);
             let layer = self.layers.get(&value).copied();
-            let student = match (layer, Target::of(&node.op)) {
+            let student = match (layer, Replaced::of(&node.op)) {
                 (Some(layer), _) => Some(self.layer(layer)?),
-                (None, Some(target)) => Some(self.activation(value, node, target)?),
+                (None, Some(replaced)) => Some(self.activation(value, node, replaced)?),
                 _ if deferred.contains_key(&value) => None,
                 _ => Some(self.evaluate(node, &self.student)?),
             };
             self.student[value.index()] = student;
-            if layer.is_some() || Target::of(&node.op).is_some() {
+            if layer.is_some() || Replaced::of(&node.op).is_some() {
                 done += 1;
                 progress(node.loc.name(), done, total);
             }
@@ -79,8 +81,8 @@ impl<'a> Walk<'a> {
                 self.student[dead.index()] = None;
             }
         }
-        let module = self.rebuilt()?;
-        Ok(Reconstructed { module, activations: self.activations, layers: self.gains })
+        let (module, polynomials) = self.rebuilt()?;
+        Ok(Reconstructed { module, activations: self.activations, layers: self.gains, polynomials })
     }
 
     /// Per value those that no later one needs, where operands of deferred values are needed up to the layer's target.
@@ -188,8 +190,8 @@ impl<'a> Walk<'a> {
             .collect()
     }
 
-    /// Fits the polynomial of an activation; the student's values behind it.
-    fn activation(&mut self, value: Value, node: &Node<Nn>, target: Target) -> Result<Values, ApproximateError> {
+    /// Fits the polynomials of an activation; the student's values behind them.
+    fn activation(&mut self, value: Value, node: &Node<Nn>, replaced: Replaced) -> Result<Values, ApproximateError> {
         let inputs = self.student[node.operands[0].index()].as_deref().unwrap_or_default();
         let seen =
             distribution(inputs).ok_or_else(|| ApproximateError::NotFinite { node: node.loc.name().to_string() })?;
@@ -198,28 +200,44 @@ impl<'a> Walk<'a> {
         // The map of each channel to its interval goes into the layer before, where nothing else needs its result.
         let layer = self.layers.get(&node.operands[0]).copied();
         let foldable = layer.is_some_and(|l| l.skip.is_none() && l.bias.is_none() && self.foldable(l));
-        let refuse = |e| ApproximateError::from(PassError { pass: NAME, issues: vec![unfit(&node.loc, target, &e)] });
-        let fitted = fit(target, &seen, choice, options, foldable).map_err(refuse)?;
+        let refuse = |e| ApproximateError::from(PassError { pass: NAME, issues: vec![unfit(node, &e)] });
+        let site = replaced.site(&seen, options).map_err(refuse)?;
+        let site = Site { own_intervals: foldable, ..site };
+        let approximation = options.families.approximate(&site, choice).map_err(refuse)?;
+        let per_channel = match approximation.stages.as_slice() {
+            [polynomials] if approximation.is_per_channel() => Some(polynomials),
+            _ => None,
+        };
         let inputs: Values;
-        let op = match layer.filter(|_| foldable && fitted.is_per_channel()) {
-            Some(layer) => {
-                let (op, maps) = fitted.unit();
+        let ops = match layer.filter(|_| foldable).zip(per_channel) {
+            Some((layer, polynomials)) => {
+                let (op, maps) = on_unit_interval(polynomials);
                 let weights = self.weights.get(&layer.linear).cloned().or_else(|| self.trained(layer));
                 self.weights.extend(weights.map(|w| (layer.linear, w.mapped(&maps))));
                 inputs = self.mapped(node.operands[0], &maps);
-                op
+                vec![op]
             }
             None => {
                 inputs = self.student[node.operands[0].index()].clone().unwrap_or_default();
-                fitted.op().map_err(refuse)?
+                stage_ops(&approximation).map_err(refuse)?
             }
+        };
+        let apply = |op: &NnOp, operands: &[&Tensor]| {
+            eval::apply(op, operands, &ConstPool::default()).map_err(|reason| node_error(node, reason))
         };
         let outputs = inputs
             .par_iter()
-            .map(|x| eval::apply(&op, &[x], &ConstPool::default()).map_err(|reason| node_error(node, reason)))
+            .map(|x| {
+                let mut y = x.clone();
+                for op in &ops {
+                    y = apply(op, &[&y])?;
+                }
+                if approximation.gated { apply(&NnOp::Mul {}, &[x, &y]) } else { Ok(y) }
+            })
             .collect();
-        self.activations.push(Replacement { node: node.loc.name().to_string(), ..fitted.replacement });
-        self.polynomials.insert(value, op);
+        self.activations.push(Replacement::new(node, &approximation, &options.families));
+        let gate = approximation.gated.then_some(NnOp::Mul {});
+        self.polynomials.insert(value, ops.into_iter().chain(gate).collect());
         outputs
     }
 
@@ -245,12 +263,13 @@ impl<'a> Walk<'a> {
         values.par_iter().map(map).collect()
     }
 
-    /// The module with the new weights and polynomials.
-    fn rebuilt(&self) -> Result<Module<Nn>, PassError> {
+    /// The module with the new weights and polynomials, and where the polynomials of each activation are.
+    fn rebuilt(&self) -> Result<(Module<Nn>, BTreeMap<Value, Vec<Value>>), PassError> {
+        let mut polynomials: BTreeMap<Value, Vec<Value>> = BTreeMap::new();
         let sums: BTreeMap<Value, Value> =
             self.layers.values().filter_map(|l| l.bias.map(|(sum, _)| (sum, l.linear))).collect();
         let biased: Vec<Value> = sums.values().copied().collect();
-        self.module.rebuild(|out, value, node, mut operands| {
+        let module = self.module.rebuild(|out, value, node, mut operands| {
             let push = |out: &mut Module<Nn>, op: NnOp, operands: Vec<Value>, loc: &Loc| {
                 out.push(op, operands, loc.clone()).map_err(|e| ill_typed(loc, &e.to_string()))
             };
@@ -259,8 +278,17 @@ impl<'a> Walk<'a> {
                 let value = out.consts.insert(&name, tensor.clone());
                 push(out, NnOp::Const { value }, Vec::new(), &node.loc)
             };
-            if let Some(op) = self.polynomials.get(&value) {
-                return push(out, op.clone(), operands.to_vec(), &node.loc);
+            if let Some(ops) = self.polynomials.get(&value) {
+                let mut y = operands[0];
+                for op in ops {
+                    if matches!(op, NnOp::Mul {}) {
+                        y = push(out, op.clone(), vec![operands[0], y], &node.loc)?;
+                    } else {
+                        y = push(out, op.clone(), vec![y], &node.loc)?;
+                        polynomials.entry(value).or_default().push(y);
+                    }
+                }
+                return Ok(y);
             }
             if let Some(weights) = self.weights.get(&value) {
                 operands[1] = constant(out, &weights.w, "rebuilt")?;
@@ -282,7 +310,8 @@ impl<'a> Walk<'a> {
                 operands[at] = constant(out, bias, "rebuilt_bias")?;
             }
             push(out, node.op.clone(), operands.to_vec(), &node.loc)
-        })
+        })?;
+        Ok((module, polynomials))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Gradients against central differences of the interpreter itself.
+//! Gradients are compared with central differences of the interpreter itself.
 
 use crate::attr::F64;
 use crate::entity::Value;

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use fhec_ir::{Dialect, Module, Nn, OpInfo, Tensor};
 use fhec_passes::Pass;
-use fhec_passes::activations::{ApproximateActivations, ApproximateOptions};
+use fhec_passes::activations::{ApproximateActivations, ApproximateOptions, Approximated};
+use fhec_passes::approx::Choice;
 use fhec_passes::fold::Fold;
 use fhec_passes::pipeline::{PlanOptions, Snapshot, plan};
 
@@ -39,8 +40,8 @@ fn samples(module: &Module<Nn>) -> Vec<Vec<Tensor>> {
 fn check(model: &Path, snapshot: &str) {
     let module = fhec_frontend::import_file(model).expect("the model imports");
     let folded = Fold::default().run(&module).expect("the model folds");
-    let options = ApproximateOptions { degree: 7, ..ApproximateOptions::default() };
-    let (polynomial, activations) =
+    let options = ApproximateOptions { default: Choice::least_squares(7), ..ApproximateOptions::default() };
+    let Approximated { module: polynomial, activations, .. } =
         ApproximateActivations::calibrated(&folded, &samples(&folded), options).expect("activations are approximated");
     fhec_ir::verify(&polynomial).expect("the polynomial network verifies");
     let mut text = format!("// fold\n{}\n// approximate-activations\n{}", outline(&folded), outline(&polynomial));
@@ -66,16 +67,16 @@ fn check(model: &Path, snapshot: &str) {
 
 #[test]
 fn mnist_cnn() {
-    check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/mnist_cnn.onnx"), "road_mnist_cnn");
+    check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/mnist_cnn.onnx"), "pipeline_mnist_cnn");
 }
 
 #[test]
 fn mnist_mlp() {
-    check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/mnist_mlp.onnx"), "road_mnist_mlp");
+    check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/mnist_mlp.onnx"), "pipeline_mnist_mlp");
 }
 
 #[test]
 fn cryptonets() {
-    let Some(dir) = material("the road of CryptoNets") else { return };
-    check(&dir.join("models/cryptonets_mnist.onnx"), "road_cryptonets");
+    let Some(dir) = material("the pipeline of CryptoNets") else { return };
+    check(&dir.join("models/cryptonets_mnist.onnx"), "pipeline_cryptonets");
 }

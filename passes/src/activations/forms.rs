@@ -12,91 +12,106 @@ use fhec_ir::nn::NnOp;
 use fhec_ir::{Entity, Loc, Module, Nn, Value};
 use rayon::prelude::*;
 
-use super::rules::{Asked, Form, RULES, Rule, Site};
-use super::{ApproximateOptions, Calibration, NAME, Target, ill_typed, unfit};
+use super::polynomial::{Replaced, stage_ops};
+use super::{ApproximateOptions, Calibration, NAME, ill_typed, unfit};
 use crate::PassError;
-use crate::approx::ApproxError;
+use crate::approx::{ApproxError, Approximation, Choice, Families, Site};
 
 type NnNode = ENode<NnOp>;
 
 /// One form of an activation.
-pub(super) struct Alternative {
-    /// The rule that made it.
-    pub rule: &'static Rule,
-    pub form: Form,
+pub struct Form {
+    /// What it computes, with levels and errors.
+    pub approximation: Approximation,
     /// The e-node in the activation's class.
     node: NnNode,
 }
 
 /// The e-graph of a network whose activations' classes hold forms that may replace them.
-pub struct Alternatives<'a> {
+pub struct FormGraph<'a> {
     module: &'a Module<Nn>,
+    families: &'a Families,
     egraph: EGraph<NnNode, ()>,
     /// The class of every value.
     classes: Vec<Id>,
     /// The first stage of forms that have several, and where it comes from.
     inner: HashMap<Id, Loc>,
-    forms: BTreeMap<Value, Vec<Alternative>>,
+    forms: BTreeMap<Value, Vec<Form>>,
 }
 
 /// A network extracted from the e-graph.
-pub(super) struct Extracted {
+pub struct Extracted {
+    /// The network.
     pub module: Module<Nn>,
-    /// The polynomial that takes the operand, by the activation it replaces.
-    pub polynomials: BTreeMap<Value, Value>,
+    /// The polynomials of every activation, that of its operand first, by the activation they replace.
+    pub polynomials: BTreeMap<Value, Vec<Value>>,
 }
 
-impl<'a> Alternatives<'a> {
-    /// Applies all rules to the activations of `module`, for what `asked` says of each.
+impl<'a> FormGraph<'a> {
+    /// The forms that `asked` names for each activation of `module`, of which `calibration` holds the inputs.
     ///
     /// # Errors
-    /// Every activation that has no calibration or no form.
-    pub(super) fn new(
+    /// Every activation that has no calibration or no such form.
+    pub fn new(
         module: &'a Module<Nn>,
         calibration: &Calibration,
-        options: &ApproximateOptions,
-        asked: impl Fn(Value) -> Asked + Sync,
+        options: &'a ApproximateOptions,
+        asked: impl Fn(Value, &Site) -> Vec<Choice> + Sync,
     ) -> Result<Self, PassError> {
+        let families = &options.families;
         let live = module.func.live();
         let targets = module.func.iter().filter(|(v, _)| live[v.index()]);
-        let targets: Vec<_> = targets.filter_map(|(v, node)| Some((v, &node.loc, Target::of(&node.op)?))).collect();
-        let forms_of = |&(value, _, target): &(Value, &Loc, Target)| {
-            let seen = calibration
-                .channels_of(value)
-                .ok_or(ApproxError::NoData { lo: f64::NEG_INFINITY, hi: f64::INFINITY })?;
-            let site = Site { target, seen, options, asked: &asked(value) };
-            let mut forms = Vec::new();
-            for rule in &RULES {
-                forms.extend((rule.forms)(&site)?.into_iter().map(|form| (rule, form)));
-            }
-            Ok(forms)
-        };
-        let found: Vec<Result<Vec<(&'static Rule, Form)>, ApproxError>> = targets.par_iter().map(forms_of).collect();
+        let targets: Vec<_> = targets.filter_map(|(v, node)| Some((v, node, Replaced::of(&node.op)?))).collect();
+        let made = targets.par_iter().map(|&(value, _, replaced)| {
+            let site = replaced.site(calibration.channels_of(value).unwrap_or_default(), options)?;
+            let form = |choice: &Choice| families.approximate(&site, choice);
+            asked(value, &site).par_iter().map(form).collect()
+        });
+        let made: Vec<Result<Vec<Approximation>, ApproxError>> = made.collect();
         let mut egraph = EGraph::default();
         let classes = egraph::add_module(module, &mut egraph);
-        let mut out = Self { module, egraph, classes, inner: HashMap::new(), forms: BTreeMap::new() };
+        let mut out = Self { module, families, egraph, classes, inner: HashMap::new(), forms: BTreeMap::new() };
         let mut issues = Vec::new();
-        for ((value, loc, target), forms) in targets.into_iter().zip(found) {
+        for ((value, node, _), made) in targets.into_iter().zip(made) {
+            let forms = made.and_then(|made| made.into_iter().map(|form| out.insert(value, form)).collect());
             match forms {
                 Ok(forms) => {
-                    let forms = forms.into_iter().map(|(rule, form)| out.insert(value, rule, form)).collect();
                     out.forms.insert(value, forms);
                 }
-                Err(e) => issues.push(unfit(loc, target, &e)),
+                Err(e) => issues.push(unfit(node, &e)),
             }
         }
         out.egraph.rebuild();
         if issues.is_empty() { Ok(out) } else { Err(PassError { pass: NAME, issues }) }
     }
 
+    /// For every activation the default form and all that the families offer to a planner.
+    ///
+    /// # Errors
+    /// As [`FormGraph::new`].
+    pub fn offered(
+        module: &'a Module<Nn>,
+        calibration: &Calibration,
+        options: &'a ApproximateOptions,
+    ) -> Result<Self, PassError> {
+        Self::new(module, calibration, options, |_, site| {
+            let offers = |family: &dyn crate::approx::Family| {
+                let name: std::sync::Arc<str> = family.name().into();
+                family.offers(site).into_iter().map(move |degree| Choice { family: name.clone(), degree })
+            };
+            let offered = options.families.iter().flat_map(offers).filter(|choice| *choice != options.default);
+            std::iter::once(options.default.clone()).chain(offered).collect()
+        })
+    }
+
     /// Puts a form into the class of `value`.
-    fn insert(&mut self, value: Value, rule: &'static Rule, form: Form) -> Alternative {
+    fn insert(&mut self, value: Value, approximation: Approximation) -> Result<Form, ApproxError> {
         let activation = self.module.func.node(value);
         let operand = self.classes[activation.operands[0].index()];
         let mut nodes: Vec<NnNode> = Vec::new();
         let mut y = operand;
-        let product = form.gated.then_some(NnOp::Mul {});
-        for op in form.stages.iter().cloned().chain(product) {
+        let product = approximation.gated.then_some(NnOp::Mul {});
+        for op in stage_ops(&approximation)?.into_iter().chain(product) {
             if let Some(inner) = nodes.last() {
                 y = self.egraph.add(inner.clone());
                 self.inner.entry(y).or_insert_with(|| activation.loc.clone());
@@ -107,11 +122,11 @@ impl<'a> Alternatives<'a> {
         let node = nodes.pop().unwrap_or_else(|| ENode::new(activation.op.clone(), [operand]));
         let class = self.egraph.add(node.clone());
         self.egraph.union(self.classes[value.index()], class);
-        Alternative { rule, form, node }
+        Ok(Form { approximation, node })
     }
 
-    /// The forms of every activation, in the order in which rules made them.
-    pub(super) fn forms(&self) -> &BTreeMap<Value, Vec<Alternative>> {
+    /// The forms of every activation, in the order in which they were asked for.
+    pub fn forms(&self) -> &BTreeMap<Value, Vec<Form>> {
         &self.forms
     }
 
@@ -120,7 +135,7 @@ impl<'a> Alternatives<'a> {
     ///
     /// # Errors
     /// A number that does not exist, or a form that does not fit its operand: defects.
-    pub(super) fn extract(&self, pick: impl Fn(Value) -> usize) -> Result<Extracted, PassError> {
+    pub fn extract(&self, pick: impl Fn(Value) -> usize) -> Result<Extracted, PassError> {
         let mut decided: BTreeMap<Id, NnNode> = BTreeMap::new();
         for (&value, forms) in &self.forms {
             let loc = &self.module.func.node(value).loc;
@@ -149,13 +164,16 @@ impl<'a> Alternatives<'a> {
         for &value in self.forms.keys() {
             let mut class = self.egraph.find(self.classes[value.index()]);
             let operand = self.egraph.find(self.classes[self.module.func.node(value).operands[0].index()]);
+            let mut stages = vec![class];
             // Down the stages to the one that takes the operand.
             while let Some(&below) = term.node(class).and_then(|n| n.children.last())
                 && self.egraph.find(below) != operand
             {
                 class = self.egraph.find(below);
+                stages.push(class);
             }
-            polynomials.extend(by_class.get(&class).map(|&first| (value, first)));
+            let stages: Vec<Value> = stages.iter().rev().filter_map(|class| by_class.get(class).copied()).collect();
+            polynomials.insert(value, stages);
         }
         Ok(Extracted { module, polynomials })
     }
@@ -171,16 +189,16 @@ impl Cost<NnOp> for Decided<'_> {
     }
 }
 
-impl fmt::Display for Alternatives<'_> {
-    /// Per activation the forms in its class, by the rule that made them.
+impl fmt::Display for FormGraph<'_> {
+    /// Per activation the forms in its class, by family.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (&value, forms) in &self.forms {
             writeln!(f, "class of `{}`: {} forms", self.module.func.node(value).loc.name(), forms.len())?;
-            for rule in &RULES {
-                let made = forms.iter().filter(|a| a.rule.name == rule.name);
-                let degrees: Vec<String> = made.map(|a| a.form.replacement.degree.to_string()).collect();
+            for family in self.families.iter() {
+                let made = forms.iter().filter(|form| *form.approximation.family == *family.name());
+                let degrees: Vec<String> = made.map(|form| form.approximation.degree.to_string()).collect();
                 if !degrees.is_empty() {
-                    writeln!(f, "  {}: {}; degrees {}", rule.name, rule.equation, degrees.join(", "))?;
+                    writeln!(f, "  {}: {}; degrees {}", family.name(), family.equation(), degrees.join(", "))?;
                 }
             }
         }

@@ -1,0 +1,273 @@
+//! Families of approximations: ways to compute an activation by polynomials.
+//!
+//! A [`Family`] says which degrees it offers to a planner and makes the [`Approximation`] of any degree from the inputs that the
+//! activation has on calibration data. New families implement the trait and join [`Families`]; the passes know them by name
+//! only.
+
+mod composite;
+mod least_squares;
+mod minimax;
+mod power_of_two;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub use composite::Composite;
+pub use least_squares::LeastSquares;
+pub use minimax::Minimax;
+pub use power_of_two::PowerOfTwo;
+
+use super::distribution::{Distribution, Histogram};
+use super::domain::check_domain;
+use super::error::ApproxError;
+use super::interval::Interval;
+use super::least_squares::FitOptions;
+use super::polynomial::Polynomial;
+use super::quadratic::CompletedSquare;
+use super::scheme::min_depth;
+use fhec_functions::Function;
+
+/// Points of the grid on which the largest error is measured.
+const GRID: usize = 4096;
+
+/// An activation to be approximated, and the inputs it has.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// What it computes.
+    pub function: Function,
+    /// Inputs seen on calibration data, all channels together.
+    pub inputs: Distribution,
+    /// Inputs of every channel; a single entry where there are no channels.
+    pub channels: Vec<Distribution>,
+    /// Length of the interval over that of the hull of the inputs seen, with the same centre.
+    pub margin: f64,
+    /// Weighting of least-squares fits.
+    pub fit: FitOptions,
+    /// Whether every channel may have an interval of its own, since the layer before absorbs a map per channel. Otherwise
+    /// narrow channels are widened to keep coefficients small.
+    pub own_intervals: bool,
+}
+
+impl Site {
+    /// `function` on the inputs seen per channel.
+    ///
+    /// # Errors
+    /// A channel without values.
+    pub fn new(function: Function, seen: &[Histogram], margin: f64, fit: FitOptions) -> Result<Self, ApproxError> {
+        let mut all = Histogram::default();
+        seen.iter().for_each(|h| all.merge(h.clone()));
+        let channels = seen.iter().map(Histogram::distribution).collect::<Result<_, _>>()?;
+        Ok(Self { function, inputs: all.distribution()?, channels, margin, fit, own_intervals: false })
+    }
+
+    /// The interval of all channels together; errors as [`interval_of`](Self::interval_of).
+    pub fn interval(&self) -> Result<Interval, ApproxError> {
+        self.interval_of(&self.inputs)
+    }
+
+    /// The hull of the values stretched about its centre; of a single value, `[-b, b]` with the margin.
+    ///
+    /// # Errors
+    /// A distribution without values, or a function that is not finite on the interval.
+    pub fn interval_of(&self, distribution: &Distribution) -> Result<Interval, ApproxError> {
+        let hull = distribution.hull_interval(self.margin).or_else(|_| distribution.symmetric_interval(self.margin))?;
+        check_domain(self.function, hull).map(|()| hull)
+    }
+
+    /// Mean square error of `approximation` on `interval` under `distribution`.
+    pub fn mean_square(
+        &self,
+        distribution: &Distribution,
+        interval: Interval,
+        approximation: impl Fn(f64) -> f64,
+    ) -> f64 {
+        let nodes = distribution.nodes(interval, &self.function.breaks());
+        let square = |(x, w): (&f64, &f64)| w * (approximation(*x) - self.function.eval(*x)).powi(2);
+        nodes.x.iter().zip(&nodes.w).map(square).sum::<f64>() / nodes.w.iter().sum::<f64>()
+    }
+
+    /// The approximation by `polynomial`, one for all channels, with its errors.
+    pub fn shared(&self, family: &dyn Family, polynomial: Polynomial) -> Approximation {
+        let interval = polynomial.interval();
+        self.polynomials(family, interval, &[(self.inputs.clone(), interval)], vec![polynomial])
+    }
+
+    /// The approximation by a polynomial per part: one part for all channels, or one for each.
+    fn polynomials(
+        &self,
+        family: &dyn Family,
+        widest: Interval,
+        parts: &[(Distribution, Interval)],
+        polynomials: Vec<Polynomial>,
+    ) -> Approximation {
+        let (mut square, mut max_error) = (0.0, 0.0f64);
+        for ((distribution, own), polynomial) in parts.iter().zip(&polynomials) {
+            let error = |x: f64| (polynomial.eval(x) - self.function.eval(x)).abs();
+            square += self.mean_square(distribution, *own, |x| polynomial.eval(x));
+            max_error =
+                (0..=GRID).map(|i| error(own.from_unit(2.0 * i as f64 / GRID as f64 - 1.0))).fold(max_error, f64::max);
+        }
+        let degree = polynomials.iter().map(Polynomial::degree).max().unwrap_or(0);
+        Approximation {
+            family: family.name().into(),
+            degree,
+            levels: levels(&polynomials, degree),
+            stages: vec![polynomials],
+            gated: false,
+            interval: widest,
+            seen: self.inputs.extremes(),
+            rms_error: (square / parts.len().max(1) as f64).sqrt(),
+            max_error,
+        }
+    }
+}
+
+/// Levels of polynomials evaluated together: ⌈log2(degree + 1)⌉, one for quadratics that have a completed square of one sign.
+fn levels(polynomials: &[Polynomial], degree: usize) -> u32 {
+    let squares: Result<Vec<_>, _> = polynomials.iter().map(CompletedSquare::new).collect();
+    let square = squares.and_then(|s| CompletedSquare::tree(&s)).map(|tree| tree.counts().depth);
+    square.unwrap_or_else(|_| min_depth(degree))
+}
+
+/// One way to compute an activation, with what it costs and where it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Approximation {
+    /// The family it is of.
+    pub family: Arc<str>,
+    /// Degree of the polynomial; of several stages and a gate, that of all together.
+    pub degree: usize,
+    /// Polynomials one after the other, each shared by all channels or one per channel.
+    pub stages: Vec<Vec<Polynomial>>,
+    /// Whether the result is the product of what the stages give and the operand.
+    pub gated: bool,
+    /// Levels it takes.
+    pub levels: u32,
+    /// Where it holds; of several channels, the widest.
+    pub interval: Interval,
+    /// Smallest and largest input on the calibration data.
+    pub seen: (f64, f64),
+    /// Root mean square error under the calibrated distribution.
+    pub rms_error: f64,
+    /// Largest error on the interval.
+    pub max_error: f64,
+}
+
+impl Approximation {
+    /// Whether every channel has a polynomial of its own.
+    pub fn is_per_channel(&self) -> bool {
+        self.stages.iter().any(|stage| stage.len() > 1)
+    }
+
+    /// Number of polynomials of a stage: 1, or one per channel.
+    pub fn channels(&self) -> usize {
+        self.stages.iter().map(Vec::len).max().unwrap_or(1)
+    }
+}
+
+/// A way to approximate activations.
+pub trait Family: fmt::Debug + Send + Sync {
+    /// Its name, as options, plans and explanations state it: kebab-case.
+    fn name(&self) -> &str;
+
+    /// The equation it stands for; it holds up to the error that an approximation states.
+    fn equation(&self) -> &str;
+
+    /// The degrees at `site` among which a planner chooses, ascending; each is a single polynomial (per channel).
+    fn offers(&self, site: &Site) -> Vec<usize>;
+
+    /// The approximation of this degree.
+    ///
+    /// # Errors
+    /// A function that has no such approximation on the interval, or inputs without values.
+    fn approximate(&self, site: &Site, degree: usize) -> Result<Approximation, ApproxError>;
+
+    /// Degrees of the stages of the approximation of this degree.
+    fn stages(&self, degree: usize) -> Vec<usize> {
+        vec![degree]
+    }
+
+    /// Whether errors are so small everywhere that there is nothing to make up for by rebuilding weights.
+    fn is_precise(&self) -> bool {
+        false
+    }
+}
+
+/// What one activation is replaced by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Choice {
+    /// The family, by its name.
+    pub family: Arc<str>,
+    /// Degree of the polynomial.
+    pub degree: usize,
+}
+
+impl Choice {
+    /// The least-squares polynomial of this degree, one for all channels.
+    pub fn least_squares(degree: usize) -> Self {
+        Self { family: LeastSquares::SHARED.into(), degree }
+    }
+
+    /// The least-squares polynomials of this degree, one per channel.
+    pub fn least_squares_per_channel(degree: usize) -> Self {
+        Self { family: LeastSquares::PER_CHANNEL.into(), degree }
+    }
+}
+
+/// The families that approximations are taken from.
+#[derive(Clone, Debug)]
+pub struct Families(Vec<Arc<dyn Family>>);
+
+impl Default for Families {
+    fn default() -> Self {
+        Self::standard()
+    }
+}
+
+impl Families {
+    /// Those of this crate.
+    pub fn standard() -> Self {
+        Self(vec![
+            Arc::new(LeastSquares { per_channel: false }),
+            Arc::new(LeastSquares { per_channel: true }),
+            Arc::new(Minimax),
+            Arc::new(PowerOfTwo),
+        ])
+    }
+
+    /// These and another one, which takes the place of one of the same name.
+    #[must_use]
+    pub fn with(mut self, family: Arc<dyn Family>) -> Self {
+        self.0.retain(|known| known.name() != family.name());
+        self.0.push(family);
+        self
+    }
+
+    /// The family of a name.
+    ///
+    /// # Errors
+    /// A name that none has.
+    pub fn get(&self, name: &str) -> Result<&dyn Family, ApproxError> {
+        let unknown = || ApproxError::Family { name: name.into(), known: self.names().join(", ") };
+        self.iter().find(|family| family.name() == name).ok_or_else(unknown)
+    }
+
+    /// All of them, in the order in which they joined.
+    pub fn iter(&self) -> impl Iterator<Item = &dyn Family> {
+        self.0.iter().map(|family| &**family)
+    }
+
+    /// Their names.
+    pub fn names(&self) -> Vec<&str> {
+        self.iter().map(Family::name).collect()
+    }
+
+    /// The approximation that `choice` names.
+    ///
+    /// # Errors
+    /// An unknown family, or one that has no such approximation.
+    pub fn approximate(&self, site: &Site, choice: &Choice) -> Result<Approximation, ApproxError> {
+        self.get(&choice.family)?.approximate(site, choice.degree)
+    }
+}
