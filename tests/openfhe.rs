@@ -57,7 +57,7 @@ fn a_plan_prints_as_a_program_of_openfhe() {
     }
     // Layers are named where they begin, fused ones by all their names.
     let named = |name: &str| program.lines().any(|line| line.trim_start().starts_with('#') && line.contains(name));
-    assert!(named("first") && named("second"), "{program}");
+    assert!(named("sigmoid") && named("second"), "{program}");
     // Every rotation of the program has a key, and what is deleted is used no more.
     let deleted = program.lines().filter_map(|line| line.strip_prefix("    del "));
     for names in deleted {
