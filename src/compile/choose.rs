@@ -4,7 +4,7 @@ use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::approximate::{Alternatives, ApproximateActivations, ApproximateOptions, Calibration, Choices};
 use fhec_passes::ends::Ends;
 use fhec_passes::pipeline::{self, Packing};
-use fhec_passes::place::{self, Placement, Strategy};
+use fhec_passes::place::{self, CANDIDATE_SAMPLES, Placement, SENSITIVITY_SAMPLES, Strategy};
 use fhec_passes::placement::Limits;
 use fhec_passes::reconstruct::{ReconstructOptions, Reconstructed, reconstruct};
 use fhec_passes::sensitivity::Sensitivities;
@@ -18,10 +18,6 @@ use crate::front::FrontPoint;
 
 /// Least number of calibration inputs for rebuilding weights: fewer fit the inputs rather than the network.
 const RECONSTRUCTION_SAMPLES: usize = 512;
-/// Calibration inputs on which the errors of candidates are measured.
-const CANDIDATE_SAMPLES: usize = 256;
-/// Calibration inputs on which the sensitivity of the loss to each activation is measured.
-pub(super) const SENSITIVITY_SAMPLES: usize = 64;
 
 /// What the planner chose for the activations.
 #[derive(Default)]

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use fhec_ir::{Module, Nn, Tensor};
 use fhec_passes::approximate::Replacement;
-use fhec_passes::place::{Placement, Strategy};
+use fhec_passes::place::{Placement, SENSITIVITY_SAMPLES, Strategy};
 use fhec_passes::target::Target;
 use fhec_runtime::{Plan, predict_time};
 
 use super::Compiler;
-use super::choose::{Chosen, SENSITIVITY_SAMPLES, sensitivities};
+use super::choose::{Chosen, sensitivities};
 use super::refused::{self, Refused};
 use crate::error::Error;
 

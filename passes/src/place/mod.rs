@@ -24,7 +24,7 @@ use crate::pass::PassError;
 use crate::placement::{Effort, Explanation, Frontier, Limits, Network, Plan, PlanError, Planner, baseline};
 use crate::target::Target;
 use network::Tensors;
-pub use offer::{Request, candidates, choose_alone};
+pub use offer::{CANDIDATE_SAMPLES, Request, SENSITIVITY_SAMPLES, candidates, choose_alone};
 
 pub(crate) const NAME: &str = "place-bootstraps";
 

@@ -15,9 +15,9 @@ use crate::sensitivity::{Sensitivities, SensitivityError};
 use crate::target::Target;
 
 /// Calibration inputs on which the errors of candidates are measured.
-const CANDIDATE_SAMPLES: usize = 256;
+pub const CANDIDATE_SAMPLES: usize = 256;
 /// Calibration inputs on which the sensitivity of the loss to each activation is measured.
-const SENSITIVITY_SAMPLES: usize = 64;
+pub const SENSITIVITY_SAMPLES: usize = 64;
 
 /// What the planner may choose from, by the name of each activation's node; without a sensitivity an activation counts once.
 pub fn candidates(folded: &Module<Nn>, alternatives: &Alternatives<'_>, weights: &Sensitivities) -> Candidates {
