@@ -52,9 +52,12 @@ fn a_plan_prints_as_a_program_of_openfhe() {
     for line in [format!("SLOTS = {}", plan.slots()), format!("LEVELS = {}", plan.spec().levels)] {
         assert!(program.contains(&format!("\n{line}\n")), "{line}");
     }
-    for text in ["def network(m, x0):", "# first", "# second", "{\"layout\":{", "\"levels\":[", "if __name__"] {
+    for text in ["def network(m, x0):", "{\"layout\":{", "\"levels\":[", "if __name__"] {
         assert!(program.contains(text), "{text}");
     }
+    // Layers are named where they begin, fused ones by all their names.
+    let named = |name: &str| program.lines().any(|line| line.trim_start().starts_with('#') && line.contains(name));
+    assert!(named("sigmoid") && named("second"), "{program}");
     // Every rotation of the program has a key, and what is deleted is used no more.
     let deleted = program.lines().filter_map(|line| line.strip_prefix("    del "));
     for names in deleted {

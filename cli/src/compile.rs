@@ -99,6 +99,8 @@ struct Dump<'a> {
     files: &'a Files,
     count: usize,
     last: String,
+    /// Memory that reading the data of each program takes, where that is more than usual.
+    large: Vec<(String, Option<u64>)>,
     failure: Option<Error>,
 }
 
@@ -117,7 +119,7 @@ impl<'a> Dump<'a> {
                 files.writes_within("--dump-passes", &program)?.check()?;
             }
         }
-        Ok(Self { directory, files, count: 0, last: String::new(), failure: None })
+        Ok(Self { directory, files, count: 0, last: String::new(), large: Vec::new(), failure: None })
     }
 
     fn write(&mut self, pass: &str, snapshot: Snapshot<'_>, facts: &Facts) {
@@ -140,7 +142,7 @@ impl<'a> Dump<'a> {
         to.write(written.text.as_bytes())?;
         self.count += 1;
         if written.needs_data() {
-            written.write_data(data)?;
+            self.large.push((format!("`{}`", path.display()), written.write_data(data)?));
         }
         self.last = written.text;
         Ok(())
@@ -173,7 +175,8 @@ pub fn run(c: &Compile) -> Result<(), Error> {
         return Err(failure);
     }
     let Saved { digest, limit } = compiled.plan.save(&to)?;
-    output::large_plan(limit);
+    output::large_file("this plan", limit);
+    dump.large.iter().for_each(|(program, limit)| output::large_file(program, *limit));
     if let Some(client) = client {
         compiled.plan.client()?.save(client)?;
     }

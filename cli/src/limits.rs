@@ -13,7 +13,7 @@ use super::output;
 /// The bound on files.
 #[derive(Args, Clone, Copy)]
 pub struct MaxSize {
-    /// Memory that reading a plan or ciphertexts may take, such as 2G; by default 64M, or 256 times the length of the file if
+    /// Memory that reading a plan, a program or ciphertexts may take, such as 2G; by default 64M, or 256 times the length of the file if
     /// that is more
     #[arg(long, value_name = "SIZE", value_parser = output::parse_bytes)]
     max_size: Option<u64>,

@@ -13,6 +13,7 @@ use fhec::{Destination, Error, Resumed};
 use serde::Serialize;
 
 use super::files::{self, Files, Overwrite};
+use super::limits::MaxSize;
 use super::shaping::{Place, Shaping};
 use super::{output, values};
 
@@ -40,6 +41,8 @@ pub struct Opt {
     /// Print why the passes decided as they did
     #[arg(long)]
     explain: bool,
+    #[command(flatten)]
+    max_size: MaxSize,
     #[command(flatten)]
     overwrite: Overwrite,
     /// List the passes
@@ -157,13 +160,13 @@ impl Outputs {
         self.to.write(written.text.as_bytes())?;
         match &self.data {
             // Data of another program must not stay beside this one.
-            Some((data, replaces)) if written.needs_data() || *replaces => written.write_data(data.clone()),
-            Some(_) => Ok(()),
-            None => {
-                warn_of_constants(written);
-                Ok(())
+            Some((data, replaces)) if written.needs_data() || *replaces => {
+                output::large_file("this program", written.write_data(data.clone())?);
             }
+            Some(_) => {}
+            None => warn_of_constants(written),
         }
+        Ok(())
     }
 }
 
@@ -189,7 +192,7 @@ pub fn run(c: &Opt) -> Result<(), Error> {
         files = files.reads("the data of the program", [&data])?;
     }
     let outputs = Outputs::of(c, &mut files)?;
-    let (program, warning) = program::read(file)?;
+    let (program, warning) = program::read(file, c.max_size.bytes())?;
     warning.iter().for_each(output::warning);
     let compiler = c.shaping.compiler(c.shaping.options(), &inputs(&program))?;
     let measures = |option| c.pass.iter().any(|p| registry.find(p).is_ok_and(|p| p.options().contains(&option)));
@@ -240,7 +243,7 @@ fn report(c: &Opt, program: &Program, text: &str, explanation: Option<&str>) -> 
 fn save_plan(c: &Opt, resumed: &Resumed, to: &Destination, explanation: Option<&str>) -> Result<(), Error> {
     let Saved { digest, limit } = resumed.plan.save(to)?;
     resumed.warnings.iter().for_each(output::warning);
-    output::large_plan(limit);
+    output::large_file("this plan", limit);
     if c.json {
         let mut report = serde_json::json!({
             "level": "ckks", "security_bits": resumed.plan.security().bits, "output": c.output, "program": null,

@@ -158,13 +158,13 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) {
     rows.iter().for_each(|row| print(&mut row.iter().map(String::as_str)));
 }
 
-/// Warns where a plan takes more memory to read than a file of its length may by default.
+/// Warns where `what` was written takes more memory to read than a file of its length may by default.
 #[cfg(feature = "compiler")]
-pub fn large_plan(limit: Option<u64>) {
+pub fn large_file(what: &str, limit: Option<u64>) {
     if let Some(limit) = limit {
         let mebibytes = limit.div_ceil(1 << 20);
         warning(format!(
-            "reading this plan takes {}, more than a file of its length may by default: give `--max-size {mebibytes}M` to the \
+            "reading {what} takes {}, more than a file of its length may by default: give `--max-size {mebibytes}M` to the \
              commands that read it",
             bytes(limit)
         ));

@@ -65,7 +65,7 @@ impl CompileOptions {
         let value = |option, value: String, reason: String, repair: String| {
             Err(Refused::Value { option, value, reason, repair })
         };
-        if !(1..=MAX_DEGREE).contains(&degree) {
+        if !self.approximate.is_precise() && !(1..=MAX_DEGREE).contains(&degree) {
             let reason = format!("a polynomial has a degree from 1 to {MAX_DEGREE}");
             return value("degree", degree.to_string(), reason, "choose a degree in that range".into());
         }
