@@ -9,7 +9,8 @@ use fhec::passes::program::{Facts, Program};
 use fhec::program::{Written, data_beside};
 use fhec::runtime::Saved;
 use fhec::{
-    Accuracy, Agreement, CompileOptions, Compiled, Destination, Error, Model, SimulatedPrecision, Snapshot, Validation, data,
+    Accuracy, Agreement, CompileOptions, Compiled, Destination, Error, Model, SimulatedPrecision, Snapshot, Validation,
+    data,
 };
 use serde::Serialize;
 
@@ -253,7 +254,10 @@ fn report(
     }
     if let Some(Agreement { measured, inputs, held_back, .. }) = compiled.agreement {
         let held_back = if held_back { " held back" } else { "" };
-        say!("agreement   {:.1} % with the network as it was given, on {inputs} calibration inputs{held_back}\n", 100.0 * measured);
+        say!(
+            "agreement   {:.1} % with the network as it was given, on {inputs} calibration inputs{held_back}\n",
+            100.0 * measured
+        );
     }
     if let Some(Accuracy { original, polynomial }) = compiled.accuracy {
         say!("accuracy    {:.2} % with polynomials, {:.2} % as given\n", 100.0 * polynomial, 100.0 * original);

@@ -58,7 +58,8 @@ fn results(module: &Module<Nn>, inputs: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor
 fn agreement(wanted: &[Vec<Tensor>], found: &[Vec<Tensor>]) -> f64 {
     let is_classifier = |results: &Vec<Tensor>| matches!(results.as_slice(), [scores] if scores.shape().len() > 1);
     if wanted.iter().all(is_classifier) {
-        let same = wanted.iter().zip(found).filter(|(a, b)| best(&a[0]).is_some_and(|class| best(&b[0]) == Some(class)));
+        let same =
+            wanted.iter().zip(found).filter(|(a, b)| best(&a[0]).is_some_and(|class| best(&b[0]) == Some(class)));
         return same.count() as f64 / wanted.len().max(1) as f64;
     }
     let pairs = wanted.iter().zip(found).flat_map(|(a, b)| a.iter().zip(b));

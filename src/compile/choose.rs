@@ -5,19 +5,17 @@ use std::collections::BTreeMap;
 use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::activations::rebuild::{ReconstructOptions, Reconstructed, equalised, reconstruct};
 use fhec_passes::activations::sensitivity::Sensitivities;
-use fhec_passes::activations::{
-    ApproximateActivations, ApproximateError, ApproximateOptions, Approximated, Choices,
-};
+use fhec_passes::activations::{ApproximateActivations, ApproximateError, ApproximateOptions, Approximated, Choices};
 use fhec_passes::bootstraps::Strategy;
 use fhec_passes::bootstraps::offer::{Decision, FrontPlan, Offer, Request, SENSITIVITY_SAMPLES};
 use fhec_passes::pipeline::Placed;
 use fhec_passes::planner::Limits;
 
+use super::Compiler;
 use super::agreement::{Agreement, DEFAULT_AGREEMENT, Reference};
 use super::refused::{self, Refused};
 use super::samples::has_activation;
 use super::warning::Warning;
-use super::Compiler;
 use crate::error::Error;
 use crate::front::FrontPoint;
 
@@ -98,7 +96,8 @@ impl Compiler {
             let mut decision = trial.0.decision;
             if self.options.front {
                 let limits = Limits { max_error: Some(trial.0.error), ..Limits::default() };
-                decision.front = in_terms_of(&given, offer.choose(&*self.engine, &limits, Some(&self.options.limits))?).front;
+                decision.front =
+                    in_terms_of(&given, offer.choose(&*self.engine, &limits, Some(&self.options.limits))?).front;
             }
             decision
         };

@@ -28,8 +28,8 @@ use fhec_passes::program::Facts;
 use fhec_passes::target::Target;
 use fhec_runtime::Plan;
 
-pub use fhec_passes::pipeline::Snapshot;
 pub use agreement::{Agreement, DEFAULT_AGREEMENT};
+pub use fhec_passes::pipeline::Snapshot;
 pub use options::{CompileOptions, MOST_MARGIN};
 pub use precision::SimulatedPrecision;
 pub use refused::{PrecisionLimit, Refused};
@@ -157,6 +157,9 @@ impl Default for Compiler {
         }
     }
 }
+
+/// Calibration inputs on which agreement is measured where polynomials were not chosen for it.
+const AGREEMENT_SAMPLES: usize = 512;
 
 impl Compiler {
     /// A compiler with default options: degree 15, 128-bit security.

@@ -60,8 +60,7 @@ impl Sensitivities {
         }
         let live = func.live();
         let watched = |n: &NnOp| matches!(n, NnOp::Activation { .. } | NnOp::Polynomial { .. });
-        let of: Vec<Value> =
-            func.iter().filter(|(v, n)| live[v.index()] && watched(&n.op)).map(|(v, _)| v).collect();
+        let of: Vec<Value> = func.iter().filter(|(v, n)| live[v.index()] && watched(&n.op)).map(|(v, _)| v).collect();
         let mut all = Self::default();
         for &result in func.results() {
             let (scores, yardstick) = yardstick(module, result, samples)?;

@@ -79,7 +79,8 @@ fn noise_moves_the_lead_as_the_sensitivities_say() {
     let leaders: Vec<(usize, usize)> = scores.iter().map(|s| leaders(s[0].data())).collect();
     let leads = |module: &Module<Nn>| -> Vec<f64> {
         let scores = eval_many(module, &images, 2).unwrap();
-        let lead = |(s, &(a, b)): (&Vec<Tensor>, &(usize, usize))| f64::from(s[0].data()[a]) - f64::from(s[0].data()[b]);
+        let lead =
+            |(s, &(a, b)): (&Vec<Tensor>, &(usize, usize))| f64::from(s[0].data()[a]) - f64::from(s[0].data()[b]);
         scores.iter().zip(&leaders).map(lead).collect()
     };
     let quiet = leads(&module);
