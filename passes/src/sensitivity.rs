@@ -73,7 +73,11 @@ impl Sensitivities {
         let not_a_classifier = || SensitivityError::NotAClassifier { results: func.results().len() };
         let [result] = func.results() else { return Err(not_a_classifier()) };
         let node = func.node(*result);
-        let scores = if matches!(node.op, NnOp::Softmax { .. }) { node.operands[0] } else { *result };
+        let scores = if matches!(node.op, NnOp::Softmax { .. } | NnOp::LogSoftmax { .. } | NnOp::ArgMax { .. }) {
+            node.operands[0]
+        } else {
+            *result
+        };
         let [batch, classes] = func.ty(scores).0.0[..] else { return Err(not_a_classifier()) };
         let rows = samples.len() * batch;
         if let Some(labels) = labels

@@ -80,6 +80,19 @@ pub enum Function {
         /// The exponent.
         exponent: f64,
     },
+    /// x / (1 + |x|)
+    Softsign,
+    /// x for x > threshold, else 0
+    ThresholdedRelu {
+        /// The threshold.
+        threshold: f64,
+    },
+    /// 1 for x > 0, else 0
+    Step,
+    /// sin(x)
+    Sin,
+    /// cos(x)
+    Cos,
 }
 
 impl Function {
@@ -123,6 +136,17 @@ impl Function {
             Function::InvSqrt => 1.0 / x.sqrt(),
             Function::Sqrt => x.sqrt(),
             Function::Pow { exponent } => x.powf(exponent),
+            Function::Softsign => x / (1.0 + x.abs()),
+            Function::ThresholdedRelu { threshold } => {
+                if x > threshold {
+                    x
+                } else {
+                    0.0
+                }
+            }
+            Function::Step => f64::from(u8::from(x > 0.0)),
+            Function::Sin => x.sin(),
+            Function::Cos => x.cos(),
         }
     }
 
@@ -132,9 +156,12 @@ impl Function {
             Function::Relu
             | Function::LeakyRelu { .. }
             | Function::Abs
+            | Function::Softsign
+            | Function::Step
             | Function::Elu { .. }
             | Function::Selu { .. } => vec![0.0],
             Function::Clip { lo, hi } => vec![lo, hi],
+            Function::ThresholdedRelu { threshold } => vec![threshold],
             Function::HardSwish => vec![-3.0, 3.0],
             Function::HardSigmoid { slope, shift } if slope != 0.0 => {
                 let (a, b) = (-shift / slope, (1.0 - shift) / slope);
@@ -147,10 +174,10 @@ impl Function {
     /// The symmetry about zero that its best approximations on `[-b, b]` under symmetric weights share.
     pub fn parity(self) -> Parity {
         match self {
-            Function::Abs => Parity::Even,
-            Function::Tanh | Function::Erf => Parity::Odd,
+            Function::Abs | Function::Cos => Parity::Even,
+            Function::Tanh | Function::Erf | Function::Softsign | Function::Sin => Parity::Odd,
             Function::Clip { lo, hi } if lo == -hi => Parity::Odd,
-            Function::Sigmoid => Parity::OddPlusConstant,
+            Function::Sigmoid | Function::Step => Parity::OddPlusConstant,
             Function::HardSigmoid { shift: 0.5, .. } => Parity::OddPlusConstant,
             // f(x) - f(-x) is linear in x.
             Function::Relu
@@ -182,6 +209,7 @@ impl Function {
             }
             Function::HardSigmoid { slope, shift } => [slope, shift],
             Function::Elu { alpha } => [alpha, 0.0],
+            Function::ThresholdedRelu { threshold } => [threshold, 0.0],
             Function::Selu { alpha, gamma } => [alpha, gamma],
             Function::Pow { exponent } => [exponent, 0.0],
             _ => [0.0; 2],
@@ -244,6 +272,11 @@ impl fmt::Display for Function {
             Function::InvSqrt => f.write_str("inv_sqrt"),
             Function::Sqrt => f.write_str("sqrt"),
             Function::Pow { exponent } => write!(f, "pow({exponent})"),
+            Function::Softsign => f.write_str("softsign"),
+            Function::ThresholdedRelu { threshold } => write!(f, "thresholded_relu({threshold})"),
+            Function::Step => f.write_str("step"),
+            Function::Sin => f.write_str("sin"),
+            Function::Cos => f.write_str("cos"),
         }
     }
 }

@@ -271,6 +271,11 @@ pub fn function_of(activation: Activation, alpha: Option<f64>, beta: Option<f64>
         Activation::Reciprocal => Function::Reciprocal,
         Activation::Abs => Function::Abs,
         Activation::Pow => Function::Pow { exponent: alpha },
+        Activation::Softsign => Function::Softsign,
+        Activation::ThresholdedRelu => Function::ThresholdedRelu { threshold: alpha },
+        Activation::Step => Function::Step,
+        Activation::Sin => Function::Sin,
+        Activation::Cos => Function::Cos,
     }
 }
 

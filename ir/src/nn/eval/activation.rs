@@ -73,6 +73,17 @@ impl Activation {
             Self::Reciprocal => 1.0 / x,
             Self::Abs => x.abs(),
             Self::Pow => x.powf(alpha),
+            Self::Softsign => x / (1.0 + x.abs()),
+            Self::ThresholdedRelu => {
+                if x <= alpha {
+                    0.0
+                } else {
+                    x
+                }
+            }
+            Self::Step => f64::from(u8::from(x > 0.0)),
+            Self::Sin => x.sin(),
+            Self::Cos => x.cos(),
         }
     }
 }

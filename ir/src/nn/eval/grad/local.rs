@@ -70,6 +70,11 @@ impl Activation {
                 }
             }
             Self::Pow => alpha * x.powf(alpha - 1.0),
+            Self::Softsign => (1.0 + x.abs()).powi(-2),
+            Self::ThresholdedRelu => step(x > alpha),
+            Self::Step => 0.0,
+            Self::Sin => x.cos(),
+            Self::Cos => -x.sin(),
         }
     }
 }
