@@ -29,6 +29,11 @@ pub(super) const OPERATORS: &[Operator] = &[
     Operator::new("Sqrt", |cx, node| plain(cx, node, Activation::Sqrt), ""),
     Operator::new("Reciprocal", |cx, node| plain(cx, node, Activation::Reciprocal), ""),
     Operator::new("Abs", |cx, node| plain(cx, node, Activation::Abs), ""),
+    Operator::new("Celu", celu, ""),
+    Operator::new("Softsign", |cx, node| plain(cx, node, Activation::Softsign), ""),
+    Operator::new("ThresholdedRelu", |cx, node| with_alpha(cx, node, Activation::ThresholdedRelu), ""),
+    Operator::new("Sin", |cx, node| plain(cx, node, Activation::Sin), ""),
+    Operator::new("Cos", |cx, node| plain(cx, node, Activation::Cos), ""),
 ];
 
 /// `function` of `x`; parameters left out take the defaults of the operator.
@@ -68,11 +73,32 @@ fn clip(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
     } else {
         (node.float("min")?, node.float("max")?)
     };
-    let x = node.input(0)?;
-    if min.is_none() && max.is_none() {
-        return Ok(vec![x.clone()]);
+    clip_between(cx, node.input(0)?, min, max).map(|y| vec![y])
+}
+
+/// min(max(x, lo), hi); bounds of bounds are one pair of bounds.
+pub(super) fn clip_between(cx: &mut Context, x: &Operand, lo: Option<f32>, hi: Option<f32>) -> Result<Operand> {
+    if lo.is_none() && hi.is_none() {
+        return Ok(x.clone());
     }
-    apply(cx, x, Activation::Clip, min, max).map(|y| vec![y])
+    let inner = match x {
+        Operand::Value(v) => Some(cx.module.func.node(*v)),
+        Operand::Known(_) => None,
+    };
+    let bounds = inner.and_then(|node| match node.op {
+        NnOp::Activation { function: Activation::Relu, .. } => Some((node.operands[0], Some(0.0), None)),
+        NnOp::Activation { function: Activation::Clip, alpha, beta } => {
+            Some((node.operands[0], alpha.map(|a| a.0 as f32), beta.map(|b| b.0 as f32)))
+        }
+        _ => None,
+    });
+    let Some((operand, inner_lo, inner_hi)) = bounds else { return apply(cx, x, Activation::Clip, lo, hi) };
+    let within = |bound: f32| {
+        let bound = lo.map_or(bound, |lo| bound.max(lo));
+        hi.map_or(bound, |hi| bound.min(hi))
+    };
+    let (lo, hi) = (inner_lo.map(within).or(lo), inner_hi.map(within).or(hi));
+    apply(cx, &Operand::Value(operand), Activation::Clip, lo, hi)
 }
 
 fn gelu(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
@@ -94,6 +120,22 @@ fn swish(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
     let inner = cx.push(NnOp::Mul {}, &[x, &alpha])?;
     let gate = apply(cx, &inner, Activation::Sigmoid, None, None)?;
     cx.push(NnOp::Mul {}, &[x, &gate]).map(|y| vec![y])
+}
+
+/// alpha·elu(x/alpha)
+fn celu(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let x = node.input(0)?;
+    let alpha = node.float("alpha")?.unwrap_or(1.0);
+    if alpha == 0.0 {
+        return Err(Refusal::invalid("its alpha is 0"));
+    }
+    if alpha == 1.0 {
+        return plain(cx, node, Activation::Elu);
+    }
+    let (factor, inverse) = (cx.scalar(alpha), cx.scalar(1.0 / alpha));
+    let inner = cx.push(NnOp::Mul {}, &[x, &inverse])?;
+    let elu = apply(cx, &inner, Activation::Elu, None, None)?;
+    cx.push(NnOp::Mul {}, &[&elu, &factor]).map(|y| vec![y])
 }
 
 fn hard_sigmoid(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {

@@ -1,31 +1,58 @@
-//! Element-wise arithmetic. On integers it is carried out at import: exporters compute shapes with it.
+//! Element-wise arithmetic.
 
 use fhec_ir::nn::{Activation, NnOp};
 
 use super::activation;
+use super::compare::uniform;
 use super::context::{Context, Operand};
 use super::node::{NodeView, axis};
 use super::registry::Operator;
 use crate::error::{Refusal, Result};
-use crate::known::{Ints, Known};
+use crate::known::Known;
 
 const BROADCAST: &str = "multidirectional broadcasting; opset 6: attributes broadcast and axis";
 
 pub(super) const OPERATORS: &[Operator] = &[
-    Operator::new("Add", |cx, node| binary(cx, node, NnOp::Add {}, i64::checked_add), BROADCAST),
-    Operator::new("Sub", |cx, node| binary(cx, node, NnOp::Sub {}, i64::checked_sub), BROADCAST),
-    Operator::new("Mul", |cx, node| binary(cx, node, NnOp::Mul {}, i64::checked_mul), BROADCAST),
-    Operator::new("Div", |cx, node| binary(cx, node, NnOp::Div {}, i64::checked_div), BROADCAST),
+    Operator::new("Add", |cx, node| binary(cx, node, NnOp::Add {}), BROADCAST),
+    Operator::new("Sub", |cx, node| binary(cx, node, NnOp::Sub {}), BROADCAST),
+    Operator::new("Mul", |cx, node| binary(cx, node, NnOp::Mul {}), BROADCAST),
+    Operator::new("Div", div, BROADCAST),
     Operator::new("Pow", pow, "any exponent; exponents 2, 1, 0.5 and -1 become products, roots and reciprocals"),
-    Operator::new("Neg", neg, ""),
+    Operator::new("Neg", |cx, node| cx.push(NnOp::Neg {}, &[node.input(0)?]).map(|y| vec![y]), ""),
+    Operator::new("Sum", |cx, node| sum(cx, node).map(|y| vec![y]), "any number of operands"),
+    Operator::new("Mean", mean, "any number of operands"),
 ];
 
-fn binary(cx: &mut Context, node: &NodeView<'_>, op: NnOp, ints: fn(i64, i64) -> Option<i64>) -> Result<Vec<Operand>> {
+fn binary(cx: &mut Context, node: &NodeView<'_>, op: NnOp) -> Result<Vec<Operand>> {
     let (a, b) = operands(cx, node)?;
-    if let (Operand::Known(Known::Ints(a)), Operand::Known(Known::Ints(b))) = (&a, &b) {
-        return Ints::binary(a, b, ints).map(|t| vec![Operand::Known(Known::Ints(t))]);
-    }
     cx.push(op, &[&a, &b]).map(|y| vec![y])
+}
+
+/// A quotient of encrypted values is a product with a reciprocal, that of a root a product with one power.
+fn div(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let (a, b) = operands(cx, node)?;
+    let Operand::Value(divisor) = &b else { return cx.push(NnOp::Div {}, &[&a, &b]).map(|y| vec![y]) };
+    let divisor = cx.module.func.node(*divisor);
+    let inverse = match divisor.op {
+        NnOp::Activation { function: Activation::Sqrt, .. } => {
+            let square = Operand::Value(divisor.operands[0]);
+            activation::apply(cx, &square, Activation::Pow, Some(-0.5), None)?
+        }
+        _ => activation::apply(cx, &b, Activation::Reciprocal, None, None)?,
+    };
+    cx.push(NnOp::Mul {}, &[&a, &inverse]).map(|y| vec![y])
+}
+
+fn sum(cx: &mut Context, node: &NodeView<'_>) -> Result<Operand> {
+    let inputs = node.all_inputs()?;
+    let (first, rest) = inputs.split_first().ok_or_else(|| Refusal::invalid("it has no operands"))?;
+    rest.iter().try_fold((*first).clone(), |sum, x| cx.push(NnOp::Add {}, &[&sum, x]))
+}
+
+fn mean(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let sum = sum(cx, node)?;
+    let count = cx.scalar(node.inputs.len() as f32);
+    cx.push(NnOp::Div {}, &[&sum, &count]).map(|y| vec![y])
 }
 
 /// The two operands; before opset 7 the second one is aligned as its attributes say.
@@ -55,13 +82,7 @@ fn pow(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
         Operand::Known(known) => Operand::Known(Known::Floats(known.to_floats())),
         value => value,
     };
-    let constant = match &exponent {
-        Operand::Known(Known::Floats(t)) if t.shape().broadcasts_to(cx.shape(&base)) => match t.data() {
-            [first, rest @ ..] if rest.iter().all(|x| x == first) => Some(*first),
-            _ => None,
-        },
-        _ => None,
-    };
+    let constant = uniform(&exponent).filter(|_| cx.shape(&exponent).broadcasts_to(cx.shape(&base)));
     match constant {
         Some(1.0) => Ok(base),
         Some(2.0) => cx.push(NnOp::Mul {}, &[&base, &base]),
@@ -71,13 +92,4 @@ fn pow(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
         None => cx.push(NnOp::Pow {}, &[&base, &exponent]),
     }
     .map(|y| vec![y])
-}
-
-fn neg(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
-    let x = node.input(0)?;
-    if let Operand::Known(Known::Ints(t)) = x {
-        let zero = Ints { shape: Default::default(), data: vec![0].into() };
-        return Ints::binary(&zero, t, i64::checked_sub).map(|t| vec![Operand::Known(Known::Ints(t))]);
-    }
-    cx.push(NnOp::Neg {}, &[x]).map(|y| vec![y])
 }

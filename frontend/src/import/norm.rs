@@ -3,8 +3,9 @@
 use fhec_ir::F64;
 use fhec_ir::nn::{Activation, NnOp};
 
+use super::activation;
 use super::context::{Context, Operand};
-use super::node::{NodeView, axis, signed};
+use super::node::{NodeView, axes, axis, signed};
 use super::registry::Operator;
 use crate::error::{Refusal, Result};
 
@@ -15,7 +16,17 @@ pub(super) const OPERATORS: &[Operator] = &[
         "inference only: no training_mode, no statistics of single activations",
     ),
     Operator::new("LayerNormalization", layer_norm, "with its outputs Mean and InvStdDev"),
-    Operator::new("Softmax", softmax, "before opset 13 over all dimensions from axis on"),
+    Operator::new("InstanceNormalization", instance_norm, "a layer normalisation of every channel"),
+    Operator::new("GroupNormalization", group_norm, "a layer normalisation of every group of channels"),
+    Operator::new("MeanVarianceNormalization", mean_variance_norm, "a layer normalisation over the axes"),
+    Operator::new("RMSNormalization", rms_norm, "a product with the power -1/2 of a mean of squares"),
+    Operator::new("LogSoftmax", log_softmax, "before opset 13 over all dimensions from axis on"),
+    Operator::new("ArgMax", arg_max, "of encrypted values as the last node, which is left to the client"),
+    Operator::new(
+        "Softmax",
+        |cx, node| over_axis(cx, node, |axis| NnOp::Softmax { axis }),
+        "before opset 13 over all dimensions from axis on",
+    ),
     Operator::new("Dropout", dropout, "inference: the identity; its mask is not available"),
 ];
 
@@ -69,21 +80,124 @@ fn layer_norm(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
     Ok(outputs)
 }
 
-fn softmax(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+/// A function over one dimension; before opset 13 over a matrix, whose columns are the dimensions from the axis on.
+fn over_axis(cx: &mut Context, node: &NodeView<'_>, op: fn(i64) -> NnOp) -> Result<Vec<Operand>> {
     let x = node.input(0)?;
     let shape = cx.shape(x).clone();
     let default = if node.opset >= 13 { -1 } else { 1 };
     let stated = node.int("axis")?.unwrap_or(default);
     if node.opset >= 13 {
         let axis = axis(stated, shape.rank())? as i64;
-        return cx.push(NnOp::Softmax { axis }, &[x]).map(|y| vec![y]);
+        return cx.push(op(axis), &[x]).map(|y| vec![y]);
     }
-    // Early versions see a matrix: dimensions before the axis are its rows, the others its columns.
     let at = if stated == shape.rank() as i64 { shape.rank() } else { axis(stated, shape.rank())? };
     let (rows, columns) = (shape.0[..at].iter().product::<usize>(), shape.0[at..].iter().product::<usize>());
+    if shape.0 == [rows, columns] {
+        return cx.push(op(1), &[x]).map(|y| vec![y]);
+    }
     let matrix = cx.push(NnOp::Reshape { shape: signed(&[rows, columns]) }, &[x])?;
-    let matrix = cx.push(NnOp::Softmax { axis: 1 }, &[&matrix])?;
+    let matrix = cx.push(op(1), &[&matrix])?;
     cx.push(NnOp::Reshape { shape: signed(&shape.0) }, &[&matrix]).map(|y| vec![y])
+}
+
+fn log_softmax(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    over_axis(cx, node, |axis| NnOp::LogSoftmax { axis })
+}
+
+fn arg_max(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let x = node.input(0)?;
+    let axis = axis(node.int("axis")?.unwrap_or(0), cx.shape(x).rank())? as i64;
+    if node.flag("select_last_index", false)? {
+        return Err(Refusal::new(
+            "it takes the last of equal maxima",
+            "leave out select_last_index: encrypted results are never exactly equal",
+        ));
+    }
+    cx.push(NnOp::ArgMax { axis, keepdims: node.flag("keepdims", true)? }, &[x]).map(|y| vec![y])
+}
+
+/// x [N, C, ..] with zero mean and unit variance in each of `groups` groups of channels.
+fn normalised_groups(cx: &mut Context, x: &Operand, groups: usize, epsilon: f32) -> Result<Operand> {
+    let shape = cx.shape(x).clone();
+    let n = shape.0[0];
+    let inner = shape.len() / (n * groups).max(1);
+    let flat = cx.push(NnOp::Reshape { shape: signed(&[n, groups, inner]) }, &[x])?;
+    let flat = cx.push(NnOp::LayerNorm { axis: 2, epsilon: F64(f64::from(epsilon)) }, &[&flat])?;
+    cx.push(NnOp::Reshape { shape: signed(&shape.0) }, &[&flat])
+}
+
+/// x [N, C, ..] times one factor per channel, plus one number per channel.
+fn per_channel(cx: &mut Context, x: &Operand, scale: &Operand, bias: &Operand) -> Result<Operand> {
+    let mut shape = vec![1; cx.shape(x).rank() - 1];
+    shape[0] = cx.shape(x).0[1] as i64;
+    let scale = cx.push(NnOp::Reshape { shape: shape.clone() }, &[scale])?;
+    let bias = cx.push(NnOp::Reshape { shape }, &[bias])?;
+    let y = cx.push(NnOp::Mul {}, &[x, &scale])?;
+    cx.push(NnOp::Add {}, &[&y, &bias])
+}
+
+/// The channels of operand 0.
+fn channels(cx: &Context, node: &NodeView<'_>) -> Result<usize> {
+    let shape = node.input_shape(cx, 0)?;
+    if shape.rank() < 2 {
+        return Err(Refusal::invalid(format!("an input of shape {shape} has no channels")));
+    }
+    Ok(shape.0[1])
+}
+
+fn instance_norm(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let groups = channels(cx, node)?;
+    let y = normalised_groups(cx, node.input(0)?, groups, node.float("epsilon")?.unwrap_or(1e-5))?;
+    per_channel(cx, &y, node.input(1)?, node.input(2)?).map(|y| vec![y])
+}
+
+fn group_norm(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let channels = channels(cx, node)?;
+    let groups = node.int("num_groups")?.and_then(|g| usize::try_from(g).ok());
+    let groups = groups.filter(|&g| g > 0 && channels.is_multiple_of(g));
+    let groups = groups.ok_or_else(|| Refusal::invalid(format!("its groups do not divide {channels} channels")))?;
+    let y = normalised_groups(cx, node.input(0)?, groups, node.float("epsilon")?.unwrap_or(1e-5))?;
+    let spread = |cx: &mut Context, x: &Operand| -> Result<Operand> {
+        if cx.shape(x).len() == channels {
+            return Ok(x.clone());
+        }
+        // Before opset 21 there is one number per group.
+        let x = cx.push(NnOp::Reshape { shape: signed(&[groups, 1]) }, &[x])?;
+        cx.push(NnOp::Expand { shape: signed(&[groups, channels / groups]) }, &[&x])
+    };
+    let (scale, bias) = (spread(cx, node.input(1)?)?, spread(cx, node.input(2)?)?);
+    per_channel(cx, &y, &scale, &bias).map(|y| vec![y])
+}
+
+/// What the reference implementation adds to the deviation.
+const DEVIATION_EPSILON: f64 = 1e-9;
+
+fn mean_variance_norm(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let x = node.input(0)?;
+    let shape = cx.shape(x).clone();
+    let along = axes(node.ints("axes")?.unwrap_or(&[0, 2, 3]), shape.rank())?;
+    let kept: Vec<usize> = (0..shape.rank()).filter(|d| !along.contains(d)).collect();
+    let perm: Vec<usize> = kept.iter().chain(&along).copied().collect();
+    let turned = cx.push(NnOp::Transpose { perm: signed(&perm) }, &[x])?;
+    let op = NnOp::LayerNorm { axis: kept.len() as i64, epsilon: F64(DEVIATION_EPSILON * DEVIATION_EPSILON) };
+    let turned = if along.is_empty() { turned } else { cx.push(op, &[&turned])? };
+    let mut back = vec![0; perm.len()];
+    perm.iter().enumerate().for_each(|(i, &p)| back[p] = i);
+    cx.push(NnOp::Transpose { perm: signed(&back) }, &[&turned]).map(|y| vec![y])
+}
+
+fn rms_norm(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let x = node.input(0)?;
+    let rank = cx.shape(x).rank();
+    let first = axis(node.int("axis")?.unwrap_or(-1), rank)?;
+    let axes = signed(&(first..rank).collect::<Vec<_>>());
+    let square = cx.push(NnOp::Mul {}, &[x, x])?;
+    let mean = cx.push(NnOp::ReduceMean { axes, keepdims: true }, &[&square])?;
+    let epsilon = cx.scalar(node.float("epsilon")?.unwrap_or(1e-5));
+    let shifted = cx.push(NnOp::Add {}, &[&mean, &epsilon])?;
+    let inverse = activation::apply(cx, &shifted, Activation::Pow, Some(-0.5), None)?;
+    let y = cx.push(NnOp::Mul {}, &[x, &inverse])?;
+    cx.push(NnOp::Mul {}, &[&y, node.input(1)?]).map(|y| vec![y])
 }
 
 fn dropout(_: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
