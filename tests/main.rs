@@ -1,3 +1,5 @@
 //! Integration tests.
 
+mod cases;
 mod cli;
+mod material;

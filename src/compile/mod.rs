@@ -14,8 +14,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fhec_frontend::ImportOptions;
-use fhec_ir::{Module, Nn, Tensor};
+use fhec_frontend::{FixedBatch, ImportOptions};
+use fhec_ir::{Issue, Loc, Module, Nn, Port, Tensor};
+use fhec_passes::PassError;
 use fhec_passes::approximate::{ApproximateActivations, Replacement};
 use fhec_passes::fold::Fold;
 use fhec_passes::params::Precision;
@@ -51,10 +52,12 @@ pub struct Compiler {
 /// A model read from a file.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// The network.
+    /// The network of one image.
     pub module: Module<Nn>,
     /// blake3 of the file, in hexadecimal.
     pub digest: String,
+    /// Images in the inputs of the file, where it fixes more than one; nothing in it mixes them.
+    pub batch: Option<usize>,
 }
 
 /// A plan and how it came to be.
@@ -107,7 +110,7 @@ impl Model {
         let path = path.as_ref();
         let module = fhec_frontend::import_file(path)?;
         let bytes = std::fs::read(path).map_err(|source| Error::File { file: path.display().to_string(), source })?;
-        Ok(Self { module, digest: blake3::hash(&bytes).to_hex().to_string() })
+        Self::of(module, &bytes)
     }
 
     /// Reads the bytes of an ONNX file without external data.
@@ -117,7 +120,22 @@ impl Model {
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, Error> {
         let options = ImportOptions { name: Some(name.into()), external_data: None };
         let module = fhec_frontend::import(bytes, &options)?;
-        Ok(Self { module, digest: blake3::hash(bytes).to_hex().to_string() })
+        Self::of(module, bytes)
+    }
+
+    fn of(module: Module<Nn>, bytes: &[u8]) -> Result<Self, Error> {
+        let empty = |port: &&Port| port.shape.is_empty();
+        if let Some(port) = module.inputs.iter().find(empty) {
+            let reason = format!("its shape {} has an extent of 0: there is nothing to encrypt", port.shape);
+            let repair = "export the model with inputs that have elements";
+            let issue = Issue::new(&Loc::onnx(&port.name), "input", reason, repair);
+            return Err(PassError { pass: "import", issues: vec![issue] }.into());
+        }
+        let digest = blake3::hash(bytes).to_hex().to_string();
+        Ok(match fhec_frontend::without_batch(&module) {
+            Some(FixedBatch { extent, module }) => Self { module, digest, batch: Some(extent) },
+            None => Self { module, digest, batch: None },
+        })
     }
 }
 
@@ -202,8 +220,14 @@ impl Compiler {
         self.check_fits(&activations)?;
         self.check_error(&folded, &samples, &activations, &chosen, &mut warnings)?;
         lap("approximate-activations");
-        let Made { plan, placement, notes, precision, .. } =
+        let Made { plan, placement, mut notes, precision, .. } =
             self.plan(&polynomial, &samples, options, observe, &mut warnings)?;
+        if let Some(batch) = model.batch {
+            let packed = batch.next_power_of_two();
+            notes.push(format!(
+                "the model fixes a batch of {batch}, of which it mixes no images: the plan is of one image; `--batch {packed}` packs {packed} into a run"
+            ));
+        }
         self.check_placed(placement.as_ref())?;
         self.check_latency(&plan, &chosen)?;
         warnings.extend(self.undone(&folded, &samples, placement.is_some()).map(|w| w.to_string()));
