@@ -1,5 +1,6 @@
 //! Element-wise arithmetic.
 
+use fhec_ir::Value;
 use fhec_ir::nn::{Activation, NnOp};
 
 use super::activation;
@@ -28,19 +29,45 @@ fn binary(cx: &mut Context, node: &NodeView<'_>, op: NnOp) -> Result<Vec<Operand
     cx.push(op, &[&a, &b]).map(|y| vec![y])
 }
 
+/// A lower bound of a root up to here keeps a divisor from being 0 and does nothing else.
+const GUARD: f64 = 1e-6;
+
 /// A quotient of encrypted values is a product with a reciprocal, that of a root a product with one power.
 fn div(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
     let (a, b) = operands(cx, node)?;
-    let Operand::Value(divisor) = &b else { return cx.push(NnOp::Div {}, &[&a, &b]).map(|y| vec![y]) };
-    let divisor = cx.module.func.node(*divisor);
-    let inverse = match divisor.op {
-        NnOp::Activation { function: Activation::Sqrt, .. } => {
-            let square = Operand::Value(divisor.operands[0]);
+    let Operand::Value(divisor) = b else { return cx.push(NnOp::Div {}, &[&a, &b]).map(|y| vec![y]) };
+    let out = cx.shape(&a).broadcast(cx.shape(&b));
+    // Repeating the divisor is what the product does too.
+    let inner = cx.module.func.node(divisor);
+    let repeated = matches!(inner.op, NnOp::Expand { .. })
+        && cx.shape(&a).broadcast(&cx.module.func.ty(inner.operands[0]).0) == out;
+    let divisor = if repeated { inner.operands[0] } else { divisor };
+    let inverse = match under_root(cx, divisor) {
+        Some((square, guard)) => {
+            let mut square = Operand::Value(square);
+            if guard > 0.0 {
+                let guard = cx.scalar((guard * guard) as f32);
+                square = cx.push(NnOp::Add {}, &[&square, &guard])?;
+            }
             activation::apply(cx, &square, Activation::Pow, Some(-0.5), None)?
         }
-        _ => activation::apply(cx, &b, Activation::Reciprocal, None, None)?,
+        None => activation::apply(cx, &Operand::Value(divisor), Activation::Reciprocal, None, None)?,
     };
     cx.push(NnOp::Mul {}, &[&a, &inverse]).map(|y| vec![y])
+}
+
+/// What `v` is the square root of, and the lower bound that it has.
+fn under_root(cx: &Context, v: Value) -> Option<(Value, f64)> {
+    let node = cx.module.func.node(v);
+    match node.op {
+        NnOp::Activation { function: Activation::Sqrt, .. } => Some((node.operands[0], 0.0)),
+        NnOp::Activation { function: Activation::Clip, alpha: Some(lo), beta: None }
+            if (0.0..=GUARD).contains(&lo.0) =>
+        {
+            under_root(cx, node.operands[0]).map(|(square, inner)| (square, inner.max(lo.0)))
+        }
+        _ => None,
+    }
 }
 
 fn sum(cx: &mut Context, node: &NodeView<'_>) -> Result<Operand> {

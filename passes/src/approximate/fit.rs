@@ -175,8 +175,10 @@ pub(super) fn merged(channels: &[Histogram]) -> Histogram {
     all
 }
 
-/// The hull of the values stretched about its centre; of a single value, `[-b, b]` with the margin.
+/// The hull of the values stretched about its centre, within the domain of the function; of a single value, `[-b, b]` with the
+/// margin.
 fn interval(function: Function, distribution: &Distribution, margin: f64) -> Result<Interval, ApproxError> {
     let hull = distribution.hull_interval(margin).or_else(|_| distribution.symmetric_interval(margin))?;
+    let hull = function.within_domain(hull, distribution.extremes(), margin)?;
     function.check(hull).map(|()| hull)
 }
