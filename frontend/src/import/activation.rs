@@ -1,8 +1,9 @@
 //! Element-wise functions of one variable.
 
-use fhec_ir::F64;
 use fhec_ir::nn::{Activation, NnOp};
+use fhec_ir::{F64, Value};
 
+use super::compare::uniform;
 use super::context::{Context, Operand};
 use super::node::NodeView;
 use super::registry::Operator;
@@ -25,7 +26,7 @@ pub(super) const OPERATORS: &[Operator] = &[
     Operator::new("Selu", selu, ""),
     Operator::new("Mish", |cx, node| plain(cx, node, Activation::Mish), ""),
     Operator::new("Exp", |cx, node| plain(cx, node, Activation::Exp), ""),
-    Operator::new("Log", |cx, node| plain(cx, node, Activation::Log), ""),
+    Operator::new("Log", log, "of 1 + exp(x) a Softplus"),
     Operator::new("Sqrt", |cx, node| plain(cx, node, Activation::Sqrt), ""),
     Operator::new("Reciprocal", |cx, node| plain(cx, node, Activation::Reciprocal), ""),
     Operator::new("Abs", |cx, node| plain(cx, node, Activation::Abs), ""),
@@ -64,7 +65,51 @@ fn prelu(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
         per_channel[0] = slopes.len() as i64;
         slope = cx.push(NnOp::Reshape { shape: per_channel }, &[&slope])?;
     }
-    cx.push(NnOp::PRelu {}, &[x, &slope]).map(|y| vec![y])
+    if !cx.shape(&slope).broadcasts_to(&shape) {
+        return Err(Refusal::invalid(format!("slope {} does not broadcast to {shape}", cx.shape(&slope))));
+    }
+    if let Some(slope) = uniform(&slope) {
+        return apply(cx, x, Activation::LeakyRelu, Some(slope), None).map(|y| vec![y]);
+    }
+    if matches!(slope, Operand::Value(_)) || matches!(x, Operand::Known(_)) {
+        return cx.push(NnOp::PRelu {}, &[x, &slope]).map(|y| vec![y]);
+    }
+    // slope·x + (1 - slope)·relu(x): one function for all channels.
+    let one = cx.scalar(1.0);
+    let rest = cx.push(NnOp::Sub {}, &[&one, &slope])?;
+    let positive = apply(cx, x, Activation::Relu, None, None)?;
+    let (linear, bent) = (cx.push(NnOp::Mul {}, &[x, &slope])?, cx.push(NnOp::Mul {}, &[&positive, &rest])?);
+    cx.push(NnOp::Add {}, &[&linear, &bent]).map(|y| vec![y])
+}
+
+/// The operand of `v`, where that is `function` of it plus 1.
+pub(super) fn one_more_than(cx: &Context, v: Value, function: Activation) -> Option<Value> {
+    let sum = cx.module.func.node(v);
+    if !matches!(sum.op, NnOp::Add {}) {
+        return None;
+    }
+    let one = |v: Value| match cx.module.func.node(v).op {
+        NnOp::Const { value } => cx.module.consts.tensor(value).data().iter().all(|&x| x == 1.0),
+        _ => false,
+    };
+    let inner = |v: Value| match &cx.module.func.node(v).op {
+        NnOp::Activation { function: own, .. } if *own == function => Some(cx.module.func.node(v).operands[0]),
+        _ => None,
+    };
+    let (a, b) = (sum.operands[0], sum.operands[1]);
+    let found = [(a, b), (b, a)].into_iter().find_map(|(f, c)| inner(f).filter(|_| one(c)));
+    found.filter(|x| cx.module.func.ty(*x) == &sum.ty)
+}
+
+fn log(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let inner = match node.input(0)? {
+        Operand::Value(v) => one_more_than(cx, *v, Activation::Exp),
+        Operand::Known(_) => None,
+    };
+    match inner {
+        Some(x) => apply(cx, &Operand::Value(x), Activation::Softplus, None, None).map(|y| vec![y]),
+        None => plain(cx, node, Activation::Log),
+    }
 }
 
 fn clip(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {

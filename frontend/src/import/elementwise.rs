@@ -36,6 +36,11 @@ const GUARD: f64 = 1e-6;
 fn div(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
     let (a, b) = operands(cx, node)?;
     let Operand::Value(divisor) = b else { return cx.push(NnOp::Div {}, &[&a, &b]).map(|y| vec![y]) };
+    if let (Operand::Value(x), Some(inner)) = (&a, activation::one_more_than(cx, divisor, Activation::Abs))
+        && *x == inner
+    {
+        return activation::apply(cx, &a, Activation::Softsign, None, None).map(|y| vec![y]);
+    }
     let out = cx.shape(&a).broadcast(cx.shape(&b));
     // Repeating the divisor is what the product does too.
     let inner = cx.module.func.node(divisor);

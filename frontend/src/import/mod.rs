@@ -33,6 +33,7 @@ use crate::error::ImportError;
 use crate::proto;
 use crate::{ImportOptions, MAX_OPSET, MIN_OPSET};
 pub use batch::{FixedBatch, without_batch};
+pub use reference::constant_operators;
 pub use registry::{Operator, operators};
 use walk::Walk;
 

@@ -15,11 +15,16 @@ pub(super) const OPERATORS: &[Operator] = &[
         batch_norm,
         "inference only: no training_mode, no statistics of single activations",
     ),
-    Operator::new("LayerNormalization", layer_norm, "with its outputs Mean and InvStdDev"),
-    Operator::new("InstanceNormalization", instance_norm, "a layer normalisation of every channel"),
-    Operator::new("GroupNormalization", group_norm, "a layer normalisation of every group of channels"),
-    Operator::new("MeanVarianceNormalization", mean_variance_norm, "a layer normalisation over the axes"),
+    Operator::new(
+        "LayerNormalization",
+        layer_norm,
+        "with its outputs Mean and InvStdDev; a product with the power -1/2 of a variance",
+    ),
+    Operator::new("InstanceNormalization", instance_norm, "of every channel: its deviation is a power of a variance"),
+    Operator::new("GroupNormalization", group_norm, "of every group of channels, likewise"),
+    Operator::new("MeanVarianceNormalization", mean_variance_norm, "over the axes, likewise"),
     Operator::new("RMSNormalization", rms_norm, "a product with the power -1/2 of a mean of squares"),
+    Operator::new("LRN", lrn, "a product with a power of a sum of squares over near channels"),
     Operator::new("LogSoftmax", log_softmax, "before opset 13 over all dimensions from axis on"),
     Operator::new("ArgMax", arg_max, "of encrypted values as the last node, which is left to the client"),
     Operator::new(
@@ -48,36 +53,36 @@ fn batch_norm(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
     cx.push(NnOp::BatchNorm { epsilon }, &operands).map(|y| vec![y])
 }
 
+/// x over `axes` with zero mean and unit variance, the mean, and what the difference is multiplied with: the power -1/2 of the
+/// variance.
+fn normalised(cx: &mut Context, x: &Operand, axes: &[usize], epsilon: f32) -> Result<[Operand; 3]> {
+    let mean_op = NnOp::ReduceMean { axes: signed(axes), keepdims: true };
+    let mean = cx.push(mean_op.clone(), &[x])?;
+    let centred = cx.push(NnOp::Sub {}, &[x, &mean])?;
+    let square = cx.push(NnOp::Mul {}, &[&centred, &centred])?;
+    let variance = cx.push(mean_op, &[&square])?;
+    let epsilon = cx.scalar(epsilon);
+    let shifted = cx.push(NnOp::Add {}, &[&variance, &epsilon])?;
+    let inverse = activation::apply(cx, &shifted, Activation::Pow, Some(-0.5), None)?;
+    Ok([cx.push(NnOp::Mul {}, &[&centred, &inverse])?, mean, inverse])
+}
+
 fn layer_norm(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
     let x = node.input(0)?;
     let rank = cx.shape(x).rank();
     let first = axis(node.int("axis")?.unwrap_or(-1), rank)?;
-    let epsilon = node.float("epsilon")?.unwrap_or(1e-5);
-    let mut operands = vec![x];
-    operands.extend(node.optional(1));
+    let axes: Vec<usize> = (first..rank).collect();
+    let [mut y, mean, inverse] = normalised(cx, x, &axes, node.float("epsilon")?.unwrap_or(1e-5))?;
+    if let Some(scale) = node.optional(1) {
+        y = cx.push(NnOp::Mul {}, &[&y, scale])?;
+    }
     if let Some(bias) = node.optional(2) {
-        if operands.len() < 2 {
-            return Err(Refusal::invalid("a bias without a scale"));
-        }
-        operands.push(bias);
+        y = cx.push(NnOp::Add {}, &[&y, bias])?;
     }
-    let op = NnOp::LayerNorm { axis: first as i64, epsilon: F64(f64::from(epsilon)) };
-    let mut outputs = vec![cx.push(op, &operands)?];
-    if node.wanted.iter().skip(1).any(|&w| w) {
-        let axes = signed(&(first..rank).collect::<Vec<_>>());
-        let mean_op = NnOp::ReduceMean { axes, keepdims: true };
-        let mean = cx.push(mean_op.clone(), &[x])?;
-        let centred = cx.push(NnOp::Sub {}, &[x, &mean])?;
-        let square = cx.push(NnOp::Mul {}, &[&centred, &centred])?;
-        let variance = cx.push(mean_op, &[&square])?;
-        let epsilon = cx.scalar(epsilon);
-        let shifted = cx.push(NnOp::Add {}, &[&variance, &epsilon])?;
-        let function = |function| NnOp::Activation { function, alpha: None, beta: None };
-        let deviation = cx.push(function(Activation::Sqrt), &[&shifted])?;
-        let inverse = cx.push(function(Activation::Reciprocal), &[&deviation])?;
-        outputs.extend([mean, inverse]);
+    if cx.shape(&y) != cx.shape(x) {
+        return Err(Refusal::invalid(format!("a scale or bias that does not broadcast to {}", cx.shape(x))));
     }
-    Ok(outputs)
+    Ok(vec![y, mean, inverse])
 }
 
 /// A function over one dimension; before opset 13 over a matrix, whose columns are the dimensions from the axis on.
@@ -122,7 +127,7 @@ fn normalised_groups(cx: &mut Context, x: &Operand, groups: usize, epsilon: f32)
     let n = shape.0[0];
     let inner = shape.len() / (n * groups).max(1);
     let flat = cx.push(NnOp::Reshape { shape: signed(&[n, groups, inner]) }, &[x])?;
-    let flat = cx.push(NnOp::LayerNorm { axis: 2, epsilon: F64(f64::from(epsilon)) }, &[&flat])?;
+    let [flat, ..] = normalised(cx, &flat, &[2], epsilon)?;
     cx.push(NnOp::Reshape { shape: signed(&shape.0) }, &[&flat])
 }
 
@@ -169,21 +174,37 @@ fn group_norm(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
     per_channel(cx, &y, &scale, &bias).map(|y| vec![y])
 }
 
-/// What the reference implementation adds to the deviation.
-const DEVIATION_EPSILON: f64 = 1e-9;
+/// What keeps a variance from being 0: the reference implementation adds 1e-9 to the deviation.
+const VARIANCE_EPSILON: f32 = 1e-18;
 
 fn mean_variance_norm(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
     let x = node.input(0)?;
+    let along = axes(node.ints("axes")?.unwrap_or(&[0, 2, 3]), cx.shape(x).rank())?;
+    normalised(cx, x, &along, VARIANCE_EPSILON).map(|[y, ..]| vec![y])
+}
+
+/// x · (bias + alpha/size · Σ x²)^-beta, the sum over `size` channels around each.
+fn lrn(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let x = node.input(0)?;
+    let n = channels(cx, node)?;
     let shape = cx.shape(x).clone();
-    let along = axes(node.ints("axes")?.unwrap_or(&[0, 2, 3]), shape.rank())?;
-    let kept: Vec<usize> = (0..shape.rank()).filter(|d| !along.contains(d)).collect();
-    let perm: Vec<usize> = kept.iter().chain(&along).copied().collect();
-    let turned = cx.push(NnOp::Transpose { perm: signed(&perm) }, &[x])?;
-    let op = NnOp::LayerNorm { axis: kept.len() as i64, epsilon: F64(DEVIATION_EPSILON * DEVIATION_EPSILON) };
-    let turned = if along.is_empty() { turned } else { cx.push(op, &[&turned])? };
-    let mut back = vec![0; perm.len()];
-    perm.iter().enumerate().for_each(|(i, &p)| back[p] = i);
-    cx.push(NnOp::Transpose { perm: signed(&back) }, &[&turned]).map(|y| vec![y])
+    let size = node.int("size")?.filter(|s| (1..1 << 24).contains(s));
+    let size = size.ok_or_else(|| Refusal::invalid("its attribute `size` is missing or not positive"))?;
+    let (alpha, beta) = (node.float("alpha")?.unwrap_or(1e-4), node.float("beta")?.unwrap_or(0.75));
+    cx.take_elements(&[n, n].into())?;
+    let (before, after) = ((size - 1) / 2, size / 2);
+    let near = |at: usize| (-before..=after).contains(&((at % n) as i64 - (at / n) as i64));
+    let band = (0..n * n).map(|at| if near(at) { alpha / size as f32 } else { 0.0 }).collect();
+    let band = cx.constant([n, n], band)?;
+    let square = cx.push(NnOp::Mul {}, &[x, x])?;
+    let planes = signed(&[shape.0[0], n, shape.0[2..].iter().product()]);
+    let square = cx.push(NnOp::Reshape { shape: planes }, &[&square])?;
+    let sums = cx.push(NnOp::MatMul {}, &[&band, &square])?;
+    let bias = cx.scalar(node.float("bias")?.unwrap_or(1.0));
+    let shifted = cx.push(NnOp::Add {}, &[&sums, &bias])?;
+    let factor = activation::apply(cx, &shifted, Activation::Pow, Some(-beta), None)?;
+    let factor = cx.push(NnOp::Reshape { shape: signed(&shape.0) }, &[&factor])?;
+    cx.push(NnOp::Mul {}, &[x, &factor]).map(|y| vec![y])
 }
 
 fn rms_norm(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {

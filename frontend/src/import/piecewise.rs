@@ -8,6 +8,7 @@ use fhec_ir::{OpInfo, Value};
 use super::compare::{function, uniform};
 use super::context::{Context, Operand};
 use crate::error::Result;
+use crate::known::Known;
 
 /// x > bound for `above`, else x < bound; what holds at the bound itself is not told.
 #[derive(Clone, Copy, Debug)]
@@ -19,13 +20,55 @@ pub(crate) struct Condition {
 
 /// Most nodes between the argument of a function and its value.
 const MAX_NODES: usize = 64;
+/// Most products and sums between what is compared and the argument.
+const MAX_STEPS: usize = 4;
 /// How far two functions may differ, relatively, and count as one.
 const TOLERANCE: f64 = 1e-6;
 /// Where functions are compared, as distances from the bound.
 const DISTANCES: [f64; 12] = [1e-3, 0.1, 0.25, 0.5, 1.0, 1.7, 2.5, 4.0, 6.0, 9.0, 14.0, 20.0];
 
-/// `a` where the condition holds, else `b`, if that is a function known to `nn`, or one of the two everywhere.
+/// `a` where the condition holds, else `b`, if that is a function known to `nn`, or one of the two everywhere: of what is
+/// compared, or of what that is a multiple of or a sum with.
 pub(super) fn choose(cx: &mut Context, condition: Condition, a: &Operand, b: &Operand) -> Result<Option<Operand>> {
+    let mut next = Some(condition);
+    for _ in 0..MAX_STEPS {
+        let Some(condition) = next else { return Ok(None) };
+        if let Some(y) = known_function(cx, condition, a, b)? {
+            return Ok(Some(y));
+        }
+        next = before(cx, condition);
+    }
+    Ok(None)
+}
+
+/// The same condition on the operand of a product or a sum with a number.
+fn before(cx: &Context, Condition { x, bound, above }: Condition) -> Option<Condition> {
+    let node = cx.module.func.node(x);
+    let number = |v: Value| match cx.module.func.node(v).op {
+        NnOp::Const { value } => uniform(&Operand::Known(Known::Floats(cx.module.consts.tensor(value).clone()))),
+        _ => None,
+    };
+    if let NnOp::Neg {} = node.op {
+        return Some(Condition { x: node.operands[0], bound: -bound, above: !above });
+    }
+    let &[a, b] = &node.operands[..] else { return None };
+    let (inner, number, first) = match (number(a), number(b)) {
+        (None, Some(c)) => (a, f64::from(c), true),
+        (Some(c), None) => (b, f64::from(c), false),
+        _ => return None,
+    };
+    let (bound, rising) = match node.op {
+        NnOp::Add {} => (bound - number, true),
+        NnOp::Sub {} if first => (bound + number, true),
+        NnOp::Sub {} => (number - bound, false),
+        NnOp::Mul {} if number != 0.0 => (bound / number, number > 0.0),
+        NnOp::Div {} if first && number != 0.0 => (bound * number, number > 0.0),
+        _ => return None,
+    };
+    Some(Condition { x: inner, bound, above: above == rising })
+}
+
+fn known_function(cx: &mut Context, condition: Condition, a: &Operand, b: &Operand) -> Result<Option<Operand>> {
     let Condition { x, bound, above } = condition;
     let (high, low) = if above { (a, b) } else { (b, a) };
     // What grows beyond the bound is where the shapes agree only.
@@ -45,10 +88,7 @@ pub(super) fn choose(cx: &mut Context, condition: Condition, a: &Operand, b: &Op
             matches!((value(high, at), value(low, at)), (Some(h), Some(l)) if close(h, l))
         };
         if DISTANCES.iter().all(same) && matches!(branch, Operand::Value(_)) {
-            return match softplus(cx, x, branch) {
-                Some(op) => cx.push(op, &[&Operand::Value(x)]).map(Some),
-                None => Ok(Some(branch.clone())),
-            };
+            return Ok(Some(branch.clone()));
         }
     }
     let points: Vec<f64> = DISTANCES.iter().flat_map(|d| [bound + d, bound - d]).collect();
@@ -90,18 +130,6 @@ fn candidates(bound: f64, left: f64, right: f64) -> Vec<(Activation, Option<f64>
     out
 }
 
-/// ln(1 + exp(x)) as one op, where `branch` is that.
-fn softplus(cx: &Context, x: Value, branch: &Operand) -> Option<NnOp> {
-    let Operand::Value(branch) = branch else { return None };
-    let node = cx.module.func.node(*branch);
-    let is_log = matches!(node.op, NnOp::Activation { function: Activation::Log, .. });
-    let same = |d: &f64| {
-        let value = Evaluation { cx, x, at: *d - 7.0, known: HashMap::new() }.of(*branch);
-        value.is_some_and(|y| close(Activation::Softplus.eval(*d - 7.0, None, None), y))
-    };
-    (is_log && DISTANCES.iter().all(same)).then(|| function(Activation::Softplus, None, None))
-}
-
 /// The values that nodes have where the elements of `x` are the number `at`.
 struct Evaluation<'a> {
     cx: &'a Context,
@@ -131,8 +159,7 @@ impl Evaluation<'_> {
     fn node(&mut self, v: Value) -> Option<f64> {
         let node = self.cx.module.func.node(v);
         if let NnOp::Const { value } = node.op {
-            return uniform(&Operand::Known(crate::known::Known::Floats(self.cx.module.consts.tensor(value).clone())))
-                .map(f64::from);
+            return uniform(&Operand::Known(Known::Floats(self.cx.module.consts.tensor(value).clone()))).map(f64::from);
         }
         if node.op.as_input().is_some()
             || !matches!(

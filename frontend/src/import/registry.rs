@@ -63,7 +63,6 @@ pub(super) fn unsupported(op: &str) -> Refusal {
         "LpNormalization" | "GlobalLpPool" => {
             "write it as ReduceL2 and Div, or fine-tune the network with GlobalAveragePool"
         }
-        "LRN" => "use BatchNormalization, whose statistics are constants, and fine-tune the network",
         "ArgMin" | "TopK" | "Hardmax" => "leave it to the client: output the scores and rank them after decryption",
         "QuantizeLinear"
         | "DequantizeLinear"

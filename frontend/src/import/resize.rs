@@ -263,10 +263,9 @@ impl Sampling {
             }
         };
         let (first, last) = ((x - reach).floor() as i64, (x + reach).ceil() as i64);
-        let leaves_out = self.exclude_outside || self.antialias;
         let inside = |j: &i64| (0..from as i64).contains(j);
         let all: Vec<(i64, f64)> =
-            (first..=last).filter(|j| !leaves_out || inside(j)).map(|j| (j, kernel(x - j as f64))).collect();
+            (first..=last).filter(|j| !self.exclude_outside || inside(j)).map(|j| (j, kernel(x - j as f64))).collect();
         let sum: f64 = all.iter().map(|(_, w)| w).sum();
         all.iter().map(|&(j, w)| (j.clamp(0, from as i64 - 1) as usize, w / sum)).filter(|(_, w)| *w != 0.0).collect()
     }

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use fhec_frontend::proto::{self, Model};
-use fhec_frontend::{ImportOptions, MAX_OPSET, MIN_OPSET, import_model, operators, read_tensor};
+use fhec_frontend::{ImportOptions, MAX_OPSET, MIN_OPSET, constant_operators, import_model, operators, read_tensor};
 use fhec_ir::nn::eval::eval;
 use fhec_ir::{Tensor, verify};
 use prost::Message;
@@ -152,6 +152,13 @@ fn render(rows: &BTreeMap<&str, Row>, (passed, total, expanded): (usize, usize, 
         };
         let _ = writeln!(out, "| {} | {count} | {opsets} | {} |", operator.name, operator.notes);
     }
+    let constant: Vec<&str> = constant_operators().filter(|name| !rows.contains_key(name)).collect();
+    let _ = write!(
+        out,
+        "\nOver constants the reference semantics of integers, truth values and numbers are evaluated also of: {}.\n\
+         `If` is resolved where its condition is known, model-local functions are inlined.\n",
+        constant.join(", ")
+    );
     if !failures.is_empty() {
         let _ = write!(out, "\nCases that do not pass:\n\n");
         for failure in failures {

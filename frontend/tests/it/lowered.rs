@@ -171,3 +171,36 @@ fn quotients_are_products_with_powers() {
     let y = run(&m, iota([1, 3]));
     assert!(y.data().iter().zip([0.0, 0.2f32.sqrt(), 0.8f32.sqrt()]).all(|(x, y)| (x - y).abs() < 1e-6), "{y:?}");
 }
+
+#[test]
+fn functions_that_exporters_write_out() {
+    let scalar = |name: &str, x: f32| Tensor::floats(name, &[], &[x]);
+    let softsign = vec![
+        Node::new("Abs", "abs", &["x"], &["m"], vec![]),
+        Node::new("Add", "add", &["m", "one"], &["d"], vec![]),
+        Node::new("Div", "div", &["x", "d"], &["y"], vec![]),
+    ];
+    let m = model(17, &[1, 3], vec![scalar("one", 1.0)], softsign);
+    assert_eq!(run(&m, iota([1, 3])).data(), [0.0, 0.5, 2.0 / 3.0]);
+    assert_eq!(import(&m).func.live().iter().filter(|live| **live).count(), 2);
+    // Softplus with a factor, as the dynamo exporter writes it.
+    let factor = vec![
+        Node::new("Mul", "scaled", &["x", "two"], &["b"], vec![]),
+        Node::new("Softplus", "sp", &["b"], &["s"], vec![]),
+        Node::new("Div", "back", &["s", "two"], &["d"], vec![]),
+        Node::new("Greater", "gt", &["b", "limit"], &["c"], vec![]),
+        Node::new("Where", "where", &["c", "x", "d"], &["y"], vec![]),
+    ];
+    let m = model(17, &[1, 3], vec![scalar("two", 2.0), scalar("limit", 20.0)], factor);
+    let module = import(&m);
+    let live = module.func.live();
+    let found: Vec<&str> =
+        module.func.iter().zip(live).filter(|(_, live)| *live).map(|((_, n), _)| n.op.mnemonic()).collect();
+    assert_eq!(found, ["input", "const", "mul", "activation", "const", "div"]);
+    // One slope per channel.
+    let slopes = Tensor::floats("slopes", &[2, 1], &[0.5, 0.25]);
+    let m = model(17, &[1, 2, 2], vec![slopes], vec![Node::new("PRelu", "", &["x", "slopes"], &["y"], vec![])]);
+    let x = fhec_ir::Tensor::new([1, 2, 2], vec![-2.0, 2.0, -4.0, 4.0]);
+    assert_eq!(run(&m, x).data(), [-1.0, 2.0, -1.0, 4.0]);
+    assert!(!ops(&m).contains(&"prelu"));
+}

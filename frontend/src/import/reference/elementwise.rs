@@ -130,6 +130,13 @@ fn key(node: &NodeView<'_>) -> Result<String> {
     })
 }
 
+/// The names of the operators, each once.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let operator = |e: &'static Elementwise| e.name.split('/').next().unwrap_or(e.name);
+    let mut last = "";
+    TABLE.iter().map(operator).filter(move |name| std::mem::replace(&mut last, name) != *name)
+}
+
 pub(super) fn named(name: &str) -> Option<&'static str> {
     TABLE.iter().map(|e| e.name).find(|own| own.split('/').next() == Some(name))
 }

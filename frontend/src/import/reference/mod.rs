@@ -32,9 +32,13 @@ pub(super) fn find(node: &NodeView<'_>) -> Option<Rule> {
     RULES.iter().copied().flatten().find(|(own, _)| *own == name).map(|(_, rule)| *rule)
 }
 
-/// Whether constants are all that the operator can be evaluated on.
+/// The operators that are evaluated over constants, those among them that encrypted values can pass too.
+pub fn constant_operators() -> impl Iterator<Item = &'static str> {
+    let rules = RULES.iter().copied().flatten().map(|(name, _)| *name);
+    elementwise::names().chain(reduce::names()).chain(rules)
+}
+
+/// Whether the operator is evaluated over constants.
 pub(super) fn knows(name: &str) -> bool {
-    elementwise::named(name).is_some()
-        || reduce::has(name)
-        || RULES.iter().copied().flatten().any(|(own, _)| *own == name)
+    constant_operators().any(|own| own == name)
 }

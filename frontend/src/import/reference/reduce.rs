@@ -40,6 +40,10 @@ const TABLE: &[Fold] = &[
     Fold { name: "ReduceLogSumExp", start: 0.0, step: |s, x| s + x.exp(), end: |s, _| s.ln() },
 ];
 
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|fold| fold.name)
+}
+
 pub(super) fn has(name: &str) -> bool {
     TABLE.iter().any(|fold| fold.name == name)
 }
