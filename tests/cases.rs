@@ -116,7 +116,7 @@ fn judge(root: &Path, name: &str) -> (String, Option<String>) {
     };
     let wrong = match (verdict, &found) {
         (Compiles, Ok(_)) => None,
-        (Agrees(share), Ok((error, largest))) => (!(*error <= share * largest)).then(|| row.clone()),
+        (Agrees(share), Ok((error, largest))) => (error.is_nan() || *error > share * largest).then(|| row.clone()),
         (Refused(words), Err(message)) => {
             let missing = words.iter().find(|word| !message.contains(**word));
             missing.map(|word| format!("the message lacks `{word}`: {message}"))

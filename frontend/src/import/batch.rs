@@ -136,7 +136,6 @@ fn stretches(op: &NnOp, constant: &Shape) -> bool {
 }
 
 /// The part of a constant for one image, `Some(None)` where it has no extent for the batch, `None` where images differ.
-#[allow(clippy::option_option)]
 fn row(tensor: &Tensor, out: &Shape, batch: usize, extent: usize) -> Option<Option<Tensor>> {
     let shape = tensor.shape();
     let Some(d) = (batch + shape.rank()).checked_sub(out.rank()).filter(|&d| shape.0[d] == extent) else {

@@ -46,10 +46,13 @@ fn complement(cx: &mut Context, x: &Operand) -> Result<Operand> {
     cx.push(NnOp::Sub {}, &[&one, x])
 }
 
+/// Most elements of a constant that are looked through for it.
+const MOST_LOOKED_THROUGH: usize = 1 << 16;
+
 /// The one number that a constant repeats.
 pub(super) fn uniform(operand: &Operand) -> Option<f32> {
     match operand {
-        Operand::Known(Known::Floats(t)) => match t.data() {
+        Operand::Known(Known::Floats(t)) if t.data().len() <= MOST_LOOKED_THROUGH => match t.data() {
             [first, rest @ ..] if rest.iter().all(|x| x == first) => Some(*first),
             _ => None,
         },
@@ -75,6 +78,8 @@ fn compare(cx: &mut Context, node: &NodeView<'_>, greater: bool, negated: bool) 
         (_, _, Operand::Value(x), Some(bound)) => Some(Condition { x: *x, bound: f64::from(bound), above: !above }),
         _ => None,
     };
+    // Of an argument that the comparison repeats, a choice is no function.
+    let condition = condition.filter(|c| cx.shape(&truth) == cx.shape(&Operand::Value(c.x)));
     if let (Some(condition), Operand::Value(truth)) = (condition, &truth) {
         cx.conditions.insert(*truth, condition);
     }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use fhec_ir::Value;
 use fhec_ir::nn::{Activation, NnOp};
-use fhec_ir::{OpInfo, Value};
 
 use super::compare::{function, uniform};
 use super::context::{Context, Operand};
@@ -25,7 +25,9 @@ const MAX_STEPS: usize = 4;
 /// How far two functions may differ, relatively, and count as one.
 const TOLERANCE: f64 = 1e-6;
 /// Where functions are compared, as distances from the bound.
-const DISTANCES: [f64; 12] = [1e-3, 0.1, 0.25, 0.5, 1.0, 1.7, 2.5, 4.0, 6.0, 9.0, 14.0, 20.0];
+const DISTANCES: [f64; 16] = [1e-3, 0.1, 0.25, 0.5, 1.0, 1.7, 2.5, 4.0, 6.0, 9.0, 14.0, 20.0, 60.0, 300.0, 2e3, 1e5];
+/// The place of distance 1 among them.
+const UNIT: usize = 4;
 
 /// `a` where the condition holds, else `b`, if that is a function known to `nn`, or one of the two everywhere: of what is
 /// compared, or of what that is a multiple of or a sum with.
@@ -71,33 +73,30 @@ fn before(cx: &Context, Condition { x, bound, above }: Condition) -> Option<Cond
 fn known_function(cx: &mut Context, condition: Condition, a: &Operand, b: &Operand) -> Result<Option<Operand>> {
     let Condition { x, bound, above } = condition;
     let (high, low) = if above { (a, b) } else { (b, a) };
-    // What grows beyond the bound is where the shapes agree only.
+    // A branch that is larger than the argument is no function of it.
     let fits = |o: &Operand| cx.shape(o).broadcasts_to(cx.shape(&Operand::Value(x)));
     if !fits(high) || !fits(low) {
         return Ok(None);
     }
-    let value = |operand: &Operand, at: f64| match operand {
-        Operand::Value(v) => Evaluation { cx, x, at, known: HashMap::new() }.of(*v),
-        known => uniform(known).map(f64::from),
+    let side = |sign: f64| DISTANCES.iter().map(move |d| bound + sign * d);
+    let points: Vec<f64> = side(1.0).chain(side(-1.0)).collect();
+    let values = |operand: &Operand| match operand {
+        Operand::Value(v) => Evaluation { cx, x, points: &points, known: HashMap::new() }.of(*v),
+        known => uniform(known).map(|c| vec![f64::from(c); points.len()]),
     };
-    let sample = |at: f64| value(if at > bound { high } else { low }, at);
+    let (Some(h), Some(l)) = (values(high), values(low)) else { return Ok(None) };
+    let n = DISTANCES.len();
     // A thresholded softplus: beyond the bound both branches are the same.
-    for (branch, side) in [(low, 1.0), (high, -1.0)] {
-        let same = |d: &f64| {
-            let at = bound + side * d;
-            matches!((value(high, at), value(low, at)), (Some(h), Some(l)) if close(h, l))
-        };
-        if DISTANCES.iter().all(same) && matches!(branch, Operand::Value(_)) {
+    for (branch, mut range) in [(low, 0..n), (high, n..2 * n)] {
+        if matches!(branch, Operand::Value(_)) && range.all(|i| close(h[i], l[i])) {
             return Ok(Some(branch.clone()));
         }
     }
-    let points: Vec<f64> = DISTANCES.iter().flat_map(|d| [bound + d, bound - d]).collect();
-    let Some(values) = points.iter().map(|&at| sample(at)).collect::<Option<Vec<f64>>>() else { return Ok(None) };
-    let (Some(right), Some(left)) = (sample(bound + 1.0), sample(bound - 1.0)) else { return Ok(None) };
-    let known = candidates(bound, left, right)
-        .into_iter()
-        .find(|(f, alpha, beta)| points.iter().zip(&values).all(|(&at, &y)| close(f.eval(at, *alpha, *beta), y)));
-    match known {
+    let chosen: Vec<f64> = h[..n].iter().chain(&l[n..]).copied().collect();
+    let same = |(f, alpha, beta): &(Activation, Option<f64>, Option<f64>)| {
+        points.iter().zip(&chosen).all(|(&at, &y)| close(f.eval(at, *alpha, *beta), y))
+    };
+    match candidates(bound, chosen[n + UNIT], chosen[UNIT]).into_iter().find(same) {
         Some((f, alpha, beta)) => cx.push(function(f, alpha, beta), &[&Operand::Value(x)]).map(Some),
         None => Ok(None),
     }
@@ -130,60 +129,52 @@ fn candidates(bound: f64, left: f64, right: f64) -> Vec<(Activation, Option<f64>
     out
 }
 
-/// The values that nodes have where the elements of `x` are the number `at`.
+/// The values that nodes have where the elements of `x` are one of `points`.
 struct Evaluation<'a> {
     cx: &'a Context,
     x: Value,
-    at: f64,
-    known: HashMap<Value, Option<f64>>,
+    points: &'a [f64],
+    known: HashMap<Value, Option<Vec<f64>>>,
 }
 
 impl Evaluation<'_> {
     /// `None` where the node is no function of `x` alone, element by element.
-    fn of(&mut self, v: Value) -> Option<f64> {
+    fn of(&mut self, v: Value) -> Option<Vec<f64>> {
         if v == self.x {
-            return Some(self.at);
+            return Some(self.points.to_vec());
         }
-        if let Some(&known) = self.known.get(&v) {
-            return known;
+        if let Some(known) = self.known.get(&v) {
+            return known.clone();
         }
         if self.known.len() >= MAX_NODES {
             return None;
         }
         self.known.insert(v, None);
-        let value = self.node(v);
-        self.known.insert(v, value);
-        value
+        let values = self.node(v);
+        self.known.insert(v, values.clone());
+        values
     }
 
-    fn node(&mut self, v: Value) -> Option<f64> {
+    fn node(&mut self, v: Value) -> Option<Vec<f64>> {
         let node = self.cx.module.func.node(v);
         if let NnOp::Const { value } = node.op {
-            return uniform(&Operand::Known(Known::Floats(self.cx.module.consts.tensor(value).clone()))).map(f64::from);
+            let constant = Operand::Known(Known::Floats(self.cx.module.consts.tensor(value).clone()));
+            return uniform(&constant).map(|c| vec![f64::from(c); self.points.len()]);
         }
-        if node.op.as_input().is_some()
-            || !matches!(
-                node.op,
-                NnOp::Activation { .. }
-                    | NnOp::Add {}
-                    | NnOp::Sub {}
-                    | NnOp::Mul {}
-                    | NnOp::Div {}
-                    | NnOp::Pow {}
-                    | NnOp::Neg {}
-            )
-        {
-            return None;
-        }
-        let x: Vec<f64> = node.operands.iter().map(|&o| self.of(o)).collect::<Option<_>>()?;
-        Some(match node.op {
-            NnOp::Activation { function, alpha, beta } => function.eval(x[0], alpha.map(|a| a.0), beta.map(|b| b.0)),
-            NnOp::Add {} => x[0] + x[1],
-            NnOp::Sub {} => x[0] - x[1],
-            NnOp::Mul {} => x[0] * x[1],
-            NnOp::Div {} => x[0] / x[1],
-            NnOp::Pow {} => x[0].powf(x[1]),
-            _ => -x[0],
-        })
+        let f: Box<dyn Fn(&[f64]) -> f64> = match node.op {
+            NnOp::Activation { function, alpha, beta } => {
+                Box::new(move |x| function.eval(x[0], alpha.map(|a| a.0), beta.map(|b| b.0)))
+            }
+            NnOp::Add {} => Box::new(|x| x[0] + x[1]),
+            NnOp::Sub {} => Box::new(|x| x[0] - x[1]),
+            NnOp::Mul {} => Box::new(|x| x[0] * x[1]),
+            NnOp::Div {} => Box::new(|x| x[0] / x[1]),
+            NnOp::Pow {} => Box::new(|x| x[0].powf(x[1])),
+            NnOp::Neg {} => Box::new(|x| -x[0]),
+            _ => return None,
+        };
+        let operands = node.operands.iter().map(|&o| self.of(o)).collect::<Option<Vec<_>>>()?;
+        let at = |i: usize| f(&operands.iter().map(|values| values[i]).collect::<Vec<_>>());
+        Some((0..self.points.len()).map(at).collect())
     }
 }

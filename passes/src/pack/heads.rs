@@ -18,16 +18,13 @@ pub fn without_heads(module: &Module<Nn>) -> (Module<Nn>, Vec<String>) {
     let mut used = vec![false; func.len()];
     func.results().iter().for_each(|r| used[r.index()] = true);
     for (v, node) in func.iter().rev().filter(|(v, _)| live[v.index()]) {
-        let passes_on = match &node.op {
-            NnOp::Softmax { .. } | NnOp::LogSoftmax { .. } | NnOp::Reshape { .. } | NnOp::Transpose { .. } => true,
-            NnOp::ArgMax { .. } => true,
-            _ => false,
-        };
+        let moves = matches!(node.op, NnOp::Reshape { .. } | NnOp::Transpose { .. });
+        let head = matches!(node.op, NnOp::Softmax { .. } | NnOp::LogSoftmax { .. } | NnOp::ArgMax { .. });
         for o in &node.operands {
             used[o.index()] = true;
             // An index has another shape than what it is an index of: nothing may follow it.
             let index = matches!(func.node(*o).op, NnOp::ArgMax { .. });
-            only_results[o.index()] &= passes_on && !index && only_results[v.index()];
+            only_results[o.index()] &= (moves || head) && !index && only_results[v.index()];
         }
     }
     let mut notes = Vec::new();

@@ -7,26 +7,28 @@ use super::super::node::NodeView;
 use crate::error::{Refusal, Result};
 use crate::known::{self, IntType, Ints, Known, too_large};
 
+/// A function of integers; `None` from it: overflow, or a division by zero.
+type OverInts = fn(&[i64]) -> Option<i64>;
+
 /// One function over numbers and over integers, of operands in order; `None` where the operator does not take the type.
 struct Elementwise {
     name: &'static str,
     floats: Option<fn(&[f64]) -> f64>,
-    /// `None` from it: overflow, or a division by zero.
-    ints: Option<fn(&[i64]) -> Option<i64>>,
+    ints: Option<OverInts>,
     /// Whether the results are truth values.
     truth: bool,
 }
 
-const fn both(name: &'static str, floats: fn(&[f64]) -> f64, ints: fn(&[i64]) -> Option<i64>) -> Elementwise {
+const fn both(name: &'static str, floats: fn(&[f64]) -> f64, ints: OverInts) -> Elementwise {
     Elementwise { name, floats: Some(floats), ints: Some(ints), truth: false }
 }
 const fn floats(name: &'static str, floats: fn(&[f64]) -> f64) -> Elementwise {
     Elementwise { name, floats: Some(floats), ints: None, truth: false }
 }
-const fn ints(name: &'static str, ints: fn(&[i64]) -> Option<i64>) -> Elementwise {
+const fn ints(name: &'static str, ints: OverInts) -> Elementwise {
     Elementwise { name, floats: None, ints: Some(ints), truth: false }
 }
-const fn test(name: &'static str, floats: fn(&[f64]) -> f64, ints: fn(&[i64]) -> Option<i64>) -> Elementwise {
+const fn test(name: &'static str, floats: fn(&[f64]) -> f64, ints: OverInts) -> Elementwise {
     Elementwise { name, floats: Some(floats), ints: Some(ints), truth: true }
 }
 
