@@ -81,6 +81,7 @@ impl Activation {
                     x
                 }
             }
+            Self::Step if x.is_nan() => x,
             Self::Step => f64::from(u8::from(x > 0.0)),
             Self::Sin => x.sin(),
             Self::Cos => x.cos(),
