@@ -31,7 +31,7 @@ func @tiny(%x: tensor<1x4> loc("x")) -> tensor<1x2> {
 fn plan() -> Plan {
     let module = parse_module("tiny.fhir", NETWORK, &Blobs::default()).unwrap();
     let samples = (0..64).map(|i| vec![Tensor::new([1, 4], image(i))]).collect();
-    let model = Model { module, digest: String::new() };
+    let model = Model { module, digest: String::new(), batch: None };
     Compiler::new().degree(3).calibration(samples).compile(&model).unwrap().plan
 }
 

@@ -17,8 +17,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fhec_frontend::ImportOptions;
-use fhec_ir::{Module, Nn, Tensor, Value};
+use fhec_frontend::{FixedBatch, ImportOptions};
+use fhec_ir::{Issue, Loc, Module, Nn, Port, Tensor, Value};
+use fhec_passes::PassError;
 use fhec_passes::activations::Replacement;
 use fhec_passes::activations::rebuild::{LayerGain, Reconstructed};
 use fhec_passes::bootstraps::Placement;
@@ -75,10 +76,12 @@ pub struct Compiler {
 /// A model read from an ONNX file, for a [`Compiler`].
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// The network.
+    /// The network of one image.
     pub module: Module<Nn>,
     /// blake3 of the file, in hexadecimal.
     pub digest: String,
+    /// Images in the inputs of the file, where it fixes more than one; nothing in it mixes them.
+    pub batch: Option<usize>,
 }
 
 /// A [`Plan`] and how it came to be: what [`Compiler::compile`] gives.
@@ -132,7 +135,7 @@ impl Model {
         let path = path.as_ref();
         let module = fhec_frontend::import_file(path)?;
         let bytes = std::fs::read(path).map_err(|source| Error::File { file: path.display().to_string(), source })?;
-        Ok(Self { module, digest: blake3::hash(&bytes).to_hex().to_string() })
+        Self::of(module, &bytes)
     }
 
     /// Reads the bytes of an ONNX file without external data.
@@ -142,7 +145,22 @@ impl Model {
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, Error> {
         let options = ImportOptions { name: Some(name.into()), external_data: None };
         let module = fhec_frontend::import(bytes, &options)?;
-        Ok(Self { module, digest: blake3::hash(bytes).to_hex().to_string() })
+        Self::of(module, bytes)
+    }
+
+    fn of(module: Module<Nn>, bytes: &[u8]) -> Result<Self, Error> {
+        let empty = |port: &&Port| port.shape.is_empty();
+        if let Some(port) = module.inputs.iter().find(empty) {
+            let reason = format!("its shape {} has an extent of 0: there is nothing to encrypt", port.shape);
+            let repair = "export the model with inputs that have elements";
+            let issue = Issue::new(&Loc::onnx(&port.name), "input", reason, repair);
+            return Err(PassError { pass: "import", issues: vec![issue] }.into());
+        }
+        let digest = blake3::hash(bytes).to_hex().to_string();
+        Ok(match fhec_frontend::without_batch(&module) {
+            Some(FixedBatch { extent, module }) => Self { module, digest, batch: Some(extent) },
+            None => Self { module, digest, batch: None },
+        })
     }
 }
 
@@ -246,8 +264,14 @@ impl Compiler {
         warnings.extend(agreement.filter(|a| a.measured < a.asked).map(|a| Warning::Disagrees(a).to_string()));
         lap("approximate-activations");
         let placed = chosen.placed.as_ref().map(|placed| placed_in(placed, &polynomials));
-        let Made { plan, placement, notes, precision, .. } =
+        let Made { plan, placement, mut notes, precision, .. } =
             self.plan(&polynomial, &samples, placed, options, &mut after(&facts, observe), &mut warnings)?;
+        if let Some(batch) = model.batch {
+            let packed = batch.next_power_of_two();
+            notes.push(format!(
+                "the model fixes a batch of {batch}, of which it mixes no images: the plan is of one image; `--batch {packed}` packs {packed} into a run"
+            ));
+        }
         self.check_placed(placement.as_ref())?;
         self.check_latency(&plan, &chosen)?;
         warnings.extend(self.undone(&folded, &samples).map(|w| w.to_string()));

@@ -108,14 +108,15 @@ enum Yardstick {
     Size,
 }
 
-/// The value whose gradients are taken for `result`, and its yardstick: scores before a softmax, of a classifier.
+/// The value whose gradients are taken for `result`, and its yardstick: scores before what is left to the client, of a classifier.
 fn yardstick(
     module: &Module<Nn>,
     result: Value,
     samples: &[Vec<Tensor>],
 ) -> Result<(Value, Yardstick), SensitivityError> {
     let node = module.func.node(result);
-    let scores = if matches!(node.op, NnOp::Softmax { .. }) { node.operands[0] } else { result };
+    let is_head = matches!(node.op, NnOp::Softmax { .. } | NnOp::LogSoftmax { .. } | NnOp::ArgMax { .. });
+    let scores = if is_head { node.operands[0] } else { result };
     if !matches!(module.func.ty(scores).0.0[..], [_, classes] if classes > 1) {
         return Ok((result, Yardstick::Size));
     }

@@ -58,7 +58,9 @@ impl Levels<'_> {
             NnOp::Activation { .. } => (4, 16 * elements),
             NnOp::PRelu {} => (5, 17 * elements),
             NnOp::MaxPool { .. } | NnOp::Div {} => (16, 64 * elements),
-            NnOp::Softmax { .. } | NnOp::LayerNorm { .. } => (32, 128 * elements),
+            NnOp::Softmax { .. } | NnOp::LogSoftmax { .. } | NnOp::ArgMax { .. } | NnOp::LayerNorm { .. } => {
+                (32, 128 * elements)
+            }
         }
     }
 }
