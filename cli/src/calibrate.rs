@@ -31,7 +31,7 @@ pub struct Calibrate {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct CalibrateReport<'a> {
     #[serde(flatten)]
     calibration: &'a Calibration,
     seconds: f64,
@@ -55,7 +55,7 @@ pub fn run(c: &Calibrate) -> Result<(), Error> {
     }
     if c.json {
         let seconds = started.elapsed().as_secs_f64();
-        return output::json(&Report { calibration: &calibration, seconds, security_bits: 0 });
+        return output::json(&CalibrateReport { calibration: &calibration, seconds, security_bits: 0 });
     }
     say!(
         "{}, {}: {} operations at N = 2^{} in {}",

@@ -68,12 +68,12 @@ fn security(text: &str) -> Result<u32, String> {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct CompileReport<'a> {
     plan: String,
     plan_bytes: Option<u64>,
     plan_digest: String,
     seconds: f64,
-    stages: Vec<Stage<'a>>,
+    stages: Vec<StageTime<'a>>,
     activations: serde_json::Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     agreement: Option<Agreement>,
@@ -89,7 +89,7 @@ struct Report<'a> {
 
 /// A stage of the compilation.
 #[derive(Serialize)]
-struct Stage<'a> {
+struct StageTime<'a> {
     name: &'a str,
     seconds: f64,
 }
@@ -210,12 +210,12 @@ fn report(
     let summary = inspect::Summary::with(&compiled.plan, &prediction);
     let explanation = c.explain.then_some(compiled.explanation.as_str());
     if c.json {
-        return output::json(&Report {
+        return output::json(&CompileReport {
             plan: c.output.display().to_string(),
             plan_bytes: output::written_bytes(to),
             plan_digest: to_hex(digest),
             seconds,
-            stages: compiled.seconds.iter().map(|(name, seconds)| Stage { name, seconds: *seconds }).collect(),
+            stages: compiled.seconds.iter().map(|(name, seconds)| StageTime { name, seconds: *seconds }).collect(),
             activations: serde_json::json!(compiled.activations),
             agreement: compiled.agreement,
             accuracy: compiled.accuracy,

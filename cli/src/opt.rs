@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::files::{self, Files, Overwrite};
 use super::limits::MaxSize;
-use super::shaping::{Place, Shaping};
+use super::shaping::{PlaceOption, Shaping};
 use super::{output, values};
 
 /// Run passes on a program in text form
@@ -71,7 +71,7 @@ impl Opt {
             ("--composite", s.composite.is_some(), Some(PassOption::Approximation)),
             ("--margin", s.margin.is_some(), Some(PassOption::Approximation)),
             ("--batch", s.batch != 1, Some(PassOption::Batch)),
-            ("--place", s.place != Place::Joint, Some(PassOption::Placement)),
+            ("--place", s.place != PlaceOption::Joint, Some(PassOption::Placement)),
             ("--max-latency", s.max_latency.is_some(), Some(PassOption::Placement)),
             ("--max-error", s.max_error.is_some(), Some(PassOption::Placement)),
             ("--latency", s.latency.is_some(), Some(PassOption::Placement)),
@@ -100,7 +100,7 @@ impl Opt {
 
 /// A pass as it is listed.
 #[derive(Serialize)]
-struct Listed<'a> {
+struct ListedPass<'a> {
     name: &'a str,
     from: &'a str,
     to: &'a str,
@@ -108,17 +108,17 @@ struct Listed<'a> {
 }
 
 fn list(registry: &Registry, json: bool) -> Result<(), Error> {
-    let listed = registry.iter().map(|pass| Listed {
+    let listed = registry.iter().map(|pass| ListedPass {
         name: pass.name(),
         from: pass.from(),
         to: pass.to(),
         summary: pass.summary(),
     });
-    let listed: Vec<Listed<'_>> = listed.collect();
+    let listed: Vec<ListedPass<'_>> = listed.collect();
     if json {
         return output::json(&serde_json::json!({ "passes": listed }));
     }
-    let row = |p: &Listed<'_>| [p.name, p.from, p.to, p.summary].map(str::to_string).to_vec();
+    let row = |p: &ListedPass<'_>| [p.name, p.from, p.to, p.summary].map(str::to_string).to_vec();
     output::table(&["pass", "from", "to", "summary"], &listed.iter().map(row).collect::<Vec<_>>());
     Ok(())
 }

@@ -26,8 +26,8 @@ pub struct Shaping {
     #[arg(long, value_name = "DEGREES", value_parser = composite, conflicts_with_all = ["degree", "max_latency", "max_error"])]
     pub composite: Option<&'static CompositeSign>,
     /// Where a network that bootstraps does so; all but the first are for comparison
-    #[arg(long, value_enum, default_value_t = Place::Joint)]
-    pub place: Place,
+    #[arg(long, value_enum, default_value_t = PlaceOption::Joint)]
+    pub place: PlaceOption,
     /// Keep the trained weights instead of rebuilding each layer against the original network
     #[arg(long)]
     pub no_reconstruct: bool,
@@ -111,7 +111,7 @@ impl Shaping {
     /// # Errors
     /// The greedy placement with a limit.
     pub fn check(&self, chooses: bool) -> Result<(), Error> {
-        if self.place == Place::Greedy && (self.max_latency.is_some() || self.max_error.is_some() || chooses) {
+        if self.place == PlaceOption::Greedy && (self.max_latency.is_some() || self.max_error.is_some() || chooses) {
             let reason = "the greedy placement takes polynomials as they are: it chooses none within limits".into();
             return Err(Error::Usage { reason, repair: "leave the limits out, or take another --place".into() });
         }
@@ -121,7 +121,7 @@ impl Shaping {
 
 /// How bootstraps are placed.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Place {
+pub enum PlaceOption {
     /// Where and to the level that the exact planner finds best, together with the degrees
     Joint,
     /// Before every activation but the first, to the level needed (OLA)
@@ -132,13 +132,13 @@ pub enum Place {
     Greedy,
 }
 
-impl From<Place> for Strategy {
-    fn from(place: Place) -> Self {
+impl From<PlaceOption> for Strategy {
+    fn from(place: PlaceOption) -> Self {
         match place {
-            Place::Joint => Self::Joint,
-            Place::Layerwise => Self::Layerwise,
-            Place::Uniform => Self::Uniform,
-            Place::Greedy => Self::Greedy,
+            PlaceOption::Joint => Self::Joint,
+            PlaceOption::Layerwise => Self::Layerwise,
+            PlaceOption::Uniform => Self::Uniform,
+            PlaceOption::Greedy => Self::Greedy,
         }
     }
 }

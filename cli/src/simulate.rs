@@ -53,7 +53,7 @@ pub struct Simulate {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct SimulateReport<'a> {
     images: usize,
     seconds: f64,
     images_per_second: f64,
@@ -125,7 +125,7 @@ pub fn run(c: &Simulate) -> Result<(), Error> {
         right: data::count_right(&done.outputs, &labels),
         right_exact: data::count_right(&done.exact, &labels),
     });
-    let report = Report {
+    let report = SimulateReport {
         images: images.len(),
         seconds,
         images_per_second: images.len() as f64 / seconds.max(f64::MIN_POSITIVE),
@@ -140,7 +140,7 @@ pub fn run(c: &Simulate) -> Result<(), Error> {
     if c.json { output::json(&report) } else { print(&report, &done) }
 }
 
-fn print(report: &Report<'_>, done: &Simulation) -> Result<(), Error> {
+fn print(report: &SimulateReport<'_>, done: &Simulation) -> Result<(), Error> {
     if report.ops.is_some() {
         let rows: Vec<Vec<String>> = done
             .report

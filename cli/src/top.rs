@@ -35,7 +35,7 @@ pub struct Class {
 
 /// The best classes of one output of an image.
 #[derive(Debug, PartialEq, Serialize)]
-pub struct Best {
+pub struct BestScore {
     /// From 0.
     image: usize,
     output: String,
@@ -43,7 +43,7 @@ pub struct Best {
     classes: Vec<Class>,
 }
 
-impl fmt::Display for Best {
+impl fmt::Display for BestScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "image {}, {}:", self.image, self.output)?;
         for (i, Class { class, score, name }) in self.classes.iter().enumerate() {
@@ -62,15 +62,15 @@ impl Top {
     ///
     /// # Errors
     /// A file of names that cannot be read, or has not one name for every score.
-    pub fn of(&self, ports: &[Port], images: &[Vec<Tensor>]) -> Result<Vec<Best>, Error> {
+    pub fn of(&self, ports: &[Port], images: &[Vec<Tensor>]) -> Result<Vec<BestScore>, Error> {
         let Some(top) = self.top else { return Ok(Vec::new()) };
         let names = self.read_names(ports)?;
         let name = |class: usize| names.as_ref().and_then(|names| names.get(class).cloned());
-        let best = |(image, tensors): (usize, &Vec<Tensor>)| -> Vec<Best> {
+        let best = |(image, tensors): (usize, &Vec<Tensor>)| -> Vec<BestScore> {
             let of = |(port, tensor): (&Port, &Tensor)| {
                 let class = |(class, score)| Class { class, score, name: name(class) };
                 let classes = highest(tensor.data(), top.get()).into_iter().map(class).collect();
-                Best { image, output: port.name.clone(), classes }
+                BestScore { image, output: port.name.clone(), classes }
             };
             ports.iter().zip(tensors).map(of).collect()
         };
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(classes(3), [2, 4, 0]);
         assert_eq!(classes(4), [2, 4, 0, 3]);
         assert_eq!(classes(10).len(), 6);
-        let best = Best {
+        let best = BestScore {
             image: 0,
             output: "y".into(),
             classes: vec![

@@ -42,7 +42,7 @@ use crate::target::Engine;
 use agreement::Reference;
 use choose::Chosen;
 use precision::Made;
-use report::Report;
+use report::PassReport;
 use samples::has_activation;
 use warning::Warning;
 
@@ -283,7 +283,7 @@ impl Compiler {
         let accuracy = self.validation.as_ref().map(accuracy).transpose()?;
         lap("validate");
         let placed = placement.as_ref();
-        let report = Report::new(&activations, &layers, placed, &front, agreement, accuracy, &notes, &warnings);
+        let report = PassReport::new(&activations, &layers, placed, &front, agreement, accuracy, &notes, &warnings);
         let plan = plan.with_provenance(self.provenance(model, samples.len(), approximate.margin, &report));
         let mut explanation = rewrites.to_string();
         explanation.push_str(&chosen.forms);

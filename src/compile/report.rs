@@ -14,7 +14,7 @@ use crate::front::{Accuracy, FrontPoint};
 
 /// What the passes did.
 #[derive(Serialize)]
-pub(super) struct Report<'a> {
+pub(super) struct PassReport<'a> {
     activations: &'a [Replacement],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     layers: &'a [LayerGain],
@@ -32,7 +32,7 @@ pub(super) struct Report<'a> {
     warnings: &'a [String],
 }
 
-impl<'a> Report<'a> {
+impl<'a> PassReport<'a> {
     pub(super) fn new(
         activations: &'a [Replacement],
         layers: &'a [LayerGain],
@@ -62,7 +62,7 @@ impl<'a> Report<'a> {
 
 impl Compiler {
     /// Where a plan of `model` comes from, whose activations were fitted on `samples` inputs with this margin.
-    pub(super) fn provenance(&self, model: &Model, samples: usize, margin: f64, report: &Report<'_>) -> Provenance {
+    pub(super) fn provenance(&self, model: &Model, samples: usize, margin: f64, report: &PassReport<'_>) -> Provenance {
         let calibrated = if self.calibration.is_some() { samples.to_string() } else { "synthetic".into() };
         let ApproximateOptions { default, families, .. } = &self.options.approximate;
         let stages = families.get(&default.family).map_or(vec![default.degree], |f| f.stages(default.degree));

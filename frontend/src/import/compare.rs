@@ -6,7 +6,7 @@ use fhec_ir::{F64, Tensor};
 use super::activation;
 use super::context::{Context, Operand};
 use super::node::{NodeView, signed};
-use super::piecewise::{self, Condition};
+use super::piecewise::{self, PieceCondition};
 use super::registry::Operator;
 use crate::error::{Refusal, Result};
 use crate::known::{self, Known, too_large};
@@ -74,8 +74,10 @@ fn compare(cx: &mut Context, node: &NodeView<'_>, greater: bool, negated: bool) 
     }
     let above = greater != negated;
     let condition = match (&a, uniform(&b), &b, uniform(&a)) {
-        (Operand::Value(x), Some(bound), _, _) => Some(Condition { x: *x, bound: f64::from(bound), above }),
-        (_, _, Operand::Value(x), Some(bound)) => Some(Condition { x: *x, bound: f64::from(bound), above: !above }),
+        (Operand::Value(x), Some(bound), _, _) => Some(PieceCondition { x: *x, bound: f64::from(bound), above }),
+        (_, _, Operand::Value(x), Some(bound)) => {
+            Some(PieceCondition { x: *x, bound: f64::from(bound), above: !above })
+        }
         _ => None,
     };
     // Of an argument that the comparison repeats, a choice is no function.
@@ -92,7 +94,7 @@ fn not(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
     if let (Operand::Value(x), Operand::Value(y)) = (&x, &y)
         && let Some(condition) = cx.conditions.get(x).copied()
     {
-        cx.conditions.insert(*y, Condition { above: !condition.above, ..condition });
+        cx.conditions.insert(*y, PieceCondition { above: !condition.above, ..condition });
     }
     Ok(vec![y])
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fhec_ir::nn::{NnOp, TensorTy, eval};
 use fhec_ir::{Dialect, Loc, Module, Nn, OpInfo, Shape, Tensor, Value};
 
-use super::piecewise::Condition;
+use super::piecewise::PieceCondition;
 use crate::error::{Refusal, Result};
 use crate::known::{Ints, Known, too_large};
 
@@ -29,7 +29,7 @@ pub(crate) struct Context {
     /// Origin of the nodes pushed.
     pub(crate) loc: Loc,
     /// The truth values that compare a value with a number.
-    pub(crate) conditions: HashMap<Value, Condition>,
+    pub(crate) conditions: HashMap<Value, PieceCondition>,
     elements_left: usize,
     work_left: usize,
 }

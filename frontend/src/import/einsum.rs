@@ -17,7 +17,7 @@ type Index = u32;
 const ELLIPSIS: Index = 1 << 24;
 
 /// An operand whose dimensions have names.
-struct Term {
+struct EinsumTerm {
     x: Operand,
     indices: Vec<Index>,
 }
@@ -46,7 +46,7 @@ fn einsum(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
         let hidden = rank.checked_sub(letters).filter(|&h| h == 0 || term.contains("..."));
         let hidden = hidden.ok_or_else(|| Refusal::invalid(format!("`{term}` over {rank} dimensions")))?;
         widest = widest.max(hidden);
-        operands.push(Term { x: x.clone(), indices: indices(term, hidden)? });
+        operands.push(EinsumTerm { x: x.clone(), indices: indices(term, hidden)? });
     }
     let wanted = match right {
         Some(right) => indices(right, widest)?,
@@ -61,7 +61,7 @@ fn einsum(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
     }
     let mut rest = operands.into_iter();
     let mut product = rest.next().ok_or_else(|| Refusal::invalid("it has no operands"))?;
-    let mut rest: std::collections::VecDeque<Term> = rest.collect();
+    let mut rest: std::collections::VecDeque<EinsumTerm> = rest.collect();
     while let Some(next) = rest.pop_front() {
         let needed = |i: &Index| wanted.contains(i) || rest.iter().any(|t| t.indices.contains(i));
         product = contract(cx, product, next, needed)?;
@@ -86,7 +86,7 @@ fn indices(term: &str, hidden: usize) -> Result<Vec<Index>> {
 }
 
 /// The result's names where the equation has none: those of the ellipsis, then letters that occur once, by alphabet.
-fn implicit(terms: &[Term], hidden: usize) -> Vec<Index> {
+fn implicit(terms: &[EinsumTerm], hidden: usize) -> Vec<Index> {
     let all: Vec<Index> = terms.iter().flat_map(|t| t.indices.iter().copied()).collect();
     let mut once: Vec<Index> =
         all.iter().copied().filter(|&i| i < ELLIPSIS && all.iter().filter(|&&j| j == i).count() == 1).collect();
@@ -95,17 +95,17 @@ fn implicit(terms: &[Term], hidden: usize) -> Vec<Index> {
 }
 
 /// The term summed over the indices that are not needed.
-fn summed(cx: &mut Context, term: Term, needed: impl Fn(&Index) -> bool) -> Result<Term> {
+fn summed(cx: &mut Context, term: EinsumTerm, needed: impl Fn(&Index) -> bool) -> Result<EinsumTerm> {
     let axes: Vec<usize> = (0..term.indices.len()).filter(|&d| !needed(&term.indices[d])).collect();
     if axes.is_empty() {
         return Ok(term);
     }
     let x = cx.push(NnOp::ReduceSum { axes: signed(&axes), keepdims: false }, &[&term.x])?;
-    Ok(Term { x, indices: term.indices.into_iter().filter(|i| needed(i)).collect() })
+    Ok(EinsumTerm { x, indices: term.indices.into_iter().filter(|i| needed(i)).collect() })
 }
 
 /// The operand of a term with its dimensions in this order.
-fn arranged(cx: &mut Context, term: &Term, order: &[Index]) -> Result<Operand> {
+fn arranged(cx: &mut Context, term: &EinsumTerm, order: &[Index]) -> Result<Operand> {
     let perm: Option<Vec<usize>> = order.iter().map(|i| term.indices.iter().position(|j| j == i)).collect();
     let perm = perm.filter(|p| p.len() == term.indices.len());
     let perm = perm.ok_or_else(|| unsupported("the result has an index that not all operands can give"))?;
@@ -113,7 +113,7 @@ fn arranged(cx: &mut Context, term: &Term, order: &[Index]) -> Result<Operand> {
 }
 
 /// The product of two terms, summed over what is not needed later.
-fn contract(cx: &mut Context, a: Term, b: Term, needed: impl Fn(&Index) -> bool) -> Result<Term> {
+fn contract(cx: &mut Context, a: EinsumTerm, b: EinsumTerm, needed: impl Fn(&Index) -> bool) -> Result<EinsumTerm> {
     let (of_a, of_b) = (a.indices.clone(), b.indices.clone());
     let a = summed(cx, a, |i| needed(i) || of_b.contains(i))?;
     let b = summed(cx, b, |i| needed(i) || of_a.contains(i))?;
@@ -124,7 +124,7 @@ fn contract(cx: &mut Context, a: Term, b: Term, needed: impl Fn(&Index) -> bool)
     let inner = select(&a.indices, &|i| b.indices.contains(i) && !needed(i));
     let (left, right) =
         (select(&a.indices, &|i| !b.indices.contains(i)), select(&b.indices, &|i| !a.indices.contains(i)));
-    let extents = |cx: &Context, term: &Term, list: &[Index]| -> Vec<usize> {
+    let extents = |cx: &Context, term: &EinsumTerm, list: &[Index]| -> Vec<usize> {
         let at = |i: &Index| term.indices.iter().position(|j| j == i).map_or(1, |d| cx.shape(&term.x).0[d]);
         list.iter().map(at).collect()
     };
@@ -146,5 +146,5 @@ fn contract(cx: &mut Context, a: Term, b: Term, needed: impl Fn(&Index) -> bool)
     let product = cx.push(NnOp::MatMul {}, &[&x, &y])?;
     let shape = [n_batch, n_left, n_right].concat();
     let x = cx.push(NnOp::Reshape { shape: signed(&shape) }, &[&product])?;
-    Ok(Term { x, indices: [batch, left, right].concat() })
+    Ok(EinsumTerm { x, indices: [batch, left, right].concat() })
 }

@@ -12,7 +12,7 @@ use crate::known::Known;
 
 /// x > bound for `above`, else x < bound; what holds at the bound itself is not told.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Condition {
+pub(crate) struct PieceCondition {
     pub(crate) x: Value,
     pub(crate) bound: f64,
     pub(crate) above: bool,
@@ -31,7 +31,7 @@ const UNIT: usize = 4;
 
 /// `a` where the condition holds, else `b`, if that is a function known to `nn`, or one of the two everywhere: of what is
 /// compared, or of what that is a multiple of or a sum with.
-pub(super) fn choose(cx: &mut Context, condition: Condition, a: &Operand, b: &Operand) -> Result<Option<Operand>> {
+pub(super) fn choose(cx: &mut Context, condition: PieceCondition, a: &Operand, b: &Operand) -> Result<Option<Operand>> {
     let mut next = Some(condition);
     for _ in 0..MAX_STEPS {
         let Some(condition) = next else { return Ok(None) };
@@ -44,14 +44,14 @@ pub(super) fn choose(cx: &mut Context, condition: Condition, a: &Operand, b: &Op
 }
 
 /// The same condition on the operand of a product or a sum with a number.
-fn before(cx: &Context, Condition { x, bound, above }: Condition) -> Option<Condition> {
+fn before(cx: &Context, PieceCondition { x, bound, above }: PieceCondition) -> Option<PieceCondition> {
     let node = cx.module.func.node(x);
     let number = |v: Value| match cx.module.func.node(v).op {
         NnOp::Const { value } => uniform(&Operand::Known(Known::Floats(cx.module.consts.tensor(value).clone()))),
         _ => None,
     };
     if let NnOp::Neg {} = node.op {
-        return Some(Condition { x: node.operands[0], bound: -bound, above: !above });
+        return Some(PieceCondition { x: node.operands[0], bound: -bound, above: !above });
     }
     let &[a, b] = &node.operands[..] else { return None };
     let (inner, number, first) = match (number(a), number(b)) {
@@ -67,11 +67,11 @@ fn before(cx: &Context, Condition { x, bound, above }: Condition) -> Option<Cond
         NnOp::Div {} if first && number != 0.0 => (bound * number, number > 0.0),
         _ => return None,
     };
-    Some(Condition { x: inner, bound, above: above == rising })
+    Some(PieceCondition { x: inner, bound, above: above == rising })
 }
 
-fn known_function(cx: &mut Context, condition: Condition, a: &Operand, b: &Operand) -> Result<Option<Operand>> {
-    let Condition { x, bound, above } = condition;
+fn known_function(cx: &mut Context, condition: PieceCondition, a: &Operand, b: &Operand) -> Result<Option<Operand>> {
+    let PieceCondition { x, bound, above } = condition;
     let (high, low) = if above { (a, b) } else { (b, a) };
     // A branch that is larger than the argument is no function of it.
     let fits = |o: &Operand| cx.shape(o).broadcasts_to(cx.shape(&Operand::Value(x)));

@@ -38,7 +38,7 @@ enum Nearest {
 
 /// How elements are mixed.
 #[derive(Clone, Copy)]
-enum Mode {
+enum ResizeMode {
     Nearest(Nearest),
     Linear,
     /// With the coefficient of the kernel.
@@ -47,7 +47,7 @@ enum Mode {
 
 struct Sampling {
     coordinates: Coordinates,
-    mode: Mode,
+    mode: ResizeMode,
     exclude_outside: bool,
     antialias: bool,
 }
@@ -82,9 +82,9 @@ fn resize(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
         other => return Err(Refusal::invalid(format!("nearest_mode is `{other}`"))),
     };
     let mode = match node.text("mode")?.unwrap_or("nearest") {
-        "nearest" => Mode::Nearest(nearest),
-        "linear" => Mode::Linear,
-        "cubic" => Mode::Cubic(f64::from(node.float("cubic_coeff_a")?.unwrap_or(-0.75))),
+        "nearest" => ResizeMode::Nearest(nearest),
+        "linear" => ResizeMode::Linear,
+        "cubic" => ResizeMode::Cubic(f64::from(node.float("cubic_coeff_a")?.unwrap_or(-0.75))),
         other => return Err(Refusal::invalid(format!("mode is `{other}`"))),
     };
     let sampling = Sampling {
@@ -161,8 +161,8 @@ fn upsample(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
     }
     let scales = extents.iter().zip(scales).map(|(&n, s)| scaled(n, f64::from(s))).collect::<Result<Scales>>()?;
     let mode = match node.text("mode")?.unwrap_or("nearest") {
-        "nearest" => Mode::Nearest(Nearest::Floor),
-        "linear" | "bilinear" => Mode::Linear,
+        "nearest" => ResizeMode::Nearest(Nearest::Floor),
+        "linear" | "bilinear" => ResizeMode::Linear,
         other => return Err(Refusal::invalid(format!("mode is `{other}`"))),
     };
     let sampling = Sampling { coordinates: Coordinates::Asymmetric, mode, exclude_outside: false, antialias: false };
@@ -182,8 +182,8 @@ fn sampled(cx: &mut Context, x: &Operand, scales: &Scales, sampling: &Sampling) 
         }
         let at = |i: usize| sampling.coordinates.at(i, from, to, scale);
         // Before anything is allocated: a matrix, or indices of two words each.
-        cx.take_elements(&vec![if matches!(sampling.mode, Mode::Nearest(_)) { 2 } else { from }, to].into())?;
-        if let Mode::Nearest(nearest) = sampling.mode {
+        cx.take_elements(&vec![if matches!(sampling.mode, ResizeMode::Nearest(_)) { 2 } else { from }, to].into())?;
+        if let ResizeMode::Nearest(nearest) = sampling.mode {
             let indices: Vec<i64> = (0..to).map(|i| nearest.of(at(i)).clamp(0.0, from as f64 - 1.0) as i64).collect();
             x = cx.moved(NnOp::Gather { axis: d as i64, indices, shape: vec![to as i64] }, &[&x])?;
             continue;
@@ -250,15 +250,15 @@ impl Sampling {
         // Where results are fewer, antialiasing widens the kernel.
         let stretch = if self.antialias { scale.min(1.0) } else { 1.0 };
         let reach = match self.mode {
-            Mode::Cubic(_) => 2.0,
+            ResizeMode::Cubic(_) => 2.0,
             _ => 1.0,
         } / stretch;
         let kernel = |distance: f64| {
             let d = (distance * stretch).abs();
             match self.mode {
-                Mode::Cubic(a) if d < 1.0 => ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0,
-                Mode::Cubic(a) if d < 2.0 => ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a,
-                Mode::Cubic(_) => 0.0,
+                ResizeMode::Cubic(a) if d < 1.0 => ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0,
+                ResizeMode::Cubic(a) if d < 2.0 => ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a,
+                ResizeMode::Cubic(_) => 0.0,
                 _ => (1.0 - d).max(0.0),
             }
         };

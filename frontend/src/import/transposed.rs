@@ -15,7 +15,7 @@ pub(super) const OPERATORS: &[Operator] = &[Operator::new(
 )];
 
 /// Extents and offsets per spatial dimension.
-struct Geometry {
+struct TransposedGeometry {
     strides: Vec<i64>,
     dilations: Vec<i64>,
     /// Extent of the dilated filter.
@@ -29,7 +29,7 @@ struct Geometry {
 /// Bound on attributes, so that no sum of their products overflows.
 const LIMIT: i64 = 1 << 24;
 
-impl Geometry {
+impl TransposedGeometry {
     fn read(node: &NodeView<'_>, spatial: &[usize], kernel: &[usize]) -> Result<Self> {
         let rank = kernel.len();
         let list = |name: &str, default: i64, least: i64, length: usize| -> Result<Vec<i64>> {
@@ -86,7 +86,7 @@ fn conv_transpose(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>>
     }
     let groups = usize::try_from(node.int("group")?.unwrap_or(1)).ok().filter(|&g| g > 0 && w.0[0].is_multiple_of(g));
     let groups = groups.ok_or_else(|| Refusal::invalid(format!("its groups do not divide {} channels", w.0[0])))?;
-    let geometry = Geometry::read(node, &x.0[2..], &w.0[2..])?;
+    let geometry = TransposedGeometry::read(node, &x.0[2..], &w.0[2..])?;
     let spread = spread(cx, node.input(0)?, &x, &geometry)?;
     let filters = filters(cx, node.input(1)?, &w, groups)?;
     let rank = x.rank() - 2;
@@ -102,8 +102,8 @@ fn conv_transpose(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>>
 }
 
 /// x with zeros between its pixels, and around them as many as the filter reaches beyond what is cut off.
-fn spread(cx: &mut Context, x: &Operand, shape: &Shape, geometry: &Geometry) -> Result<Operand> {
-    let Geometry { strides, extents, begins, ends, .. } = geometry;
+fn spread(cx: &mut Context, x: &Operand, shape: &Shape, geometry: &TransposedGeometry) -> Result<Operand> {
+    let TransposedGeometry { strides, extents, begins, ends, .. } = geometry;
     let rank = strides.len();
     let mut x = x.clone();
     let zero = |pads: Vec<i64>| NnOp::Pad { pads, mode: PadMode::Constant, value: F64(0.0) };

@@ -29,7 +29,7 @@ pub use explain::{Explanation, Link, Rewritten};
 
 use crate::{Issue, Pass, PassError};
 use explain::Justifier;
-use graph::{Facts, NnNode};
+use graph::{ClassFacts, NnNode};
 pub use rule::{Condition, Rule};
 
 const NAME: &str = "fold";
@@ -101,9 +101,13 @@ impl Fold {
     }
 
     /// Applies `rules` to the e-graph of `module`; the class of every value.
-    fn saturate(&self, module: &Module<Nn>, rules: &[Rule]) -> Result<(EGraph<NnNode, Facts>, Vec<Id>), PassError> {
+    fn saturate(
+        &self,
+        module: &Module<Nn>,
+        rules: &[Rule],
+    ) -> Result<(EGraph<NnNode, ClassFacts>, Vec<Id>), PassError> {
         let params = module.func.params().iter().map(|&p| module.func.ty(p).clone()).collect();
-        let facts = Facts { pool: module.consts.clone(), params, ..Facts::default() };
+        let facts = ClassFacts { pool: module.consts.clone(), params, ..ClassFacts::default() };
         let mut egraph = EGraph::new(facts);
         let ids = egraph::add_module(module, &mut egraph);
         egraph.rebuild();
@@ -114,7 +118,7 @@ impl Fold {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| defect(&e))?;
         // No limit of time: the result must not depend on the machine.
-        let runner = Runner::<NnNode, Facts, ()>::new(Facts::default())
+        let runner = Runner::<NnNode, ClassFacts, ()>::new(ClassFacts::default())
             .with_egraph(egraph)
             .with_scheduler(SimpleScheduler)
             .with_iter_limit(self.iterations)
@@ -135,7 +139,7 @@ fn explanation(
     module: &Module<Nn>,
     ids: &[Id],
     choice: &Choice<NnOp>,
-    egraph: &EGraph<NnNode, Facts>,
+    egraph: &EGraph<NnNode, ClassFacts>,
 ) -> Explanation {
     let mut out = Explanation::default();
     for (class, node) in choice.postorder(egraph, &egraph::roots(module, ids)) {

@@ -9,7 +9,7 @@ use fhec_ir::nn::{NnOp, eval};
 use fhec_ir::text::{Blobs, parse_module, print_module};
 use fhec_ir::{Module, Nn, OpInfo, Shape, Tensor};
 
-use super::graph::{Facts, NnNode};
+use super::graph::{ClassFacts, NnNode};
 use super::*;
 
 #[path = "../../../tests/filetests/fill.rs"]
@@ -44,7 +44,7 @@ fn close(a: &Tensor, b: &Tensor) -> bool {
 }
 
 /// Evaluates every node of every class and compares.
-fn check_classes(egraph: &EGraph<NnNode, Facts>, inputs: &[Tensor]) {
+fn check_classes(egraph: &EGraph<NnNode, ClassFacts>, inputs: &[Tensor]) {
     let pool = &egraph.analysis.pool;
     let value = |node: &NnNode, values: &HashMap<Id, Tensor>| match node.op {
         NnOp::Input { index } => Some(inputs[index as usize].clone()),

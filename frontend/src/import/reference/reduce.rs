@@ -9,7 +9,7 @@ use crate::error::{Refusal, Result};
 use crate::known::{Ints, Known};
 
 /// A fold over the elements that one result is made of.
-struct Fold {
+struct ReduceFold {
     name: &'static str,
     start: f64,
     step: fn(f64, f64) -> f64,
@@ -17,27 +17,27 @@ struct Fold {
     end: fn(f64, f64) -> f64,
 }
 
-const TABLE: &[Fold] = &[
-    Fold { name: "ReduceSum", start: 0.0, step: |s, x| s + x, end: |s, _| s },
-    Fold { name: "ReduceMean", start: 0.0, step: |s, x| s + x, end: |s, n| s / n },
-    Fold { name: "ReduceProd", start: 1.0, step: |s, x| s * x, end: |s, _| s },
-    Fold {
+const TABLE: &[ReduceFold] = &[
+    ReduceFold { name: "ReduceSum", start: 0.0, step: |s, x| s + x, end: |s, _| s },
+    ReduceFold { name: "ReduceMean", start: 0.0, step: |s, x| s + x, end: |s, n| s / n },
+    ReduceFold { name: "ReduceProd", start: 1.0, step: |s, x| s * x, end: |s, _| s },
+    ReduceFold {
         name: "ReduceMax",
         start: f64::NEG_INFINITY,
         step: |s, x| if x > s || x.is_nan() { x } else { s },
         end: |s, _| s,
     },
-    Fold {
+    ReduceFold {
         name: "ReduceMin",
         start: f64::INFINITY,
         step: |s, x| if x < s || x.is_nan() { x } else { s },
         end: |s, _| s,
     },
-    Fold { name: "ReduceL1", start: 0.0, step: |s, x| s + x.abs(), end: |s, _| s },
-    Fold { name: "ReduceL2", start: 0.0, step: |s, x| s + x * x, end: |s, _| s.sqrt() },
-    Fold { name: "ReduceSumSquare", start: 0.0, step: |s, x| s + x * x, end: |s, _| s },
-    Fold { name: "ReduceLogSum", start: 0.0, step: |s, x| s + x, end: |s, _| s.ln() },
-    Fold { name: "ReduceLogSumExp", start: 0.0, step: |s, x| s + x.exp(), end: |s, _| s.ln() },
+    ReduceFold { name: "ReduceL1", start: 0.0, step: |s, x| s + x.abs(), end: |s, _| s },
+    ReduceFold { name: "ReduceL2", start: 0.0, step: |s, x| s + x * x, end: |s, _| s.sqrt() },
+    ReduceFold { name: "ReduceSumSquare", start: 0.0, step: |s, x| s + x * x, end: |s, _| s },
+    ReduceFold { name: "ReduceLogSum", start: 0.0, step: |s, x| s + x, end: |s, _| s.ln() },
+    ReduceFold { name: "ReduceLogSumExp", start: 0.0, step: |s, x| s + x.exp(), end: |s, _| s.ln() },
 ];
 
 pub(super) fn names() -> impl Iterator<Item = &'static str> {

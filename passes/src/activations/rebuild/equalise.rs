@@ -126,7 +126,7 @@ fn absorbs(module: &Module<Nn>, node: &Node<Nn>) -> bool {
     }
 }
 
-/// Weights [outputs, inputs / groups, ..] of a convolution, or [inputs, outputs] of a matrix product.
+/// LayerWeights [outputs, inputs / groups, ..] of a convolution, or [inputs, outputs] of a matrix product.
 fn scaled_weights(op: &NnOp, w: &Tensor, from: &[f64], to: &[f64]) -> Tensor {
     let dims = &w.shape().0;
     let taps: usize = dims[2..].iter().product();
