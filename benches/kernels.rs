@@ -1,5 +1,6 @@
-//! Times the kernels that plans spend their time in: `cargo bench --bench kernels`. N = 2^15 and 16 limbs, which leveled
-//! networks of some depth have; one thread. `fhec bench` compares the same operations with lower bounds and checks results.
+//! Times the kernels that plans spend their time in: `cargo bench -p fhec --bench kernels`. N = 2^15 and 16 limbs, which
+//! leveled networks of some depth have; one thread. `fhec bench` compares the same operations with lower bounds and checks
+//! results.
 
 use std::hint::black_box;
 use std::sync::Arc;

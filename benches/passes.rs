@@ -1,5 +1,5 @@
-//! Times the compiler's passes one by one: `cargo bench --bench passes`. `mnist_cnn` is folded, packed and lowered; the planner
-//! chooses polynomials and bootstraps of `mnist_resnet`.
+//! Times the compiler's passes one by one: `cargo bench -p fhec --bench passes`. `mnist_cnn` is folded, packed and lowered;
+//! the planner chooses polynomials and bootstraps of `mnist_resnet`.
 
 use std::path::Path;
 

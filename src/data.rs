@@ -191,6 +191,7 @@ fn read_array<R: Read>(path: &Path, npy: NpyFile<R>) -> Result<Array, DataError>
         _ => return Err(DataError::new(path, "the array has a structured type", "save x.astype(numpy.float32)")),
     };
     let data = match (kind, size) {
+        (TypeChar::Float, 2) => elements(path, npy, |x: npyz::half::f16| x.to_f32()),
         (TypeChar::Float, 4) => elements(path, npy, |x: f32| x),
         (TypeChar::Float, 8) => elements(path, npy, |x: f64| x as f32),
         (TypeChar::Uint, 1) => elements(path, npy, |x: u8| f32::from(x)),
@@ -290,6 +291,17 @@ mod tests {
         assert_eq!(error.reason, "neither an .npy nor an .npz file");
         write_samples(&path, &[port("x", &[1, 1])], &[vec![Tensor::full([1, 1], f32::NAN)]]).unwrap();
         assert!(read_samples(&path, &[port("x", &[1, 1])]).unwrap_err().reason.contains("image 0 contains NaN"));
+    }
+
+    #[test]
+    fn half_precision_is_read() {
+        let mut file = b"\x93NUMPY\x01\0".to_vec();
+        let header = "{'descr': '<f2', 'fortran_order': False, 'shape': (1, 3), }";
+        file.extend((header.len() as u16).to_le_bytes());
+        file.extend(header.as_bytes());
+        file.extend([0x3c00u16, 0xc100, 0x0001].iter().flat_map(|bits| bits.to_le_bytes()));
+        let read = samples_from_bytes("x", &file, &[port("x", &[1, 3])]).unwrap();
+        assert_eq!(read[0][0].data(), [1.0, -2.5, 5.960_464_5e-8]);
     }
 
     #[test]

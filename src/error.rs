@@ -326,8 +326,6 @@ mod tests {
         check(Error::from(ApproximateError::Pass(PassError { pass: "fold", issues: issues() })));
         check(SensitivityError::Eval(eval()));
         check(SensitivityError::NoSamples);
-        check(SensitivityError::NotAClassifier { results: 2 });
-        check(SensitivityError::Labels { labels: 1, rows: 2, classes: 3 });
         check(PlanError::Network { at: "a".into(), what: "b".into() });
         check(PlanError::Starved { stage: "a".into(), needs: 3, level: 2 });
         check(PlanError::Limits { asked: "a".into(), nearest: "b".into() });

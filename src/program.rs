@@ -68,11 +68,12 @@ impl Written {
         self.constants() > 0 || self.facts != Facts::default()
     }
 
-    /// Writes the data.
+    /// Writes the data; the memory that reading it takes, where that is more than [`read`] admits by default.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write_data(&self, to: Destination) -> Result<(), Error> {
+    pub fn write_data(&self, to: Destination) -> Result<Option<u64>, Error> {
+        let path = to.path().to_path_buf();
         let mut writer: FileWriter = Writer::create(to, DATA_KIND, DATA_VERSION).map_err(RuntimeError::from)?;
         let mut constants = BTreeMap::new();
         for (digest, tensor) in self.blobs.iter() {
@@ -82,15 +83,18 @@ impl Written {
         }
         let manifest = Manifest { text: digest_of(&self.text), facts: self.facts.clone(), constants };
         writer.finish(&manifest).map_err(RuntimeError::from)?;
-        Ok(())
+        let needed: u64 = self.blobs.iter().map(|(_, tensor)| size_of_val(tensor.data()) as u64).sum();
+        let admitted = Reader::open(&path).map_err(RuntimeError::from)?.default_limit();
+        Ok(Some(needed).filter(|&needed| needed > admitted))
     }
 }
 
-/// Reads the program in `path` with the data beside it; a warning where that belongs to another text.
+/// Reads the program in `path` with the data beside it, which may take `limit` bytes of memory, by default what a plan of its
+/// length may; a warning where the data belongs to another text.
 ///
 /// # Errors
 /// When a file cannot be read or is damaged, or what is wrong with the text, each at its place.
-pub fn read(path: &Path) -> Result<(Program, Option<String>), Error> {
+pub fn read(path: &Path, limit: Option<u64>) -> Result<(Program, Option<String>), Error> {
     let name = path.display().to_string();
     let source = |source| Error::File { file: name.clone(), source };
     let text = std::fs::read_to_string(path).map_err(source)?;
@@ -98,7 +102,9 @@ pub fn read(path: &Path) -> Result<(Program, Option<String>), Error> {
     if !data.is_file() {
         return Ok((Program::new(parse_any(&name, &text, &Blobs::default())?), None));
     }
-    let reader = Reader::open(&data).and_then(|r| r.expect(DATA_KIND, DATA_VERSION)).map_err(RuntimeError::from)?;
+    let reader = Reader::open_within(&data, limit)
+        .and_then(|r| r.expect(DATA_KIND, DATA_VERSION))
+        .map_err(RuntimeError::from)?;
     let manifest: Manifest = reader.manifest().map_err(RuntimeError::from)?;
     let blobs = constants(&reader, &manifest.constants).map_err(RuntimeError::from)?;
     let module = parse_any(&name, &text, &blobs)?;

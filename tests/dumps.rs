@@ -51,7 +51,7 @@ fn check(model: &Path, options: CompileOptions, samples: usize, passes: &[&str])
     assert_eq!(names, passes);
     let expected = bytes(compiled.plan);
     for (pass, path) in &dumped {
-        let (program, warning) = read(path).unwrap();
+        let (program, warning) = read(path, None).unwrap();
         assert_eq!(warning, None);
         let started = std::time::Instant::now();
         let found = bytes(compiler.resume(program).unwrap().plan);
@@ -63,7 +63,7 @@ fn check(model: &Path, options: CompileOptions, samples: usize, passes: &[&str])
 const LEVELED: &[&str] = &["import", "fold", "approximate-activations", "pack", "lower"];
 
 fn repository(model: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(model)
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("models").join(model)
 }
 
 fn degree(degree: usize) -> CompileOptions {
@@ -108,9 +108,9 @@ fn facts_of_a_text_that_was_edited_are_dropped() {
     let written = Written::of(&program);
     std::fs::write(&path, &written.text).unwrap();
     written.write_data(Destination::new(data_beside(&path))).unwrap();
-    assert_eq!(read(&path).unwrap().0.facts, program.facts);
+    assert_eq!(read(&path, None).unwrap().0.facts, program.facts);
     std::fs::write(&path, written.text.replace("nn.neg %0", "nn.neg  %0")).unwrap();
-    let (edited, warning) = read(&path).unwrap();
+    let (edited, warning) = read(&path, None).unwrap();
     assert_eq!(edited.facts, Default::default());
     assert!(warning.unwrap().contains("was changed since its passes ran"));
 }

@@ -35,7 +35,7 @@ impl Ran {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/filetests")
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests/filetests")
 }
 
 /// All `.fhir` files below a folder, in order.

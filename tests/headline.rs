@@ -45,7 +45,7 @@ fn the_residual_network_ran_encrypted_as_planned() {
     let run = reports.json("run.json");
     executed_as_planned(&run);
 
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let repository = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let model = Model::load(repository.join("models/mnist_resnet.onnx")).unwrap();
     let (inputs, outputs) = (&model.module.inputs, &model.module.outputs);
     let mut digits = data::read_samples(&repository.join("models/digits.npy"), inputs).unwrap();

@@ -1,5 +1,6 @@
 //! Integration tests.
 
+mod cases;
 mod cli;
 mod dumps;
 mod filetests;

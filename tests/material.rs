@@ -15,12 +15,26 @@ use std::process::Command;
 /// When the folder is missing and the environment variable `CI` is set.
 #[track_caller]
 pub fn material(name: &str) -> Option<PathBuf> {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let found = manifest.ancestors().map(|dir| dir.join("shared/material")).find(|dir| dir.is_dir());
+    shared("material", name)
+}
+
+/// The folder of small models with inputs and expected values (`../shared/cases`), as [`material`].
+///
+/// # Panics
+/// As [`material`].
+#[track_caller]
+pub fn cases(name: &str) -> Option<PathBuf> {
+    shared("cases", name)
+}
+
+#[track_caller]
+fn shared(folder: &str, name: &str) -> Option<PathBuf> {
+    let manifest = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let found = manifest.ancestors().map(|dir| dir.join("shared").join(folder)).find(|dir| dir.is_dir());
     if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "{name} needs ../shared/material, which is missing");
+        assert!(std::env::var_os("CI").is_none(), "{name} needs ../shared/{folder}, which is missing");
         // Not `eprintln!`: the test harness would swallow it.
-        let _ = writeln!(std::io::stderr(), "SKIPPED (needs ../shared/material): {name}");
+        let _ = writeln!(std::io::stderr(), "SKIPPED (needs ../shared/{folder}): {name}");
     }
     found
 }

@@ -31,7 +31,7 @@ func @tiny(%x: tensor<1x4> loc("x")) -> tensor<1x2> {
 fn plan() -> Plan {
     let module = parse_module("tiny.fhir", NETWORK, &Blobs::default()).unwrap();
     let samples = (0..64).map(|i| vec![Tensor::new([1, 4], image(i))]).collect();
-    let model = Model { module, digest: String::new() };
+    let model = Model { module, digest: String::new(), batch: None };
     Compiler::new().degree(3).calibration(samples).compile(&model).unwrap().plan
 }
 
@@ -52,9 +52,12 @@ fn a_plan_prints_as_a_program_of_openfhe() {
     for line in [format!("SLOTS = {}", plan.slots()), format!("LEVELS = {}", plan.spec().levels)] {
         assert!(program.contains(&format!("\n{line}\n")), "{line}");
     }
-    for text in ["def network(m, x0):", "# first", "# second", "{\"layout\":{", "\"levels\":[", "if __name__"] {
+    for text in ["def network(m, x0):", "{\"layout\":{", "\"levels\":[", "if __name__"] {
         assert!(program.contains(text), "{text}");
     }
+    // Layers are named where they begin, fused ones by all their names.
+    let named = |name: &str| program.lines().any(|line| line.trim_start().starts_with('#') && line.contains(name));
+    assert!(named("sigmoid") && named("second"), "{program}");
     // Every rotation of the program has a key, and what is deleted is used no more.
     let deleted = program.lines().filter_map(|line| line.strip_prefix("    del "));
     for names in deleted {
@@ -63,6 +66,21 @@ fn a_plan_prints_as_a_program_of_openfhe() {
         assert!(!names.split(", ").any(uses), "{names}: used after they are deleted");
     }
     assert!(!printed.constants.is_empty() && printed.constants.len().is_multiple_of(4 * plan.slots()));
+}
+
+/// The files that another engine is reached through.
+#[test]
+fn plans_and_the_compiler_name_no_type_of_an_engine() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let mut files: Vec<_> =
+        std::fs::read_dir(root.join("src/compile")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.extend(
+        ["backend/runtime/src/plan.rs", "passes/src/target.rs", "examples/openfhe/printer.rs"].map(|f| root.join(f)),
+    );
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("fhec_ckks") && !text.contains("fhec_ring"), "{}", file.display());
+    }
 }
 
 /// The Python to run programs with, or `None` after saying that test `name` is skipped.

@@ -36,6 +36,10 @@ pub mod data_type {
     pub const UINT64: i32 = 13;
     /// The upper half of a 32-bit float.
     pub const BFLOAT16: i32 = 16;
+    /// Unsigned 4-bit integer, two to a byte, the first in the lower half.
+    pub const UINT4: i32 = 21;
+    /// Signed 4-bit integer, packed likewise.
+    pub const INT4: i32 = 22;
 
     /// Name of an element type, for messages.
     pub fn name(code: i32) -> String {
@@ -54,6 +58,8 @@ pub mod data_type {
             UINT32 => "uint32",
             UINT64 => "uint64",
             BFLOAT16 => "bfloat16",
+            UINT4 => "uint4",
+            INT4 => "int4",
             _ => return format!("element type {code}"),
         };
         name.to_string()
@@ -109,15 +115,33 @@ pub struct OperatorSet {
     pub version: i64,
 }
 
-/// A model-local function: only its name, to say which one a node calls.
+/// A model-local function.
 #[derive(Clone, PartialEq, Message)]
 pub struct Function {
     /// Name, the `op_type` of calls.
     #[prost(string, tag = "1")]
     pub name: String,
+    /// Names of its parameters.
+    #[prost(string, repeated, tag = "4")]
+    pub input: Vec<String>,
+    /// Names of its results.
+    #[prost(string, repeated, tag = "5")]
+    pub output: Vec<String>,
+    /// Nodes.
+    #[prost(message, repeated, tag = "7")]
+    pub node: Vec<Node>,
+    /// Versions of the operator sets that its nodes use.
+    #[prost(message, repeated, tag = "9")]
+    pub opset_import: Vec<OperatorSet>,
     /// Domain of calls.
     #[prost(string, tag = "10")]
     pub domain: String,
+    /// Attributes that calls may leave out, with the values they then have.
+    #[prost(message, repeated, tag = "11")]
+    pub attribute_proto: Vec<Attribute>,
+    /// Tells functions of one name apart.
+    #[prost(string, tag = "13")]
+    pub overload: String,
 }
 
 /// A graph.
@@ -167,6 +191,9 @@ pub struct Node {
     /// Operator set; empty for the standard operators.
     #[prost(string, tag = "7")]
     pub domain: String,
+    /// Which of the functions of one name it calls.
+    #[prost(string, tag = "8")]
+    pub overload: String,
 }
 
 /// A named parameter of a node.
@@ -187,6 +214,9 @@ pub struct Attribute {
     /// A tensor.
     #[prost(message, optional, tag = "5")]
     pub t: Option<Tensor>,
+    /// A graph.
+    #[prost(message, optional, boxed, tag = "6")]
+    pub g: Option<Box<Graph>>,
     /// Numbers.
     #[prost(float, repeated, packed = "false", tag = "7")]
     pub floats: Vec<f32>,
@@ -196,6 +226,9 @@ pub struct Attribute {
     /// Which of the fields holds the value, see [`attribute_kind`]; 0 in files of early versions.
     #[prost(int32, tag = "20")]
     pub kind: i32,
+    /// In a function: the attribute of the call that holds the value.
+    #[prost(string, tag = "21")]
+    pub ref_attr_name: String,
 }
 
 /// A constant.
@@ -333,7 +366,7 @@ impl Node {
             input: list(input),
             output: list(output),
             attribute,
-            domain: String::new(),
+            ..Self::default()
         }
     }
 }

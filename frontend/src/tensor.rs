@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use fhec_ir::{Shape, Tensor};
 
 use crate::error::{Refusal, Result};
-use crate::known::{Ints, Known};
+use crate::known::{IntType, Ints, Known};
 use crate::proto::{self, data_type as ty};
 
 /// [`proto::Tensor::data_location`] of elements in another file.
@@ -38,7 +38,10 @@ pub(crate) fn decode(tensor: &proto::Tensor, external: Option<&Path>) -> Result<
     }
     Ok(match elements {
         Elements::Floats(data) => Known::Floats(Tensor::new(shape, data)),
-        Elements::Ints(data) => Known::Ints(Ints { shape, data: data.into() }),
+        Elements::Ints(data) => {
+            let ty = IntType::of(kind).ok_or_else(|| unsupported(kind))?;
+            Known::Ints(Ints { shape, data: data.into(), ty })
+        }
     })
 }
 
@@ -56,15 +59,17 @@ enum Elements {
     Ints(Vec<i64>),
 }
 
-/// Bytes per element.
-fn width(kind: i32) -> Result<usize> {
-    match kind {
-        ty::BOOL | ty::UINT8 | ty::INT8 => Ok(1),
-        ty::FLOAT16 | ty::BFLOAT16 | ty::UINT16 | ty::INT16 => Ok(2),
-        ty::FLOAT | ty::INT32 | ty::UINT32 => Ok(4),
-        ty::DOUBLE | ty::INT64 | ty::UINT64 => Ok(8),
-        _ => Err(unsupported(kind)),
-    }
+/// Bytes of `n` elements.
+fn bytes(kind: i32, n: usize) -> Result<usize> {
+    let width = match kind {
+        ty::UINT4 | ty::INT4 => return Ok(n.div_ceil(2)),
+        ty::BOOL | ty::UINT8 | ty::INT8 => 1,
+        ty::FLOAT16 | ty::BFLOAT16 | ty::UINT16 | ty::INT16 => 2,
+        ty::FLOAT | ty::INT32 | ty::UINT32 => 4,
+        ty::DOUBLE | ty::INT64 | ty::UINT64 => 8,
+        _ => return Err(unsupported(kind)),
+    };
+    Ok(n * width)
 }
 
 fn unsupported(kind: i32) -> Refusal {
@@ -75,8 +80,7 @@ fn unsupported(kind: i32) -> Refusal {
 }
 
 fn from_raw(kind: i32, raw: &[u8], n: usize) -> Result<Elements> {
-    let width = width(kind)?;
-    if raw.len() != n * width {
+    if raw.len() != bytes(kind, n)? {
         return Err(Refusal::invalid(format!("{} bytes of data for {n} elements of {}", raw.len(), ty::name(kind))));
     }
     fn map<const W: usize, T>(raw: &[u8], f: impl Fn([u8; W]) -> T) -> Vec<T> {
@@ -96,6 +100,7 @@ fn from_raw(kind: i32, raw: &[u8], n: usize) -> Result<Elements> {
         ty::INT32 => Elements::Ints(map(raw, |b| i64::from(i32::from_le_bytes(b)))),
         ty::INT64 => Elements::Ints(map(raw, i64::from_le_bytes)),
         ty::UINT64 => Elements::Ints(unsigned(map(raw, u64::from_le_bytes))?),
+        ty::UINT4 | ty::INT4 => Elements::Ints(nibbles(kind, raw.iter().copied(), n)),
         _ => return Err(unsupported(kind)),
     })
 }
@@ -111,10 +116,20 @@ fn from_fields(t: &proto::Tensor) -> Result<Elements> {
         ty::UINT8 | ty::INT8 | ty::UINT16 | ty::INT16 | ty::INT32 => {
             Elements::Ints(t.int32_data.iter().map(|&i| i64::from(i)).collect())
         }
+        ty::UINT4 | ty::INT4 => {
+            let n = t.dims.iter().product::<i64>() as usize;
+            Elements::Ints(nibbles(t.data_type, t.int32_data.iter().map(|&i| i as u8), n))
+        }
         ty::INT64 => Elements::Ints(t.int64_data.clone()),
         ty::UINT32 | ty::UINT64 => Elements::Ints(unsigned(t.uint64_data.clone())?),
         kind => return Err(unsupported(kind)),
     })
+}
+
+/// At most `n` integers of four bits, two to a byte.
+fn nibbles(kind: i32, bytes: impl Iterator<Item = u8>, n: usize) -> Vec<i64> {
+    let ty = IntType::of(kind).unwrap_or(IntType::I64);
+    bytes.flat_map(|b| [b & 15, b >> 4]).take(n).map(|b| ty.wrap(i64::from(b))).collect()
 }
 
 fn unsigned(data: Vec<u64>) -> Result<Vec<i64>> {
@@ -174,7 +189,7 @@ fn read_external(tensor: &proto::Tensor, n: usize, folder: Option<&Path>) -> Res
         return Err(escape());
     }
     let offset = number("offset")?.unwrap_or(0);
-    let needed = (n * width(tensor.data_type)?) as u64;
+    let needed = bytes(tensor.data_type, n)? as u64;
     if let Some(length) = number("length")?.filter(|&length| length != needed) {
         return Err(Refusal::invalid(format!("external data of {length} bytes where {needed} are needed")));
     }

@@ -80,6 +80,19 @@ pub enum Function {
         /// The exponent.
         exponent: f64,
     },
+    /// x / (1 + |x|)
+    Softsign,
+    /// x for x > threshold, else 0
+    ThresholdedRelu {
+        /// The threshold.
+        threshold: f64,
+    },
+    /// 1 for x > 0, else 0
+    Step,
+    /// sin(x)
+    Sin,
+    /// cos(x)
+    Cos,
 }
 
 impl Function {
@@ -133,6 +146,19 @@ impl Function {
             Function::InvSqrt => 1.0 / x.sqrt(),
             Function::Sqrt => x.sqrt(),
             Function::Pow { exponent } => x.powf(exponent),
+            Function::Softsign => x / (1.0 + x.abs()),
+            Function::ThresholdedRelu { threshold } => {
+                if x <= threshold {
+                    0.0
+                } else {
+                    x
+                }
+            }
+            // NaN is no number on either side of zero.
+            Function::Step if x.is_nan() => x,
+            Function::Step => f64::from(u8::from(x > 0.0)),
+            Function::Sin => x.sin(),
+            Function::Cos => x.cos(),
         }
     }
 
@@ -199,6 +225,11 @@ impl Function {
             Function::InvSqrt => -0.5 / (x * x.sqrt()),
             Function::Sqrt => 0.5 / x.sqrt(),
             Function::Pow { exponent } => exponent * x.powf(exponent - 1.0),
+            Function::Softsign => (1.0 + x.abs()).powi(-2),
+            Function::ThresholdedRelu { threshold } => step(x > threshold),
+            Function::Step => 0.0,
+            Function::Sin => x.cos(),
+            Function::Cos => -x.sin(),
         }
     }
 
@@ -208,9 +239,12 @@ impl Function {
             Function::Relu
             | Function::LeakyRelu { .. }
             | Function::Abs
+            | Function::Softsign
+            | Function::Step
             | Function::Elu { .. }
             | Function::Selu { .. } => vec![0.0],
             Function::Clip { lo, hi } => vec![lo, hi],
+            Function::ThresholdedRelu { threshold } => vec![threshold],
             Function::HardSwish => vec![-3.0, 3.0],
             Function::HardSigmoid { slope, shift } if slope != 0.0 => {
                 let (a, b) = (-shift / slope, (1.0 - shift) / slope);
@@ -223,10 +257,10 @@ impl Function {
     /// The symmetry about zero that its best approximations on `[-b, b]` under symmetric weights share.
     pub fn parity(self) -> Parity {
         match self {
-            Function::Abs => Parity::Even,
-            Function::Tanh | Function::Erf => Parity::Odd,
+            Function::Abs | Function::Cos => Parity::Even,
+            Function::Tanh | Function::Erf | Function::Softsign | Function::Sin => Parity::Odd,
             Function::Clip { lo, hi } if lo == -hi => Parity::Odd,
-            Function::Sigmoid => Parity::OddPlusConstant,
+            Function::Sigmoid | Function::Step => Parity::OddPlusConstant,
             Function::HardSigmoid { shift: 0.5, .. } => Parity::OddPlusConstant,
             // f(x) - f(-x) is linear in x.
             Function::Relu
@@ -268,6 +302,11 @@ impl fmt::Display for Function {
             Function::InvSqrt => f.write_str("inv_sqrt"),
             Function::Sqrt => f.write_str("sqrt"),
             Function::Pow { exponent } => write!(f, "pow({exponent})"),
+            Function::Softsign => f.write_str("softsign"),
+            Function::ThresholdedRelu { threshold } => write!(f, "thresholded_relu({threshold})"),
+            Function::Step => f.write_str("step"),
+            Function::Sin => f.write_str("sin"),
+            Function::Cos => f.write_str("cos"),
         }
     }
 }
@@ -312,6 +351,30 @@ mod tests {
         assert!((Function::Gelu.eval(-8.0) / (-8.0 * 6.22096057427178e-16) - 1.0).abs() < 1e-12);
         for f in [Function::Relu, Function::Clip { lo: 0.0, hi: 6.0 }, Function::Softplus, Function::Erf] {
             assert!(f.eval(f64::NAN).is_nan(), "{f} lets NaN through");
+        }
+    }
+
+    #[test]
+    fn derivatives_are_those_of_the_values() {
+        let everywhere = [
+            Function::Gelu,
+            Function::GeluTanh,
+            Function::Silu,
+            Function::Mish,
+            Function::Erf,
+            Function::Elu { alpha: 0.7 },
+        ];
+        let positive =
+            [Function::InvSqrt, Function::Sqrt, Function::Log, Function::Reciprocal, Function::Pow { exponent: 2.5 }];
+        let h = 1e-5;
+        let close = |f: Function, x: f64| {
+            let difference = (f.eval(x + h) - f.eval(x - h)) / (2.0 * h);
+            assert!((f.derivative(x) - difference).abs() < 1e-6 * (1.0 + difference.abs()), "{f} at {x}");
+        };
+        for i in 1..24 {
+            let x = f64::from(i) * 0.37;
+            everywhere.iter().for_each(|&f| [x, -x].iter().for_each(|&x| close(f, x)));
+            positive.iter().for_each(|&f| close(f, x));
         }
     }
 

@@ -16,7 +16,7 @@ fuzz_target!(
         let Ok(profile) = HostProfile::from_json(text) else { return };
         assert_eq!(HostProfile::from_json(&profile.to_json()).as_ref(), Ok(&profile));
         let plan = files::plan();
-        let table = profile.table(&fhec_runtime::params(plan), plan.slots());
+        let table = profile.table(&fhec_runtime::params(&plan), plan.slots());
         // Costs are finite, but their sums need not be.
         assert!(table.micros.values().flatten().all(|micros| *micros >= 0.0));
     }

@@ -12,8 +12,7 @@ pub use base::Base;
 /// Whether making the keys of a plan and encrypting for it takes milliseconds.
 pub fn small(plan: &fhec_runtime::ClientPlan) -> bool {
     const KEY_BYTES: u64 = 1 << 20;
-    let params = fhec_runtime::params(plan);
-    params.log_n() <= 5 && params.top_level() <= 8 && plan.keys().stored_bytes(&params) <= KEY_BYTES
+    plan.params().log_n() <= 5 && plan.params().top_level() <= 8 && plan.keys().stored_bytes(plan.params()) <= KEY_BYTES
 }
 
 /// Writes seed inputs into the folder that `FHEC_FUZZ_SEEDS` names, if it is set.

@@ -70,7 +70,8 @@ impl BootstrapSpec {
     /// log2 of the product of its primes, each counted with its full bit size.
     pub fn log_q(&self) -> u32 {
         let Circuit { stc_levels, stc_bits, mod_bits, .. } = self.circuit;
-        stc_levels * stc_bits + self.levels.saturating_sub(stc_levels) * mod_bits
+        let others = self.levels.saturating_sub(stc_levels);
+        stc_levels.saturating_mul(stc_bits).saturating_add(others.saturating_mul(mod_bits))
     }
 }
 
@@ -78,7 +79,8 @@ impl ParamSpec {
     /// Upper bound on log2(Q·P): every prime is counted with its full bit size.
     pub fn log_qp(&self) -> u32 {
         let bootstrap = self.bootstrap.as_ref().map_or(0, BootstrapSpec::log_q);
-        self.first_bits + self.levels * self.scale_bits + bootstrap + self.special * self.special_bits
+        let primes = self.first_bits + self.levels * self.scale_bits + self.special * self.special_bits;
+        primes.saturating_add(bootstrap)
     }
     /// The bound on log2(Q·P) for this ring degree; `None` when no secure choice is tabulated.
     pub fn max_log_qp(&self) -> Option<u32> {

@@ -1,7 +1,9 @@
 //! A program on its way through the passes: its module, and what passes know of it that its text does not say.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
+use fhec_ir::slot::SlotOp;
 use fhec_ir::text::{AnyModule, Level};
 use fhec_ir::{Dialect, Entity, Func, Issue, Loc, Module, OpInfo, Slot, Value};
 use serde::{Deserialize, Serialize};
@@ -116,6 +118,22 @@ impl TensorFact {
         };
         tensors.iter().map(fact).collect()
     }
+
+    /// Whether values and nodes are of the kind that a tensor of this kind has: facts come from files, and what the planner
+    /// reads must not surprise it.
+    fn is_sound(&self, module: &Module<Slot>, values: &[Value], nodes: &Range<usize>) -> bool {
+        let ops = || module.func.iter().skip(nodes.start).take(nodes.len()).map(|(_, node)| &node.op);
+        let of_kind = match self.kind {
+            TensorKind::Input => self.operands.is_empty() && ops().all(|op| matches!(op, SlotOp::Input { .. })),
+            TensorKind::Activation => {
+                let polynomials = ops().all(|op| matches!(op, SlotOp::Polynomial { .. }));
+                !self.operands.is_empty() && !nodes.is_empty() && polynomials
+            }
+            TensorKind::Fixed => !self.operands.is_empty() && !ops().any(|op| matches!(op, SlotOp::Input { .. })),
+        };
+        let computed = nodes.is_empty() || values.iter().any(|v| nodes.contains(&v.index()));
+        of_kind && computed && !values.is_empty()
+    }
 }
 
 impl Facts {
@@ -137,7 +155,7 @@ impl Facts {
             let (first, count) = fact.nodes;
             let start = if count == 0 { 0 } else { order.get(first)?.index() };
             let nodes = start..start.checked_add(count).filter(|&end| end <= module.func.len())?;
-            let sound = !values.is_empty() && fact.operands.iter().all(|&o| o < number);
+            let sound = fact.operands.iter().all(|&o| o < number) && fact.is_sound(module, &values, &nodes);
             let loc = fact.name.as_deref().map_or_else(Loc::default, Loc::onnx);
             sound.then(|| PackedTensor {
                 kind: fact.kind,
@@ -163,5 +181,46 @@ impl Facts {
     pub fn chosen<D: Dialect>(&self, func: &Func<D>) -> Choices {
         let order = text_order(func);
         self.choices.iter().filter_map(|(&at, choice)| Some((*order.get(at)?, choice.clone()))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fhec_ir::text::{Blobs, parse_module};
+
+    use super::*;
+    use crate::pack::Pack;
+
+    const TEXT: &str = "\
+input \"x\" : tensor<1x4>
+output \"y\" : tensor<1x4>
+func @f(%0: tensor<1x4> loc(\"x\")) -> tensor<1x4> {
+  %1 = nn.polynomial %0 {basis = monomial, lo = -1, hi = 1, rows = 1, coeffs = [0, 0.5, 0.5]} : tensor<1x4> loc(\"p\")
+  %2 = nn.add %1, %0 : tensor<1x4> loc(\"sum\")
+  return %2
+}
+";
+
+    #[test]
+    fn facts_describe_their_own_program_only() {
+        let module = parse_module("f.fhir", TEXT, &Blobs::default()).expect("the text is right");
+        let packed = Pack::new(4).pack(&module).expect("packs");
+        let program = Program::new(AnyModule::Nn(module)).packed(packed.clone());
+        let read = |facts: &Facts| facts.packing("test", &packed.module);
+        let again = read(&program.facts).expect("its own facts");
+        assert_eq!(TensorFact::all(&packed.module.func, &again.tensors), program.facts.tensors);
+        let wrong = |change: fn(&mut TensorFact)| {
+            let mut facts = program.facts.clone();
+            facts.tensors.iter_mut().for_each(change);
+            assert!(read(&facts).is_err());
+        };
+        wrong(|t| t.values = vec![999]);
+        wrong(|t| t.values.clear());
+        wrong(|t| t.nodes = (1, usize::MAX));
+        wrong(|t| t.nodes = (usize::MAX, 1));
+        wrong(|t| t.operands = vec![7]);
+        wrong(|t| t.kind = TensorKind::Activation);
+        wrong(|t| t.kind = TensorKind::Input);
+        assert!(read(&Facts::default()).is_err());
     }
 }

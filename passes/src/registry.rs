@@ -14,6 +14,35 @@
 //! assert!(!folded.module.text().contains("nn.neg"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A pass from outside:
+//!
+//! ```
+//! use fhec_ir::{Module, Nn};
+//! use fhec_passes::registry::{Registry, Within};
+//! use fhec_passes::{Pass, PassError};
+//!
+//! /// Drops what no result needs.
+//! struct DropDead;
+//!
+//! impl Pass<Nn> for DropDead {
+//!     fn name(&self) -> &'static str {
+//!         "drop-dead"
+//!     }
+//!     fn run(&self, module: &Module<Nn>) -> Result<Module<Nn>, PassError> {
+//!         let Ok(live) = module.rebuild(|out, _, node, operands| {
+//!             let made = out.func.push_unchecked(node.op.clone(), operands, node.ty.clone(), node.loc.clone());
+//!             Ok::<_, std::convert::Infallible>(made)
+//!         });
+//!         Ok(live)
+//!     }
+//! }
+//!
+//! let mut registry = Registry::standard();
+//! registry.register(Within::new(DropDead, "drop what no result needs"));
+//! assert_eq!(registry.find("drop-dead")?.from(), "nn");
+//! # Ok::<(), fhec_passes::registry::RunError>(())
+//! ```
 
 mod standard;
 

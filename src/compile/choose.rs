@@ -1,23 +1,41 @@
 //! Chooses the polynomials of a network, and decides whether its weights are rebuilt.
 
-use fhec_ir::{Module, Nn, Tensor};
-use fhec_passes::activations::rebuild::{ReconstructOptions, Reconstructed, reconstruct};
+use std::collections::BTreeMap;
+
+use fhec_ir::{Module, Nn, Tensor, Value};
+use fhec_passes::activations::rebuild::{ReconstructOptions, Reconstructed, equalised, reconstruct};
 use fhec_passes::activations::sensitivity::Sensitivities;
-use fhec_passes::activations::{ApproximateActivations, ApproximateOptions, Approximated, Choices};
+use fhec_passes::activations::{ApproximateActivations, ApproximateError, ApproximateOptions, Approximated, Choices};
 use fhec_passes::bootstraps::Strategy;
 use fhec_passes::bootstraps::offer::{Decision, FrontPlan, Offer, Request, SENSITIVITY_SAMPLES};
 use fhec_passes::pipeline::Placed;
 use fhec_passes::planner::Limits;
 
+use super::Compiler;
+use super::agreement::{Agreement, DEFAULT_AGREEMENT, Reference};
 use super::refused::{self, Refused};
 use super::samples::has_activation;
 use super::warning::Warning;
-use super::{Compiler, DEFAULT_ERROR};
 use crate::error::Error;
 use crate::front::FrontPoint;
 
 /// Least number of calibration inputs for rebuilding weights: fewer fit the inputs rather than the network.
-const RECONSTRUCTION_SAMPLES: usize = 512;
+const RECONSTRUCTION_SAMPLES: usize = 128;
+/// Calibration inputs on which the channels of activations are brought to a common range before forms are offered.
+const RANGE_SAMPLES: usize = 256;
+/// Calibration inputs on which the agreement of trials is measured at most, and for which they are fitted: every other one.
+const TRIAL_SAMPLES: usize = 512;
+/// Rows of each regression of a trial.
+const TRIAL_POSITIONS: usize = 12_288;
+/// Trials at most.
+const TRIALS: usize = 7;
+/// The surrogate error that is tried first: the relative variance of a classifier's lead.
+const FIRST_ERROR: f64 = 0.02;
+/// The factor between errors that are tried until one is good enough and one is not.
+const STRIDE: f64 = 4.0;
+/// The factor between two errors from which on what lies between is not worth a trial.
+const CLOSE: f64 = 1.5;
+
 /// What the planner chose for the activations.
 #[derive(Default)]
 pub(super) struct Chosen {
@@ -27,8 +45,17 @@ pub(super) struct Chosen {
     pub(super) placed: Option<Placed>,
     /// The surrogate error of the choices, where the planner made some.
     pub(super) error: Option<f64>,
+    /// The agreement for which they were chosen, measured on inputs that they were not fitted to.
+    pub(super) agreement: Option<Agreement>,
     /// The forms among which the planner chose, by rule.
     pub(super) forms: String,
+}
+
+/// A choice that was tried.
+struct Trial {
+    error: f64,
+    decision: Decision,
+    agreement: f64,
 }
 
 impl Compiler {
@@ -45,40 +72,112 @@ impl Compiler {
             return self.without_front(reason);
         }
         let rebuilds = self.rebuilds(samples);
-        if !(limited || rebuilds || self.options.front) {
-            return Ok(Chosen::default());
-        }
         let request = Request { samples, approximate: &approximate, plan: &self.options.asked_of_plans() };
-        let offer = Offer::new(folded, request)?;
+        // What is rebuilt has channels of common range, so that is what forms are offered for.
+        let (network, moved) = if rebuilds {
+            equalised(folded, &samples[..samples.len().min(RANGE_SAMPLES)])?
+        } else {
+            (folded.clone(), folded.func.iter().map(|(v, _)| (v, v)).collect())
+        };
+        let offer = Offer::new(&network, request)?;
         if offer.runs_leveled() {
             return self.without_front("this network runs without bootstraps, so there is one plan".into());
         }
         let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
-        let offer = offer.weighed(&sensitivities(folded, few, warnings));
-        let front = self.options.front.then_some(&self.options.limits);
-        let choose = |limits| offer.choose(&*self.engine, limits, front);
-        let by_default = Limits { max_error: rebuilds.then_some(DEFAULT_ERROR), ..Limits::default() };
-        let (found, met) = match choose(if limited { &self.options.limits } else { &by_default }) {
-            Ok(found) => (found, limited || rebuilds),
-            // Nothing meets the default limit: then accuracy comes first, with the default degree everywhere.
-            Err(e) if !limited && rebuilds => {
-                let reason = e.issues.iter().map(|issue| issue.reason.clone()).collect::<Vec<_>>().join("; ");
-                let degree = approximate.default.degree;
-                warnings.push(Warning::DefaultErrorUnmet { allowed: DEFAULT_ERROR, degree, reason }.to_string());
-                (choose(&Limits::default())?, false)
+        let offer = offer.weighed(&sensitivities(&network, few, warnings));
+        let given: BTreeMap<Value, Value> = moved.into_iter().map(|(given, moved)| (moved, given)).collect();
+        let mut agreement = None;
+        let decision = if limited {
+            let front = self.options.front.then_some(&self.options.limits);
+            in_terms_of(&given, offer.choose(&*self.engine, &self.options.limits, front)?)
+        } else {
+            let trial = self.search(&offer, &given, folded, samples, &approximate)?;
+            agreement = Some(trial.1);
+            let mut decision = trial.0.decision;
+            if self.options.front {
+                let limits = Limits { max_error: Some(trial.0.error), ..Limits::default() };
+                decision.front =
+                    in_terms_of(&given, offer.choose(&*self.engine, &limits, Some(&self.options.limits))?).front;
             }
-            Err(e) => return Err(e.into()),
+            decision
         };
-        let Decision { choices, placed, front } = found;
+        let Decision { choices, placed, front } = decision;
         let point = |FrontPlan { plan, spec, choices }| FrontPoint::new(&plan, spec.levels, choices, folded);
         Ok(Chosen {
-            choices: if met { choices } else { Choices::new() },
+            choices,
             front: front.into_iter().map(point).collect(),
-            error: met.then_some(placed.placement.plan.error),
-            // Forms that were not chosen are placed anew.
-            placed: met.then_some(placed),
+            error: Some(placed.placement.plan.error),
+            agreement,
+            placed: Some(placed),
             forms: offer.forms(),
         })
+    }
+
+    /// The fastest plan whose polynomials agree with the network as it was given as far as asked, or the one that agrees most.
+    ///
+    /// The planner knows an error that is additive over activations; what a limit of that error means for the results is measured:
+    /// polynomials, and weights where they are rebuilt, are fitted to one half of the inputs, and the results are compared on the
+    /// other half.
+    fn search(
+        &self,
+        offer: &Offer<'_>,
+        given: &BTreeMap<Value, Value>,
+        folded: &Module<Nn>,
+        samples: &[Vec<Tensor>],
+        approximate: &ApproximateOptions,
+    ) -> Result<(Trial, Agreement), Error> {
+        let _span = tracing::debug_span!("search").entered();
+        let asked = self.options.min_agreement.unwrap_or(DEFAULT_AGREEMENT);
+        let (fitted, held): (Vec<_>, Vec<_>) =
+            samples.iter().take(2 * TRIAL_SAMPLES).cloned().enumerate().partition(|(i, _)| i % 2 == 0);
+        let [fitted, held] = [fitted, held].map(|half| half.into_iter().map(|(_, s)| s).collect::<Vec<_>>());
+        let reference = Reference::of(folded, &held)?;
+        let mut tried: Vec<Trial> = Vec::new();
+        let (mut good, mut bad): (Option<f64>, Option<f64>) = (None, None);
+        let mut next = Some(FIRST_ERROR);
+        while let Some(error) = next.filter(|_| tried.len() < TRIALS) {
+            let limits = Limits { max_error: Some(error), ..Limits::default() };
+            // With the tightest limits that no plan meets, the most accurate one is what can be had.
+            let (found, last) = match offer.choose(&*self.engine, &limits, None) {
+                Ok(found) => (found, false),
+                Err(_) => (offer.choose(&*self.engine, &Limits::default(), None)?, true),
+            };
+            let decision = in_terms_of(given, found);
+            let known = tried.iter().find(|trial| trial.decision.choices == decision.choices).map(|t| t.agreement);
+            let repeated = known.is_some();
+            let agreement = match known {
+                Some(agreement) => agreement,
+                None => {
+                    let positions = Some(TRIAL_POSITIONS);
+                    let tried = self.fitted(folded, &fitted, approximate.clone(), &decision.choices, positions)?;
+                    reference.agreement(&tried.module)?
+                }
+            };
+            tracing::debug!(error, agreement, bootstraps = decision.placed.placement.plan.bootstraps.len(), "tried");
+            tried.push(Trial { error, decision, agreement });
+            if agreement >= asked {
+                good = Some(good.map_or(error, |g| g.max(error)));
+            } else {
+                bad = Some(bad.map_or(error, |b| b.min(error)));
+            }
+            next = match (good, bad) {
+                (Some(good), Some(bad)) if bad > CLOSE * good => Some((good * bad).sqrt()),
+                // A looser limit that changes nothing has the fastest plan there is.
+                (Some(good), None) if !repeated => Some(good * STRIDE),
+                (None, Some(bad)) if !last => Some(bad / STRIDE),
+                _ => None,
+            };
+        }
+        let seconds = |trial: &Trial| trial.decision.placed.placement.plan.latency_us;
+        let better = |a: &Trial, b: &Trial| match (a.agreement >= asked, b.agreement >= asked) {
+            (true, true) => seconds(a) < seconds(b),
+            (false, false) => (a.agreement, -seconds(a)) > (b.agreement, -seconds(b)),
+            (good, _) => good,
+        };
+        let best = tried.into_iter().reduce(|best, trial| if better(&trial, &best) { trial } else { best });
+        let best = best.ok_or(ApproximateError::NoSamples)?;
+        let agreement = Agreement { asked, measured: best.agreement, inputs: held.len(), held_back: true };
+        Ok((best, agreement))
     }
 
     /// Why the polynomials of this network are not chosen one by one, whatever it takes to run it.
@@ -115,16 +214,12 @@ impl Compiler {
         enough && !self.options.keep_weights && !self.options.approximate.is_precise()
     }
 
-    /// What is left undone for want of calibration data; `bootstraps`: in a network that has some.
-    pub(super) fn undone(&self, folded: &Module<Nn>, samples: &[Vec<Tensor>], bootstraps: bool) -> Option<Warning> {
+    /// What is left undone for want of calibration data.
+    pub(super) fn undone(&self, folded: &Module<Nn>, samples: &[Vec<Tensor>]) -> Option<Warning> {
         let enough = samples.len() >= RECONSTRUCTION_SAMPLES || self.calibration.is_none();
         let unwanted = self.options.keep_weights || self.options.approximate.is_precise();
-        if enough || unwanted || !has_activation(folded) {
-            return None;
-        }
-        let limited = self.options.limits != Limits::default();
-        let bootstraps = bootstraps && !limited && self.given(folded).is_none();
-        Some(Warning::NotRebuilt { samples: samples.len(), needed: RECONSTRUCTION_SAMPLES, bootstraps })
+        let undone = !enough && !unwanted && has_activation(folded);
+        undone.then_some(Warning::NotRebuilt { samples: samples.len(), needed: RECONSTRUCTION_SAMPLES })
     }
 
     /// The network with polynomials in place of its activations, and with rebuilt weights where there is enough calibration
@@ -136,12 +231,25 @@ impl Compiler {
         approximate: ApproximateOptions,
         choices: &Choices,
     ) -> Result<Reconstructed, Error> {
+        self.fitted(folded, samples, approximate, choices, None)
+    }
+
+    /// As [`Compiler::polynomials`], with so many rows in each regression.
+    fn fitted(
+        &self,
+        folded: &Module<Nn>,
+        samples: &[Vec<Tensor>],
+        approximate: ApproximateOptions,
+        choices: &Choices,
+        positions: Option<usize>,
+    ) -> Result<Reconstructed, Error> {
         if !self.rebuilds(samples) || !has_activation(folded) {
             let Approximated { module, activations, polynomials } =
                 ApproximateActivations::calibrated_with(folded, samples, approximate, choices)?;
             return Ok(Reconstructed { module, activations, layers: Vec::new(), polynomials });
         }
-        let options = ReconstructOptions { approximate, choices: choices.clone(), ..Default::default() };
+        let mut options = ReconstructOptions { approximate, choices: choices.clone(), ..Default::default() };
+        options.positions = positions.unwrap_or(options.positions);
         Ok(reconstruct(folded, samples, &options, &mut |_, _, _| ())?)
     }
 
@@ -163,9 +271,23 @@ impl Compiler {
     }
 }
 
-/// How much the loss depends on every activation; where that cannot be measured, nothing, and a warning.
+/// A decision about the values of a network in terms of those that they were made of.
+fn in_terms_of(given: &BTreeMap<Value, Value>, decision: Decision) -> Decision {
+    let choices = |choices: Choices| -> Choices {
+        choices.into_iter().filter_map(|(v, choice)| Some((*given.get(&v)?, choice))).collect()
+    };
+    let Decision { choices: chosen, placed, front } = decision;
+    let before = placed.before.iter().filter_map(|v| given.get(v).copied()).collect();
+    Decision {
+        choices: choices(chosen),
+        placed: Placed { before, ..placed },
+        front: front.into_iter().map(|plan| FrontPlan { choices: choices(plan.choices), ..plan }).collect(),
+    }
+}
+
+/// How much the results depend on every activation; where that cannot be measured, nothing, and a warning.
 pub(super) fn sensitivities(folded: &Module<Nn>, samples: &[Vec<Tensor>], warnings: &mut Vec<String>) -> Sensitivities {
-    Sensitivities::measure(folded, samples, None).unwrap_or_else(|e| {
+    Sensitivities::measure(folded, samples).unwrap_or_else(|e| {
         warnings.push(Warning::NoSensitivity { reason: e.to_string() }.to_string());
         Sensitivities::default()
     })

@@ -1,8 +1,7 @@
 //! Checks whether the plan that was made keeps the limits, however it came about.
 
-use std::collections::HashMap;
-
-use fhec_ir::{Module, Nn, Tensor};
+use fhec_ir::nn::NnOp;
+use fhec_ir::{Entity, Module, Nn, Tensor, Value};
 use fhec_passes::activations::Replacement;
 use fhec_passes::bootstraps::offer::SENSITIVITY_SAMPLES;
 use fhec_passes::bootstraps::{Placement, Strategy};
@@ -86,8 +85,9 @@ fn surrogate(
         return 0.0;
     }
     let weights = sensitivities(folded, &samples[..samples.len().min(SENSITIVITY_SAMPLES)], warnings);
-    let by_name: HashMap<&str, f64> =
-        folded.func.iter().filter_map(|(v, node)| Some((node.loc.name(), weights.of(v)?))).collect();
-    let weight = |a: &Replacement| by_name.get(a.node.as_str()).copied().unwrap_or(1.0);
-    activations.iter().map(|a| weight(a) * a.rms_error.powi(2)).sum()
+    let live = folded.func.live();
+    let is_activation = |v: Value| matches!(folded.func.node(v).op, NnOp::Activation { .. });
+    let replaced = folded.func.iter().map(|(v, _)| v).filter(|&v| live[v.index()] && is_activation(v));
+    // Both are in order of definition.
+    replaced.zip(activations).map(|(v, a)| weights.of(v).unwrap_or(1.0) * a.rms_error.powi(2)).sum()
 }

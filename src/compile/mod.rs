@@ -1,5 +1,6 @@
 //! The compiler makes a plan of a model.
 
+mod agreement;
 mod choose;
 mod limits;
 mod options;
@@ -16,18 +17,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fhec_frontend::ImportOptions;
-use fhec_ir::{Module, Nn, Tensor, Value};
+use fhec_frontend::{FixedBatch, ImportOptions};
+use fhec_ir::{Issue, Loc, Module, Nn, Port, Tensor, Value};
+use fhec_passes::PassError;
 use fhec_passes::activations::Replacement;
 use fhec_passes::activations::rebuild::{LayerGain, Reconstructed};
 use fhec_passes::bootstraps::Placement;
 use fhec_passes::ends::Ends;
-use fhec_passes::fold::Fold;
 use fhec_passes::pipeline::{Placed, PlanOptions};
 use fhec_passes::program::Facts;
 use fhec_passes::target::Target;
 use fhec_runtime::Plan;
 
+pub use agreement::{Agreement, DEFAULT_AGREEMENT};
 pub use fhec_passes::pipeline::Snapshot;
 pub use options::{CompileOptions, MOST_MARGIN};
 pub use precision::SimulatedPrecision;
@@ -37,8 +39,12 @@ pub use resume::{Resumed, Samples};
 use crate::error::Error;
 use crate::front::{Accuracy, FrontPoint, Validation};
 use crate::target::Engine;
+use agreement::Reference;
+use choose::Chosen;
 use precision::Made;
-use report::Report;
+use report::PassReport;
+use samples::has_activation;
+use warning::Warning;
 
 /// Compiles a [`Model`] to a [`Plan`]. [`CompileOptions`] says what may be asked for, and [`Compiled`] what came of it.
 ///
@@ -70,10 +76,12 @@ pub struct Compiler {
 /// A model read from an ONNX file, for a [`Compiler`].
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// The network.
+    /// The network of one image.
     pub module: Module<Nn>,
     /// blake3 of the file, in hexadecimal.
     pub digest: String,
+    /// Images in the inputs of the file, where it fixes more than one; nothing in it mixes them.
+    pub batch: Option<usize>,
 }
 
 /// A [`Plan`] and how it came to be: what [`Compiler::compile`] gives.
@@ -91,6 +99,8 @@ pub struct Compiled {
     pub placement: Option<Placement>,
     /// The Pareto-optimal plans in time and error, when asked for.
     pub front: Vec<FrontPoint>,
+    /// How far it agrees with the network as it was given, where there are calibration inputs and activations.
+    pub agreement: Option<Agreement>,
     /// How accurate the network is before and after, where there are validation inputs.
     pub accuracy: Option<Accuracy>,
     /// How precise its results are in simulated runs on calibration inputs.
@@ -107,11 +117,6 @@ pub struct Compiled {
 
 /// What a compilation shows after every pass: its name, the program and the facts about it.
 pub type Observer<'a> = dyn FnMut(&str, Snapshot<'_>, &Facts) + 'a;
-
-/// The surrogate error up to which a network that bootstraps is made faster unless the user says otherwise. Measured with
-/// rebuilt weights on the ResNet-20 of CIFAR-10 and 4,000 training images that calibration does not see, of which 99.7 %
-/// are classified right by the original: 98.2 % at 1.0e-3, 98.9 % at 8.0e-4, 99.3 % at 4.4e-4, 99.6 % at 2.0e-4.
-pub const DEFAULT_ERROR: f64 = 5e-4;
 
 /// `observe`, for passes of planning that run after those that `known` tells of.
 fn after<'a>(known: &'a Facts, observe: &'a mut Observer<'_>) -> impl FnMut(&str, Snapshot<'_>, &Facts) + 'a {
@@ -130,7 +135,7 @@ impl Model {
         let path = path.as_ref();
         let module = fhec_frontend::import_file(path)?;
         let bytes = std::fs::read(path).map_err(|source| Error::File { file: path.display().to_string(), source })?;
-        Ok(Self { module, digest: blake3::hash(&bytes).to_hex().to_string() })
+        Self::of(module, &bytes)
     }
 
     /// Reads the bytes of an ONNX file without external data.
@@ -140,7 +145,22 @@ impl Model {
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, Error> {
         let options = ImportOptions { name: Some(name.into()), external_data: None };
         let module = fhec_frontend::import(bytes, &options)?;
-        Ok(Self { module, digest: blake3::hash(bytes).to_hex().to_string() })
+        Self::of(module, bytes)
+    }
+
+    fn of(module: Module<Nn>, bytes: &[u8]) -> Result<Self, Error> {
+        let empty = |port: &&Port| port.shape.is_empty();
+        if let Some(port) = module.inputs.iter().find(empty) {
+            let reason = format!("its shape {} has an extent of 0: there is nothing to encrypt", port.shape);
+            let repair = "export the model with inputs that have elements";
+            let issue = Issue::new(&Loc::onnx(&port.name), "input", reason, repair);
+            return Err(PassError { pass: "import", issues: vec![issue] }.into());
+        }
+        let digest = blake3::hash(bytes).to_hex().to_string();
+        Ok(match fhec_frontend::without_batch(&module) {
+            Some(FixedBatch { extent, module }) => Self { module, digest, batch: Some(extent) },
+            None => Self { module, digest, batch: None },
+        })
     }
 }
 
@@ -155,6 +175,9 @@ impl Default for Compiler {
         }
     }
 }
+
+/// Calibration inputs on which agreement is measured where polynomials were not chosen for it.
+const AGREEMENT_SAMPLES: usize = 512;
 
 impl Compiler {
     /// A compiler with default options: degree 15, 128-bit security.
@@ -218,7 +241,7 @@ impl Compiler {
         };
         let mut facts = Facts::default();
         observe("import", Snapshot::Nn(&model.module), &facts);
-        let (folded, rewrites) = Fold::default().explain(&model.module)?;
+        let (folded, rewrites) = self.options.fold.explain(&model.module)?;
         facts.passes.push("fold".into());
         observe("fold", Snapshot::Nn(&folded), &facts);
         lap("fold");
@@ -237,13 +260,21 @@ impl Compiler {
         observe("approximate-activations", Snapshot::Nn(&polynomial), &facts);
         self.check_fits(&activations)?;
         self.check_error(&folded, &samples, &activations, &chosen, &mut warnings)?;
+        let agreement = self.agreement(&chosen, &folded, &polynomial, &samples)?;
+        warnings.extend(agreement.filter(|a| a.measured < a.asked).map(|a| Warning::Disagrees(a).to_string()));
         lap("approximate-activations");
         let placed = chosen.placed.as_ref().map(|placed| placed_in(placed, &polynomials));
-        let Made { plan, placement, notes, precision, .. } =
+        let Made { plan, placement, mut notes, precision, .. } =
             self.plan(&polynomial, &samples, placed, options, &mut after(&facts, observe), &mut warnings)?;
+        if let Some(batch) = model.batch {
+            let packed = batch.next_power_of_two();
+            notes.push(format!(
+                "the model fixes a batch of {batch}, of which it mixes no images: the plan is of one image; `--batch {packed}` packs {packed} into a run"
+            ));
+        }
         self.check_placed(placement.as_ref())?;
         self.check_latency(&plan, &chosen)?;
-        warnings.extend(self.undone(&folded, &samples, placement.is_some()).map(|w| w.to_string()));
+        warnings.extend(self.undone(&folded, &samples).map(|w| w.to_string()));
         lap("plan");
         let front = self.measured(std::mem::take(&mut chosen.front), &folded, &samples, approximate.clone())?;
         let accuracy = |v: &Validation| -> Result<Accuracy, Error> {
@@ -252,7 +283,7 @@ impl Compiler {
         let accuracy = self.validation.as_ref().map(accuracy).transpose()?;
         lap("validate");
         let placed = placement.as_ref();
-        let report = Report::new(&activations, &layers, placed, &front, accuracy, &notes, &warnings);
+        let report = PassReport::new(&activations, &layers, placed, &front, agreement, accuracy, &notes, &warnings);
         let plan = plan.with_provenance(self.provenance(model, samples.len(), approximate.margin, &report));
         let mut explanation = rewrites.to_string();
         explanation.push_str(&chosen.forms);
@@ -266,6 +297,7 @@ impl Compiler {
             layers,
             placement,
             front,
+            agreement,
             accuracy,
             precision,
             notes,
@@ -273,6 +305,23 @@ impl Compiler {
             explanation,
             seconds,
         })
+    }
+
+    /// How far the polynomials agree with the network as it was given: as measured when they were chosen, or on calibration inputs.
+    fn agreement(
+        &self,
+        chosen: &Chosen,
+        folded: &Module<Nn>,
+        polynomial: &Module<Nn>,
+        samples: &[Vec<Tensor>],
+    ) -> Result<Option<Agreement>, Error> {
+        if chosen.agreement.is_some() || self.calibration.is_none() || !has_activation(folded) {
+            return Ok(chosen.agreement);
+        }
+        let inputs = &samples[..samples.len().min(AGREEMENT_SAMPLES)];
+        let measured = Reference::of(folded, inputs)?.agreement(polynomial)?;
+        let asked = self.options.min_agreement.unwrap_or(DEFAULT_AGREEMENT);
+        Ok(Some(Agreement { asked, measured, inputs: inputs.len(), held_back: false }))
     }
 
     /// The options of packing and parameters, completed by the magnitudes that a network has on `samples`.

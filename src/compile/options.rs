@@ -4,10 +4,12 @@ use fhec_ir::{Module, Nn};
 use fhec_passes::activations::ApproximateOptions;
 use fhec_passes::approx::{Choice, MAX_DEGREE};
 use fhec_passes::batch;
+use fhec_passes::fold::Fold;
 use fhec_passes::parameters::Precision;
 use fhec_passes::pipeline::{MOST_SLOTS, PlanOptions};
 use fhec_passes::planner::Limits;
 
+use super::agreement::DEFAULT_AGREEMENT;
 use super::refused::Refused;
 
 /// The largest margin: an interval a thousand times as long as what was seen leaves nothing of a polynomial's precision.
@@ -28,6 +30,8 @@ pub const MOST_MARGIN: f64 = 1000.0;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct CompileOptions {
+    /// How the network is folded, and by which rules.
+    pub fold: Fold,
     /// How activations become polynomials.
     pub approximate: ApproximateOptions,
     /// How the network is packed, and what its parameters must achieve.
@@ -36,11 +40,14 @@ pub struct CompileOptions {
     /// it is simulated on calibration inputs, stay below `2^-precision`. Without, parameters follow from an estimate of
     /// that error and from `plan`, and what is simulated is reported.
     pub precision: Option<u32>,
-    /// What the polynomials of a network that bootstraps are chosen for. Without a limit an error of [`DEFAULT_ERROR`] is
-    /// allowed where weights are rebuilt. Without that or without calibration data, and where `uniform` or a composite is
-    /// set, none are chosen. A plan beyond the limits is refused, however it came about.
+    /// How far the polynomials of a network that bootstraps must agree with the network as it was given, as a share:
+    /// [`DEFAULT_AGREEMENT`] without. Of the plans that do the fastest is taken; without one, that which agrees most, with a
+    /// warning. Where polynomials are not chosen for it, less agreement is a warning too.
     ///
-    /// [`DEFAULT_ERROR`]: super::DEFAULT_ERROR
+    /// [`DEFAULT_AGREEMENT`]: super::DEFAULT_AGREEMENT
+    pub min_agreement: Option<f64>,
+    /// What the polynomials of a network that bootstraps are chosen for in place of agreement. None are chosen without calibration
+    /// data, and where `uniform` or a composite is set. A plan beyond the limits is refused, however it came about.
     pub limits: Limits,
     /// All activations get the degree of `approximate`.
     pub uniform: bool,
@@ -58,7 +65,7 @@ impl CompileOptions {
         let value = |option, value: String, reason: String, repair: String| {
             Err(Refused::Value { option, value, reason, repair })
         };
-        if !(1..=MAX_DEGREE).contains(&degree) {
+        if !self.approximate.is_precise() && !(1..=MAX_DEGREE).contains(&degree) {
             let reason = format!("a polynomial has a degree from 1 to {MAX_DEGREE}");
             return value("degree", degree.to_string(), reason, "choose a degree in that range".into());
         }
@@ -73,6 +80,11 @@ impl CompileOptions {
                 let reason = "a limit is a positive number".into();
                 return value(option, limit.to_string(), reason, "leave it out to have no limit".into());
             }
+        }
+        if let Some(share) = self.min_agreement.filter(|share| !(0.0..=1.0).contains(share)) {
+            let reason = "agreement is a share, at most 100 %".into();
+            let repair = format!("leave it out to aim at {} %", 100.0 * DEFAULT_AGREEMENT);
+            return value("min-agreement", (100.0 * share).to_string(), reason, repair);
         }
         self.check_batch(module)
     }

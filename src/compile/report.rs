@@ -9,12 +9,12 @@ use fhec_runtime::Provenance;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Compiler, Model};
+use super::{Agreement, Compiler, Model};
 use crate::front::{Accuracy, FrontPoint};
 
 /// What the passes did.
 #[derive(Serialize)]
-pub(super) struct Report<'a> {
+pub(super) struct PassReport<'a> {
     activations: &'a [Replacement],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     layers: &'a [LayerGain],
@@ -25,17 +25,20 @@ pub(super) struct Report<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty", rename = "pareto")]
     front: &'a [FrontPoint],
     #[serde(skip_serializing_if = "Option::is_none")]
+    agreement: Option<Agreement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     accuracy: Option<Accuracy>,
     notes: &'a [String],
     warnings: &'a [String],
 }
 
-impl<'a> Report<'a> {
+impl<'a> PassReport<'a> {
     pub(super) fn new(
         activations: &'a [Replacement],
         layers: &'a [LayerGain],
         placement: Option<&Placement>,
         front: &'a [FrontPoint],
+        agreement: Option<Agreement>,
         accuracy: Option<Accuracy>,
         notes: &'a [String],
         warnings: &'a [String],
@@ -53,13 +56,13 @@ impl<'a> Report<'a> {
                 json!({"node": node, "main": main, "skip": skip, "level": level, "paid": paid})
             })
             .collect();
-        Self { activations, layers, bootstraps, joins, front, accuracy, notes, warnings }
+        Self { activations, layers, bootstraps, joins, front, agreement, accuracy, notes, warnings }
     }
 }
 
 impl Compiler {
     /// Where a plan of `model` comes from, whose activations were fitted on `samples` inputs with this margin.
-    pub(super) fn provenance(&self, model: &Model, samples: usize, margin: f64, report: &Report<'_>) -> Provenance {
+    pub(super) fn provenance(&self, model: &Model, samples: usize, margin: f64, report: &PassReport<'_>) -> Provenance {
         let calibrated = if self.calibration.is_some() { samples.to_string() } else { "synthetic".into() };
         let ApproximateOptions { default, families, .. } = &self.options.approximate;
         let stages = families.get(&default.family).map_or(vec![default.degree], |f| f.stages(default.degree));

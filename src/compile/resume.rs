@@ -58,7 +58,7 @@ impl Compiler {
             calibrated: self.calibration.is_some(),
             approximate: samples.1.clone(),
             plan: self.options.asked_of_plans(),
-            limits: self.options.limits.clone(),
+            limits: self.options.limits,
             target: Some(&*self.engine),
             ..PassContext::default()
         }
@@ -75,7 +75,7 @@ impl Compiler {
         if let AnyModule::Nn(module) = &program.module
             && !fitted
         {
-            let compiled = self.compile(&Model { module: module.clone(), digest })?;
+            let compiled = self.compile(&Model { module: module.clone(), digest, batch: None })?;
             let (plan, notes, warnings) = (compiled.plan, compiled.notes, compiled.warnings);
             return Ok(Resumed { plan, notes, warnings });
         }

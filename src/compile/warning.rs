@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::agreement::Agreement;
+
 /// Why the polynomials of a plan, or its weights, are not what they could be.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub(super) enum Warning {
@@ -16,17 +18,17 @@ pub(super) enum Warning {
     )]
     FewSamples { samples: usize },
     #[error(
-        "weights are not rebuilt{}: that takes {needed} calibration inputs, so as not to fit these alone, and {} given; \
+        "weights are not rebuilt: that takes {needed} calibration inputs, so as not to fit these alone, and {} given; \
          --no-reconstruct keeps the weights without this warning",
-        if *bootstraps { " and all polynomials have the same degree" } else { "" },
         if *samples == 1 { "one was".to_string() } else { format!("{samples} were") }
     )]
-    NotRebuilt { samples: usize, needed: usize, bootstraps: bool },
+    NotRebuilt { samples: usize, needed: usize },
     #[error(
-        "no choice of polynomials has an error of {allowed:.1e}, which is allowed without a limit, so all of them have degree \
-         {degree} instead: {reason}; choose with --max-error or --max-latency"
+        "the network with polynomials agrees with the original on {:.1} % of {} calibration inputs{}, where {:.1} % are aimed at; \
+         give more calibration data, allow more time or a larger error, or set --min-agreement lower",
+        100.0 * .0.measured, .0.inputs, if .0.held_back { " that it was not fitted to" } else { "" }, 100.0 * .0.asked
     )]
-    DefaultErrorUnmet { allowed: f64, degree: usize, reason: String },
+    Disagrees(Agreement),
     #[error(
         "the error of all activations counts alike, since their effect on the results is not known: {reason}; give \
          calibration data of a classifier, or set --degree"

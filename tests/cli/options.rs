@@ -135,7 +135,7 @@ fn little_calibration_data_is_a_warning() {
     assert!(one.contains("rest on a single input") && one.contains("weights are not rebuilt"), "{one}");
     let some = warned("calibration.npy", &[]);
     assert!(
-        !some.contains("rest on") && some.contains("takes 512 calibration inputs") && some.contains("64 were given"),
+        !some.contains("rest on") && some.contains("takes 128 calibration inputs") && some.contains("64 were given"),
         "{some}"
     );
     assert_eq!(warned("calibration.npy", &["--no-reconstruct"]), "[]");
@@ -146,14 +146,40 @@ fn little_calibration_data_is_a_warning() {
     assert!(message.contains("none.npy: there are no images"), "{message}");
 }
 
+/// Confident networks lost 6 to 9 points without a word.
 #[test]
-fn a_network_without_a_loss_is_a_warning_where_errors_are_weighed() {
+fn polynomials_that_disagree_with_the_network_are_a_warning() {
+    let p = compiled();
+    let compile = |more: &[&str]| p.json(&[&COMPILE[..], more].concat());
+    let coarse = compile(&["--degree", "1"]);
+    let (measured, asked) = (&coarse["agreement"]["measured"], &coarse["agreement"]["asked"]);
+    assert!(measured.as_f64() < Some(0.99) && *asked == 0.99, "{coarse}");
+    let warnings = coarse["warnings"].to_string();
+    assert!(warnings.contains("agrees with the original on") && warnings.contains("99.0 % are aimed at"), "{warnings}");
+    let lax = compile(&["--degree", "1", "--min-agreement", "10"]);
+    assert!(!lax["warnings"].to_string().contains("agrees with the original"), "{lax}");
+    assert!(p.misread(&[&COMPILE[..], &["--min-agreement", "101"]].concat()).contains("--min-agreement"));
+}
+
+#[test]
+fn fits_that_diverge_are_refused() {
+    let p = compiled();
+    let message = p.fails(&[&COMPILE[..], &["--degree", "255"]].concat());
+    assert!(message.contains("--degree 255") && message.contains("lower degree"), "{message}");
+    assert!(!p.path("other.fhe").exists());
+}
+
+#[test]
+fn errors_are_weighed_where_results_are_no_scores() {
     let p = Place::new();
     write_conv(&p.path("m.onnx"), 8, 3, 1, true);
     write_images(&p.path("c.npy"), 5, 40);
     let compile = ["m.onnx", "--calibration", "c.npy", "-o", "plan.fhe", "--max-error", "1000"];
-    let warnings = p.json(&compile)["warnings"].to_string();
-    assert!(warnings.contains("counts alike") && warnings.contains("scores"), "{warnings}");
+    let report = p.json(&compile);
+    assert!(!report["warnings"].to_string().contains("counts alike"), "{report}");
+    // Of images, agreement is 1 less the relative error.
+    let agreement = report["agreement"]["measured"].as_f64().unwrap();
+    assert!(agreement > 0.5 && agreement < 1.0, "{agreement}");
 }
 
 #[test]

@@ -144,3 +144,73 @@ fn without_a_terminal_nothing_is_asked() {
     );
     assert!(!p.path("client.key").exists());
 }
+
+/// A terminal of which this test has the other end.
+#[cfg(target_os = "linux")]
+struct Terminal {
+    here: fs::File,
+    there: fs::File,
+}
+
+#[cfg(target_os = "linux")]
+impl Terminal {
+    fn new() -> Self {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let here = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&here).unwrap();
+        unlockpt(&here).unwrap();
+        let name = ptsname(&here, Vec::new()).unwrap();
+        let there = fs::File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        Self { here: here.into(), there }
+    }
+
+    /// Runs `fhec` with this as its terminal; after every prompt that ends so, the next of `lines` is typed. What was shown,
+    /// and the exit status.
+    fn run(mut self, p: &Place, args: &[&str], prompt: &str, lines: &[&str]) -> (String, std::process::ExitStatus) {
+        use std::io::Read;
+        let mut child = Command::new("setsid")
+            .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_fhec")])
+            .args(args)
+            .current_dir(p.path("."))
+            .stdin(self.there.try_clone().unwrap())
+            .stdout(Stdio::null())
+            .stderr(self.there.try_clone().unwrap())
+            .spawn()
+            .unwrap();
+        drop(self.there);
+        let (mut shown, mut lines) = (Vec::new(), lines.iter());
+        let mut buffer = [0; 4096];
+        // An error ends what can be read: nobody holds the other end any more.
+        while let Ok(count) = self.here.read(&mut buffer) {
+            if count == 0 {
+                break;
+            }
+            shown.extend_from_slice(&buffer[..count]);
+            if String::from_utf8_lossy(&shown).ends_with(prompt)
+                && let Some(line) = lines.next()
+            {
+                self.here.write_all(line.as_bytes()).unwrap();
+            }
+        }
+        (String::from_utf8_lossy(&shown).into_owned(), child.wait().unwrap())
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_is_asked_twice_and_shows_nothing_of_what_is_typed() {
+    let p = compiled();
+    let args = [KEYGEN, &["--passphrase"]].concat();
+    let (shown, status) = Terminal::new().run(&p, &args, "client.key: ", &["gräserne Brücke 7\n", "grüne Brücke 7\n"]);
+    assert!(!status.success() && shown.contains("the two passphrases differ"), "{shown}");
+    assert!(!p.path("client.key").exists());
+    let words = "gräserne Brücke 7\n";
+    let (shown, status) = Terminal::new().run(&p, &args, "client.key: ", &[words, words]);
+    assert!(status.success() && shown.contains("The same passphrase once more"), "{shown}");
+    assert!(!shown.contains("Brücke"), "{shown}");
+    fs::write(p.path("words"), words).unwrap();
+    p.ok(&[ENCRYPT, RIGHT].concat());
+    let (shown, status) =
+        Terminal::new().run(&p, &[ENCRYPT, &["--passphrase", "--force"]].concat(), "client.key: ", &[words]);
+    assert!(status.success(), "{shown}");
+}

@@ -159,7 +159,7 @@ fn every_message_of_parser_and_verifier_stands_in_a_file() {
         .collect();
     let (mut missing, mut count, mut excused) = (Vec::new(), 0, BTreeSet::new());
     for source in SOURCES {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(source);
         let text = std::fs::read_to_string(path).unwrap();
         for message in messages(&text).into_iter().filter(|m| is_sentence(m)) {
             if let Some((text, _)) = UNREACHABLE.iter().find(|(text, _)| *text == message) {

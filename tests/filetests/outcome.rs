@@ -122,7 +122,7 @@ fn shapes(module: &AnyModule) -> Vec<Shape> {
 
 fn with_help(message: impl std::fmt::Display, help: Option<impl std::fmt::Display>) -> String {
     let help = help.map_or_else(String::new, |help| format!("; help: {help}"));
-    format!("{message}{help}").replace('\n', " ")
+    summary::short(&format!("{message}{help}").replace('\n', " "))
 }
 
 fn line_at(input: &str, offset: usize) -> usize {

@@ -81,7 +81,7 @@ fn counts<D: Dialect>(module: &Module<D>) -> String {
 }
 
 /// The text with long numbers and digests cut short.
-fn short(text: &str) -> String {
+pub fn short(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {

@@ -1,8 +1,11 @@
 //! The context is the module under construction, as the importers of the operators see it.
 
+use std::collections::HashMap;
+
 use fhec_ir::nn::{NnOp, TensorTy, eval};
 use fhec_ir::{Dialect, Loc, Module, Nn, OpInfo, Shape, Tensor, Value};
 
+use super::piecewise::PieceCondition;
 use crate::error::{Refusal, Result};
 use crate::known::{Ints, Known, too_large};
 
@@ -25,13 +28,21 @@ pub(crate) struct Context {
     pub(crate) module: Module<Nn>,
     /// Origin of the nodes pushed.
     pub(crate) loc: Loc,
+    /// The truth values that compare a value with a number.
+    pub(crate) conditions: HashMap<Value, PieceCondition>,
     elements_left: usize,
     work_left: usize,
 }
 
 impl Context {
     pub(super) fn new(name: String) -> Self {
-        Self { module: Module::new(name), loc: Loc::default(), elements_left: FOLD_ELEMENTS, work_left: FOLD_WORK }
+        Self {
+            module: Module::new(name),
+            loc: Loc::default(),
+            conditions: HashMap::new(),
+            elements_left: FOLD_ELEMENTS,
+            work_left: FOLD_WORK,
+        }
     }
     pub(crate) fn shape<'a>(&'a self, operand: &'a Operand) -> &'a Shape {
         match operand {
@@ -51,6 +62,13 @@ impl Context {
                 let loc = self.loc.clone();
                 self.module.push(NnOp::Const { value: id }, [], loc).map_err(|e| Refusal::invalid(e.0))
             }
+        }
+    }
+    /// As [`Context::value`], and integers count as numbers.
+    pub(crate) fn number(&mut self, operand: &Operand) -> Result<Value> {
+        match operand {
+            Operand::Known(known) => self.value(&Operand::Known(Known::Floats(known.to_floats()))),
+            Operand::Value(value) => Ok(*value),
         }
     }
     /// The result of `op`: a constant when all operands are, else a node.
@@ -95,6 +113,12 @@ impl Context {
     pub(crate) fn full(&mut self, shape: Shape, x: f32) -> Result<Operand> {
         self.take_elements(&shape)?;
         Ok(Operand::Known(Known::Floats(Tensor::full(shape, x))))
+    }
+    /// A constant tensor of these elements.
+    pub(crate) fn constant(&mut self, shape: impl Into<Shape>, data: Vec<f32>) -> Result<Operand> {
+        let shape = shape.into();
+        self.take_elements(&shape)?;
+        Ok(Operand::Known(Known::Floats(Tensor::new(shape, data))))
     }
     /// Counts a constant of shape `shape` that is about to be made.
     pub(crate) fn take_elements(&mut self, shape: &Shape) -> Result<()> {

@@ -1,31 +1,90 @@
-//! Imports element-wise arithmetic. On integers it is carried out at import, because exporters compute shapes with it.
+//! Imports element-wise arithmetic.
 
+use fhec_ir::Value;
 use fhec_ir::nn::{Activation, NnOp};
 
 use super::activation;
+use super::compare::uniform;
 use super::context::{Context, Operand};
 use super::node::{NodeView, axis};
 use super::registry::Operator;
 use crate::error::{Refusal, Result};
-use crate::known::{Ints, Known};
+use crate::known::Known;
 
 const BROADCAST: &str = "multidirectional broadcasting; opset 6: attributes broadcast and axis";
 
 pub(super) const OPERATORS: &[Operator] = &[
-    Operator::new("Add", |cx, node| binary(cx, node, NnOp::Add {}, i64::checked_add), BROADCAST),
-    Operator::new("Sub", |cx, node| binary(cx, node, NnOp::Sub {}, i64::checked_sub), BROADCAST),
-    Operator::new("Mul", |cx, node| binary(cx, node, NnOp::Mul {}, i64::checked_mul), BROADCAST),
-    Operator::new("Div", |cx, node| binary(cx, node, NnOp::Div {}, i64::checked_div), BROADCAST),
+    Operator::new("Add", |cx, node| binary(cx, node, NnOp::Add {}), BROADCAST),
+    Operator::new("Sub", |cx, node| binary(cx, node, NnOp::Sub {}), BROADCAST),
+    Operator::new("Mul", |cx, node| binary(cx, node, NnOp::Mul {}), BROADCAST),
+    Operator::new("Div", div, BROADCAST),
     Operator::new("Pow", pow, "any exponent; exponents 2, 1, 0.5 and -1 become products, roots and reciprocals"),
-    Operator::new("Neg", neg, ""),
+    Operator::new("Neg", |cx, node| cx.push(NnOp::Neg {}, &[node.input(0)?]).map(|y| vec![y]), ""),
+    Operator::new("Sum", |cx, node| sum(cx, node).map(|y| vec![y]), "any number of operands"),
+    Operator::new("Mean", mean, "any number of operands"),
 ];
 
-fn binary(cx: &mut Context, node: &NodeView<'_>, op: NnOp, ints: fn(i64, i64) -> Option<i64>) -> Result<Vec<Operand>> {
+fn binary(cx: &mut Context, node: &NodeView<'_>, op: NnOp) -> Result<Vec<Operand>> {
     let (a, b) = operands(cx, node)?;
-    if let (Operand::Known(Known::Ints(a)), Operand::Known(Known::Ints(b))) = (&a, &b) {
-        return Ints::binary(a, b, ints).map(|t| vec![Operand::Known(Known::Ints(t))]);
-    }
     cx.push(op, &[&a, &b]).map(|y| vec![y])
+}
+
+/// A lower bound of a root up to here keeps a divisor from being 0 and does nothing else.
+const GUARD: f64 = 1e-6;
+
+/// A quotient of encrypted values is a product with a reciprocal, that of a root a product with one power.
+fn div(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let (a, b) = operands(cx, node)?;
+    let Operand::Value(divisor) = b else { return cx.push(NnOp::Div {}, &[&a, &b]).map(|y| vec![y]) };
+    if let (Operand::Value(x), Some(inner)) = (&a, activation::one_more_than(cx, divisor, Activation::Abs))
+        && *x == inner
+    {
+        return activation::apply(cx, &a, Activation::Softsign, None, None).map(|y| vec![y]);
+    }
+    let out = cx.shape(&a).broadcast(cx.shape(&b));
+    // Repeating the divisor is what the product does too.
+    let inner = cx.module.func.node(divisor);
+    let repeated = matches!(inner.op, NnOp::Expand { .. })
+        && cx.shape(&a).broadcast(&cx.module.func.ty(inner.operands[0]).0) == out;
+    let divisor = if repeated { inner.operands[0] } else { divisor };
+    let inverse = match under_root(cx, divisor) {
+        Some((square, guard)) => {
+            let mut square = Operand::Value(square);
+            if guard > 0.0 {
+                let guard = cx.scalar((guard * guard) as f32);
+                square = cx.push(NnOp::Add {}, &[&square, &guard])?;
+            }
+            activation::apply(cx, &square, Activation::Pow, Some(-0.5), None)?
+        }
+        None => activation::apply(cx, &Operand::Value(divisor), Activation::Reciprocal, None, None)?,
+    };
+    cx.push(NnOp::Mul {}, &[&a, &inverse]).map(|y| vec![y])
+}
+
+/// What `v` is the square root of, and the lower bound that it has.
+fn under_root(cx: &Context, v: Value) -> Option<(Value, f64)> {
+    let node = cx.module.func.node(v);
+    match node.op {
+        NnOp::Activation { function: Activation::Sqrt, .. } => Some((node.operands[0], 0.0)),
+        NnOp::Activation { function: Activation::Clip, alpha: Some(lo), beta: None }
+            if (0.0..=GUARD).contains(&lo.0) =>
+        {
+            under_root(cx, node.operands[0]).map(|(square, inner)| (square, inner.max(lo.0)))
+        }
+        _ => None,
+    }
+}
+
+fn sum(cx: &mut Context, node: &NodeView<'_>) -> Result<Operand> {
+    let inputs = node.all_inputs()?;
+    let (first, rest) = inputs.split_first().ok_or_else(|| Refusal::invalid("it has no operands"))?;
+    rest.iter().try_fold((*first).clone(), |sum, x| cx.push(NnOp::Add {}, &[&sum, x]))
+}
+
+fn mean(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let sum = sum(cx, node)?;
+    let count = cx.scalar(node.inputs.len() as f32);
+    cx.push(NnOp::Div {}, &[&sum, &count]).map(|y| vec![y])
 }
 
 /// The two operands; before opset 7 the second one is aligned as its attributes say.
@@ -55,13 +114,7 @@ fn pow(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
         Operand::Known(known) => Operand::Known(Known::Floats(known.to_floats())),
         value => value,
     };
-    let constant = match &exponent {
-        Operand::Known(Known::Floats(t)) if t.shape().broadcasts_to(cx.shape(&base)) => match t.data() {
-            [first, rest @ ..] if rest.iter().all(|x| x == first) => Some(*first),
-            _ => None,
-        },
-        _ => None,
-    };
+    let constant = uniform(&exponent).filter(|_| cx.shape(&exponent).broadcasts_to(cx.shape(&base)));
     match constant {
         Some(1.0) => Ok(base),
         Some(2.0) => cx.push(NnOp::Mul {}, &[&base, &base]),
@@ -71,13 +124,4 @@ fn pow(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
         None => cx.push(NnOp::Pow {}, &[&base, &exponent]),
     }
     .map(|y| vec![y])
-}
-
-fn neg(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
-    let x = node.input(0)?;
-    if let Operand::Known(Known::Ints(t)) = x {
-        let zero = Ints { shape: Default::default(), data: vec![0].into() };
-        return Ints::binary(&zero, t, i64::checked_sub).map(|t| vec![Operand::Known(Known::Ints(t))]);
-    }
-    cx.push(NnOp::Neg {}, &[x]).map(|y| vec![y])
 }

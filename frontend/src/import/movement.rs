@@ -7,6 +7,7 @@ use super::context::{Context, Operand};
 use super::node::{NodeView, axes, axis, signed};
 use super::registry::Operator;
 use crate::error::{Refusal, Result};
+use crate::known::Known;
 
 pub(super) const OPERATORS: &[Operator] = &[
     Operator::new("Flatten", flatten, "negative axis from opset 11"),
@@ -23,6 +24,8 @@ pub(super) const OPERATORS: &[Operator] = &[
         "constant pads; constant, reflect, edge and wrap; attributes before opset 11, operands since",
     ),
     Operator::new("Gather", gather, "constant indices"),
+    Operator::new("Tile", tile, "constant repeats"),
+    Operator::new("CumSum", cumulative_sum, "constant axis; of encrypted values a product with a triangular matrix"),
 ];
 
 fn reshaped(cx: &mut Context, x: &Operand, shape: &[usize]) -> Result<Vec<Operand>> {
@@ -209,7 +212,17 @@ fn pad(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
         other => return Err(Refusal::invalid(format!("mode is `{other}`"))),
     };
     let op = NnOp::Pad { pads, mode, value: F64(f64::from(value.unwrap_or(0.0))) };
-    cx.push(op, &[x]).map(|y| vec![y])
+    match x {
+        // Integers that exporters pad are few and small: numbers hold them exactly.
+        Operand::Known(known @ Known::Ints(t)) => {
+            let padded = cx.push(op, &[&Operand::Known(Known::Floats(known.to_floats()))])?;
+            match padded {
+                Operand::Known(y) => Ok(vec![Operand::Known(Known::Ints(y.to_ints(t.ty)))]),
+                Operand::Value(_) => Err(Refusal::invalid("its operand is not constant")),
+            }
+        }
+        x => cx.push(op, &[x]).map(|y| vec![y]),
+    }
 }
 
 fn gather(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
@@ -221,4 +234,45 @@ fn gather(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
     let indices = picked.data.iter().map(|&i| if i < 0 { i.saturating_add(extent) } else { i }).collect();
     let op = NnOp::Gather { axis: axis as i64, indices, shape: signed(&picked.shape.0) };
     cx.moved(op, &[x]).map(|y| vec![y])
+}
+
+fn tile(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let mut x = node.input(0)?.clone();
+    let repeats = node.ints_input(1, "repeats")?.ok_or_else(|| Refusal::invalid("its repeats are missing"))?;
+    let shape = cx.shape(&x).clone();
+    if repeats.data.len() != shape.rank() {
+        return Err(Refusal::invalid(format!("{} repeats for {shape}", repeats.data.len())));
+    }
+    for (d, &times) in repeats.data.iter().enumerate().filter(|(_, times)| **times != 1) {
+        let times = usize::try_from(times).map_err(|_| Refusal::invalid(format!("{times} repeats")))?;
+        let to = Shape(vec![times, shape.0[d]]);
+        cx.take_elements(&to)?;
+        let indices: Vec<i64> = (0..to.len()).map(|i| (i % shape.0[d]) as i64).collect();
+        x = cx.moved(NnOp::Gather { axis: d as i64, indices, shape: vec![to.len() as i64] }, &[&x])?;
+    }
+    Ok(vec![x])
+}
+
+fn cumulative_sum(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
+    let x = node.input(0)?;
+    let shape = cx.shape(x).clone();
+    let along = node.ints_input(1, "axis")?.filter(|t| t.data.len() == 1);
+    let along = along.ok_or_else(|| Refusal::invalid("its axis is not one integer"))?;
+    let d = axis(along.data[0], shape.rank())?;
+    let (exclusive, reverse) = (node.flag("exclusive", false)?, node.flag("reverse", false)?);
+    let n = shape.0[d];
+    cx.take_elements(&Shape(vec![n, n]))?;
+    // Column j sums the elements i up to it.
+    let counts = |i: usize, j: usize| {
+        let (i, j) = if reverse { (j, i) } else { (i, j) };
+        i < j || (i == j && !exclusive)
+    };
+    let triangle = (0..n * n).map(|at| f32::from(u8::from(counts(at / n, at % n)))).collect();
+    let triangle = cx.constant([n, n], triangle)?;
+    let mut perm: Vec<usize> = (0..shape.rank()).collect();
+    perm.swap(d, shape.rank() - 1);
+    let turn = NnOp::Transpose { perm: signed(&perm) };
+    let turned = cx.push(turn.clone(), &[x])?;
+    let sums = cx.push(NnOp::MatMul {}, &[&turned, &triangle])?;
+    cx.push(turn, &[&sums]).map(|y| vec![y])
 }

@@ -10,6 +10,8 @@ use crate::proto::{self, attribute_kind};
 /// A node whose operands are resolved.
 pub(crate) struct NodeView<'a> {
     pub(crate) proto: &'a proto::Node,
+    /// The attributes by name; those that a function takes from its call are the call's.
+    pub(crate) attributes: Vec<(&'a str, &'a proto::Attribute)>,
     pub(crate) opset: i64,
     pub(crate) inputs: Vec<Option<Operand>>,
     /// For each output, whether anything uses it.
@@ -56,6 +58,15 @@ impl<'a> NodeView<'a> {
             },
         }
     }
+    /// The operands, if all that are given are constants.
+    pub(crate) fn known(&self) -> Option<Vec<Option<&Known>>> {
+        let known = |input| match input {
+            &None => Some(None),
+            Some(Operand::Known(known)) => Some(Some(known)),
+            Some(Operand::Value(_)) => None,
+        };
+        self.inputs.iter().map(known).collect()
+    }
     /// The shape of operand `i`.
     pub(crate) fn input_shape(&self, cx: &Context, i: usize) -> Result<Shape> {
         Ok(cx.shape(self.input(i)?).clone())
@@ -67,7 +78,7 @@ impl<'a> NodeView<'a> {
         kind: i32,
         read: impl FnOnce(&'a proto::Attribute) -> Option<T>,
     ) -> Result<Option<T>> {
-        let Some(attribute) = self.proto.attribute.iter().find(|a| a.name == name) else { return Ok(None) };
+        let Some(&(_, attribute)) = self.attributes.iter().find(|(own, _)| *own == name) else { return Ok(None) };
         let value = if attribute.kind == kind || attribute.kind == 0 { read(attribute) } else { None };
         value.map(Some).ok_or_else(|| Refusal::invalid(format!("its attribute `{name}` is of another type")))
     }
@@ -91,6 +102,11 @@ impl<'a> NodeView<'a> {
     }
     pub(crate) fn tensor(&self, name: &str) -> Result<Option<&'a proto::Tensor>> {
         self.attribute(name, attribute_kind::TENSOR, |a| a.t.as_ref())
+    }
+    /// A graph that the operator requires.
+    pub(crate) fn graph(&self, name: &str) -> Result<&'a proto::Graph> {
+        let graph = self.attribute(name, attribute_kind::GRAPH, |a| a.g.as_deref())?;
+        graph.ok_or_else(|| Refusal::invalid(format!("its attribute `{name}` is missing")))
     }
     /// A list of integers that is an operand from opset `since` on and an attribute before.
     pub(crate) fn ints_by_opset(&self, since: i64, operand: usize, name: &str) -> Result<Option<Vec<i64>>> {

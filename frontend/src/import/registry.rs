@@ -2,7 +2,10 @@
 
 use super::context::{Context, Operand};
 use super::node::NodeView;
-use super::{activation, constant, elementwise, gemm, movement, norm, pool, reduce, window};
+use super::{
+    activation, attention, compare, constant, depth, einsum, elementwise, gemm, movement, norm, pool, reduce,
+    reference, resize, scatter, transposed, window,
+};
 use crate::error::{Refusal, Result};
 
 /// How one ONNX operator is imported.
@@ -25,12 +28,19 @@ impl Operator {
 
 const FAMILIES: &[&[Operator]] = &[
     window::OPERATORS,
+    transposed::OPERATORS,
     gemm::OPERATORS,
+    einsum::OPERATORS,
+    attention::OPERATORS,
     norm::OPERATORS,
     activation::OPERATORS,
     elementwise::OPERATORS,
+    compare::OPERATORS,
     pool::OPERATORS,
     movement::OPERATORS,
+    scatter::OPERATORS,
+    depth::OPERATORS,
+    resize::OPERATORS,
     reduce::OPERATORS,
     constant::OPERATORS,
 ];
@@ -47,33 +57,43 @@ pub(super) fn find(name: &str) -> Option<&'static Operator> {
 /// Why an operator that is not in the table is refused, and what helps.
 pub(super) fn unsupported(op: &str) -> Refusal {
     let repair = match op {
-        "If" | "Loop" | "Scan" => {
+        "Loop" | "Scan" => {
             "control flow must be resolved before encryption: export a traced model with fixed shapes, or run onnx-simplifier"
         }
-        "ConvTranspose" | "Resize" | "Upsample" => "enlarge with Concat, Expand and Conv instead",
-        "GlobalMaxPool" | "LpPool" | "GlobalLpPool" => {
-            "use GlobalAveragePool or AveragePool, and fine-tune the network"
+        "LpNormalization" | "GlobalLpPool" => {
+            "write it as ReduceL2 and Div, or fine-tune the network with GlobalAveragePool"
         }
-        "InstanceNormalization" | "GroupNormalization" | "RMSNormalization" => {
-            "use BatchNormalization, whose statistics are constants, and fine-tune the network"
-        }
-        "ArgMax" | "ArgMin" | "TopK" | "Hardmax" => {
-            "leave it to the client: output the scores and rank them after decryption"
-        }
-        "LogSoftmax" => "leave it to the client: output the logits and apply it after decryption",
-        "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "QLinearMatMul" | "ConvInteger" | "MatMulInteger" => {
-            "export the float32 network before quantisation"
-        }
+        "ArgMin" | "TopK" | "Hardmax" => "leave it to the client: output the scores and rank them after decryption",
+        "QuantizeLinear"
+        | "DequantizeLinear"
+        | "DynamicQuantizeLinear"
+        | "QLinearConv"
+        | "QLinearMatMul"
+        | "ConvInteger"
+        | "MatMulInteger" => "export the float32 network before quantisation (weights alone may be quantised)",
         "LSTM" | "GRU" | "RNN" => "unroll the recurrence into MatMul, Add, Sigmoid and Tanh",
-        "Max" | "Min" | "Greater" | "Less" | "Equal" | "Where" | "Not" | "And" | "Or" => {
-            "comparisons of encrypted values are not available: express it by Relu or Clip"
+        "Equal" | "Xor" | "IsNaN" | "IsInf" => {
+            "compare constants only, or express it by Relu or Clip: encrypted numbers are never exactly equal"
         }
-        "Softsign" | "ThresholdedRelu" | "Celu" | "Floor" | "Ceil" | "Round" | "Sign" => {
+        "ReduceMax" | "ReduceMin" => "use ReduceMean and fine-tune the network, or MaxPool over the dimension",
+        "ReduceProd" => "write the product of the slices as Mul",
+        "Floor" | "Ceil" | "Round" | "Mod" => {
+            "rounding is no smooth function: remove it (and quantisation with it) and fine-tune the network"
+        }
+        "Range" | "NonZero" | "OneHot" | "EyeLike" => {
+            "shapes and indices cannot depend on encrypted values: make the operands constants"
+        }
+        _ if reference::knows(op) => {
             "use one of the supported activations (Relu, Gelu, Silu, HardSwish, Sigmoid, Tanh, ...) and fine-tune the network"
         }
         _ => "replace it by supported operators (docs/onnx-conformance.md lists them), or remove it from the model",
     };
-    Refusal::new("the operator is not supported", repair)
+    let reason = if reference::knows(op) {
+        "it is evaluated over constants only, and an operand depends on encrypted values"
+    } else {
+        "the operator is not supported"
+    };
+    Refusal::new(reason, repair)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ fn all_nodes_in_the_way_are_listed_at_once() {
         &[-1, 3, 8, 8],
         vec![Tensor::floats("w", &[4, 3, 3, 3], &[0.0; 108]), Tensor::floats("slope", &[7], &[0.0; 7])],
         vec![
-            Node::new("Resize", "enlarge", &["x"], &["r"], vec![]),
+            Node::new("GRU", "cell", &["x"], &["r"], vec![]),
             // Not a problem of its own: its operand has no known shape.
             Node::new("Relu", "act", &["r"], &["a"], vec![]),
             Node::new("Conv", "strided", &["x", "w"], &["c"], vec![Attribute::ints("strides", &[0, 2])]),
@@ -35,7 +35,14 @@ fn all_nodes_in_the_way_are_listed_at_once() {
             Node::new("Concat", "", &["indices", "f"], &["y"], vec![]),
         ],
     );
-    m.functions = vec![Function { name: "Block".into(), domain: "local".into() }];
+    m.functions = vec![Function {
+        name: "Block".into(),
+        domain: "local".into(),
+        input: vec!["a".into()],
+        output: vec!["b".into()],
+        node: vec![Node::new("TopK", "inside", &["a"], &["b"], vec![])],
+        ..Function::default()
+    }];
     if let Some(graph) = &mut m.graph {
         graph.value_info.push(ValueInfo::floats("c", &[1, 4, 6, 6]));
     }
@@ -148,10 +155,15 @@ fn files_that_are_no_models() {
 }
 
 #[test]
-fn graphs_must_be_in_order_and_in_single_assignment() {
+fn graphs_are_sorted_and_must_be_in_single_assignment() {
     let relu = |name, x, y| Node::new("Relu", name, &[x], &[y], vec![]);
-    let error = refuse(&model(17, &[1], vec![], vec![relu("late", "t", "y"), relu("early", "x", "t")]));
-    assert_eq!(error.issues()[0].reason, "its input `t` is not defined before it");
+    let unsorted = model(17, &[1], vec![], vec![relu("late", "t", "y"), relu("early", "x", "t")]);
+    assert_eq!(crate::import(&unsorted).func.len(), 3, "nodes are sorted");
+    let error = refuse(&model(17, &[1], vec![], vec![relu("late", "nowhere", "y")]));
+    assert_eq!(error.issues()[0].reason, "nothing defines its input `nowhere`");
+    let error = refuse(&model(17, &[1], vec![], vec![relu("a", "u", "t"), relu("b", "t", "u"), relu("c", "u", "y")]));
+    assert_eq!(error.issues()[0].reason, "it depends on its own result: the nodes of the graph form a circle");
+    assert_eq!(error.issues().len(), 1);
     let error = refuse(&model(17, &[1], vec![], vec![relu("a", "x", "y"), relu("b", "x", "y")]));
     assert_eq!(error.issues()[0].reason, "its output `y` is already defined");
     let error = refuse(&model(17, &[1], vec![], vec![]));

@@ -65,6 +65,83 @@ fn varied() -> Model {
     model(13, &[-1, 2, 8, 8], constants, nodes)
 }
 
+/// A model of operators that are lowered or evaluated over constants, with a function and a branch.
+fn lowered() -> Model {
+    let ints = |name: &str, list: &[i64]| Tensor::ints(name, &[list.len() as i64], list);
+    let scalar = |name: &str, i: i64| Tensor::ints(name, &[], &[i]);
+    let constants = vec![
+        Tensor::floats("w", &[4, 1, 3, 3], &[0.5; 36]),
+        Tensor::floats("scales", &[4], &[1.0, 1.0, 2.0, 0.5]),
+        Tensor::floats("matrix", &[2, 3], &[0.5; 6]),
+        ints("repeats", &[1, 2, 1, 1]),
+        ints("sizes", &[1, 4, 8, 2]),
+        scalar("one", 1),
+        scalar("four", 4),
+        scalar("two", 2),
+    ];
+    let node = |op: &str, inputs: &[&str], outputs: &[&str], attributes| Node::new(op, op, inputs, outputs, attributes);
+    let branch = |op: &str| {
+        let graph = fhec_frontend::proto::Graph {
+            node: vec![Node::new(op, op, &["d"], &["r"], vec![])],
+            output: vec![fhec_frontend::proto::ValueInfo::floats("r", &[])],
+            ..Default::default()
+        };
+        Some(Box::new(graph))
+    };
+    let graph = |name: &str, op: &str| Attribute { name: name.into(), kind: 5, g: branch(op), ..Attribute::default() };
+    let nodes = vec![
+        node(
+            "ConvTranspose",
+            &["x", "w"],
+            &["c"],
+            vec![
+                Attribute::ints("strides", &[2, 2]),
+                Attribute::ints("pads", &[1, 1, 1, 1]),
+                Attribute::ints("output_padding", &[1, 1]),
+                Attribute::int("group", 4),
+            ],
+        ),
+        node("Resize", &["c", "", "scales"], &["z"], vec![Attribute::text("mode", "linear")]),
+        node("Resize", &["z", "", "", "sizes"], &["n"], vec![]),
+        node("Tile", &["n", "repeats"], &["t"], vec![]),
+        node("SpaceToDepth", &["t"], &["s"], vec![Attribute::int("blocksize", 2)]),
+        node("DepthToSpace", &["s"], &["d"], vec![Attribute::int("blocksize", 2)]),
+        node("Range", &["one", "four", "two"], &["range"], vec![]),
+        node("ReduceProd", &["range"], &["product"], vec![Attribute::int("keepdims", 0)]),
+        node("Mod", &["product", "two"], &["odd"], vec![]),
+        node("Equal", &["odd", "one"], &["truth"], vec![]),
+        node("If", &["truth"], &["i"], vec![graph("then_branch", "Relu"), graph("else_branch", "Abs")]),
+        node("CumSum", &["i", "two"], &["sum"], vec![Attribute::int("reverse", 1)]),
+        node("Gather", &["sum", "range"], &["g"], vec![Attribute::int("axis", 1)]),
+        node("Einsum", &["g", "matrix"], &["e"], vec![Attribute::text("equation", "ncij,jk->nick")]),
+        Node { domain: "local".into(), ..node("Norm", &["e"], &["y"], vec![Attribute::int("axis", -1)]) },
+    ];
+    let mut m = model(18, &[-1, 4, 4, 4], constants, nodes);
+    m.functions = vec![fhec_frontend::proto::Function {
+        name: "Norm".into(),
+        domain: "local".into(),
+        input: vec!["a".into()],
+        output: vec!["b".into()],
+        node: vec![
+            node("GreaterOrEqual", &["a", "a"], &["c"], vec![]),
+            node("Where", &["c", "a", "a"], &["m"], vec![]),
+            node(
+                "LogSoftmax",
+                &["m"],
+                &["b"],
+                vec![Attribute { ref_attr_name: "axis".into(), kind: 2, name: "axis".into(), ..Default::default() }],
+            ),
+        ],
+        ..Default::default()
+    }];
+    m
+}
+
+/// One of the two.
+fn either(second: bool) -> Model {
+    if second { lowered() } else { varied() }
+}
+
 /// Imports what may be anything; a module that comes out must be well-formed.
 fn survive(bytes: &[u8]) {
     if let Ok(module) = import(bytes, &ImportOptions::default()) {
@@ -74,21 +151,27 @@ fn survive(bytes: &[u8]) {
 
 #[test]
 fn the_undamaged_model_imports() {
-    let bytes = varied().encode_to_vec();
-    crate::import(&Model::decode(bytes.as_slice()).unwrap());
+    for m in [varied(), lowered()] {
+        crate::import(&Model::decode(m.encode_to_vec().as_slice()).unwrap());
+    }
 }
 
 #[test]
 fn truncation_at_every_byte() {
-    let bytes = varied().encode_to_vec();
-    (0..bytes.len()).for_each(|n| survive(&bytes[..n]));
+    for m in [varied(), lowered()] {
+        let bytes = m.encode_to_vec();
+        (0..bytes.len()).for_each(|n| survive(&bytes[..n]));
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
     #[test]
-    fn mutated_bytes(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
-        let mut bytes = varied().encode_to_vec();
+    fn mutated_bytes(
+        second: bool,
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)
+    ) {
+        let mut bytes = either(second).encode_to_vec();
         for (at, byte) in &edits {
             let at = at.index(bytes.len());
             bytes[at] = *byte;
@@ -99,11 +182,12 @@ proptest! {
     /// Extreme integers in every place that holds one: byte edits seldom make them.
     #[test]
     fn extreme_integers(
+        second: bool,
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..4)
     ) {
         const EXTREMES: &[i64] =
             &[i64::MIN, i64::MIN + 1, -(1 << 32), -2, -1, 0, 1, 2, 7, 1 << 20, 1 << 30, 1 << 31, 1 << 62, i64::MAX];
-        let mut m = varied();
+        let mut m = either(second);
         for (place, value) in &edits {
             let graph = m.graph.as_mut().unwrap();
             let attributes = graph.node.iter_mut().flat_map(|n| &mut n.attribute);

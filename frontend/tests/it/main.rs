@@ -1,10 +1,13 @@
 //! Tests of the importer, from small graphs built here to real models and the vectors of the ONNX project.
 
+mod batch;
 mod conformance;
 mod constants;
 mod errors;
+mod folding;
 mod graphs;
 mod hostile;
+mod lowered;
 #[path = "../../../tests/material.rs"]
 mod material;
 mod models;

@@ -182,6 +182,8 @@ fn compute(op: &NnOp, operands: &[&Tensor], consts: &ConstPool, out: Shape) -> T
             normalise::layer_norm(x, operands.get(1).copied(), operands.get(2).copied(), axis, epsilon.0)
         }
         (NnOp::Softmax { axis }, Some(x)) => normalise::softmax(x, axis_of(*axis, x.shape())),
+        (NnOp::LogSoftmax { axis }, Some(x)) => normalise::log_softmax(x, axis_of(*axis, x.shape())),
+        (NnOp::ArgMax { axis, .. }, Some(x)) => normalise::arg_max(x, axis_of(*axis, x.shape()), out),
         (NnOp::Activation { function, alpha, beta }, Some(x)) => {
             activation::map(x, function.function(alpha.map(|a| a.0), beta.map(|b| b.0)))
         }

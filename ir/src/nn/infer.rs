@@ -39,7 +39,20 @@ fn shape_of(op: &NnOp, shapes: &[&Shape], consts: &ConstPool) -> Result<Shape> {
             }
             Ok(shapes[0].clone())
         }
-        NnOp::Softmax { axis } => dim(*axis, shapes[0]).map(|_| shapes[0].clone()),
+        NnOp::Softmax { axis } | NnOp::LogSoftmax { axis } => dim(*axis, shapes[0]).map(|_| shapes[0].clone()),
+        NnOp::ArgMax { axis, keepdims } => {
+            let axis = dim(*axis, shapes[0])?;
+            if shapes[0].0[axis] == 0 {
+                return Err(format!("{} has no largest element along dimension {axis}", shapes[0]));
+            }
+            let mut out = shapes[0].clone();
+            if *keepdims {
+                out.0[axis] = 1;
+            } else {
+                out.0.remove(axis);
+            }
+            Ok(out)
+        }
         NnOp::Activation { .. } | NnOp::Neg {} => Ok(shapes[0].clone()),
         NnOp::Polynomial { rows, coeffs, .. } => {
             let rows = usize::try_from(*rows).map_err(|_| "negative rows")?;

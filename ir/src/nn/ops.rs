@@ -50,6 +50,16 @@ attr_enum! {
         Abs = "abs",
         /// x^alpha
         Pow = "pow",
+        /// x / (1 + |x|)
+        Softsign = "softsign",
+        /// x for x > alpha, else 0
+        ThresholdedRelu = "thresholded_relu",
+        /// 1 for x > 0, else 0
+        Step = "step",
+        /// sin(x)
+        Sin = "sin",
+        /// cos(x)
+        Cos = "cos",
     }
 }
 
@@ -92,6 +102,10 @@ define_ops! {
         LayerNorm = "layer_norm" (1..=3) { axis: i64, epsilon: F64 },
         /// Softmax over one dimension.
         Softmax = "softmax" (1..=1) { axis: i64 },
+        /// The logarithm of the softmax over one dimension.
+        LogSoftmax = "log_softmax" (1..=1) { axis: i64 },
+        /// The index of the largest element along one dimension, of equal ones the first.
+        ArgMax = "arg_max" (1..=1) { axis: i64, keepdims: bool },
         /// An element-wise function.
         Activation = "activation" (1..=1) { function: Activation, alpha: Option<F64>, beta: Option<F64> },
         /// x for x ≥ 0, else slope·x; the slope broadcasts.

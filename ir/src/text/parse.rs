@@ -201,7 +201,7 @@ impl<'a, D: Dialect> Reader<'a, D> {
                 })?;
                 let tensor = self.blobs.blob(&digest).ok_or_else(|| {
                     TextError::new(init.span, "this blob", "the elements of this constant are not at hand")
-                        .help("large constants lie beside the text, in the plan or in the dump directory it came from")
+                        .help("large constants lie beside the text: in the plan, or in the file of its name that ends in `.data`")
                 })?;
                 if tensor.shape() != &shape {
                     let message = format!("the blob is {}, not {shape}", tensor.shape());

@@ -68,9 +68,7 @@ fn params(spec: &ParamSpec) -> Result<(), String> {
         && special_bits <= 60
         && levels <= 1000
         && special <= 1000
-        && bootstrap.as_ref().is_none_or(|b| {
-            b.levels.max(b.circuit.stc_levels) <= 1000 && b.circuit.stc_bits.max(b.circuit.mod_bits) <= 60
-        });
+        && bootstrap.as_ref().is_none_or(|b| b.levels <= 1000);
     if !in_range {
         return Err(
             "parameters are out of range: log_n 3 to 17, primes of at most 60 bits, at most 1000 of them".into()

@@ -2,7 +2,7 @@
 
 use fhec_ir::nn::NnOp;
 use fhec_ir::text::{AnyModule, Blobs, parse_any, parse_module, print_module, print_with_blobs};
-use fhec_ir::{Ckks, Dialect, Loc, Module, Nn, Slot, Tensor};
+use fhec_ir::{Dialect, Loc, Module, Nn, Tensor};
 use proptest::prelude::*;
 
 use crate::generate;
@@ -163,31 +163,6 @@ fn a_hand_written_file_prints_in_canonical_form() {
     assert!(EXAMPLE[start..end].starts_with("%conv = nn.conv"));
 }
 
-#[test]
-fn slot_and_ckks_text() {
-    let slot = r#"
-        const @m : tensor<4> = [1, 0, 0.5, 0]
-        input "x" : tensor<1x4> layout {slots = 4, ciphertexts = 1, period = 4, offset = 0, digits = [{dim = 1, divisor = 1, size = 4, stride = 1}]}
-        func @f(%x: slots<4>) -> slots<4> {
-          %r = slot.rotate %x {by = -1} : slots<4>
-          %m = slot.mul_plain %r {value = @m} : slots<4>
-          %p = slot.polynomial %m {basis = chebyshev, lo = -1, hi = 1, coeffs = [0, 0.5]} : slots<4>
-          return %p
-        }"#;
-    let ckks = r#"
-        params {log_n = 13, first_bits = 50, scale_bits = 40, levels = 2, special_bits = 50, special = 1}
-        func @"odd name"(%x: ct<2>) -> (ct<1>, ct<1>) {
-          %s = ckks.mul %x, %x : ct<2, sd=2, parts=3>
-          %l = ckks.relinearize %s : ct<2, sd=2>
-          %r = ckks.rescale %l : ct<1>
-          return %r, %r
-        }"#;
-    let module = parse_module::<Slot>("s.fhir", slot, &Blobs::default()).expect("slot text is right");
-    insta::assert_snapshot!("slot_text", print_module(&module));
-    let module = parse_module::<Ckks>("c.fhir", ckks, &Blobs::default()).expect("ckks text is right");
-    insta::assert_snapshot!("ckks_text", print_module(&module));
-}
-
 fn errors(text: &str) -> String {
     match parse_any("case.fhir", text, &Blobs::default()) {
         Ok(_) => panic!("this text has an error:\n{text}"),
@@ -223,13 +198,6 @@ func @main(%0: tensor<1x2>) -> tensor<1x3> {
         .render_report(&mut rendered, &report)
         .expect("reports render");
     insta::assert_snapshot!("rendered", rendered);
-}
-
-#[test]
-fn syntax_errors_name_what_is_expected() {
-    insta::assert_snapshot!(errors("func @main(%0: tensor<1x2>) -> tensor<1x2> {\n  %1 = nn.neg %0\n  return %1\n}\n"));
-    insta::assert_snapshot!("end_of_file", errors("func @main("));
-    insta::assert_snapshot!("stray_character", errors("func @main(%0: tensor<1x2>) ? {}"));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use super::error::ApproxError;
 use super::interval::Affine;
 use super::least_squares::MAX_DEGREE;
 use super::polynomial::Polynomial;
-use super::scheme::{Goal, Part, Scheme, min_depth};
-use super::tree::{EvalTree, Operand, Product, Step, Term, TreeOptions};
+use super::scheme::{Division, Goal, Scheme, min_depth};
+use super::tree::{EvalTree, Product, TreeOperand, TreeOptions, TreeStep, TreeTerm};
 use fhec_functions::Parity;
 
 /// Levels beyond the least ones that a search makes use of.
@@ -19,7 +19,7 @@ impl EvalTree {
         let rows = Rows::of(polynomials)?;
         let input = polynomials.iter().map(|p| p.interval().unit_map()).collect();
         let mut b = Builder::new(input);
-        b.polynomial(Operand::Input, &rows, options)?;
+        b.polynomial(TreeOperand::Input, &rows, options)?;
         Ok(b.finish())
     }
 
@@ -27,8 +27,8 @@ impl EvalTree {
     pub(super) fn square(input: Vec<Affine>, sign: i32, constants: Vec<f64>) -> Self {
         let mut b = Builder::new(input);
         let constant = b.constant(constants);
-        b.steps.push(Step {
-            products: vec![Product { left: Operand::Input, right: Operand::Input, factor: sign }],
+        b.steps.push(TreeStep {
+            products: vec![Product { left: TreeOperand::Input, right: TreeOperand::Input, factor: sign }],
             terms: Vec::new(),
             constant,
         });
@@ -73,14 +73,14 @@ impl Rows {
 /// Steps and constants under construction.
 struct Builder {
     input: Vec<Affine>,
-    steps: Vec<Step>,
+    steps: Vec<TreeStep>,
     constants: Vec<Vec<f64>>,
 }
 
 /// One polynomial stage under construction: its scheme and the basis values made so far.
 struct Stage<'a> {
     scheme: &'a Scheme,
-    basis: Vec<(usize, Operand)>,
+    basis: Vec<(usize, TreeOperand)>,
 }
 
 impl Builder {
@@ -104,14 +104,14 @@ impl Builder {
         }))
     }
 
-    fn term(&mut self, step: &mut Step, values: Vec<f64>, value: Operand) {
+    fn term(&mut self, step: &mut TreeStep, values: Vec<f64>, value: TreeOperand) {
         if let Some(constant) = self.constant(values) {
-            step.terms.push(Term { constant, value });
+            step.terms.push(TreeTerm { constant, value });
         }
     }
 
     /// Emits the steps of one polynomial whose `[-1, 1]` input is `at`.
-    fn polynomial(&mut self, at: Operand, rows: &Rows, options: TreeOptions) -> Result<Operand, ApproxError> {
+    fn polynomial(&mut self, at: TreeOperand, rows: &Rows, options: TreeOptions) -> Result<TreeOperand, ApproxError> {
         let needed = min_depth(rows.degree);
         let given = options.depth.unwrap_or(needed);
         let depth = given.min(needed + SPARE_LEVELS);
@@ -123,7 +123,7 @@ impl Builder {
             given,
         })?;
         let mut stage = Stage { scheme: &scheme, basis: vec![(1, at)] };
-        let mut step = Step { products: Vec::new(), terms: Vec::new(), constant: None };
+        let mut step = TreeStep { products: Vec::new(), terms: Vec::new(), constant: None };
         if rows.parity == Parity::EvenPlusLinear {
             let linear = coefficients.iter_mut().map(|r| std::mem::take(&mut r[1])).collect();
             self.term(&mut step, linear, at);
@@ -136,14 +136,14 @@ impl Builder {
         Ok(self.close(step, constant.iter().zip(lone).map(|(a, b)| a + b).collect()))
     }
 
-    fn close(&mut self, mut step: Step, constant: Vec<f64>) -> Operand {
+    fn close(&mut self, mut step: TreeStep, constant: Vec<f64>) -> TreeOperand {
         step.constant = self.constant(constant);
         self.steps.push(step);
-        Operand::Step(self.steps.len() - 1)
+        TreeOperand::TreeStep(self.steps.len() - 1)
     }
 
     /// The value of B_index, emitting its steps when they are first needed.
-    fn basis(&mut self, stage: &mut Stage<'_>, index: usize) -> Operand {
+    fn basis(&mut self, stage: &mut Stage<'_>, index: usize) -> TreeOperand {
         if let Some((_, at)) = stage.basis.iter().find(|(k, _)| *k == index) {
             return *at;
         }
@@ -154,7 +154,8 @@ impl Builder {
         let right = self.basis(stage, element.right);
         // T_{a+b} = 2·T_a·T_b - T_{a-b} for a ≥ b, T_0 = 1.
         let minus = vec![-1.0; self.input.len()];
-        let mut step = Step { products: vec![Product { left, right, factor: 2 }], terms: Vec::new(), constant: None };
+        let mut step =
+            TreeStep { products: vec![Product { left, right, factor: 2 }], terms: Vec::new(), constant: None };
         let mut constant = vec![0.0; minus.len()];
         if element.left == element.right {
             constant = minus;
@@ -171,14 +172,14 @@ impl Builder {
     fn sum(
         &mut self,
         stage: &mut Stage<'_>,
-        step: &mut Step,
+        step: &mut TreeStep,
         mut rows: Vec<Vec<f64>>,
         degree: usize,
         depth: u32,
         parity: Parity,
     ) -> Vec<f64> {
         let (degree, part) = stage.scheme.part(degree, depth, parity);
-        let Part::Split(g) = part else {
+        let Division::Split(g) = part else {
             for k in (1..=degree).filter(|k| parity.allows(*k)) {
                 let values: Vec<f64> = rows.iter().map(|r| r[k]).collect();
                 if values.iter().any(|v| *v != 0.0) {
@@ -199,7 +200,7 @@ impl Builder {
                     Parity::Even | Parity::EvenPlusLinear if g % 2 == 1 => Parity::Odd,
                     p => p,
                 };
-                let mut inner = Step { products: Vec::new(), terms: Vec::new(), constant: None };
+                let mut inner = TreeStep { products: Vec::new(), terms: Vec::new(), constant: None };
                 let constant = self.sum(stage, &mut inner, quotient, degree - g, depth - 1, parity);
                 let left = self.close(inner, constant);
                 step.products.push(Product { left, right: giant, factor: 1 });

@@ -22,6 +22,7 @@ pub fn check_domain(function: Function, interval: Interval) -> Result<(), Approx
         Function::Clip { lo, hi } => [if lo.is_infinite() { 0.0 } else { lo }, if hi.is_infinite() { 0.0 } else { hi }],
         Function::HardSigmoid { slope, shift } => [slope, shift],
         Function::Elu { alpha } => [alpha, 0.0],
+        Function::ThresholdedRelu { threshold } => [threshold, 0.0],
         Function::Selu { alpha, gamma } => [alpha, gamma],
         Function::Pow { exponent } => [exponent, 0.0],
         _ => [0.0; 2],
@@ -30,20 +31,7 @@ pub fn check_domain(function: Function, interval: Interval) -> Result<(), Approx
         return Err(ApproxError::NotFinite { what: "a parameter of the function" });
     }
     let (lo, hi) = (interval.lo(), interval.hi());
-    let everywhere = (f64::NEG_INFINITY, f64::INFINITY);
-    let side = if interval.centre() < 0.0 { (f64::NEG_INFINITY, 0.0) } else { (0.0, f64::INFINITY) };
-    let right = (0.0, f64::INFINITY);
-    let (allowed, zero_too) = match function {
-        Function::Reciprocal => (side, false),
-        Function::InvSqrt | Function::Log => (right, false),
-        Function::Sqrt => (right, true),
-        Function::Pow { exponent } => match (exponent.fract() == 0.0, exponent >= 0.0) {
-            (true, true) => (everywhere, true),
-            (true, false) => (side, false),
-            (false, positive) => (right, positive),
-        },
-        _ => (everywhere, true),
-    };
+    let (allowed, zero_too) = domain(function, interval.centre());
     let inside = if zero_too { allowed.0 <= lo && hi <= allowed.1 } else { allowed.0 < lo && hi < allowed.1 };
     if inside && function.eval(lo).is_finite() && function.eval(hi).is_finite() {
         Ok(())
@@ -55,6 +43,41 @@ pub fn check_domain(function: Function, interval: Interval) -> Result<(), Approx
             allowed_lo: allowed.0,
             allowed_hi: allowed.1,
         })
+    }
+}
+
+/// `interval`, the values `seen` with a margin, cut where the margin leaves the domain: towards an end of it the distance from
+/// what was seen shrinks by `margin` instead.
+///
+/// # Errors
+/// Values seen outside the domain.
+pub fn within_domain(
+    function: Function,
+    interval: Interval,
+    seen: (f64, f64),
+    margin: f64,
+) -> Result<Interval, ApproxError> {
+    let (allowed, _) = domain(function, 0.5 * (seen.0 + seen.1));
+    let lo = if interval.lo() > allowed.0 { interval.lo() } else { allowed.0 + (seen.0 - allowed.0) / margin };
+    let hi = if interval.hi() < allowed.1 { interval.hi() } else { allowed.1 - (allowed.1 - seen.1) / margin };
+    Interval::new(lo, hi)
+}
+
+/// The side of zero on which the function is finite around `centre`, and whether zero belongs to it.
+fn domain(function: Function, centre: f64) -> ((f64, f64), bool) {
+    let everywhere = (f64::NEG_INFINITY, f64::INFINITY);
+    let side = if centre < 0.0 { (f64::NEG_INFINITY, 0.0) } else { (0.0, f64::INFINITY) };
+    let right = (0.0, f64::INFINITY);
+    match function {
+        Function::Reciprocal => (side, false),
+        Function::InvSqrt | Function::Log => (right, false),
+        Function::Sqrt => (right, true),
+        Function::Pow { exponent } => match (exponent.fract() == 0.0, exponent >= 0.0) {
+            (true, true) => (everywhere, true),
+            (true, false) => (side, false),
+            (false, positive) => (right, positive),
+        },
+        _ => (everywhere, true),
     }
 }
 

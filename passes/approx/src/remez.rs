@@ -1,4 +1,4 @@
-//! Minimax polynomials on one or more intervals, by Remez's exchange.
+//! MinimaxFit polynomials on one or more intervals, by Remez's exchange.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use fhec_functions::Parity;
 
 /// A minimax polynomial.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Minimax {
+pub struct MinimaxFit {
     /// The polynomial, on the hull of the intervals (made symmetric for odd and even ones).
     pub polynomial: Polynomial,
     /// The largest error on the intervals.
@@ -36,7 +36,7 @@ pub fn minimax(
     intervals: &[Interval],
     degree: usize,
     parity: Parity,
-) -> Result<Minimax, ApproxError> {
+) -> Result<MinimaxFit, ApproxError> {
     if degree > MAX_MINIMAX_DEGREE {
         return Err(ApproxError::Degree { degree, reason: "minimax fits stop at 127; use a composite" });
     }
@@ -46,12 +46,12 @@ pub fn minimax(
             reason: "minimax fits take all, odd or even coefficients; subtract the linear or constant part first",
         });
     }
-    let problem = Problem::new(f, breaks, intervals, degree, parity)?;
+    let problem = Exchange::new(f, breaks, intervals, degree, parity)?;
     problem.solve()
 }
 
 /// As [`minimax`] for a named function on one interval, with the zeros that its symmetry gives. Errors also when f is not finite there.
-pub fn minimax_function(f: Function, interval: Interval, degree: usize) -> Result<Minimax, ApproxError> {
+pub fn minimax_function(f: Function, interval: Interval, degree: usize) -> Result<MinimaxFit, ApproxError> {
     check_domain(f, interval)?;
     let parity = if interval.lo() == -interval.hi() { f.parity() } else { Parity::Mixed };
     let bound = interval.hi();
@@ -73,7 +73,7 @@ pub fn minimax_function(f: Function, interval: Interval, degree: usize) -> Resul
     Ok(m)
 }
 
-struct Problem<F> {
+struct Exchange<F> {
     f: F,
     hull: Interval,
     /// Grid points per interval, ascending.
@@ -84,7 +84,7 @@ struct Problem<F> {
     size: f64,
 }
 
-impl<F: Fn(f64) -> f64> Problem<F> {
+impl<F: Fn(f64) -> f64> Exchange<F> {
     fn new(f: F, breaks: &[f64], intervals: &[Interval], degree: usize, parity: Parity) -> Result<Self, ApproxError> {
         let half = parity != Parity::Mixed;
         let mut parts: Vec<Interval> = Vec::new();
@@ -116,10 +116,10 @@ impl<F: Fn(f64) -> f64> Problem<F> {
             }
             size = size.max(y.abs());
         }
-        Ok(Problem { f, hull, grids, indices, degree, size })
+        Ok(Exchange { f, hull, grids, indices, degree, size })
     }
 
-    fn solve(&self) -> Result<Minimax, ApproxError> {
+    fn solve(&self) -> Result<MinimaxFit, ApproxError> {
         // A symmetric reference can level an even function at zero and then has no alternation: start again from skewed ones.
         for skew in [0.0, 0.1, -0.07, 0.25] {
             if let Some(found) = self.exchange(skew)? {
@@ -130,21 +130,21 @@ impl<F: Fn(f64) -> f64> Problem<F> {
     }
 
     /// Exchanges from one first reference; `None` when they do not level.
-    fn exchange(&self, skew: f64) -> Result<Option<Minimax>, ApproxError> {
+    fn exchange(&self, skew: f64) -> Result<Option<MinimaxFit>, ApproxError> {
         let count = self.indices.len() + 1;
         let mut reference = self.first_reference(count, skew);
-        let mut best: Option<Minimax> = None;
+        let mut best: Option<MinimaxFit> = None;
         for _ in 0..MAX_STEPS {
             let Some((polynomial, level)) = self.level(&reference)? else { break };
             let error = |x: f64| (self.f)(x) - polynomial.eval(x);
             let extrema = self.extrema(&error);
             let largest = extrema.iter().fold(0.0f64, |m, (_, e)| m.max(e.abs()));
             if best.as_ref().is_none_or(|b| largest < b.error) {
-                best = Some(Minimax { polynomial: polynomial.clone(), error: largest });
+                best = Some(MinimaxFit { polynomial: polynomial.clone(), error: largest });
             }
             // Below rounding the alternation is noise: f is a polynomial of this degree.
             if largest - level.abs() <= TOLERANCE * largest || largest <= 1e-14 * self.size {
-                return Ok(Some(Minimax { polynomial, error: largest }));
+                return Ok(Some(MinimaxFit { polynomial, error: largest }));
             }
             let Some(next) = alternation(&extrema, count) else { break };
             reference = next;

@@ -44,7 +44,7 @@ pub fn min_depth(degree: usize) -> u32 {
 
 /// What happens to a part of given degree and depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum Division {
     /// No scheme over this S.
     Infeasible,
     /// A linear combination of members of S (or a constant).
@@ -81,7 +81,7 @@ fn quotient_class(of: usize, g: usize) -> usize {
 pub(super) struct Scheme {
     /// For each index k of S: k, its depth, and the operands a ≥ b with a + b = k (0, 0 for T_1).
     pub basis: Vec<BasisElement>,
-    parts: Vec<(u64, Part)>,
+    parts: Vec<(u64, Division)>,
     degree: usize,
     depth: u32,
     /// Total cost under the weights.
@@ -108,7 +108,7 @@ pub(super) struct Goal {
 
 impl Scheme {
     /// The decision for a part of this degree with `depth` levels left, and its degree after parity.
-    pub fn part(&self, degree: usize, depth: u32, parity: Parity) -> (usize, Part) {
+    pub fn part(&self, degree: usize, depth: u32, parity: Parity) -> (usize, Division) {
         let c = class(parity);
         let i = trim(degree, c);
         (i, self.parts[self.at(i, depth, c)].1)
@@ -125,7 +125,7 @@ impl Scheme {
             (u64::from(weights.product), u64::from(weights.relinearise), u64::from(weights.rescale));
         let n = CLASSES * (goal.depth as usize + 1) * (goal.degree + 1);
         let mut s = Scheme {
-            parts: vec![(u64::MAX, Part::Infeasible); n],
+            parts: vec![(u64::MAX, Division::Infeasible); n],
             degree: goal.degree,
             depth: goal.depth,
             cost: (basis.len() as u64 - 1) * (w_product + step_cost),
@@ -147,26 +147,26 @@ impl Scheme {
                 for i in 0..=goal.degree {
                     let at = s.at(i, j, c);
                     if trim(i, c) <= leaf {
-                        s.parts[at] = (0, Part::Leaf);
+                        s.parts[at] = (0, Division::Leaf);
                         continue;
                     }
                     if trim(i, c) != i {
                         continue;
                     }
-                    let mut best = (u64::MAX, Part::Infeasible);
+                    let mut best = (u64::MAX, Division::Infeasible);
                     for b in s.basis.iter().filter(|b| b.index <= i && b.depth < j) {
                         let rest = s.parts[s.at(trim(b.index - 1, c), j, c)].0;
                         let qc = quotient_class(c, b.index);
                         let qi = trim(i - b.index, qc);
                         let quotient = match s.parts[s.at(qi, j - 1, qc)] {
                             _ if i == b.index => 0,
-                            (0, Part::Leaf) => w_product + w_rescale,
-                            (cost, Part::Split(_)) => cost + w_product + w_relin + w_rescale,
+                            (0, Division::Leaf) => w_product + w_rescale,
+                            (cost, Division::Split(_)) => cost + w_product + w_relin + w_rescale,
                             _ => u64::MAX,
                         };
                         let cost = rest.saturating_add(quotient);
                         if cost < best.0 {
-                            best = (cost, Part::Split(b.index));
+                            best = (cost, Division::Split(b.index));
                         }
                     }
                     s.parts[at] = best;
@@ -176,9 +176,9 @@ impl Scheme {
         let (root_degree, c) = (trim(goal.degree, class(goal.parity)), class(goal.parity));
         let (cost, part) = s.parts[s.at(root_degree, goal.depth, c)];
         let root = match part {
-            Part::Infeasible => return None,
-            Part::Leaf => w_rescale,
-            Part::Split(_) => cost + step_cost,
+            Division::Infeasible => return None,
+            Division::Leaf => w_rescale,
+            Division::Split(_) => cost + step_cost,
         };
         s.cost += root;
         Some(s)

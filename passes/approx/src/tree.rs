@@ -7,42 +7,42 @@ use super::scheme::Weights;
 
 /// A value of an [`EvalTree`]: the mapped input, or the result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub enum Operand {
+pub enum TreeOperand {
     /// `input[channel].apply(x)`.
     Input,
     /// The step with this index.
-    Step(usize),
+    TreeStep(usize),
 }
 
 /// factor · left · right: one ciphertext product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Product {
     /// First factor.
-    pub left: Operand,
+    pub left: TreeOperand,
     /// Second factor; equal to `left` for a square.
-    pub right: Operand,
+    pub right: TreeOperand,
     /// 1, -1 or 2: a sign or a doubling, which costs no level.
     pub factor: i32,
 }
 
 /// constant · value: a plaintext product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Term {
+pub struct TreeTerm {
     /// Index into [`EvalTree::constants`].
     pub constant: usize,
     /// The ciphertext operand.
-    pub value: Operand,
+    pub value: TreeOperand,
 }
 
 /// Σ products + Σ terms + constant, summed before one relinearisation (if there are products) and one rescale.
 ///
 /// A step consumes exactly one level below the lowest of its operands. Products and terms are never both empty.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Step {
+pub struct TreeStep {
     /// Ciphertext products.
     pub products: Vec<Product>,
     /// Plaintext products.
-    pub terms: Vec<Term>,
+    pub terms: Vec<TreeTerm>,
     /// Added constant, an index into [`EvalTree::constants`].
     pub constant: Option<usize>,
 }
@@ -58,7 +58,7 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EvalTree {
     pub(super) input: Vec<Affine>,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<TreeStep>,
     pub(super) constants: Vec<Vec<f64>>,
 }
 
@@ -93,7 +93,7 @@ impl EvalTree {
     }
 
     /// The steps; the last one is the result.
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[TreeStep] {
         &self.steps
     }
 
@@ -111,8 +111,11 @@ impl EvalTree {
     pub fn step_depths(&self) -> Vec<u32> {
         let mut depths: Vec<u32> = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
-            let depth =
-                step.operands().map(|o| if let Operand::Step(s) = o { depths[s] } else { 0 }).max().unwrap_or(0);
+            let depth = step
+                .operands()
+                .map(|o| if let TreeOperand::TreeStep(s) = o { depths[s] } else { 0 })
+                .max()
+                .unwrap_or(0);
             depths.push(depth + 1);
         }
         depths
@@ -135,7 +138,7 @@ impl EvalTree {
         let u = self.input[channel].apply(x);
         let mut values: Vec<f64> = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
-            let get = |o: Operand| if let Operand::Step(s) = o { values[s] } else { u };
+            let get = |o: TreeOperand| if let TreeOperand::TreeStep(s) = o { values[s] } else { u };
             let constant = |k: usize| self.constants[k][channel];
             let value = step.products.iter().map(|p| f64::from(p.factor) * get(p.left) * get(p.right)).sum::<f64>()
                 + step.terms.iter().map(|t| constant(t.constant) * get(t.value)).sum::<f64>()
@@ -151,7 +154,7 @@ impl EvalTree {
         let channel = channel % self.channels();
         let u = self.input[channel].apply(x);
         let values = self.trace(x, channel);
-        let get = |o: Operand| if let Operand::Step(s) = o { values[s] } else { u };
+        let get = |o: TreeOperand| if let TreeOperand::TreeStep(s) = o { values[s] } else { u };
         let mut input = 0.0;
         let mut steps = vec![0.0; self.steps.len()];
         if let Some(last) = steps.last_mut() {
@@ -159,9 +162,9 @@ impl EvalTree {
         }
         for (number, step) in self.steps.iter().enumerate().rev() {
             let slope = steps[number];
-            let mut pass = |o: Operand, factor: f64| match o {
-                Operand::Step(s) => steps[s] += factor * slope,
-                Operand::Input => input += factor * slope,
+            let mut pass = |o: TreeOperand, factor: f64| match o {
+                TreeOperand::TreeStep(s) => steps[s] += factor * slope,
+                TreeOperand::Input => input += factor * slope,
             };
             for p in &step.products {
                 pass(p.left, f64::from(p.factor) * get(p.right));
@@ -180,9 +183,9 @@ impl EvalTree {
     }
 }
 
-impl Step {
+impl TreeStep {
     /// All operands, with repetitions.
-    pub fn operands(&self) -> impl Iterator<Item = Operand> + '_ {
+    pub fn operands(&self) -> impl Iterator<Item = TreeOperand> + '_ {
         self.products.iter().flat_map(|p| [p.left, p.right]).chain(self.terms.iter().map(|t| t.value))
     }
 }
@@ -197,7 +200,7 @@ mod tests {
         let u = tree.input[0].apply(if step.is_none() { x + error } else { x });
         let mut values: Vec<f64> = Vec::new();
         for (number, s) in tree.steps.iter().enumerate() {
-            let get = |o: Operand| if let Operand::Step(s) = o { values[s] } else { u };
+            let get = |o: TreeOperand| if let TreeOperand::TreeStep(s) = o { values[s] } else { u };
             let products: f64 = s.products.iter().map(|p| f64::from(p.factor) * get(p.left) * get(p.right)).sum();
             let terms: f64 = s.terms.iter().map(|t| tree.constants[t.constant][0] * get(t.value)).sum();
             let constant = s.constant.map_or(0.0, |k| tree.constants[k][0]);

@@ -1,11 +1,11 @@
 //! What others plan: uniform degree, OLA's knapsack with fixed bootstraps, AutoFHE's greedy walk.
 
 use super::error::PlanError;
-use super::network::{Network, Site};
+use super::network::{Network, Permission};
 use super::plan::{Plan, Replay};
 use super::planner::{Effort, Planner};
-use super::solve::Trace;
-use super::tree::{Kind, Links, Tree};
+use super::solve::Move;
+use super::tree::{Links, StageKind, StageTree};
 
 /// The same candidate, by id, for every activation; levels and bootstraps are planned exactly. For one bootstrap per
 /// activation and a single chain, pass [`Network::bootstrap_every_activation`] and [`Network::single_chain`].
@@ -16,7 +16,7 @@ pub fn uniform(network: &Network, id: &str) -> Result<Plan, PlanError> {
     let planner = Planner::new(network, Effort::default())?;
     let tree = &planner.tree;
     let place = |number: usize| {
-        let Kind::Activation { candidates, .. } = &tree.stages[number].kind else { return Ok(0) };
+        let StageKind::Activation { candidates, .. } = &tree.stages[number].kind else { return Ok(0) };
         let missing = || PlanError::Candidate { activation: tree.stages[number].name.into(), what: format!("`{id}`") };
         candidates.iter().position(|c| c.id == id).ok_or_else(missing)
     };
@@ -26,7 +26,7 @@ pub fn uniform(network: &Network, id: &str) -> Result<Plan, PlanError> {
 
 /// One choice of a knapsack.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Item {
+pub struct KnapsackItem {
     /// Time.
     pub us: f64,
     /// Error.
@@ -39,13 +39,13 @@ const MAX_UNITS: f64 = 1e7;
 /// OLA's dynamic programme: one item per layer, least sum of errors, sum of times at most `budget_us`. Times count in
 /// whole units of `unit_us`, rounded up, so that the result never exceeds the budget. `None`: nothing fits, or the budget is
 /// more than 10^7 units.
-pub fn knapsack(layers: &[Vec<Item>], budget_us: f64, unit_us: f64) -> Option<Vec<usize>> {
+pub fn knapsack(layers: &[Vec<KnapsackItem>], budget_us: f64, unit_us: f64) -> Option<Vec<usize>> {
     let units = budget_us / unit_us;
     if !(0.0..=MAX_UNITS).contains(&units) {
         return None;
     }
     let budget = units as usize;
-    let width = |item: &Item| {
+    let width = |item: &KnapsackItem| {
         let n = (item.us / unit_us).ceil();
         (n >= 0.0 && n <= budget as f64).then_some(n as usize)
     };
@@ -99,12 +99,12 @@ pub fn ola(network: &Network, max_latency_us: f64, unit_us: f64) -> Result<Plan,
     let picks: Vec<usize> = base.activations.iter().map(|a| a.index).collect();
     let mut layers = Vec::with_capacity(picks.len());
     for (i, number) in tree.activations().into_iter().enumerate() {
-        let Kind::Activation { candidates, .. } = &tree.stages[number].kind else { continue };
-        let item = |(place, c): (usize, &super::tree::Choice<'_>)| {
+        let StageKind::Activation { candidates, .. } = &tree.stages[number].kind else { continue };
+        let item = |(place, c): (usize, &super::tree::StageChoice<'_>)| {
             let mut other = picks.clone();
             other[i] = place;
             let plan = planner.with_candidates(&other).ok();
-            Item { us: plan.map_or(f64::INFINITY, |p| p.latency_us - base.latency_us).max(0.0), error: c.error }
+            KnapsackItem { us: plan.map_or(f64::INFINITY, |p| p.latency_us - base.latency_us).max(0.0), error: c.error }
         };
         layers.push(candidates.iter().enumerate().map(item).collect::<Vec<_>>());
     }
@@ -129,9 +129,9 @@ pub fn ola(network: &Network, max_latency_us: f64, unit_us: f64) -> Result<Plan,
 pub fn greedy(network: &Network, picks: &[usize]) -> Result<Plan, PlanError> {
     let planner = Planner::new(network, Effort::default())?;
     let tree = &planner.tree;
-    let mut walk = Walk { tree, picks: planner.picks(picks)?, trace: vec![Trace::Start] };
+    let mut walk = LevelWalk { tree, picks: planner.picks(picks)?, trace: vec![Move::Start] };
     let level = network.input_level;
-    walk.trace.push(Trace::Input { level });
+    walk.trace.push(Move::Input { level });
     let (level, end) = walk.chain(&tree.root, level, 1)?;
     if level < network.output_level {
         let stage = format!("{}: output", network.name);
@@ -140,14 +140,14 @@ pub fn greedy(network: &Network, picks: &[usize]) -> Result<Plan, PlanError> {
     Ok(Replay::plan(tree, &walk.trace, end))
 }
 
-struct Walk<'a> {
-    tree: &'a Tree<'a>,
+struct LevelWalk<'a> {
+    tree: &'a StageTree<'a>,
     picks: std::collections::BTreeMap<usize, usize>,
-    trace: Vec<Trace>,
+    trace: Vec<Move>,
 }
 
-impl Walk<'_> {
-    fn note(&mut self, trace: Trace) -> u32 {
+impl LevelWalk<'_> {
+    fn note(&mut self, trace: Move) -> u32 {
         self.trace.push(trace);
         (self.trace.len() - 1) as u32
     }
@@ -155,12 +155,12 @@ impl Walk<'_> {
     /// Levels that must be there before a stage for it to start without a bootstrap.
     fn needs(&self, stage: usize) -> u32 {
         match &self.tree.stages[stage].kind {
-            Kind::Step { variants, .. } => variants.first().map_or(0, |v| v.levels),
-            Kind::Activation { candidates, .. } => {
+            StageKind::Step { variants, .. } => variants.first().map_or(0, |v| v.levels),
+            StageKind::Activation { candidates, .. } => {
                 let body = &candidates[self.picks.get(&stage).copied().unwrap_or_default()].body;
                 self.total(body)
             }
-            Kind::Residual { residual, main, skip } => {
+            StageKind::Residual { residual, main, skip } => {
                 let first = |links: &Links| links.stages.first().map(|&s| self.needs(s));
                 let main = first(main).unwrap_or(residual.main_align.levels);
                 main.max(first(skip).unwrap_or(residual.skip_align.levels))
@@ -171,7 +171,7 @@ impl Walk<'_> {
     /// Levels of a whole candidate, which the walk does not interrupt.
     fn total(&self, chain: &Links) -> u32 {
         let stage = |&s: &usize| match &self.tree.stages[s].kind {
-            Kind::Residual { residual, main, skip } => {
+            StageKind::Residual { residual, main, skip } => {
                 let (a, b) = (residual.main_align.levels, residual.skip_align.levels);
                 (self.total(main) + a).max(self.total(skip) + b)
             }
@@ -184,12 +184,12 @@ impl Walk<'_> {
         for (i, &stage) in chain.stages.iter().enumerate() {
             let tree = self.tree;
             if let Some(point) = chain.point(i)
-                && tree.points[point].1.site != Site::Never
+                && tree.points[point].1.site != Permission::Never
                 && level >= tree.network.bootstrap_from
                 && level < self.needs(stage)
             {
                 let to = tree.network.max_level;
-                at = self.note(Trace::Bootstrap { prev: at, point: point as u32, to });
+                at = self.note(Move::Bootstrap { prev: at, point: point as u32, to });
                 level = to;
             }
             let name = tree.stages[stage].name;
@@ -197,22 +197,22 @@ impl Walk<'_> {
                 level.checked_sub(levels).ok_or(PlanError::Starved { stage: name.into(), needs: levels, level })
             };
             match &tree.stages[stage].kind {
-                Kind::Step { .. } => {
-                    at = self.note(Trace::Step { prev: at, stage: stage as u32, variant: 0, level });
+                StageKind::Step { .. } => {
+                    at = self.note(Move::Step { prev: at, stage: stage as u32, variant: 0, level });
                     level = spend(self.needs(stage), level)?;
                 }
-                Kind::Activation { candidates, .. } => {
+                StageKind::Activation { candidates, .. } => {
                     let candidate = self.picks.get(&stage).copied().unwrap_or_default();
                     let (after, body) = self.chain(&candidates[candidate].body, level, 0)?;
-                    let part = self.note(Trace::Choose { stage: stage as u32, candidate: candidate as u32, body });
-                    at = self.note(Trace::Then { prev: at, part });
+                    let part = self.note(Move::Choose { stage: stage as u32, candidate: candidate as u32, body });
+                    at = self.note(Move::Then { prev: at, part });
                     level = after;
                 }
-                Kind::Residual { residual, main, skip } => {
+                StageKind::Residual { residual, main, skip } => {
                     let (m, main) = self.chain(main, level, 0)?;
                     let (s, skip) = self.chain(skip, level, 0)?;
-                    let part = self.note(Trace::Join { stage: stage as u32, main, skip });
-                    at = self.note(Trace::Then { prev: at, part });
+                    let part = self.note(Move::Join { stage: stage as u32, main, skip });
+                    at = self.note(Move::Then { prev: at, part });
                     level = spend(residual.main_align.levels, m)?.min(spend(residual.skip_align.levels, s)?);
                 }
             }

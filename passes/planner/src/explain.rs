@@ -4,22 +4,22 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::network::Site;
+use super::network::Permission;
 use super::plan::Plan;
 use super::planner::Planner;
-use super::solve::{Mode, Rules, Solver};
-use super::tree::Kind;
+use super::solve::{Rules, SearchMode, Solver};
+use super::tree::StageKind;
 
 /// The decisions of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Explanation {
+pub struct PlacementExplanation {
     /// Activations, steps with variants, bootstraps, joins.
-    pub decisions: Vec<Decision>,
+    pub decisions: Vec<DecisionRow>,
 }
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Decision {
+pub struct DecisionRow {
     /// What is decided.
     pub what: String,
     /// What is chosen.
@@ -49,7 +49,7 @@ impl fmt::Display for Alternative {
     }
 }
 
-impl fmt::Display for Explanation {
+impl fmt::Display for PlacementExplanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for d in &self.decisions {
             writeln!(f, "{}: {}", d.what, d.chosen)?;
@@ -61,10 +61,10 @@ impl fmt::Display for Explanation {
 
 impl Planner<'_> {
     /// Every decision of `plan` beside its alternatives. `plan` is one of this planner's.
-    pub fn explain(&self, plan: &Plan) -> Explanation {
+    pub fn explain(&self, plan: &Plan) -> PlacementExplanation {
         let candidate = plan.activations.iter().map(|a| (a.number, a.index)).collect();
         let fixed = Rules { candidate, ..Rules::default() };
-        let mut base = Solver::new(&self.tree, &fixed, Mode::Weighted { rate: 0.0 });
+        let mut base = Solver::new(&self.tree, &fixed, SearchMode::Weighted { rate: 0.0 });
         base.solve(&[]);
         let other = |what: String, rules: Rules, changed: Option<usize>, error: f64| {
             let us = base.variation(&rules, changed).solve(&[]).first().map(|l| l.us - plan.latency_us);
@@ -72,20 +72,22 @@ impl Planner<'_> {
         };
         let mut decisions = Vec::new();
         for a in &plan.activations {
-            let Some(Kind::Activation { candidates, .. }) = self.tree.stages.get(a.number).map(|s| &s.kind) else {
+            let Some(StageKind::Activation { candidates, .. }) = self.tree.stages.get(a.number).map(|s| &s.kind) else {
                 continue;
             };
-            let instead = |(i, c): (usize, &super::tree::Choice<'_>)| {
+            let instead = |(i, c): (usize, &super::tree::StageChoice<'_>)| {
                 let mut rules = fixed.clone();
                 rules.candidate.insert(a.number, i);
                 other(format!("`{}`", c.id), rules, Some(a.number), c.error - a.error)
             };
             let alternatives = candidates.iter().enumerate().filter(|(i, _)| *i != a.index).map(instead).collect();
             let chosen = format!("`{}` from level {} to {}", a.candidate, a.level, a.after);
-            decisions.push(Decision { what: format!("activation `{}`", a.activation), chosen, alternatives });
+            decisions.push(DecisionRow { what: format!("activation `{}`", a.activation), chosen, alternatives });
         }
         for s in &plan.steps {
-            let Some(Kind::Step { variants, .. }) = self.tree.stages.get(s.number).map(|s| &s.kind) else { continue };
+            let Some(StageKind::Step { variants, .. }) = self.tree.stages.get(s.number).map(|s| &s.kind) else {
+                continue;
+            };
             if variants.len() < 2 {
                 continue;
             }
@@ -96,24 +98,24 @@ impl Planner<'_> {
             };
             let others = variants.iter().enumerate().filter(|(_, v)| v.id != s.variant);
             let (what, chosen) = (format!("step `{}`", s.stage), format!("`{}` at level {}", s.variant, s.level));
-            decisions.push(Decision { what, chosen, alternatives: others.map(instead).collect() });
+            decisions.push(DecisionRow { what, chosen, alternatives: others.map(instead).collect() });
         }
         for b in &plan.bootstraps {
             let mut rules = fixed.clone();
             rules.banned.insert(b.point);
             let without = other("no bootstrap here".into(), rules, self.tree.owners[b.point], 0.0);
             let chosen = format!("from level {} to {}, {:.0} µs", b.from, b.to, b.us);
-            decisions.push(Decision { what: format!("bootstrap {}", b.place), chosen, alternatives: vec![without] });
+            decisions.push(DecisionRow { what: format!("bootstrap {}", b.place), chosen, alternatives: vec![without] });
         }
         for j in &plan.joins {
             let Some(node) = self.tree.stages.get(j.number) else { continue };
-            let Kind::Residual { main, skip, .. } = &node.kind else { continue };
+            let StageKind::Residual { main, skip, .. } = &node.kind else { continue };
             let ends = [main, skip].into_iter().filter_map(|links| links.points.last());
             let mut alternatives = Vec::new();
             for &point in [node.point].iter().chain(ends) {
                 let (place, p) = &self.tree.points[point];
                 let used = plan.bootstraps.iter().any(|b| b.point == point);
-                if p.site == Site::Never || used {
+                if p.site == Permission::Never || used {
                     continue;
                 }
                 let mut rules = fixed.clone();
@@ -122,8 +124,8 @@ impl Planner<'_> {
             }
             let (main, skip) = (j.main.arrives, j.skip.arrives);
             let chosen = format!("main at level {main}, skip at {skip}, sum at {}; {}", j.level, j.paid());
-            decisions.push(Decision { what: format!("join of `{}`", j.residual), chosen, alternatives });
+            decisions.push(DecisionRow { what: format!("join of `{}`", j.residual), chosen, alternatives });
         }
-        Explanation { decisions }
+        PlacementExplanation { decisions }
     }
 }

@@ -2,17 +2,17 @@
 
 /// A partial plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Label {
+pub(super) struct PartialPlan {
     pub us: f64,
     pub error: f64,
     pub trace: u32,
 }
 
 /// Labels none of which dominates another: by rising time, falling error.
-pub(super) type Front = Vec<Label>;
+pub(super) type Front = Vec<PartialPlan>;
 
 /// Two sets to be added, and the time that every sum costs besides.
-pub(super) type Pair<'f> = (&'f [Label], &'f [Label], f64);
+pub(super) type Pair<'f> = (&'f [PartialPlan], &'f [PartialPlan], f64);
 
 /// A sum of two labels before it is noted.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ const ROUNDING: f64 = 1e-12;
 const MAX_CELLS: f64 = (1u32 << 20) as f64;
 
 /// Whether `error` improves on the last label of a front under construction.
-pub(super) fn better(last: Option<&Label>, error: f64) -> bool {
+pub(super) fn better(last: Option<&PartialPlan>, error: f64) -> bool {
     last.is_none_or(|l| error < l.error * (1.0 - ROUNDING))
 }
 

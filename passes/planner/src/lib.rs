@@ -18,9 +18,9 @@ mod solve;
 mod tree;
 
 pub use error::PlanError;
-pub use explain::{Alternative, Decision, Explanation};
+pub use explain::{Alternative, DecisionRow, PlacementExplanation};
 pub use network::{
-    Activation, Align, Candidate, Chain, Micros, Network, Point, Residual, Site, Stage, Step, Targets, Variant,
+    Activation, Align, Candidate, Chain, Micros, Network, Permission, Point, Residual, Stage, Step, Targets, Variant,
 };
 pub use plan::{ActivationPlan, BootstrapPlan, DropPlan, JoinPlan, Plan, Side, StepPlan};
 pub use planner::{Effort, Frontier, Limits, Planner};

@@ -56,7 +56,7 @@ pub struct Point {
     /// Ciphertexts that carry the tensor here.
     pub width: u32,
     /// Whether it may be bootstrapped.
-    pub site: Site,
+    pub site: Permission,
     /// What the caller knows the tensor by; the planner only hands it on.
     #[serde(default)]
     pub key: usize,
@@ -65,7 +65,7 @@ pub struct Point {
 /// Whether a point is bootstrapped; the number is an index into [`Network::bootstraps`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Site {
+pub enum Permission {
     /// Never.
     Never,
     /// If it pays.
@@ -175,8 +175,8 @@ impl Chain {
         for (i, point) in self.points.iter_mut().enumerate() {
             let activation = matches!(self.stages.get(i), Some(Stage::Activation(_)));
             point.site = match point.site {
-                Site::May(kind) | Site::Must(kind) if activation && !*first => Site::Must(kind),
-                _ => Site::Never,
+                Permission::May(kind) | Permission::Must(kind) if activation && !*first => Permission::Must(kind),
+                _ => Permission::Never,
             };
             match self.stages.get_mut(i) {
                 Some(Stage::Activation(a)) => {
@@ -196,11 +196,11 @@ impl Chain {
 impl Point {
     /// A point with no bootstrap.
     pub fn closed(width: u32) -> Self {
-        Point { width, site: Site::Never, key: 0 }
+        Point { width, site: Permission::Never, key: 0 }
     }
     /// A point that may be bootstrapped with the given kind.
     pub fn open(width: u32, kind: usize) -> Self {
-        Point { width, site: Site::May(kind), key: 0 }
+        Point { width, site: Permission::May(kind), key: 0 }
     }
     /// The point with a key.
     #[must_use]

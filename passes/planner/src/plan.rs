@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::solve::Trace;
-use super::tree::{Kind, Links, Place, Tree};
+use super::solve::Move;
+use super::tree::{Links, Place, StageKind, StageTree};
 
 /// One way of running the network.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -163,13 +163,13 @@ fn plural(what: &str) -> String {
 
 /// Builds a [`Plan`] by replaying a trace: levels and times come from the network alone, not from the search.
 pub(super) struct Replay<'a> {
-    tree: &'a Tree<'a>,
-    trace: &'a [Trace],
+    tree: &'a StageTree<'a>,
+    trace: &'a [Move],
     plan: Plan,
 }
 
 impl<'a> Replay<'a> {
-    pub fn plan(tree: &'a Tree<'a>, trace: &'a [Trace], end: u32) -> Plan {
+    pub fn plan(tree: &'a StageTree<'a>, trace: &'a [Move], end: u32) -> Plan {
         let plan = Plan {
             latency_us: 0.0,
             error: 0.0,
@@ -199,13 +199,13 @@ impl<'a> Replay<'a> {
         loop {
             let node = trace[at as usize];
             match node {
-                Trace::Then { prev, part } => {
+                Move::Then { prev, part } => {
                     path.push(trace[part as usize]);
                     at = prev;
                     continue;
                 }
-                Trace::Step { prev, .. } | Trace::Bootstrap { prev, .. } | Trace::Drop { prev, .. } => at = prev,
-                Trace::Start | Trace::Input { .. } | Trace::Choose { .. } | Trace::Join { .. } => {
+                Move::Step { prev, .. } | Move::Bootstrap { prev, .. } | Move::Drop { prev, .. } => at = prev,
+                Move::Start | Move::Input { .. } | Move::Choose { .. } | Move::Join { .. } => {
                     path.push(node);
                     break;
                 }
@@ -215,17 +215,17 @@ impl<'a> Replay<'a> {
         path.into_iter().rev().fold(fork, |level, node| self.run(node, level))
     }
 
-    fn run(&mut self, node: Trace, level: u32) -> u32 {
+    fn run(&mut self, node: Move, level: u32) -> u32 {
         let tree = self.tree;
         match node {
-            Trace::Start | Trace::Then { .. } => level,
-            Trace::Input { level } => {
+            Move::Start | Move::Then { .. } => level,
+            Move::Input { level } => {
                 self.plan.input_level = level;
                 level
             }
-            Trace::Step { stage, variant, level: runs, .. } => {
+            Move::Step { stage, variant, level: runs, .. } => {
                 let number = stage as usize;
-                let Kind::Step { variants, .. } = &tree.stages[number].kind else { return level };
+                let StageKind::Step { variants, .. } = &tree.stages[number].kind else { return level };
                 let v = &variants[variant as usize];
                 self.plan.steps.push(StepPlan {
                     stage: tree.stages[number].name.into(),
@@ -238,22 +238,22 @@ impl<'a> Replay<'a> {
                 });
                 runs - v.levels
             }
-            Trace::Bootstrap { point, to, .. } => {
+            Move::Bootstrap { point, to, .. } => {
                 let (place, p) = &tree.points[point as usize];
                 let us = tree.bootstrap_us(point as usize, to as usize);
                 let (place, point, width, key) = (place.clone(), point as usize, p.width, p.key);
                 self.plan.bootstraps.push(BootstrapPlan { place, point, width, from: level, to, us, key });
                 to
             }
-            Trace::Drop { point, to, .. } => {
+            Move::Drop { point, to, .. } => {
                 let place = tree.points[point as usize].0.clone();
                 let us = tree.drop_us(point as usize, to as usize);
                 self.plan.drops.push(DropPlan { place, from: level, to, us });
                 to
             }
-            Trace::Choose { stage, candidate, body } => {
+            Move::Choose { stage, candidate, body } => {
                 let (number, index) = (stage as usize, candidate as usize);
-                let Kind::Activation { candidates, key } = &tree.stages[number].kind else { return level };
+                let StageKind::Activation { candidates, key } = &tree.stages[number].kind else { return level };
                 let c = &candidates[index];
                 let place = self.plan.activations.len();
                 self.plan.max_error = self.plan.max_error.max(c.max_error);
@@ -271,13 +271,13 @@ impl<'a> Replay<'a> {
                 self.plan.activations[place].after = after;
                 after
             }
-            Trace::Join { stage, main, skip } => self.join(stage as usize, (main, skip), level),
+            Move::Join { stage, main, skip } => self.join(stage as usize, (main, skip), level),
         }
     }
 
     fn join(&mut self, stage: usize, (main, skip): (u32, u32), fork: u32) -> u32 {
         let tree = self.tree;
-        let Kind::Residual { residual, main: a, skip: b } = &tree.stages[stage].kind else { return fork };
+        let StageKind::Residual { residual, main: a, skip: b } = &tree.stages[stage].kind else { return fork };
         let start = self.plan.bootstraps.len();
         let m = self.branch(main, fork);
         let middle = self.plan.bootstraps.len();

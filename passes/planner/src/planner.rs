@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::error::PlanError;
-use super::front::{Front as Labels, Label};
+use super::front::{Front as Labels, PartialPlan};
 use super::network::Network;
 use super::plan::{Plan, Replay};
-use super::solve::{Gate, Mode, Rules, Solver};
-use super::tree::{Kind, Tree};
+use super::solve::{Gate, Rules, SearchMode, Solver};
+use super::tree::{StageKind, StageTree};
 
 /// What plans may cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -53,7 +53,7 @@ pub struct Frontier {
 
 /// The exact planner of one network.
 pub struct Planner<'a> {
-    pub(super) tree: Tree<'a>,
+    pub(super) tree: StageTree<'a>,
     effort: Effort,
 }
 
@@ -72,7 +72,7 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// When the description contradicts itself, or levels run out in every plan; the message names the stage.
     pub fn new(network: &'a Network, effort: Effort) -> Result<Self, PlanError> {
-        let tree = Tree::new(network)?;
+        let tree = StageTree::new(network)?;
         if !(effort.epsilon.is_finite() && effort.epsilon >= 0.0) {
             return Err(super::tree::invalid(&network.name, format!("epsilon is {}", effort.epsilon)));
         }
@@ -107,7 +107,7 @@ impl<'a> Planner<'a> {
             };
             let rates = rates(&labels, corner.1);
             if solver.thinned_inside {
-                solver = Solver::new(&self.tree, &rules, Mode::Pareto);
+                solver = Solver::new(&self.tree, &rules, SearchMode::Pareto);
             }
             solver.cell = 0.0;
             let gates = gates(&mut solver, corner, &rates);
@@ -159,7 +159,7 @@ impl<'a> Planner<'a> {
         }
         for (&number, &pick) in numbers.iter().zip(picks) {
             let node = &self.tree.stages[number];
-            if let Kind::Activation { candidates, .. } = &node.kind
+            if let StageKind::Activation { candidates, .. } = &node.kind
                 && pick >= candidates.len()
             {
                 return Err(PlanError::Candidate { activation: node.name.into(), what: format!("number {pick}") });
@@ -170,10 +170,10 @@ impl<'a> Planner<'a> {
 
     /// The fastest plan by the rules.
     pub(super) fn fastest(&self, rules: &Rules) -> Option<Plan> {
-        self.least(rules, Mode::Weighted { rate: 0.0 })
+        self.least(rules, SearchMode::Weighted { rate: 0.0 })
     }
 
-    fn least(&self, rules: &Rules, mode: Mode) -> Option<Plan> {
+    fn least(&self, rules: &Rules, mode: SearchMode) -> Option<Plan> {
         let mut solver = Solver::new(&self.tree, rules, mode);
         let label = *solver.solve(&[]).first()?;
         Some(Replay::plan(&self.tree, &solver.trace, label.trace))
@@ -188,7 +188,7 @@ impl<'a> Planner<'a> {
     /// The front within the limits of `search`, thinned where sets grow beyond the effort. `limits` are checked one by one.
     fn answer<'s>(&'s self, limits: &Limits, search: &Limits, rules: &'s Rules) -> Result<Answer<'s>, PlanError> {
         let fastest = self.fastest(rules).ok_or_else(|| self.unreachable())?;
-        let best = self.least(rules, Mode::Error).ok_or_else(|| self.unreachable())?;
+        let best = self.least(rules, SearchMode::Error).ok_or_else(|| self.unreachable())?;
         if let Some(t) = limits.max_latency_us.filter(|t| fastest.latency_us > t * (1.0 + ROUNDING)) {
             let nearest = format!("the fastest plan takes {:.0} µs", fastest.latency_us);
             return Err(PlanError::Limits { asked: format!("latency {t:.0} µs"), nearest });
@@ -199,7 +199,7 @@ impl<'a> Planner<'a> {
         }
         // Plans slower than the most accurate one are of no use.
         let time = search.max_latency_us.unwrap_or(f64::INFINITY).min(best.latency_us);
-        let mut solver = Solver::new(&self.tree, rules, Mode::Pareto);
+        let mut solver = Solver::new(&self.tree, rules, SearchMode::Pareto);
         let products = self.tree.products(&self.tree.root).max(1) as f64;
         solver.cell = self.effort.epsilon * fastest.latency_us / products;
         solver.exact_up_to = self.effort.exact_up_to;
@@ -216,8 +216,8 @@ fn rules(limits: &Limits) -> Rules {
 
 /// Rates of exchange, microseconds per unit of error, around `error`: slopes of the front's convex hull.
 fn rates(labels: &Labels, error: f64) -> Vec<f64> {
-    let slope = |a: &Label, b: &Label| (b.us - a.us) / (a.error - b.error);
-    let mut hull: Vec<Label> = Vec::new();
+    let slope = |a: &PartialPlan, b: &PartialPlan| (b.us - a.us) / (a.error - b.error);
+    let mut hull: Vec<PartialPlan> = Vec::new();
     for l in labels {
         while let [.., a, b] = hull[..]
             && slope(&a, &b) >= slope(&b, l)

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::front::{Front, Label, Pair, Raw, better, sweep};
-use super::network::{Residual, Site, Targets};
-use super::tree::{Kind, Links, Tree};
+use super::front::{Front, Pair, PartialPlan, Raw, better, sweep};
+use super::network::{Permission, Residual, Targets};
+use super::tree::{Links, StageKind, StageTree};
 
 /// Labels per level.
 pub(super) type Levels = Vec<Front>;
 
 /// How a label came about. Levels before and after are those that the replay finds.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Trace {
+pub(super) enum Move {
     /// The start of a branch or of a candidate.
     Start,
     /// The input, encrypted at a level.
@@ -70,7 +70,7 @@ pub(super) struct Rules {
 
 /// Which labels survive at one point and level.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Mode {
+pub(super) enum SearchMode {
     /// All that none dominates.
     Pareto,
     /// The one of least time + `rate` · error, ties by error.
@@ -102,10 +102,10 @@ const GATHERED: usize = 16;
 
 /// The dynamic programme under one set of rules.
 pub(super) struct Solver<'a> {
-    pub tree: &'a Tree<'a>,
+    pub tree: &'a StageTree<'a>,
     rules: &'a Rules,
-    mode: Mode,
-    pub trace: Vec<Trace>,
+    mode: SearchMode,
+    pub trace: Vec<Move>,
     matrices: Vec<Option<Rc<Vec<Levels>>>>,
     /// Width of the cells of time, microseconds, in which one label stands for all; 0: none.
     pub cell: f64,
@@ -118,14 +118,14 @@ pub(super) struct Solver<'a> {
 }
 
 impl<'a> Solver<'a> {
-    pub fn new(tree: &'a Tree<'a>, rules: &'a Rules, mode: Mode) -> Self {
+    pub fn new(tree: &'a StageTree<'a>, rules: &'a Rules, mode: SearchMode) -> Self {
         let matrices = vec![None; tree.stages.len()];
         let (cell, exact_up_to) = (0.0, usize::MAX);
         Solver {
             tree,
             rules,
             mode,
-            trace: vec![Trace::Start],
+            trace: vec![Move::Start],
             matrices,
             cell,
             exact_up_to,
@@ -150,8 +150,8 @@ impl<'a> Solver<'a> {
     pub fn solve(&mut self, gates: &[Gate]) -> Front {
         let mut levels = vec![Front::new(); self.tree.levels()];
         for level in 0..=self.tree.network.input_level {
-            let trace = self.note(Trace::Input { level });
-            levels[level as usize].push(Label { us: 0.0, error: 0.0, trace });
+            let trace = self.note(Move::Input { level });
+            levels[level as usize].push(PartialPlan { us: 0.0, error: 0.0, trace });
         }
         let root = self.tree.root.clone();
         let end = self.chain(&root, levels, gates);
@@ -162,20 +162,26 @@ impl<'a> Solver<'a> {
         out
     }
 
-    fn note(&mut self, trace: Trace) -> u32 {
+    fn note(&mut self, trace: Move) -> u32 {
         self.trace.push(trace);
         (self.trace.len() - 1) as u32
     }
 
     /// The labels of both; those of `from` cost more by `add` and are noted as `wrap` says.
-    fn merge(&mut self, into: Front, from: &[Label], add: (f64, f64), wrap: impl Fn(u32) -> Option<Trace>) -> Front {
+    fn merge(
+        &mut self,
+        into: Front,
+        from: &[PartialPlan],
+        add: (f64, f64),
+        wrap: impl Fn(u32) -> Option<Move>,
+    ) -> Front {
         if from.is_empty() {
             return into;
         }
         let mut out = Front::with_capacity(into.len() + from.len());
         let (mut a, mut b) = (into.into_iter().peekable(), from.iter().peekable());
         loop {
-            let shifted = b.peek().map(|l| Label { us: l.us + add.0, error: l.error + add.1, trace: l.trace });
+            let shifted = b.peek().map(|l| PartialPlan { us: l.us + add.0, error: l.error + add.1, trace: l.trace });
             let first = match (a.peek(), &shifted) {
                 (Some(x), Some(y)) => (x.us, x.error) <= (y.us, y.error),
                 (Some(_), None) => true,
@@ -201,12 +207,12 @@ impl<'a> Solver<'a> {
         if front.len() < 2 {
             return;
         }
-        let key = |l: &Label| match self.mode {
-            Mode::Pareto => (0.0, 0.0),
-            Mode::Weighted { rate } => (l.us + rate * l.error, l.error),
-            Mode::Error => (l.error, l.us),
+        let key = |l: &PartialPlan| match self.mode {
+            SearchMode::Pareto => (0.0, 0.0),
+            SearchMode::Weighted { rate } => (l.us + rate * l.error, l.error),
+            SearchMode::Error => (l.error, l.us),
         };
-        if self.mode != Mode::Pareto {
+        if self.mode != SearchMode::Pareto {
             let least =
                 front.iter().copied().min_by(|a, b| key(a).partial_cmp(&key(b)).unwrap_or(std::cmp::Ordering::Equal));
             *front = least.into_iter().collect();
@@ -223,7 +229,7 @@ impl<'a> Solver<'a> {
             let Some(&stage) = chain.stages.get(i) else { break };
             let tree = self.tree;
             levels = match &tree.stages[stage].kind {
-                Kind::Step { .. } => self.step(stage, levels),
+                StageKind::Step { .. } => self.step(stage, levels),
                 _ => self.apply(stage, &levels, gates, i + 1),
             };
             keep(&mut levels, gates, |to_go| &to_go.before[i + 1]);
@@ -245,14 +251,14 @@ impl<'a> Solver<'a> {
         if !source.is_empty() {
             for to in self.targets() {
                 let us = tree.bootstrap_us(point, to);
-                let wrap = |prev| Some(Trace::Bootstrap { prev, point: point as u32, to: to as u32 });
+                let wrap = |prev| Some(Move::Bootstrap { prev, point: point as u32, to: to as u32 });
                 out[to] = self.merge(std::mem::take(&mut out[to]), &source, (us, 0.0), wrap);
             }
         }
         let mut above = Front::new();
         for to in (0..out.len()).rev() {
             let own = out[to].clone();
-            let wrap = |prev| Some(Trace::Drop { prev, point: point as u32, to: to as u32 });
+            let wrap = |prev| Some(Move::Drop { prev, point: point as u32, to: to as u32 });
             out[to] = self.merge(std::mem::take(&mut out[to]), &above, (tree.drop_us(point, to), 0.0), wrap);
             above = self.merge(above, &own, (0.0, 0.0), |_| None);
         }
@@ -262,8 +268,8 @@ impl<'a> Solver<'a> {
     /// Whether the point may be bootstrapped, and whether it must be.
     fn site(&self, point: usize) -> (bool, bool) {
         let site = self.tree.points[point].1.site;
-        let open = site != Site::Never && !self.rules.banned.contains(&point);
-        (open, matches!(site, Site::Must(_)) || (open && self.rules.forced.contains(&point)))
+        let open = site != Permission::Never && !self.rules.banned.contains(&point);
+        (open, matches!(site, Permission::Must(_)) || (open && self.rules.forced.contains(&point)))
     }
 
     fn targets(&self) -> std::ops::Range<usize> {
@@ -276,7 +282,7 @@ impl<'a> Solver<'a> {
 
     fn step(&mut self, stage: usize, levels: Levels) -> Levels {
         let tree = self.tree;
-        let Kind::Step { variants, plain } = &tree.stages[stage].kind else { return levels };
+        let StageKind::Step { variants, plain } = &tree.stages[stage].kind else { return levels };
         let mut out = vec![Front::new(); levels.len()];
         let mut above = Front::new();
         for (level, front) in levels.into_iter().enumerate().rev() {
@@ -289,7 +295,7 @@ impl<'a> Solver<'a> {
                 let wanted = self.rules.variant.get(&stage).is_none_or(|w| *w == i);
                 let Some(left) = level.checked_sub(v.levels as usize).filter(|_| wanted) else { continue };
                 let wrap =
-                    |prev| Some(Trace::Step { prev, stage: stage as u32, variant: i as u32, level: level as u32 });
+                    |prev| Some(Move::Step { prev, stage: stage as u32, variant: i as u32, level: level as u32 });
                 out[left] = self.merge(std::mem::take(&mut out[left]), &above, (v.us[level], 0.0), wrap);
             }
         }
@@ -304,7 +310,7 @@ impl<'a> Solver<'a> {
                 let pairs: Vec<Pair<'_>> =
                     levels.iter().zip(matrix.iter()).map(|(a, row)| (&a[..], &row[join][..], 0.0)).collect();
                 let admit = |us: f64, error: f64| admits(gates, |to_go| to_go.before[position][join], us, error);
-                self.product(&pairs, admit, |_, a, b| Trace::Then { prev: a, part: b })
+                self.product(&pairs, admit, |_, a, b| Move::Then { prev: a, part: b })
             })
             .collect()
     }
@@ -314,7 +320,7 @@ impl<'a> Solver<'a> {
         &mut self,
         pairs: &[Pair<'_>],
         admit: impl Fn(f64, f64) -> bool,
-        wrap: impl Fn(usize, u32, u32) -> Trace,
+        wrap: impl Fn(usize, u32, u32) -> Move,
     ) -> Front {
         let count: usize = pairs.iter().map(|(a, b, _)| a.len() * b.len()).sum();
         let cell = if count > self.exact_up_to.saturating_mul(GATHERED) { self.cell } else { 0.0 };
@@ -327,19 +333,22 @@ impl<'a> Solver<'a> {
             raw
         };
         let mut front: Front = Vec::with_capacity(raw.len());
-        if self.mode == Mode::Pareto {
+        if self.mode == SearchMode::Pareto {
             for Raw { us, error, list, a, b } in raw {
                 let trace = self.note(wrap(list as usize, a, b));
-                front.push(Label { us, error, trace });
+                front.push(PartialPlan { us, error, trace });
             }
         } else {
-            let mut numbered: Front =
-                raw.iter().enumerate().map(|(i, r)| Label { us: r.us, error: r.error, trace: i as u32 }).collect();
+            let mut numbered: Front = raw
+                .iter()
+                .enumerate()
+                .map(|(i, r)| PartialPlan { us: r.us, error: r.error, trace: i as u32 })
+                .collect();
             self.trim(&mut numbered);
             for label in numbered {
                 let r = &raw[label.trace as usize];
                 let trace = self.note(wrap(r.list as usize, r.a, r.b));
-                front.push(Label { trace, ..label });
+                front.push(PartialPlan { trace, ..label });
             }
         }
         front
@@ -365,13 +374,13 @@ impl<'a> Solver<'a> {
         let n = tree.levels();
         let start = || {
             let mut levels = vec![Front::new(); n];
-            levels[fork].push(Label { us: 0.0, error: 0.0, trace: 0 });
+            levels[fork].push(PartialPlan { us: 0.0, error: 0.0, trace: 0 });
             levels
         };
         let mut out = vec![Front::new(); n];
         match &tree.stages[stage].kind {
-            Kind::Step { .. } => out = self.step(stage, start()),
-            Kind::Activation { candidates, .. } => {
+            StageKind::Step { .. } => out = self.step(stage, start()),
+            StageKind::Activation { candidates, .. } => {
                 for (i, c) in candidates.iter().enumerate() {
                     let wanted = self.rules.candidate.get(&stage).is_none_or(|w| *w == i);
                     let close = self.rules.max_candidate_error.is_none_or(|limit| c.max_error <= limit);
@@ -380,17 +389,17 @@ impl<'a> Solver<'a> {
                     }
                     let end = self.chain(&c.body, start(), &[]);
                     for (level, front) in end.iter().enumerate() {
-                        let wrap = |body| Some(Trace::Choose { stage: stage as u32, candidate: i as u32, body });
+                        let wrap = |body| Some(Move::Choose { stage: stage as u32, candidate: i as u32, body });
                         out[level] = self.merge(std::mem::take(&mut out[level]), front, (0.0, c.error), wrap);
                     }
                 }
             }
-            Kind::Residual { residual, main, skip } => {
+            StageKind::Residual { residual, main, skip } => {
                 let a = self.chain(main, start(), &[]);
                 let b = self.chain(skip, start(), &[]);
                 for (level, front) in out.iter_mut().enumerate() {
                     let pairs = join_pairs(tree, residual, (main, &a), (skip, &b), level);
-                    let wrap = |_, main, skip| Trace::Join { stage: stage as u32, main, skip };
+                    let wrap = |_, main, skip| Move::Join { stage: stage as u32, main, skip };
                     *front = self.product(&pairs, |_, _| true, wrap);
                 }
             }
@@ -410,7 +419,7 @@ impl<'a> Solver<'a> {
             if let Some(&stage) = root.stages.get(i) {
                 let next = &before[i + 1];
                 let mut here = vec![f64::INFINITY; n];
-                if let Kind::Step { variants, plain } = &tree.stages[stage].kind {
+                if let StageKind::Step { variants, plain } = &tree.stages[stage].kind {
                     for (level, h) in here.iter_mut().enumerate() {
                         for (k, v) in variants.iter().enumerate() {
                             let wanted = self.rules.variant.get(&stage).is_none_or(|w| *w == k);
@@ -455,7 +464,7 @@ impl<'a> Solver<'a> {
 
 /// The pairs of branch levels that meet at `level`: the higher side is dropped to the lower one.
 fn join_pairs<'f>(
-    tree: &Tree<'_>,
+    tree: &StageTree<'_>,
     residual: &Residual,
     (main, a): (&Links, &'f Levels),
     (skip, b): (&Links, &'f Levels),

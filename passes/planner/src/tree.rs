@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::error::PlanError;
-use super::network::{Align, Chain, Network, Point, Residual, Site, Stage, Variant};
+use super::network::{Align, Chain, Network, Permission, Point, Residual, Stage, Variant};
 
 /// Chains inside chains at most; deeper descriptions are refused.
 const MAX_NESTING: usize = 64;
@@ -43,9 +43,9 @@ impl std::fmt::Display for Place {
 }
 
 /// Numbered parts of a [`Network`].
-pub(super) struct Tree<'a> {
+pub(super) struct StageTree<'a> {
     pub network: &'a Network,
-    pub stages: Vec<Node<'a>>,
+    pub stages: Vec<StageNode<'a>>,
     pub points: Vec<(Place, Point)>,
     /// The stage that a point is part of.
     pub owners: Vec<Option<usize>>,
@@ -53,24 +53,24 @@ pub(super) struct Tree<'a> {
 }
 
 /// A stage.
-pub(super) struct Node<'a> {
+pub(super) struct StageNode<'a> {
     pub name: &'a str,
     /// The point before it.
     pub point: usize,
     /// The stage it is part of.
     pub parent: Option<usize>,
-    pub kind: Kind<'a>,
+    pub kind: StageKind<'a>,
 }
 
 /// What a stage is.
-pub(super) enum Kind<'a> {
+pub(super) enum StageKind<'a> {
     Step { variants: &'a [Variant], plain: bool },
-    Activation { candidates: Vec<Choice<'a>>, key: usize },
+    Activation { candidates: Vec<StageChoice<'a>>, key: usize },
     Residual { residual: &'a Residual, main: Links, skip: Links },
 }
 
 /// A candidate.
-pub(super) struct Choice<'a> {
+pub(super) struct StageChoice<'a> {
     pub id: &'a str,
     pub body: Links,
     pub error: f64,
@@ -101,10 +101,10 @@ enum End<'a> {
     Body(&'a str),
 }
 
-impl<'a> Tree<'a> {
+impl<'a> StageTree<'a> {
     pub fn new(network: &'a Network) -> Result<Self, PlanError> {
         let links = Links { stages: Vec::new(), points: Vec::new(), body: false };
-        let mut tree = Tree { network, stages: Vec::new(), points: Vec::new(), owners: Vec::new(), root: links };
+        let mut tree = StageTree { network, stages: Vec::new(), points: Vec::new(), owners: Vec::new(), root: links };
         let l = network.max_level;
         let name = network.name.as_str();
         if l > MAX_LEVEL {
@@ -128,17 +128,17 @@ impl<'a> Tree<'a> {
 
     /// The numbers of the activations, in order of execution.
     pub fn activations(&self) -> Vec<usize> {
-        (0..self.stages.len()).filter(|&i| matches!(self.stages[i].kind, Kind::Activation { .. })).collect()
+        (0..self.stages.len()).filter(|&i| matches!(self.stages[i].kind, StageKind::Activation { .. })).collect()
     }
 
     /// How often a plan's partial sets are multiplied at most: its activations and residual regions.
     pub fn products(&self, chain: &Links) -> usize {
         let count = |&stage: &usize| match &self.stages[stage].kind {
-            Kind::Step { .. } => 0,
-            Kind::Activation { candidates, .. } => {
+            StageKind::Step { .. } => 0,
+            StageKind::Activation { candidates, .. } => {
                 1 + candidates.iter().map(|c| self.products(&c.body)).max().unwrap_or(0)
             }
-            Kind::Residual { main, skip, .. } => 1 + self.products(main) + self.products(skip),
+            StageKind::Residual { main, skip, .. } => 1 + self.products(main) + self.products(skip),
         };
         chain.stages.iter().map(count).sum()
     }
@@ -147,8 +147,8 @@ impl<'a> Tree<'a> {
     pub fn bootstrap_us(&self, point: usize, to: usize) -> f64 {
         let (_, p) = &self.points[point];
         match p.site {
-            Site::Never => f64::INFINITY,
-            Site::May(kind) | Site::Must(kind) => self.network.bootstraps[kind][to] * f64::from(p.width),
+            Permission::Never => f64::INFINITY,
+            Permission::May(kind) | Permission::Must(kind) => self.network.bootstraps[kind][to] * f64::from(p.width),
         }
     }
 
@@ -198,7 +198,7 @@ impl<'a> Tree<'a> {
             if point.width == 0 {
                 return Err(invalid(at, format!("no ciphertext {place}")));
             }
-            if let Site::May(kind) | Site::Must(kind) = point.site
+            if let Permission::May(kind) | Permission::Must(kind) = point.site
                 && kind >= self.network.bootstraps.len()
             {
                 let kinds = self.network.bootstraps.len();
@@ -221,7 +221,7 @@ impl<'a> Tree<'a> {
             return Err(invalid(name, format!("more than {MAX_STAGES} stages")));
         }
         let point = self.points.len() - 1;
-        self.stages.push(Node { name, point, parent, kind: Kind::Step { variants: &[], plain: false } });
+        self.stages.push(StageNode { name, point, parent, kind: StageKind::Step { variants: &[], plain: false } });
         let inner = (Some(number), depth + 1);
         self.stages[number].kind = match stage {
             Stage::Step(s) => {
@@ -229,7 +229,7 @@ impl<'a> Tree<'a> {
                     return Err(invalid(name, "no way of computing it".into()));
                 }
                 s.variants.iter().try_for_each(|v| self.table(name, &v.id, &v.us))?;
-                Kind::Step { variants: &s.variants, plain: s.plain }
+                StageKind::Step { variants: &s.variants, plain: s.plain }
             }
             Stage::Activation(a) => {
                 if a.candidates.is_empty() {
@@ -242,13 +242,13 @@ impl<'a> Tree<'a> {
                         return Err(invalid(name, what));
                     }
                     let body = self.chain(&c.body, &End::Body(name), inner)?;
-                    candidates.push(Choice { id: &c.id, body, error: c.error, max_error: c.max_error });
+                    candidates.push(StageChoice { id: &c.id, body, error: c.error, max_error: c.max_error });
                 }
                 let ids: BTreeSet<&str> = candidates.iter().map(|c| c.id).collect();
                 if ids.len() < candidates.len() {
                     return Err(invalid(name, "two candidates have the same id".into()));
                 }
-                Kind::Activation { candidates, key: a.key }
+                StageKind::Activation { candidates, key: a.key }
             }
             Stage::Residual(r) => {
                 self.table(name, "the addition", &r.us)?;
@@ -257,7 +257,7 @@ impl<'a> Tree<'a> {
                 }
                 let main = self.chain(&r.main, &End::Main(name), inner)?;
                 let skip = self.chain(&r.skip, &End::Skip(name), inner)?;
-                Kind::Residual { residual: r, main, skip }
+                StageKind::Residual { residual: r, main, skip }
             }
         };
         Ok(number)
@@ -277,12 +277,14 @@ impl<'a> Tree<'a> {
     fn reach(&self, chain: &Links, start: u32) -> Result<u32, PlanError> {
         let mut level = start;
         for i in 0..chain.points.len() {
-            let site = chain.point(i).map_or(Site::Never, |p| self.points[p].1.site);
+            let site = chain.point(i).map_or(Permission::Never, |p| self.points[p].1.site);
             match site {
-                Site::Never => {}
-                Site::May(_) | Site::Must(_) if level >= self.network.bootstrap_from => level = self.network.max_level,
-                Site::May(_) => {}
-                Site::Must(_) => {
+                Permission::Never => {}
+                Permission::May(_) | Permission::Must(_) if level >= self.network.bootstrap_from => {
+                    level = self.network.max_level
+                }
+                Permission::May(_) => {}
+                Permission::Must(_) => {
                     let stage = chain.points.get(i).map(|&p| self.points[p].0.to_string()).unwrap_or_default();
                     return Err(PlanError::Starved { stage, needs: self.network.bootstrap_from, level });
                 }
@@ -300,8 +302,10 @@ impl<'a> Tree<'a> {
             level.checked_sub(levels).ok_or(PlanError::Starved { stage: at.into(), needs: levels, level })
         };
         match &self.stages[stage].kind {
-            Kind::Step { variants, .. } => spend(name, variants.iter().map(|v| v.levels).min().unwrap_or(0), level),
-            Kind::Activation { candidates, .. } => {
+            StageKind::Step { variants, .. } => {
+                spend(name, variants.iter().map(|v| v.levels).min().unwrap_or(0), level)
+            }
+            StageKind::Activation { candidates, .. } => {
                 let needs = u32::MAX;
                 let mut best: Result<u32, PlanError> = Err(PlanError::Starved { stage: name.into(), needs, level });
                 for c in candidates {
@@ -313,7 +317,7 @@ impl<'a> Tree<'a> {
                 }
                 best
             }
-            Kind::Residual { residual, main, skip } => {
+            StageKind::Residual { residual, main, skip } => {
                 let main = spend(name, residual.main_align.levels, self.reach(main, level)?)?;
                 let skip = spend(name, residual.skip_align.levels, self.reach(skip, level)?)?;
                 Ok(main.min(skip))

@@ -1,7 +1,12 @@
-//! How much the loss depends on every activation: A_i = Σ_j E\[g_ij²\], the surrogate of OLA (arXiv 2310.10349).
+//! How much the results depend on every activation: A_i = Σ_j E\[g_ij²\], the surrogate of OLA (arXiv 2310.10349) with a
+//! yardstick that has no scale.
 //!
-//! g_ij is the gradient of the cross-entropy loss with respect to element j of activation i. Errors of mean square E_i and
-//! uncorrelated elements change the loss with variance Σ A_i·E_i, to first order.
+//! OLA takes for g_ij the gradient of the cross-entropy loss with respect to element j of activation i. That vanishes on networks
+//! that are confident on their calibration data, and it depends on the scale of the scores. Here g_ij is the gradient of a
+//! relative quantity instead: of a classifier's lead, the difference between the two largest scores, over the lead; of any other
+//! network, of its results over their root sum of squares. Errors of mean square E_i and uncorrelated elements change that
+//! quantity with variance Σ A_i·E_i, to first order: a share of the lead, or of the result, that multiplying the scores by a
+//! number does not change.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +16,13 @@ use miette::Diagnostic;
 use rayon::prelude::*;
 use thiserror::Error;
 
+use super::channels;
+
 /// Why sensitivities cannot be measured.
 #[derive(Debug, Error, Diagnostic)]
 pub enum SensitivityError {
     /// The model does not run on the samples, or has no derivative.
-    #[error("the loss has no gradient on the calibration data: {0}")]
+    #[error("the results have no gradient on the calibration data: {0}")]
     #[diagnostic(help(
         "sensitivities need a network of the ops that convolutional networks use, and data of its input's shape"
     ))]
@@ -24,24 +31,6 @@ pub enum SensitivityError {
     #[error("there is no calibration sample")]
     #[diagnostic(help("give at least a few dozen training inputs"))]
     NoSamples,
-    /// Not a classifier.
-    #[error("the model has {results} results, not one of scores [batch, classes]")]
-    #[diagnostic(help("sensitivities are those of a classifier's cross-entropy loss"))]
-    NotAClassifier {
-        /// Results of the model.
-        results: usize,
-    },
-    /// Labels that do not fit.
-    #[error("{labels} labels for {rows} inputs of {classes} classes")]
-    #[diagnostic(help("give one label per input, counted from zero, or none to take the model's own predictions"))]
-    Labels {
-        /// Labels given.
-        labels: usize,
-        /// Inputs, batches counted in full.
-        rows: usize,
-        /// Classes.
-        classes: usize,
-    },
 }
 
 /// Sensitivities per channel (dimension 1, or a single one where no dimension follows), by the activation's value.
@@ -52,57 +41,47 @@ pub struct Sensitivities {
 
 /// Samples whose squares are added before those of others: sums do not depend on the number of threads.
 const BLOCK: usize = 8;
+/// Leads below that of this share of the samples count as if they had it: a lead close to zero says nothing of the others.
+const LEAST_LEAD: f64 = 0.1;
+/// Seed of the directions in which results other than scores are looked at.
+const SEED: u64 = 0x5EED;
 
 impl Sensitivities {
-    /// Measures every activation and polynomial of `module` on `samples` over the threads of the current rayon pool. The
-    /// loss is the cross entropy of the result's softmax (the result itself where it is one) against `labels`, or without
-    /// labels against the class of the largest score.
+    /// Measures every activation and polynomial of `module` on `samples` over the threads of the current rayon pool. With several
+    /// results, their sensitivities add up.
     ///
     /// # Errors
-    /// When there are no samples, labels do not fit, the module is no classifier, or an op has no derivative.
-    pub fn measure(
-        module: &Module<Nn>,
-        samples: &[Vec<Tensor>],
-        labels: Option<&[usize]>,
-    ) -> Result<Self, SensitivityError> {
+    /// When there are no samples, the module does not run on them, or an op has no derivative.
+    pub fn measure(module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<Self, SensitivityError> {
         let _span = tracing::debug_span!("sensitivities").entered();
         let func = &module.func;
         if samples.is_empty() {
             return Err(SensitivityError::NoSamples);
         }
-        let not_a_classifier = || SensitivityError::NotAClassifier { results: func.results().len() };
-        let [result] = func.results() else { return Err(not_a_classifier()) };
-        let node = func.node(*result);
-        let scores = if matches!(node.op, NnOp::Softmax { .. }) { node.operands[0] } else { *result };
-        let [batch, classes] = func.ty(scores).0.0[..] else { return Err(not_a_classifier()) };
-        let rows = samples.len() * batch;
-        if let Some(labels) = labels
-            && (labels.len() != rows || labels.iter().any(|&l| l >= classes))
-        {
-            return Err(SensitivityError::Labels { labels: labels.len(), rows, classes });
-        }
         let live = func.live();
-        let of: Vec<Value> = func
-            .iter()
-            .filter(|(v, n)| live[v.index()] && matches!(n.op, NnOp::Activation { .. } | NnOp::Polynomial { .. }))
-            .map(|(v, _)| v)
-            .collect();
-        let block = |(b, block): (usize, &[Vec<Tensor>])| -> Result<Vec<Vec<f64>>, SensitivityError> {
-            let mut sums: Vec<Vec<f64>> = of.iter().map(|v| vec![0.0; channels(&func.ty(*v).0.0)]).collect();
-            for (i, sample) in block.iter().enumerate() {
-                let first = (b * BLOCK + i) * batch;
-                let labels = labels.map(|l| &l[first..first + batch]);
-                let grads = eval::gradients(module, sample, scores, |s| cross_entropy_gradient(s, labels), &of)?;
-                grads.iter().zip(&mut sums).for_each(|(grad, sums)| add_squares(grad, sums));
+        let watched = |n: &NnOp| matches!(n, NnOp::Activation { .. } | NnOp::Polynomial { .. });
+        let of: Vec<Value> = func.iter().filter(|(v, n)| live[v.index()] && watched(&n.op)).map(|(v, _)| v).collect();
+        let mut all = Self::default();
+        for &result in func.results() {
+            let (scores, yardstick) = yardstick(module, result, samples)?;
+            let block = |(b, block): (usize, &[Vec<Tensor>])| -> Result<Vec<Vec<f64>>, SensitivityError> {
+                let mut sums: Vec<Vec<f64>> = of.iter().map(|v| vec![0.0; channels(&func.ty(*v).0)]).collect();
+                for (i, sample) in block.iter().enumerate() {
+                    let number = (b * BLOCK + i) as u64;
+                    let grads = eval::gradients(module, sample, scores, |s| yardstick.gradient(s, number), &of)?;
+                    grads.iter().zip(&mut sums).for_each(|(grad, sums)| add_squares(grad, sums));
+                }
+                Ok(sums)
+            };
+            let blocks: Vec<_> = samples.par_chunks(BLOCK).enumerate().map(block).collect::<Result<_, _>>()?;
+            for (i, value) in of.iter().enumerate() {
+                let sums = all.channels.entry(*value).or_insert_with(|| vec![0.0; channels(&func.ty(*value).0)]);
+                for block in &blocks {
+                    sums.iter_mut().zip(&block[i]).for_each(|(sum, b)| *sum += b / samples.len() as f64);
+                }
             }
-            Ok(sums)
-        };
-        let blocks: Vec<_> = samples.par_chunks(BLOCK).enumerate().map(block).collect::<Result<_, _>>()?;
-        let mean = |i: usize| {
-            let zero = vec![0.0; channels(&func.ty(of[i]).0.0)];
-            blocks.iter().fold(zero, |sum, block| sum.iter().zip(&block[i]).map(|(s, b)| s + b / rows as f64).collect())
-        };
-        Ok(Self { channels: of.iter().enumerate().map(|(i, v)| (*v, mean(i))).collect() })
+        }
+        Ok(all)
     }
 
     /// A_i of activation `value`.
@@ -121,8 +100,84 @@ impl Sensitivities {
     }
 }
 
-fn channels(dims: &[usize]) -> usize {
-    if dims.len() > 2 { dims[1] } else { 1 }
+/// What errors of a result are measured by.
+enum Yardstick {
+    /// The lead of the largest score in each row, at least this much.
+    Lead(f64),
+    /// The root of the sum of squares.
+    Size,
+}
+
+/// The value whose gradients are taken for `result`, and its yardstick: scores before what is left to the client, of a classifier.
+fn yardstick(
+    module: &Module<Nn>,
+    result: Value,
+    samples: &[Vec<Tensor>],
+) -> Result<(Value, Yardstick), SensitivityError> {
+    let node = module.func.node(result);
+    let is_head = matches!(node.op, NnOp::Softmax { .. } | NnOp::LogSoftmax { .. } | NnOp::ArgMax { .. });
+    let scores = if is_head { node.operands[0] } else { result };
+    if !matches!(module.func.ty(scores).0.0[..], [_, classes] if classes > 1) {
+        return Ok((result, Yardstick::Size));
+    }
+    let leads_of = |sample: &Vec<Tensor>| {
+        let mut leads = Vec::new();
+        eval::eval_observed(module, sample, |value, tensor| {
+            if value == scores {
+                leads.extend(tensor.data().chunks_exact(tensor.shape().0[1]).map(|row| lead(row).2));
+            }
+        })?;
+        Ok(leads)
+    };
+    let leads: Vec<Vec<f64>> = samples.par_iter().map(leads_of).collect::<Result<_, eval::EvalError>>()?;
+    let mut leads: Vec<f64> = leads.into_iter().flatten().collect();
+    leads.sort_by(f64::total_cmp);
+    let least = leads[(leads.len() as f64 * LEAST_LEAD) as usize];
+    // Scores that are all alike lead nowhere.
+    Ok(if least > 0.0 { (scores, Yardstick::Lead(least)) } else { (result, Yardstick::Size) })
+}
+
+impl Yardstick {
+    /// The gradient, with respect to a result, of what it is measured by; `number` of the sample.
+    fn gradient(&self, result: &Tensor, number: u64) -> Tensor {
+        let data = match self {
+            Self::Lead(least) => {
+                let mut data = vec![0.0; result.data().len()];
+                let classes = result.shape().0[1];
+                for (row, scores) in data.chunks_exact_mut(classes).zip(result.data().chunks_exact(classes)) {
+                    let (first, second, lead) = lead(scores);
+                    let share = (1.0 / lead.max(*least)) as f32;
+                    (row[first], row[second]) = (share, -share);
+                }
+                data
+            }
+            Self::Size => {
+                let square: f64 = result.data().iter().map(|&y| f64::from(y).powi(2)).sum();
+                let share = if square > 0.0 { (1.0 / square.sqrt()) as f32 } else { 0.0 };
+                // The mean square along directions of random signs is the sum over all elements.
+                let mut state = SEED ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let sign = |_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    if state >> 63 == 0 { share } else { -share }
+                };
+                (0..result.data().len()).map(sign).collect()
+            }
+        };
+        Tensor::new(result.shape().clone(), data)
+    }
+}
+
+/// The places of the two largest scores and the difference between them.
+fn lead(scores: &[f32]) -> (usize, usize, f64) {
+    let (mut first, mut second) = if scores[1] > scores[0] { (1, 0) } else { (0, 1) };
+    for (i, &score) in scores.iter().enumerate().skip(2) {
+        if score > scores[first] {
+            (first, second) = (i, first);
+        } else if score > scores[second] {
+            second = i;
+        }
+    }
+    (first, second, f64::from(scores[first]) - f64::from(scores[second]))
 }
 
 /// Adds the squares of a gradient channel by channel.
@@ -134,19 +189,21 @@ fn add_squares(grad: &Tensor, sums: &mut [f64]) {
     }
 }
 
-/// softmax(scores) - one-hot(label), row by row; without labels that of the largest score.
-fn cross_entropy_gradient(scores: &Tensor, labels: Option<&[usize]>) -> Tensor {
-    let classes = scores.shape().0[1];
-    let mut data = Vec::with_capacity(scores.data().len());
-    for (row, scores) in scores.data().chunks_exact(classes.max(1)).enumerate() {
-        let (best, max) = scores
-            .iter()
-            .enumerate()
-            .fold((0, f32::NEG_INFINITY), |best, (i, &s)| if s > best.1 { (i, s) } else { best });
-        let label = labels.map_or(best, |l| l[row]);
-        let exps: Vec<f64> = scores.iter().map(|&s| f64::from(s - max).exp()).collect();
-        let sum: f64 = exps.iter().sum();
-        data.extend(exps.iter().enumerate().map(|(i, e)| (e / sum - f64::from(u8::from(i == label))) as f32));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leads_are_between_the_two_largest() {
+        assert_eq!(lead(&[1.0, 4.0, 2.5, -3.0]), (1, 2, 1.5));
+        assert_eq!(lead(&[4.0, 1.0]), (0, 1, 3.0));
+        assert_eq!(lead(&[2.0, 2.0, 2.0]), (0, 1, 0.0));
+        let gradient = |scores: [f32; 4], scale: f32| {
+            let scores = Tensor::new([1, 4], scores.map(|s| s * scale).to_vec());
+            Yardstick::Lead(0.5 * f64::from(scale)).gradient(&scores, 0).data().to_vec()
+        };
+        assert_eq!(gradient([1.0, 4.0, 2.0, -3.0], 1.0), [0.0, 0.5, -0.5, 0.0]);
+        // Ten times the scores move a share of the lead by a tenth as much.
+        assert_eq!(gradient([1.0, 4.0, 2.0, -3.0], 10.0), [0.0, 0.05, -0.05, 0.0]);
     }
-    Tensor::new(scores.shape().clone(), data)
 }

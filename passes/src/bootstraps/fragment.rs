@@ -14,7 +14,7 @@ use crate::pass::{Lower, PassError};
 
 /// What the cost of a polynomial depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Shape {
+pub(super) struct PolynomialShape {
     pub(super) degree: usize,
     pub(super) per_channel: bool,
 }
@@ -67,7 +67,10 @@ impl Fragment {
     }
 
     /// The evaluation of a polynomial on one ciphertext.
-    pub(super) fn of_polynomial(Shape { degree, per_channel }: Shape, slots: usize) -> Result<Self, PassError> {
+    pub(super) fn of_polynomial(
+        PolynomialShape { degree, per_channel }: PolynomialShape,
+        slots: usize,
+    ) -> Result<Self, PassError> {
         // Coefficients that no step of the evaluation can leave out.
         let coefficient = |k: usize| 1.0 / (k as f64 + 1.5);
         let mut part = Module::new("part");

@@ -21,10 +21,10 @@ use crate::approx::Choice;
 use crate::pack::{Packed, PackedTensor};
 use crate::pass::PassError;
 use crate::planner::{
-    ActivationPlan, Effort, Explanation, Frontier, Limits, Network, Plan, PlanError, Planner, baseline,
+    ActivationPlan, Effort, Frontier, Limits, Network, PlacementExplanation, Plan, PlanError, Planner, baseline,
 };
 use crate::target::Target;
-use fragment::Shape;
+use fragment::PolynomialShape;
 use network::Tensors;
 
 pub(crate) const NAME: &str = "place-bootstraps";
@@ -48,8 +48,8 @@ impl WeighedForm {
         format!("degree {}, {}", self.choice.degree, self.choice.family)
     }
 
-    fn shape(&self) -> Shape {
-        Shape { degree: self.choice.degree, per_channel: self.per_channel }
+    fn shape(&self) -> PolynomialShape {
+        PolynomialShape { degree: self.choice.degree, per_channel: self.per_channel }
     }
 }
 
@@ -107,7 +107,7 @@ pub struct Placement {
     /// The parameters it was planned for.
     pub spec: ParamSpec,
     /// Why, decision by decision.
-    pub explanation: Explanation,
+    pub explanation: PlacementExplanation,
 }
 
 /// Plans within limits for one packed program on one target.

@@ -10,7 +10,7 @@ use petgraph::algo::dominators::{Dominators, simple_fast};
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::Reversed;
 
-use super::fragment::{Fragment, Shape, degree_of};
+use super::fragment::{Fragment, PolynomialShape, degree_of};
 use super::{Candidates, NAME};
 use crate::pack::{Packed, PackedTensor, TensorKind};
 use crate::pass::PassError;
@@ -86,7 +86,7 @@ impl<'a> Tensors<'a> {
         if let Some(second) = inputs.next() {
             return Err(issue(&tensors[second], "the program has several inputs", ONE_IN_ONE_OUT));
         }
-        let mut polynomials: BTreeMap<Shape, Fragment> = BTreeMap::new();
+        let mut polynomials: BTreeMap<PolynomialShape, Fragment> = BTreeMap::new();
         let mut work = BTreeMap::new();
         for &i in &live {
             let tensor = &tensors[i];

@@ -6,13 +6,13 @@ use egg::{EGraph, Id};
 use fhec_ir::egraph::{Cost, Own};
 use fhec_ir::nn::{Activation, NnOp};
 
-use super::graph::{Facts, NnNode};
+use super::graph::{ClassFacts, NnNode};
 
 /// Weight of one op against one that the original function has.
 const OP: u64 = 64;
 
 pub(super) struct Levels<'a> {
-    pub egraph: &'a EGraph<NnNode, Facts>,
+    pub egraph: &'a EGraph<NnNode, ClassFacts>,
     /// Nodes of the original function.
     pub original: &'a HashSet<NnNode>,
 }
@@ -58,7 +58,9 @@ impl Levels<'_> {
             NnOp::Activation { .. } => (4, 16 * elements),
             NnOp::PRelu {} => (5, 17 * elements),
             NnOp::MaxPool { .. } | NnOp::Div {} => (16, 64 * elements),
-            NnOp::Softmax { .. } | NnOp::LayerNorm { .. } => (32, 128 * elements),
+            NnOp::Softmax { .. } | NnOp::LogSoftmax { .. } | NnOp::ArgMax { .. } | NnOp::LayerNorm { .. } => {
+                (32, 128 * elements)
+            }
         }
     }
 }

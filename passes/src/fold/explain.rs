@@ -8,11 +8,11 @@ use fhec_ir::nn::NnOp;
 use fhec_ir::{Entity, Loc, Module, Nn, OpInfo, Value};
 use serde::Serialize;
 
-use super::graph::{Facts, NnNode};
+use super::graph::{ClassFacts, NnNode};
 
 /// One application of a rule.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
+pub(super) struct RewriteStep {
     pub rule: &'static str,
     pub equation: &'static str,
     pub class: Id,
@@ -85,7 +85,7 @@ impl fmt::Display for Explanation {
 
 /// Looks up where nodes come from, in terms of canonical classes.
 pub(super) struct Justifier<'a> {
-    egraph: &'a EGraph<NnNode, Facts>,
+    egraph: &'a EGraph<NnNode, ClassFacts>,
     /// Values of the original function, by the node they are.
     original: HashMap<NnNode, Value>,
     /// Values of the original function that fall into a class.
@@ -95,7 +95,7 @@ pub(super) struct Justifier<'a> {
 }
 
 impl<'a> Justifier<'a> {
-    pub fn new(module: &'a Module<Nn>, ids: &[Id], egraph: &'a EGraph<NnNode, Facts>) -> Self {
+    pub fn new(module: &'a Module<Nn>, ids: &[Id], egraph: &'a EGraph<NnNode, ClassFacts>) -> Self {
         let (mut original, mut by_class) = (HashMap::new(), HashMap::new());
         for (value, node) in module.func.iter() {
             let children = node.operands.iter().map(|o| egraph.find(ids[o.index()]));
@@ -126,7 +126,7 @@ impl<'a> Justifier<'a> {
             return;
         };
         if seen.insert(step) {
-            let Step { from, used, .. } = &self.egraph.analysis.steps[step];
+            let RewriteStep { from, used, .. } = &self.egraph.analysis.steps[step];
             self.steps(from, seen, out);
             for (_, node) in used {
                 self.steps(node, seen, out);
@@ -144,7 +144,7 @@ impl<'a> Justifier<'a> {
         self.steps(node, &mut BTreeSet::new(), &mut steps);
         let mut values: BTreeSet<Value> = self.by_class.get(&class).copied().into_iter().collect();
         for &step in &steps {
-            let Step { class, from, used, .. } = &self.egraph.analysis.steps[step];
+            let RewriteStep { class, from, used, .. } = &self.egraph.analysis.steps[step];
             for (class, node) in used.iter().chain([&(*class, from.clone())]) {
                 let node = canonical(self.egraph, node);
                 let constant = self.egraph[*class].data.constant.is_some();
@@ -177,8 +177,8 @@ impl<'a> Justifier<'a> {
         Some(Rewritten { node: name, result, chain: vec![self.link(step)] })
     }
 
-    fn link(&self, step: &Step) -> Link {
-        let Step { rule, equation, from, used, to, .. } = step;
+    fn link(&self, step: &RewriteStep) -> Link {
+        let RewriteStep { rule, equation, from, used, to, .. } = step;
         let inner: HashMap<Id, &NnNode> = used.iter().map(|(c, n)| (self.egraph.find(*c), n)).collect();
         Link { rule, equation, before: self.term(from, &inner, 3), after: self.term(to, &HashMap::new(), 3) }
     }
@@ -222,6 +222,6 @@ impl<'a> Justifier<'a> {
     }
 }
 
-pub(super) fn canonical(egraph: &EGraph<NnNode, Facts>, node: &NnNode) -> NnNode {
+pub(super) fn canonical(egraph: &EGraph<NnNode, ClassFacts>, node: &NnNode) -> NnNode {
     node.clone().map_children(|c| egraph.find(c))
 }

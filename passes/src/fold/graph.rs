@@ -7,7 +7,7 @@ use fhec_ir::egraph::ENode;
 use fhec_ir::nn::{NnOp, TensorTy, eval};
 use fhec_ir::{ConstId, ConstPool, Dialect, Nn, Shape, Tensor};
 
-use super::explain::Step;
+use super::explain::RewriteStep;
 
 /// A node of the e-graph.
 pub(super) type NnNode = ENode<NnOp>;
@@ -17,12 +17,12 @@ const MAX_FOLDED: usize = 1 << 26;
 
 /// What is known of the whole graph.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
+pub(super) struct ClassFacts {
     pub pool: ConstPool,
     /// Types of the parameters.
     pub params: Vec<TensorTy>,
     /// Which rule made which node.
-    pub steps: Vec<Step>,
+    pub steps: Vec<RewriteStep>,
     /// The step that first added a node that no function had.
     pub made: HashMap<NnNode, usize>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Fact {
     pub constant: Option<ConstId>,
 }
 
-impl Analysis<NnNode> for Facts {
+impl Analysis<NnNode> for ClassFacts {
     type Data = Fact;
 
     fn make(egraph: &mut EGraph<NnNode, Self>, node: &NnNode, _: Id) -> Fact {
@@ -60,7 +60,7 @@ impl Analysis<NnNode> for Facts {
 }
 
 /// The shape `node` has; none when it is ill-typed.
-fn infer(egraph: &EGraph<NnNode, Facts>, node: &NnNode) -> Option<Shape> {
+fn infer(egraph: &EGraph<NnNode, ClassFacts>, node: &NnNode) -> Option<Shape> {
     if let NnOp::Input { index } = node.op {
         return egraph.analysis.params.get(index as usize).map(|ty| ty.0.clone());
     }
@@ -73,7 +73,7 @@ fn infer(egraph: &EGraph<NnNode, Facts>, node: &NnNode) -> Option<Shape> {
 }
 
 /// The value of an op over constants, unless it is large or not finite.
-fn fold(egraph: &mut EGraph<NnNode, Facts>, node: &NnNode, shape: &Shape) -> Option<ConstId> {
+fn fold(egraph: &mut EGraph<NnNode, ClassFacts>, node: &NnNode, shape: &Shape) -> Option<ConstId> {
     if node.children.is_empty() || shape.len() > MAX_FOLDED {
         return None;
     }
@@ -89,31 +89,31 @@ fn fold(egraph: &mut EGraph<NnNode, Facts>, node: &NnNode, shape: &Shape) -> Opt
 }
 
 /// The e-graph while a rule is applied: what the rule may ask and do.
-pub(super) struct Graph<'a> {
-    pub egraph: &'a mut EGraph<NnNode, Facts>,
+pub(super) struct RuleGraph<'a> {
+    pub egraph: &'a mut EGraph<NnNode, ClassFacts>,
     /// What was found so far.
     pub found: Vec<Equal>,
-    current: Trace,
+    current: Derivation,
 }
 
 /// A class that a rule found equal to the node it looked at.
 pub(super) struct Equal {
     pub class: Id,
-    pub trace: Trace,
+    pub trace: Derivation,
 }
 
 /// How a rule came to an equality.
 #[derive(Default)]
-pub(super) struct Trace {
+pub(super) struct Derivation {
     /// Nodes added that were not there before.
     pub added: Vec<NnNode>,
     /// Nodes below the root that the rule looked at.
     pub used: Vec<(Id, NnNode)>,
 }
 
-impl<'a> Graph<'a> {
-    pub fn new(egraph: &'a mut EGraph<NnNode, Facts>) -> Self {
-        Self { egraph, found: Vec::new(), current: Trace::default() }
+impl<'a> RuleGraph<'a> {
+    pub fn new(egraph: &'a mut EGraph<NnNode, ClassFacts>) -> Self {
+        Self { egraph, found: Vec::new(), current: Derivation::default() }
     }
     /// Concludes an attempt: `class` is equal to the node the rule looks at, or none is.
     pub fn found(&mut self, class: Option<Id>) {

@@ -29,8 +29,8 @@ pub use explain::{Explanation, Link, Rewritten};
 
 use crate::{Issue, Pass, PassError};
 use explain::Justifier;
-use graph::{Facts, NnNode};
-use rule::Rule;
+use graph::{ClassFacts, NnNode};
+pub use rule::{Condition, Rule};
 
 const NAME: &str = "fold";
 
@@ -40,17 +40,19 @@ pub fn rule_names() -> Vec<&'static str> {
 }
 
 /// The pass, with its limits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Fold {
     /// Rounds of rewriting.
     pub iterations: usize,
     /// Nodes the e-graph may grow to.
     pub nodes: usize,
+    /// Rules beside those of this pass.
+    more: Vec<Rule>,
 }
 
 impl Default for Fold {
     fn default() -> Self {
-        Self { iterations: 24, nodes: 100_000 }
+        Self { iterations: 24, nodes: 100_000, more: Vec::new() }
     }
 }
 
@@ -64,6 +66,13 @@ impl Pass<Nn> for Fold {
 }
 
 impl Fold {
+    /// The pass with one rule more. Whoever adds it answers for its equation.
+    #[must_use]
+    pub fn with_rule(mut self, rule: Rule) -> Self {
+        self.more.push(rule);
+        self
+    }
+
     /// The folded module, and the chain of rewrites that leads to each node the original does not have.
     ///
     /// # Errors
@@ -77,7 +86,8 @@ impl Fold {
             };
             PassError { pass: NAME, issues: issues.map(issue).collect() }
         })?;
-        let (egraph, ids) = self.saturate(module, &rules::all())?;
+        let rules: Vec<Rule> = rules::all().into_iter().chain(self.more.iter().cloned()).collect();
+        let (egraph, ids) = self.saturate(module, &rules)?;
         let roots = egraph::roots(module, &ids);
         let justifier = Justifier::new(module, &ids, &egraph);
         let original = justifier.original_nodes();
@@ -91,9 +101,13 @@ impl Fold {
     }
 
     /// Applies `rules` to the e-graph of `module`; the class of every value.
-    fn saturate(&self, module: &Module<Nn>, rules: &[Rule]) -> Result<(EGraph<NnNode, Facts>, Vec<Id>), PassError> {
+    fn saturate(
+        &self,
+        module: &Module<Nn>,
+        rules: &[Rule],
+    ) -> Result<(EGraph<NnNode, ClassFacts>, Vec<Id>), PassError> {
         let params = module.func.params().iter().map(|&p| module.func.ty(p).clone()).collect();
-        let facts = Facts { pool: module.consts.clone(), params, ..Facts::default() };
+        let facts = ClassFacts { pool: module.consts.clone(), params, ..ClassFacts::default() };
         let mut egraph = EGraph::new(facts);
         let ids = egraph::add_module(module, &mut egraph);
         egraph.rebuild();
@@ -104,7 +118,7 @@ impl Fold {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| defect(&e))?;
         // No limit of time: the result must not depend on the machine.
-        let runner = Runner::<NnNode, Facts, ()>::new(Facts::default())
+        let runner = Runner::<NnNode, ClassFacts, ()>::new(ClassFacts::default())
             .with_egraph(egraph)
             .with_scheduler(SimpleScheduler)
             .with_iter_limit(self.iterations)
@@ -125,7 +139,7 @@ fn explanation(
     module: &Module<Nn>,
     ids: &[Id],
     choice: &Choice<NnOp>,
-    egraph: &EGraph<NnNode, Facts>,
+    egraph: &EGraph<NnNode, ClassFacts>,
 ) -> Explanation {
     let mut out = Explanation::default();
     for (class, node) in choice.postorder(egraph, &egraph::roots(module, ids)) {

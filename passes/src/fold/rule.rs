@@ -13,39 +13,47 @@ use egg::{
 };
 use fhec_ir::nn::NnOp;
 
-use super::explain::Step;
-use super::graph::{Equal, Facts, Graph, NnNode};
+use super::explain::RewriteStep;
+use super::graph::{ClassFacts, Equal, NnNode, RuleGraph};
 
 /// An equation that holds for all tensors the rule matches.
-#[derive(Clone)]
-pub(super) struct Rule {
+///
+/// ```
+/// use fhec_passes::fold::{Condition, Fold, Rule};
+///
+/// let rule = Rule::pattern("half-of-double", "(mul (add ?x ?x) ?half)", "?x", &[("?half", Condition::Near(0.5))])
+///     .says("(x + x)/2 = x");
+/// let fold = Fold::default().with_rule(rule);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Rule {
     /// Kebab-case name.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// The equation in words or symbols, for `--explain`.
-    pub equation: &'static str,
-    kind: Kind,
+    pub(super) equation: &'static str,
+    kind: RuleKind,
 }
 
-#[derive(Clone)]
-enum Kind {
-    Pattern { left: String, right: String, when: Vec<(&'static str, Is)> },
+#[derive(Clone, Debug)]
+enum RuleKind {
+    Pattern { left: String, right: String, when: Vec<(&'static str, Condition)> },
     Code { head: fn(&NnOp) -> bool, apply: Apply },
 }
 
-/// Looks at a node and reports classes equal to it through [`Graph::found`].
-pub(super) type Apply = fn(&mut Graph<'_>, &NnNode);
+/// Looks at a node and reports classes equal to it through [`RuleGraph::found`].
+pub(super) type Apply = fn(&mut RuleGraph<'_>, &NnNode);
 
 /// A condition on a pattern variable.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Is {
+pub enum Condition {
     /// Its class is constant.
     Constant,
     /// All its elements are this number, to single precision.
     Near(f64),
 }
 
-impl Is {
-    fn holds(self, graph: &Graph<'_>, class: Id) -> bool {
+impl Condition {
+    fn holds(self, graph: &RuleGraph<'_>, class: Id) -> bool {
         match self {
             Self::Constant => graph.is_constant(class),
             Self::Near(x) => graph.uniform(class).is_some_and(|c| near(f64::from(c), x)),
@@ -63,28 +71,41 @@ pub(super) fn pattern(
     name: &'static str,
     left: impl Into<String>,
     right: impl Into<String>,
-    when: &[(&'static str, Is)],
+    when: &[(&'static str, Condition)],
 ) -> Rule {
-    Rule { name, equation: "", kind: Kind::Pattern { left: left.into(), right: right.into(), when: when.to_vec() } }
+    Rule { name, equation: "", kind: RuleKind::Pattern { left: left.into(), right: right.into(), when: when.to_vec() } }
 }
 
 /// A rule of code that looks at the nodes `head` admits.
 pub(super) fn code(name: &'static str, head: fn(&NnOp) -> bool, apply: Apply) -> Rule {
-    Rule { name, equation: "", kind: Kind::Code { head, apply } }
+    Rule { name, equation: "", kind: RuleKind::Code { head, apply } }
 }
 
 impl Rule {
+    /// A rule of two patterns over the ops of `nn`, in the notation of egg: `(mnemonic{attribute=value} ?operand ...)`. What matches
+    /// `left` equals `right` where the conditions on its variables hold. A variable of `right` that `left` does not bind, such
+    /// as `?-1`, is that number. Patterns are read when the pass runs, which reports those that cannot be read.
+    pub fn pattern(
+        name: &'static str,
+        left: impl Into<String>,
+        right: impl Into<String>,
+        when: &[(&'static str, Condition)],
+    ) -> Self {
+        pattern(name, left, right, when)
+    }
+
     /// The rule with its equation.
+    #[must_use]
     pub fn says(self, equation: &'static str) -> Self {
         Self { equation, ..self }
     }
 
     /// The rule as egg takes it; `index` tells apart rules that share a name.
-    pub fn rewrite(&self, index: usize) -> Result<Rewrite<NnNode, Facts>, String> {
+    pub(super) fn rewrite(&self, index: usize) -> Result<Rewrite<NnNode, ClassFacts>, String> {
         let equation = self.equation;
         let unique = format!("{}#{index}", self.name);
         match &self.kind {
-            Kind::Pattern { left, right, when } => {
+            RuleKind::Pattern { left, right, when } => {
                 let left: Pattern<NnNode> = Pattern::from_str(left).map_err(|e| format!("{}: {e}", self.name))?;
                 let right: Pattern<NnNode> = Pattern::from_str(right).map_err(|e| format!("{}: {e}", self.name))?;
                 let when = when.iter().map(|(var, is)| Ok((Var::from_str(var).map_err(|e| e.to_string())?, *is)));
@@ -92,8 +113,8 @@ impl Rule {
                 let apply = Replace { left: left.ast.clone(), right: right.ast, when, name: self.name, equation };
                 Rewrite::new(unique, left, apply)
             }
-            Kind::Code { head, apply } => {
-                let apply = Run { head: *head, apply: *apply, name: self.name, equation };
+            RuleKind::Code { head, apply } => {
+                let apply = RunCode { head: *head, apply: *apply, name: self.name, equation };
                 Rewrite::new(unique, Head(Arc::new(*head)), apply)
             }
         }
@@ -101,8 +122,8 @@ impl Rule {
 }
 
 /// Unites `class`, which holds `from`, with what a rule found equal to it, and notes the steps. Whether any was new.
-fn conclude(graph: Graph<'_>, name: &'static str, equation: &'static str, class: Id, from: &NnNode) -> bool {
-    let Graph { egraph, found, .. } = graph;
+fn conclude(graph: RuleGraph<'_>, name: &'static str, equation: &'static str, class: Id, from: &NnNode) -> bool {
+    let RuleGraph { egraph, found, .. } = graph;
     let mut changed = false;
     for Equal { class: equal, trace } in found {
         if egraph[equal].data.shape != egraph[class].data.shape {
@@ -115,7 +136,7 @@ fn conclude(graph: Graph<'_>, name: &'static str, equation: &'static str, class:
         changed = true;
         let step = egraph.analysis.steps.len();
         let (from, used, to) = (from.clone(), trace.used, to.unwrap_or_else(|| from.clone()));
-        egraph.analysis.steps.push(Step { rule: name, equation, class, from, used, to });
+        egraph.analysis.steps.push(RewriteStep { rule: name, equation, class, from, used, to });
         for node in trace.added {
             egraph.analysis.made.entry(node).or_insert(step);
         }
@@ -126,15 +147,15 @@ fn conclude(graph: Graph<'_>, name: &'static str, equation: &'static str, class:
 struct Replace {
     left: PatternAst<NnNode>,
     right: PatternAst<NnNode>,
-    when: Vec<(Var, Is)>,
+    when: Vec<(Var, Condition)>,
     name: &'static str,
     equation: &'static str,
 }
 
-impl Applier<NnNode, Facts> for Replace {
+impl Applier<NnNode, ClassFacts> for Replace {
     fn apply_one(
         &self,
-        egraph: &mut EGraph<NnNode, Facts>,
+        egraph: &mut EGraph<NnNode, ClassFacts>,
         class: Id,
         subst: &Subst,
         _: Option<&PatternAst<NnNode>>,
@@ -143,7 +164,7 @@ impl Applier<NnNode, Facts> for Replace {
         if egraph[class].data.constant.is_some() {
             return Vec::new();
         }
-        let mut graph = Graph::new(egraph);
+        let mut graph = RuleGraph::new(egraph);
         if !self.when.iter().all(|&(var, is)| is.holds(&graph, subst[var])) {
             return Vec::new();
         }
@@ -157,7 +178,7 @@ impl Applier<NnNode, Facts> for Replace {
 }
 
 /// The root node that `ast` matched; the others are noted as used.
-fn matched(graph: &mut Graph<'_>, ast: &PatternAst<NnNode>, subst: &Subst) -> Option<NnNode> {
+fn matched(graph: &mut RuleGraph<'_>, ast: &PatternAst<NnNode>, subst: &Subst) -> Option<NnNode> {
     let mut ids: Vec<Id> = Vec::new();
     let mut nodes: Vec<(Id, NnNode)> = Vec::new();
     for item in ast {
@@ -179,7 +200,7 @@ fn matched(graph: &mut Graph<'_>, ast: &PatternAst<NnNode>, subst: &Subst) -> Op
     Some(root)
 }
 
-fn instantiate(graph: &mut Graph<'_>, ast: &RecExpr<ENodeOrVar<NnNode>>, subst: &Subst) -> Option<Id> {
+fn instantiate(graph: &mut RuleGraph<'_>, ast: &RecExpr<ENodeOrVar<NnNode>>, subst: &Subst) -> Option<Id> {
     let mut ids: Vec<Id> = Vec::new();
     for item in ast {
         let id = match item {
@@ -199,10 +220,10 @@ fn instantiate(graph: &mut Graph<'_>, ast: &RecExpr<ENodeOrVar<NnNode>>, subst: 
 /// Finds classes with a node whose op is admitted.
 struct Head(Arc<fn(&NnOp) -> bool>);
 
-impl Searcher<NnNode, Facts> for Head {
+impl Searcher<NnNode, ClassFacts> for Head {
     fn search_eclass_with_limit(
         &self,
-        egraph: &EGraph<NnNode, Facts>,
+        egraph: &EGraph<NnNode, ClassFacts>,
         class: Id,
         _: usize,
     ) -> Option<SearchMatches<'_, NnNode>> {
@@ -214,17 +235,17 @@ impl Searcher<NnNode, Facts> for Head {
     }
 }
 
-struct Run {
+struct RunCode {
     head: fn(&NnOp) -> bool,
     apply: Apply,
     name: &'static str,
     equation: &'static str,
 }
 
-impl Applier<NnNode, Facts> for Run {
+impl Applier<NnNode, ClassFacts> for RunCode {
     fn apply_one(
         &self,
-        egraph: &mut EGraph<NnNode, Facts>,
+        egraph: &mut EGraph<NnNode, ClassFacts>,
         class: Id,
         _: &Subst,
         _: Option<&PatternAst<NnNode>>,
@@ -234,7 +255,7 @@ impl Applier<NnNode, Facts> for Run {
         nodes.sort();
         let mut changed = false;
         for node in nodes {
-            let mut graph = Graph::new(egraph);
+            let mut graph = RuleGraph::new(egraph);
             (self.apply)(&mut graph, &node);
             changed |= conclude(graph, self.name, self.equation, class, &node);
         }

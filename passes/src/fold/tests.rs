@@ -9,7 +9,7 @@ use fhec_ir::nn::{NnOp, eval};
 use fhec_ir::text::{Blobs, parse_module, print_module};
 use fhec_ir::{Module, Nn, OpInfo, Shape, Tensor};
 
-use super::graph::{Facts, NnNode};
+use super::graph::{ClassFacts, NnNode};
 use super::*;
 
 #[path = "../../../tests/filetests/fill.rs"]
@@ -44,7 +44,7 @@ fn close(a: &Tensor, b: &Tensor) -> bool {
 }
 
 /// Evaluates every node of every class and compares.
-fn check_classes(egraph: &EGraph<NnNode, Facts>, inputs: &[Tensor]) {
+fn check_classes(egraph: &EGraph<NnNode, ClassFacts>, inputs: &[Tensor]) {
     let pool = &egraph.analysis.pool;
     let value = |node: &NnNode, values: &HashMap<Id, Tensor>| match node.op {
         NnOp::Input { index } => Some(inputs[index as usize].clone()),
@@ -141,7 +141,11 @@ fn limits_bound_the_work_and_the_result_stays_right() {
          %wa = nn.const {{value = @wa}} : tensor<4>\n%pos = nn.const {{value = @pos}} : tensor<4>\n{body}return {last}\n}}"
     );
     let module = fill::filled(&parsed(&text), 1);
-    for limit in [Fold { iterations: 1, nodes: 100 }, Fold { iterations: 3, nodes: 30 }, Fold::default()] {
+    for limit in [
+        Fold { iterations: 1, nodes: 100, ..Fold::default() },
+        Fold { iterations: 3, nodes: 30, ..Fold::default() },
+        Fold::default(),
+    ] {
         let (folded, _) = limit.explain(&module).expect("the case verifies");
         let x = inputs(&module, 9);
         let (a, b) = (eval::eval(&module, &x).expect("fits"), eval::eval(&folded, &x).expect("fits"));

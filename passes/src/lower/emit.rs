@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use fhec_ir::ckks::{CkksOp, CtTy};
 use fhec_ir::{Ckks, ConstId, ConstPool, Issue, Loc, Module, OpInfo, Slot, Value};
 
-use super::expr::{Addend, Expr, Id, Plain, Program, Sum};
+use super::expr::{Addend, Expr, ExprProgram, Id, Plain, Sum};
 
 /// The level each live expression must have: the least at which everything that reads it still reaches `lowest` at the
 /// results. Everything is computed at exactly that level, since every op is cheaper the lower it is. What is bootstrapped
 /// comes from level 0, where that costs least.
-pub(super) fn levels(program: &Program, lowest: u32) -> Vec<Option<u32>> {
+pub(super) fn levels(program: &ExprProgram, lowest: u32) -> Vec<Option<u32>> {
     let mut levels: Vec<Option<u32>> = vec![None; program.exprs.len()];
     program.results.iter().for_each(|&r| levels[r] = Some(lowest));
     for id in (0..program.exprs.len()).rev() {
@@ -23,7 +23,7 @@ pub(super) fn levels(program: &Program, lowest: u32) -> Vec<Option<u32>> {
 }
 
 /// Raises what bootstraps give to the highest level of all; what reads it stays where it is.
-pub(super) fn raise_bootstraps(program: &Program, levels: &mut [Option<u32>]) {
+pub(super) fn raise_bootstraps(program: &ExprProgram, levels: &mut [Option<u32>]) {
     let top = levels.iter().copied().max().flatten();
     for ((expr, _), level) in program.exprs.iter().zip(levels) {
         if matches!(expr, Expr::Refresh(_)) && level.is_some() {
@@ -34,7 +34,7 @@ pub(super) fn raise_bootstraps(program: &Program, levels: &mut [Option<u32>]) {
 
 /// Takes addends that lie above the sum they are added to into the sum, where bringing them to its level costs no rescale of
 /// their own. Levels stay as they are.
-pub(super) fn absorb(program: &mut Program, levels: &[Option<u32>]) {
+pub(super) fn absorb(program: &mut ExprProgram, levels: &[Option<u32>]) {
     let uses = program.uses();
     for id in 0..program.exprs.len() {
         let (Some(level), Expr::Add(a, b)) = (levels[id], &program.exprs[id].0) else { continue };
@@ -54,7 +54,7 @@ pub(super) fn absorb(program: &mut Program, levels: &[Option<u32>]) {
 }
 
 /// The module under construction.
-struct Emitter<'a> {
+struct OpEmitter<'a> {
     out: Module<Ckks>,
     /// Constants of the slot module and of its polynomials, and those taken over so far.
     from: &'a ConstPool,
@@ -69,14 +69,14 @@ type Result<T> = std::result::Result<T, Issue>;
 /// The `ckks` module of a program whose expressions have the given levels.
 pub(super) fn emit(
     module: &Module<Slot>,
-    program: &Program,
+    program: &ExprProgram,
     levels: &[Option<u32>],
     consts: &ConstPool,
 ) -> Result<Module<Ckks>> {
     let mut out = Module::new(module.func.name.clone());
     out.inputs = module.inputs.clone();
     out.outputs = module.outputs.clone();
-    let mut e = Emitter {
+    let mut e = OpEmitter {
         out,
         from: consts,
         taken: BTreeMap::new(),
@@ -131,7 +131,7 @@ pub(super) fn emit(
     Ok(e.out)
 }
 
-impl Emitter<'_> {
+impl OpEmitter<'_> {
     /// The constant in the new module.
     fn constant(&mut self, id: ConstId) -> ConstId {
         let Self { out, from, taken, .. } = self;

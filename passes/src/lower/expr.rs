@@ -66,13 +66,13 @@ impl Expr {
 
 /// Expressions in definition order, each with its origin.
 #[derive(Default)]
-pub(super) struct Program {
+pub(super) struct ExprProgram {
     pub(super) exprs: Vec<(Expr, Loc)>,
     known: HashMap<Expr, Id>,
     pub(super) results: Vec<Id>,
 }
 
-impl Program {
+impl ExprProgram {
     /// The expression, made or found.
     pub(super) fn push(&mut self, expr: Expr, loc: &Loc) -> Id {
         if let Some(&id) = self.known.get(&expr) {

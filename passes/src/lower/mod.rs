@@ -38,7 +38,7 @@ impl Lower<Slot, Ckks> for LowerToCkks {
         let error = |issue| PassError { pass: NAME, issues: vec![issue] };
         let module = share_common(module);
         let mut consts = module.consts.clone();
-        let mut program = expr::Program::read(&module, &mut consts).map_err(error)?;
+        let mut program = expr::ExprProgram::read(&module, &mut consts).map_err(error)?;
         let mut levels = emit::levels(&program, self.result_level);
         if self.single_chain {
             emit::raise_bootstraps(&program, &mut levels);

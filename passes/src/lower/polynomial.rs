@@ -4,8 +4,8 @@ use fhec_ir::attr::F64;
 use fhec_ir::nn::Basis;
 use fhec_ir::{ConstId, ConstPool, Loc, Tensor};
 
-use super::expr::{Addend, Expr, Id, Plain, Program, Sum};
-use crate::approx::{EvalTree, Interval, Operand, Polynomial, TreeOptions};
+use super::expr::{Addend, Expr, ExprProgram, Id, Plain, Sum};
+use crate::approx::{EvalTree, Interval, Polynomial, TreeOperand, TreeOptions};
 
 /// A `slot.polynomial`.
 pub(super) struct What<'a> {
@@ -44,7 +44,7 @@ pub(crate) fn columns(data: &[f32], n: usize) -> (Vec<Vec<f64>>, Vec<usize>) {
 
 /// Appends the evaluation of the polynomial at `x`; returns its value.
 pub(super) fn expand(
-    program: &mut Program,
+    program: &mut ExprProgram,
     consts: &mut ConstPool,
     x: Id,
     n: usize,
@@ -87,7 +87,7 @@ pub(super) fn expand(
     };
     let mut values: Vec<Id> = Vec::with_capacity(tree.steps().len());
     for step in tree.steps() {
-        let get = |o: Operand| if let Operand::Step(s) = o { values[s] } else { input };
+        let get = |o: TreeOperand| if let TreeOperand::TreeStep(s) = o { values[s] } else { input };
         let products = step.products.iter().map(|p| (get(p.left), get(p.right), i64::from(p.factor))).collect();
         let plains = step.terms.iter().map(|t| (plain(spread(&tree.constants()[t.constant])), get(t.value))).collect();
         let addends = step.constant.iter().map(|&k| addend(spread(&tree.constants()[k]))).collect();

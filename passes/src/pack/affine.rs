@@ -12,7 +12,7 @@ use super::sparse::Sparse;
 /// Chains of linear ops stay in this form and become one linear transform, hence one level, when a nonlinear op or a result
 /// asks for the slots.
 #[derive(Clone, Debug)]
-pub(super) struct Affine {
+pub(super) struct AffineMap {
     pub(super) shape: Shape,
     /// Sources by increasing number.
     pub(super) terms: Vec<(usize, Arc<Sparse>)>,
@@ -39,7 +39,7 @@ pub(super) struct TrailStep {
 /// No value keeps more trails than this.
 const MOST_TRAILS: usize = 3;
 
-impl Affine {
+impl AffineMap {
     pub(super) fn constant(shape: Shape, bias: Vec<f64>) -> Self {
         Self { shape, terms: Vec::new(), bias, trails: Vec::new() }
     }

@@ -3,9 +3,9 @@
 use fhec_ir::nn::{Basis, NnOp, eval};
 use fhec_ir::{Entity, Issue, Loc, Module, Nn, Node, OpInfo, Port, Shape, Tensor, Value};
 
-use super::affine::Affine;
+use super::affine::AffineMap;
 use super::cost::LinearCost;
-use super::graph::{Graph, Kind, Rows};
+use super::graph::{Rows, SourceGraph, SourceKind};
 use super::{linear, place};
 use crate::approx::{Interval, Polynomial};
 
@@ -15,19 +15,19 @@ type Result<T> = std::result::Result<T, Issue>;
 #[derive(Clone)]
 enum Packed {
     Constant(Tensor),
-    Affine(Affine),
+    AffineMap(AffineMap),
 }
 
 struct Builder<'a> {
     nn: &'a Module<Nn>,
-    graph: Graph,
+    graph: SourceGraph,
     cost: &'a LinearCost,
     values: Vec<Option<Packed>>,
 }
 
 /// The packed program of `module`, before layouts.
-pub(super) fn build(module: &Module<Nn>, encrypted: &[bool], cost: &LinearCost) -> Result<Graph> {
-    let mut b = Builder { nn: module, graph: Graph::default(), cost, values: vec![None; module.func.len()] };
+pub(super) fn build(module: &Module<Nn>, encrypted: &[bool], cost: &LinearCost) -> Result<SourceGraph> {
+    let mut b = Builder { nn: module, graph: SourceGraph::default(), cost, values: vec![None; module.func.len()] };
     let live = module.func.live();
     let uses = live_uses(module, &live);
     for (v, node) in module.func.iter() {
@@ -35,11 +35,11 @@ pub(super) fn build(module: &Module<Nn>, encrypted: &[bool], cost: &LinearCost) 
             continue;
         }
         let packed = if let Some(index) = node.op.as_input() {
-            Packed::Affine(b.input(index as usize, node)?)
+            Packed::AffineMap(b.input(index as usize, node)?)
         } else if !encrypted[v.index()] {
             Packed::Constant(b.constant(node)?)
         } else {
-            Packed::Affine(b.node(v, node)?)
+            Packed::AffineMap(b.node(v, node)?)
         };
         b.values[v.index()] = Some(packed);
         if encrypted[v.index()] && uses[v.index()].len() > 1 {
@@ -78,26 +78,26 @@ impl Builder<'_> {
     }
 
     /// Appends a source and gives it as a value.
-    fn source(&mut self, kind: Kind, shape: &Shape, loc: &Loc) -> Affine {
-        Affine::source(self.graph.push(kind, shape.clone(), loc), shape.clone())
+    fn source(&mut self, kind: SourceKind, shape: &Shape, loc: &Loc) -> AffineMap {
+        AffineMap::source(self.graph.push(kind, shape.clone(), loc), shape.clone())
     }
 
     /// Puts `a` into slots, in the layout of source `like` if given; returns the source's number.
-    fn materialise(&mut self, a: &Affine, like: Option<usize>, loc: &Loc) -> usize {
+    fn materialise(&mut self, a: &AffineMap, like: Option<usize>, loc: &Loc) -> usize {
         // An interval's map and its inverse multiply to 1 up to rounding.
         let unscaled = |c: f64| (c - 1.0).abs() < UNIT_ROUNDING;
         match a.as_scaled_source().filter(|s| unscaled(s.0)) {
             Some((_, source)) if like.is_none_or(|l| self.graph.root(l) == self.graph.root(source)) => source,
-            _ => self.graph.push(Kind::Linear { value: a.clone(), like }, a.shape.clone(), loc),
+            _ => self.graph.push(SourceKind::Linear { value: a.clone(), like }, a.shape.clone(), loc),
         }
     }
 
-    fn input(&mut self, index: usize, node: &Node<Nn>) -> Result<Affine> {
+    fn input(&mut self, index: usize, node: &Node<Nn>) -> Result<AffineMap> {
         let shape = node.ty.0.clone();
         if shape.is_empty() {
             return Err(Self::issue(node, format!("an input of shape {shape}"), "use an input with elements"));
         }
-        Ok(self.source(Kind::Input(index), &shape, &node.loc))
+        Ok(self.source(SourceKind::Input(index), &shape, &node.loc))
     }
 
     fn constant(&self, node: &Node<Nn>) -> Result<Tensor> {
@@ -114,24 +114,24 @@ impl Builder<'_> {
     }
 
     /// The value as an affine map; a constant is one without sources.
-    fn affine(&self, v: Value) -> Affine {
+    fn affine(&self, v: Value) -> AffineMap {
         match &self.values[v.index()] {
-            Some(Packed::Affine(a)) => a.clone(),
+            Some(Packed::AffineMap(a)) => a.clone(),
             Some(Packed::Constant(t)) => {
-                Affine::constant(t.shape().clone(), t.data().iter().map(|&x| f64::from(x)).collect())
+                AffineMap::constant(t.shape().clone(), t.data().iter().map(|&x| f64::from(x)).collect())
             }
             None => unreachable!("operands of live nodes are live and earlier"),
         }
     }
 
-    fn node(&mut self, v: Value, node: &Node<Nn>) -> Result<Affine> {
-        let operands: Vec<Affine> = node.operands.iter().map(|&o| self.affine(o)).collect();
+    fn node(&mut self, v: Value, node: &Node<Nn>) -> Result<AffineMap> {
+        let operands: Vec<AffineMap> = node.operands.iter().map(|&o| self.affine(o)).collect();
         match &node.op {
             NnOp::Polynomial { basis, lo, hi, rows, coeffs } => {
                 let coeffs: Vec<f64> = coeffs.iter().map(|c| c.0).collect();
                 let a = self.polynomial(node, *basis, (lo.0, hi.0), *rows as usize, &coeffs)?;
                 if let Some((_, source)) = a.as_scaled_source()
-                    && matches!(self.graph.sources[source].kind, Kind::Polynomial { .. })
+                    && matches!(self.graph.sources[source].kind, SourceKind::Polynomial { .. })
                 {
                     self.graph.sources[source].origin = Some(v);
                 }
@@ -166,15 +166,15 @@ impl Builder<'_> {
                 if !linear::mixes(op) || x.is_light() || together.is_constant() {
                     return Ok(together);
                 }
-                let after = |x: &Affine| {
-                    let operands: Vec<Affine> = [x].into_iter().chain(&operands[1..]).cloned().collect();
+                let after = |x: &AffineMap| {
+                    let operands: Vec<AffineMap> = [x].into_iter().chain(&operands[1..]).cloned().collect();
                     linear::apply(node, &operands)
                 };
                 // A product of maps that is much larger than its factors may cost more than a level.
                 let grown = together.nnz() > 2 * x.nnz();
                 if grown && !place::better_together(&self.graph, &together, x, |x| after(x).ok(), self.cost) {
                     let at = self.materialise(x, None, &node.loc);
-                    return after(&Affine::source(at, x.shape.clone()));
+                    return after(&AffineMap::source(at, x.shape.clone()));
                 }
                 Ok(together)
             }
@@ -195,8 +195,8 @@ impl Builder<'_> {
         let (scale, shift) = interval.map_or((1.0, 0.0), |(lo, hi)| unit_map(lo, hi));
         let loc = self.nn.func.node(v).loc.clone();
         let source = self.materialise(&a.rescaled(|_| scale, |_| shift), None, &loc);
-        let whole = Affine::source(source, a.shape.clone());
-        self.values[v.index()] = Some(Packed::Affine(whole.rescaled(|_| 1.0 / scale, |_| -shift / scale)));
+        let whole = AffineMap::source(source, a.shape.clone());
+        self.values[v.index()] = Some(Packed::AffineMap(whole.rescaled(|_| 1.0 / scale, |_| -shift / scale)));
     }
 
     fn polynomial(
@@ -206,7 +206,7 @@ impl Builder<'_> {
         (lo, hi): (f64, f64),
         count: usize,
         coeffs: &[f64],
-    ) -> Result<Affine> {
+    ) -> Result<AffineMap> {
         let x = self.affine(node.operands[0]);
         let bad = |e: &dyn std::fmt::Display| Self::issue(node, e.to_string(), "fit the polynomial again");
         let interval = Interval::new(lo, hi).map_err(|e| bad(&e))?;
@@ -253,23 +253,23 @@ impl Builder<'_> {
             return Ok(squared.rescaled(|e| c2(e).signum(), |e| c0(e) - c2(e) - c1(e) * c1(e) / (8.0 * c2(e))));
         }
         let of = self.materialise(&u, None, &node.loc);
-        Ok(self.source(Kind::Polynomial { of, polynomials, rows }, &shape, &node.loc))
+        Ok(self.source(SourceKind::Polynomial { of, polynomials, rows }, &shape, &node.loc))
     }
 
     /// The factor and source of an operand of a product: a common factor is left for whoever reads the product.
-    fn factor(&mut self, a: &Affine, like: Option<usize>, loc: &Loc) -> (f64, usize) {
+    fn factor(&mut self, a: &AffineMap, like: Option<usize>, loc: &Loc) -> (f64, usize) {
         match a.as_scaled_source() {
             Some((c, source)) if like.is_none_or(|l| self.graph.root(l) == self.graph.root(source)) => (c, source),
             _ => (1.0, self.materialise(a, like, loc)),
         }
     }
 
-    fn square(&mut self, a: &Affine, loc: &Loc) -> Affine {
+    fn square(&mut self, a: &AffineMap, loc: &Loc) -> AffineMap {
         let (c, at) = self.factor(a, None, loc);
         self.multiply(at, at, c * c, &a.shape, loc)
     }
 
-    fn product(&mut self, a: &Affine, b: &Affine, loc: &Loc) -> Affine {
+    fn product(&mut self, a: &AffineMap, b: &AffineMap, loc: &Loc) -> AffineMap {
         // The operand that is in slots already decides where the other one goes.
         let (first, second) =
             if a.as_scaled_source().is_none() && b.as_scaled_source().is_some() { (b, a) } else { (a, b) };
@@ -278,8 +278,8 @@ impl Builder<'_> {
         self.multiply(x, y, c * d, &a.shape, loc)
     }
 
-    fn multiply(&mut self, x: usize, y: usize, factor: f64, shape: &Shape, loc: &Loc) -> Affine {
-        let out = self.source(Kind::Product(x, y), shape, loc);
+    fn multiply(&mut self, x: usize, y: usize, factor: f64, shape: &Shape, loc: &Loc) -> AffineMap {
+        let out = self.source(SourceKind::Product(x, y), shape, loc);
         if factor == 1.0 { out } else { out.rescaled(|_| factor, |_| 0.0) }
     }
 
@@ -297,7 +297,7 @@ impl Builder<'_> {
                 ));
             }
             // A source of its own, so that its layout is one that a port can state; in place it costs nothing.
-            let at = self.graph.push(Kind::Linear { value: a.clone(), like: None }, a.shape.clone(), &node.loc);
+            let at = self.graph.push(SourceKind::Linear { value: a.clone(), like: None }, a.shape.clone(), &node.loc);
             self.graph.sources[at].port = true;
             self.graph.results.push((at, port));
         }

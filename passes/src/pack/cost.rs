@@ -26,7 +26,7 @@ impl Default for LinearCost {
 
 /// A diagonal's rotation and the giant-step part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Step {
+pub(super) struct RotationStep {
     pub(super) giant: i64,
     pub(super) rotation: i64,
 }
@@ -35,7 +35,7 @@ pub(super) struct Step {
 #[derive(Clone, Debug)]
 pub(super) struct Split {
     /// One step per residue, in the order given.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<RotationStep>,
     pub(super) cost: f64,
 }
 
@@ -84,7 +84,7 @@ pub(super) fn split(residues: &[u32], modulus: usize, cost: &LinearCost) -> Spli
         .iter()
         .map(|&r| {
             let (baby, giant) = parts(r, modulus, low, high);
-            Step { giant, rotation: baby + giant }
+            RotationStep { giant, rotation: baby + giant }
         })
         .collect();
     Split { steps, cost: rotations + cost.diagonal * residues.len() as f64 }
@@ -110,7 +110,7 @@ mod tests {
         for (step, &r) in s.steps.iter().zip(residues) {
             assert_eq!(step.rotation.rem_euclid(modulus as i64), i64::from(r));
         }
-        let distinct = |part: fn(&Step) -> i64| {
+        let distinct = |part: fn(&RotationStep) -> i64| {
             s.steps.iter().map(part).filter(|&r| r != 0).collect::<std::collections::BTreeSet<_>>().len()
         };
         let (babies, giants) = (distinct(|s| s.rotation - s.giant), distinct(|s| s.giant));

@@ -8,10 +8,10 @@ use fhec_ir::slot::{SlotOp, SlotTy};
 use fhec_ir::{Hashed, Issue, Loc, Module, Nn, OpInfo, Port, Slot, Tensor, Value};
 use rayon::prelude::*;
 
-use super::affine::Affine;
+use super::affine::AffineMap;
 use super::cost::LinearCost;
-use super::graph::{Graph, Kind, Rows, Source};
-use super::layout::Placement;
+use super::graph::{Rows, Source, SourceGraph, SourceKind};
+use super::layout::Placing;
 use super::sparse::Sparse;
 use super::transform::{self, Diagonals};
 use super::{PackedTensor, TensorKind};
@@ -29,7 +29,7 @@ struct Emitted {
 }
 
 /// A term of a linear source: what is read, and how.
-struct Term {
+struct SourceTerm {
     source: usize,
     read: Read,
 }
@@ -52,8 +52,8 @@ struct Transform {
 }
 
 /// The terms of every linear source. They are independent of each other, and most of the work of packing.
-fn terms(graph: &Graph, placements: &[Placement], slots: usize, cost: &LinearCost) -> Vec<Vec<Term>> {
-    let of_term = |map: &Sparse, from: &Placement, to: &Placement| {
+fn terms(graph: &SourceGraph, placements: &[Placing], slots: usize, cost: &LinearCost) -> Vec<Vec<SourceTerm>> {
+    let of_term = |map: &Sparse, from: &Placing, to: &Placing| {
         if let Some(factor) = map.uniform_diagonal().filter(|_| from == to) {
             return Read::Scaled(factor);
         }
@@ -71,20 +71,20 @@ fn terms(graph: &Graph, placements: &[Placement], slots: usize, cost: &LinearCos
         Read::Through { modulus: plan.modulus, transforms: plan.blocks.iter().map(transform).collect() }
     };
     let of_source = |(number, source): (usize, &Source)| match &source.kind {
-        Kind::Linear { value, .. } => {
-            let term = |(source, map): &(usize, Arc<Sparse>)| Term {
+        SourceKind::Linear { value, .. } => {
+            let term = |(source, map): &(usize, Arc<Sparse>)| SourceTerm {
                 source: *source,
                 read: of_term(map, &placements[*source], &placements[number]),
             };
             value.terms.iter().map(term).collect()
         }
-        Kind::Input(_) | Kind::Polynomial { .. } | Kind::Product(..) => Vec::new(),
+        SourceKind::Input(_) | SourceKind::Polynomial { .. } | SourceKind::Product(..) => Vec::new(),
     };
     graph.sources.par_iter().enumerate().map(of_source).collect()
 }
 
-struct Emitter<'a> {
-    placements: &'a [Placement],
+struct SlotEmitter<'a> {
+    placements: &'a [Placing],
     slots: usize,
     out: Module<Slot>,
     emitted: Vec<Emitted>,
@@ -93,20 +93,20 @@ struct Emitter<'a> {
 /// The slot module of `graph`, whose sources lie as `placements` say, for the ports of `nn`; and its tensors.
 pub(super) fn emit(
     nn: &Module<Nn>,
-    graph: &Graph,
-    placements: &[Placement],
+    graph: &SourceGraph,
+    placements: &[Placing],
     slots: usize,
     cost: &LinearCost,
 ) -> Result<(Module<Slot>, Vec<PackedTensor>)> {
     let out = Module::new(nn.func.name.clone());
-    let mut e = Emitter { placements, slots, out, emitted: Vec::new() };
+    let mut e = SlotEmitter { placements, slots, out, emitted: Vec::new() };
     let mut tensors = Vec::with_capacity(graph.sources.len());
     let terms = terms(graph, placements, slots, cost);
     for (number, (source, terms)) in graph.sources.iter().zip(&terms).enumerate() {
         let loc = &source.loc;
         let start = e.out.func.len();
         let emitted = match &source.kind {
-            Kind::Input(index) => {
+            SourceKind::Input(index) => {
                 let placement = &placements[number];
                 let parameter = |_| e.out.func.add_param(SlotTy(slots), loc.clone());
                 let values = (0..placement.ciphertexts).map(parameter).collect();
@@ -116,9 +116,9 @@ pub(super) fn emit(
                 e.out.inputs.push(Port { name, shape, layout, range: described.and_then(|port| port.range) });
                 Emitted { values, fill: 0.0 }
             }
-            Kind::Linear { value, .. } => e.linear(number, value, terms, loc)?,
-            Kind::Polynomial { of, polynomials, rows } => e.polynomial(number, *of, polynomials, *rows, loc)?,
-            Kind::Product(a, b) => {
+            SourceKind::Linear { value, .. } => e.linear(number, value, terms, loc)?,
+            SourceKind::Polynomial { of, polynomials, rows } => e.polynomial(number, *of, polynomials, *rows, loc)?,
+            SourceKind::Product(a, b) => {
                 let (a, b) = (e.emitted[*a].clone(), e.emitted[*b].clone());
                 let pairs = a.values.iter().zip(&b.values);
                 let values = pairs.map(|(&a, &b)| e.push(SlotOp::Mul {}, [a, b], loc)).collect::<Result<Vec<_>>>()?;
@@ -126,9 +126,9 @@ pub(super) fn emit(
             }
         };
         let kind = match &source.kind {
-            Kind::Input(_) => TensorKind::Input,
-            Kind::Linear { .. } | Kind::Product(..) => TensorKind::Fixed,
-            Kind::Polynomial { .. } => TensorKind::Activation,
+            SourceKind::Input(_) => TensorKind::Input,
+            SourceKind::Linear { .. } | SourceKind::Product(..) => TensorKind::Fixed,
+            SourceKind::Polynomial { .. } => TensorKind::Activation,
         };
         let values = emitted.values.clone();
         let (operands, nodes) = (source.kind.operands(), start..e.out.func.len());
@@ -154,7 +154,7 @@ fn hint(loc: &Loc, what: &str) -> String {
     }
 }
 
-impl Emitter<'_> {
+impl SlotEmitter<'_> {
     /// Appends a slot op; the packer's own ops are well typed.
     fn push(&mut self, op: SlotOp, operands: impl IntoIterator<Item = Value>, loc: &Loc) -> Result<Value> {
         let name = op.mnemonic();
@@ -212,7 +212,7 @@ impl Emitter<'_> {
     }
 
     /// A linear source: transforms and bias.
-    fn linear(&mut self, number: usize, value: &Affine, terms: &[Term], loc: &Loc) -> Result<Emitted> {
+    fn linear(&mut self, number: usize, value: &AffineMap, terms: &[SourceTerm], loc: &Loc) -> Result<Emitted> {
         let to = &self.placements[number];
         if let Some((1.0, source)) = value.as_scaled_source()
             && self.placements[source] == *to
@@ -229,7 +229,7 @@ impl Emitter<'_> {
     }
 
     /// Σ map · source for ciphertext `ct` of the result.
-    fn sum(&mut self, terms: &[Term], ct: usize, loc: &Loc) -> Result<Value> {
+    fn sum(&mut self, terms: &[SourceTerm], ct: usize, loc: &Loc) -> Result<Value> {
         let mut sum: Option<Value> = None;
         // Partial sums by operand period and modulus: they share their rotate-and-add steps.
         let mut shares: Vec<((usize, usize), Value)> = Vec::new();
@@ -297,9 +297,17 @@ impl Emitter<'_> {
     }
 
     /// Adds the bias, and takes out what in-place terms left in slots without an element.
-    fn bias(&mut self, a: &Affine, to: &Placement, terms: &[Term], ct: usize, sum: Value, loc: &Loc) -> Result<Value> {
+    fn bias(
+        &mut self,
+        a: &AffineMap,
+        to: &Placing,
+        terms: &[SourceTerm],
+        ct: usize,
+        sum: Value,
+        loc: &Loc,
+    ) -> Result<Value> {
         let n = self.slots;
-        let left = |t: &Term| match t.read {
+        let left = |t: &SourceTerm| match t.read {
             Read::Scaled(c) => Some(c * self.emitted[t.source].fill),
             Read::Through { .. } => None,
         };

@@ -2,12 +2,12 @@
 
 use fhec_ir::{Loc, Port, Shape, Value};
 
-use super::affine::Affine;
+use super::affine::AffineMap;
 use crate::approx::Polynomial;
 
 /// A tensor in slots.
 pub(super) struct Source {
-    pub(super) kind: Kind,
+    pub(super) kind: SourceKind,
     pub(super) shape: Shape,
     pub(super) loc: Loc,
     /// The value of the network that it holds.
@@ -19,18 +19,18 @@ pub(super) struct Source {
 }
 
 /// How a source is made.
-pub(super) enum Kind {
+pub(super) enum SourceKind {
     /// Input number so-and-so.
     Input(usize),
     /// A linear transform of earlier sources; in the layout of source `like`, if given.
-    Linear { value: Affine, like: Option<usize> },
+    Linear { value: AffineMap, like: Option<usize> },
     /// A polynomial on `[-1, 1]` of every element, shared or one per channel.
     Polynomial { of: usize, polynomials: Vec<Polynomial>, rows: Rows },
     /// An element-wise product.
     Product(usize, usize),
 }
 
-impl Kind {
+impl SourceKind {
     /// The sources it is made of, each once.
     pub(super) fn operands(&self) -> Vec<usize> {
         match self {
@@ -58,21 +58,21 @@ impl Rows {
 
 /// Sources in order of definition, and which of them are the results, with the ports they stand for.
 #[derive(Default)]
-pub(super) struct Graph {
+pub(super) struct SourceGraph {
     pub(super) sources: Vec<Source>,
     pub(super) results: Vec<(usize, Port)>,
 }
 
-impl Graph {
+impl SourceGraph {
     /// Appends a source and returns its number.
-    pub(super) fn push(&mut self, kind: Kind, shape: Shape, loc: &Loc) -> usize {
+    pub(super) fn push(&mut self, kind: SourceKind, shape: Shape, loc: &Loc) -> usize {
         let number = self.sources.len();
         let root = match &kind {
-            Kind::Input(_) => number,
-            Kind::Linear { like: Some(like), .. } => self.sources[*like].root,
-            Kind::Linear { like: None, .. } => number,
-            Kind::Polynomial { of, .. } => self.sources[*of].root,
-            Kind::Product(a, _) => self.sources[*a].root,
+            SourceKind::Input(_) => number,
+            SourceKind::Linear { like: Some(like), .. } => self.sources[*like].root,
+            SourceKind::Linear { like: None, .. } => number,
+            SourceKind::Polynomial { of, .. } => self.sources[*of].root,
+            SourceKind::Product(a, _) => self.sources[*a].root,
         };
         self.sources.push(Source { kind, shape, loc: loc.clone(), origin: None, root, port: false });
         number

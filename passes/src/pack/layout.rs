@@ -23,7 +23,7 @@ pub(super) type Digits = Vec<FlatDigit>;
 /// A layout with its addresses worked out. Equal ones have equal digits, not addresses alone: of two spellings of the same
 /// addresses only one may be a layout that a port can state.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Placement {
+pub(super) struct Placing {
     /// In the form of [`canonical`].
     pub(super) digits: Digits,
     /// Slots of one ciphertext.
@@ -73,7 +73,7 @@ pub(super) fn extent(digits: &[FlatDigit], len: usize) -> Option<usize> {
     addresses(digits, len)?.iter().max().map(|&a| a as usize + 1)
 }
 
-impl Placement {
+impl Placing {
     /// The placement of `len` elements in ciphertexts of `slots` slots, repeated as often as it fits; `None` when the digits
     /// are no layout.
     pub(super) fn new(digits: Digits, len: usize, slots: usize) -> Option<Self> {
@@ -284,14 +284,14 @@ mod tests {
         let x = stage([1, 16, 32, 32]);
         let out = stage([1, 32, 16, 16]);
         let layouts = windowed(&row_major(x.len()), &x, &out, &[2, 2]);
-        let p = Placement::new(layouts[0].clone(), out.len(), 1 << 14).unwrap();
+        let p = Placing::new(layouts[0].clone(), out.len(), 1 << 14).unwrap();
         // Channel 1 beside channel 0, channel 2 a row below, channel 4 in the next block of 32 x 32.
         let at = |c: usize, h: usize, w: usize| p.addresses[(c * 16 + h) * 16 + w];
         assert_eq!((at(1, 0, 0), at(2, 0, 0), at(4, 0, 0)), (1, 32, 1024));
         assert_eq!((at(0, 0, 1), at(0, 1, 0), at(31, 15, 15)), (2, 64, 8191));
         assert_eq!((p.period, p.ciphertexts), (8192, 1));
         // Left empty: half the density, blocks as before.
-        let q = Placement::new(layouts[1].clone(), out.len(), 1 << 14).unwrap();
+        let q = Placing::new(layouts[1].clone(), out.len(), 1 << 14).unwrap();
         assert_eq!((q.addresses[256], q.ciphertexts), (1024, 2));
     }
 
@@ -300,7 +300,7 @@ mod tests {
         let x = stage([1, 6, 24, 24]);
         let out = stage([1, 6, 12, 12]);
         for digits in windowed(&aligned_channels(&x), &x, &out, &[2, 2]) {
-            let p = Placement::new(digits, out.len(), 8192).unwrap();
+            let p = Placing::new(digits, out.len(), 8192).unwrap();
             let layout = p.to_layout(&out).unwrap();
             assert!(layout.addresses(&out).zip(p.addresses.iter()).all(|(a, &b)| a == b as usize));
         }
@@ -312,20 +312,20 @@ mod tests {
         // Twelve elements one after the other, spelled over rows of 4 and as if 15 came in rows of 5.
         let rows = vec![digit(4, 3, 4), digit(1, 4, 1), digit(12, 1, 77)];
         let past_the_end = vec![digit(1, 5, 1), digit(5, 3, 5)];
-        let plain = Placement::new(row_major(12), 12, 16).unwrap();
+        let plain = Placing::new(row_major(12), 12, 16).unwrap();
         for digits in [rows, past_the_end] {
-            let p = Placement::new(digits, 12, 16).unwrap();
+            let p = Placing::new(digits, 12, 16).unwrap();
             assert_eq!(p, plain);
             assert!(p.to_layout(&stage([1, 3, 2, 2])).is_some());
         }
         // A digit that starts inside another one does not join it.
-        let gap = Placement::new(vec![digit(1, 2, 1), digit(2, 6, 4)], 12, 32).unwrap();
+        let gap = Placing::new(vec![digit(1, 2, 1), digit(2, 6, 4)], 12, 32).unwrap();
         assert_eq!(gap.digits.len(), 2);
     }
 
     #[test]
     fn colliding_layouts_are_refused() {
         let grown = vec![FlatDigit { divisor: 1, size: 5, stride: 1 }, FlatDigit { divisor: 5, size: 2, stride: 4 }];
-        assert!(Placement::new(grown, 10, 16).is_none());
+        assert!(Placing::new(grown, 10, 16).is_none());
     }
 }

@@ -3,7 +3,7 @@
 use fhec_ir::nn::{Nn, NnOp, PadMode};
 use fhec_ir::{Issue, Node, OpInfo, Shape};
 
-use super::affine::Affine;
+use super::affine::AffineMap;
 use super::maps::{self, Windows};
 use super::sparse::Sparse;
 
@@ -12,7 +12,7 @@ fn dim(axis: i64, rank: usize) -> usize {
 }
 
 /// The value repeated to `shape`.
-pub(super) fn broadcast(a: &Affine, op: &NnOp, shape: &Shape) -> Affine {
+pub(super) fn broadcast(a: &AffineMap, op: &NnOp, shape: &Shape) -> AffineMap {
     if a.shape == *shape {
         a.clone()
     } else if a.shape.len() == shape.len() {
@@ -29,11 +29,11 @@ pub(super) fn mixes(op: &NnOp) -> bool {
 }
 
 /// The result of linear op `node`.
-pub(super) fn apply(node: &Node<Nn>, operands: &[Affine]) -> Result<Affine, Issue> {
+pub(super) fn apply(node: &Node<Nn>, operands: &[AffineMap]) -> Result<AffineMap, Issue> {
     let out = &node.ty.0;
     let x = &operands[0];
     let through = |map: Sparse| x.mapped(map, &node.op, out);
-    let spread = |a: &Affine| broadcast(a, &node.op, out);
+    let spread = |a: &AffineMap| broadcast(a, &node.op, out);
     Ok(match &node.op {
         NnOp::Conv { strides, pads, dilations, groups } => {
             let w = &operands[1];
@@ -120,7 +120,7 @@ pub(super) fn apply(node: &Node<Nn>, operands: &[Affine]) -> Result<Affine, Issu
             let axis = dim(*axis, out.rank());
             let mut parts =
                 operands.iter().enumerate().map(|(k, a)| a.mapped(maps::concat(&shapes, k, axis, out), &node.op, out));
-            let first = parts.next().unwrap_or_else(|| Affine::constant(out.clone(), vec![0.0; out.len()]));
+            let first = parts.next().unwrap_or_else(|| AffineMap::constant(out.clone(), vec![0.0; out.len()]));
             parts.fold(first, |sum, part| sum.plus(&part))
         }
         NnOp::Gather { axis, indices, .. } => through(maps::gather(&x.shape, dim(*axis, x.shape.rank()), indices)),

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::affine::Affine;
+use super::affine::AffineMap;
 use super::cost::LinearCost;
-use super::graph::{Graph, Kind};
-use super::layout::{self, Digits, Placement};
+use super::graph::{SourceGraph, SourceKind};
+use super::layout::{self, Digits, Placing};
 use super::sparse::Sparse;
 use super::{hints, transform};
 
@@ -19,10 +19,10 @@ use super::{hints, transform};
 const BEAM: usize = 8;
 
 /// Placements met so far, and costs of transforms between them.
-pub(super) struct Placer<'a> {
+pub(super) struct LayoutSearch<'a> {
     slots: usize,
     cost: &'a LinearCost,
-    placements: Vec<Placement>,
+    placements: Vec<Placing>,
     /// By pattern of the map, operand's and result's placement.
     costs: HashMap<(u64, usize, usize), f64>,
     /// Of the source at hand: placements at the end of each trail, by the placement it starts from.
@@ -37,7 +37,7 @@ struct State {
 }
 
 /// A term of a linear source, ready to be costed.
-struct Term {
+struct SourceTerm {
     source: usize,
     map: Arc<Sparse>,
     pattern: u64,
@@ -45,8 +45,8 @@ struct Term {
     diagonal: bool,
 }
 
-fn terms(value: &Affine) -> Vec<Term> {
-    let term = |(source, map): &(usize, Arc<Sparse>)| Term {
+fn terms(value: &AffineMap) -> Vec<SourceTerm> {
+    let term = |(source, map): &(usize, Arc<Sparse>)| SourceTerm {
         source: *source,
         map: map.clone(),
         pattern: map.pattern(),
@@ -57,23 +57,23 @@ fn terms(value: &Affine) -> Vec<Term> {
 }
 
 /// The placement of every source's root; `None` when a tensor has no layout at all.
-pub(super) fn choose(graph: &Graph, slots: usize, cost: &LinearCost) -> Option<Vec<Placement>> {
-    let mut placer = Placer { slots, cost, placements: Vec::new(), costs: HashMap::new(), ends: HashMap::new() };
+pub(super) fn choose(graph: &SourceGraph, slots: usize, cost: &LinearCost) -> Option<Vec<Placing>> {
+    let mut placer = LayoutSearch { slots, cost, placements: Vec::new(), costs: HashMap::new(), ends: HashMap::new() };
     let last_read = last_read(graph);
     let mut beam = vec![State { chosen: vec![None; graph.sources.len()], cost: 0.0 }];
     for (number, source) in graph.sources.iter().enumerate() {
         let mut next: Vec<State> = Vec::new();
         match &source.kind {
-            Kind::Polynomial { .. } | Kind::Product(..) => continue,
-            Kind::Input(_) => {
+            SourceKind::Polynomial { .. } | SourceKind::Product(..) => continue,
+            SourceKind::Input(_) => {
                 let len = source.shape.len();
-                let id = placer.intern(Placement::new(layout::aligned_channels(&source.shape), len, slots)?);
+                let id = placer.intern(Placing::new(layout::aligned_channels(&source.shape), len, slots)?);
                 for mut state in beam {
                     state.chosen[number] = Some(id);
                     next.push(state);
                 }
             }
-            Kind::Linear { value, like } => {
+            SourceKind::Linear { value, like } => {
                 let terms = terms(value);
                 placer.ends.clear();
                 for state in &beam {
@@ -114,31 +114,31 @@ pub(super) fn choose(graph: &Graph, slots: usize, cost: &LinearCost) -> Option<V
 }
 
 /// For every root the last source that reads it.
-fn last_read(graph: &Graph) -> Vec<usize> {
+fn last_read(graph: &SourceGraph) -> Vec<usize> {
     let mut last = vec![0; graph.sources.len()];
     for (number, source) in graph.sources.iter().enumerate() {
         match &source.kind {
-            Kind::Input(_) => {}
-            Kind::Linear { value, like } => {
+            SourceKind::Input(_) => {}
+            SourceKind::Linear { value, like } => {
                 let read = value.terms.iter().map(|t| t.0).chain(*like);
                 read.for_each(|s| last[graph.root(s)] = number);
             }
-            Kind::Polynomial { of, .. } => last[graph.root(*of)] = number,
-            Kind::Product(a, b) => [a, b].into_iter().for_each(|s| last[graph.root(*s)] = number),
+            SourceKind::Polynomial { of, .. } => last[graph.root(*of)] = number,
+            SourceKind::Product(a, b) => [a, b].into_iter().for_each(|s| last[graph.root(*s)] = number),
         }
     }
     last
 }
 
 /// The smallest power of two of slots that holds every source in its likeliest layout.
-pub(super) fn slots_needed(graph: &Graph) -> usize {
+pub(super) fn slots_needed(graph: &SourceGraph) -> usize {
     let mut natural: Vec<Option<Digits>> = vec![None; graph.sources.len()];
     let mut most = 1;
     for (number, source) in graph.sources.iter().enumerate() {
         let len = source.shape.len();
         let digits = match &source.kind {
-            Kind::Input(_) => layout::aligned_channels(&source.shape),
-            Kind::Linear { value, like: None } => natural_digits(graph, value, &natural),
+            SourceKind::Input(_) => layout::aligned_channels(&source.shape),
+            SourceKind::Linear { value, like: None } => natural_digits(graph, value, &natural),
             _ => continue,
         };
         most = most.max(layout::extent(&digits, len).unwrap_or(len));
@@ -148,7 +148,7 @@ pub(super) fn slots_needed(graph: &Graph) -> usize {
 }
 
 /// The first layout that suits `value`, given one for every earlier root.
-fn natural_digits(graph: &Graph, value: &Affine, known: &[Option<Digits>]) -> Digits {
+fn natural_digits(graph: &SourceGraph, value: &AffineMap, known: &[Option<Digits>]) -> Digits {
     let ends = value.trails.iter().filter_map(|t| Some((t, known[graph.root(t.source)].as_ref()?)));
     let found = ends.flat_map(|(t, d)| hints::follow(t, d)).find(|d| layout::extent(d, value.shape.len()).is_some());
     found.unwrap_or_else(|| layout::row_major(value.shape.len()))
@@ -156,33 +156,33 @@ fn natural_digits(graph: &Graph, value: &Affine, known: &[Option<Digits>]) -> Di
 
 /// Whether `together`, one map, costs no more than `first` put into slots and then `second` of it, including the level.
 pub(super) fn better_together(
-    graph: &Graph,
-    together: &Affine,
-    first: &Affine,
-    second: impl FnOnce(&Affine) -> Option<Affine>,
+    graph: &SourceGraph,
+    together: &AffineMap,
+    first: &AffineMap,
+    second: impl FnOnce(&AffineMap) -> Option<AffineMap>,
     cost: &LinearCost,
 ) -> bool {
     let slots = slots_needed(graph).max(first.shape.len().next_power_of_two());
-    let mut placer = Placer { slots, cost, placements: Vec::new(), costs: HashMap::new(), ends: HashMap::new() };
+    let mut placer = LayoutSearch { slots, cost, placements: Vec::new(), costs: HashMap::new(), ends: HashMap::new() };
     let mut natural: Vec<Option<Digits>> = vec![None; graph.sources.len()];
     for (number, source) in graph.sources.iter().enumerate() {
         natural[number] = match &source.kind {
-            Kind::Input(_) => Some(layout::aligned_channels(&source.shape)),
-            Kind::Linear { value, like: None } => Some(natural_digits(graph, value, &natural)),
+            SourceKind::Input(_) => Some(layout::aligned_channels(&source.shape)),
+            SourceKind::Linear { value, like: None } => Some(natural_digits(graph, value, &natural)),
             _ => None,
         };
     }
     let mut chosen: Vec<Option<usize>> = (0..graph.sources.len())
         .map(|s| {
             let digits = natural[graph.root(s)].clone()?;
-            Some(placer.intern(Placement::new(digits, graph.sources[s].shape.len(), slots)?))
+            Some(placer.intern(Placing::new(digits, graph.sources[s].shape.len(), slots)?))
         })
         .collect();
     let at_once = placer.cheapest(together, &|s| chosen[s]);
     let Some((before, placement)) = placer.cheapest(first, &|s| chosen[s]) else { return true };
     let number = chosen.len();
     chosen.push(Some(placement));
-    let Some(rest) = second(&Affine::source(number, first.shape.clone())) else { return true };
+    let Some(rest) = second(&AffineMap::source(number, first.shape.clone())) else { return true };
     let after = placer.cheapest(&rest, &|s| chosen[s]);
     match (at_once, after) {
         (Some((at_once, _)), Some((after, _))) => at_once <= before + after + cost.level,
@@ -190,8 +190,8 @@ pub(super) fn better_together(
     }
 }
 
-impl Placer<'_> {
-    fn intern(&mut self, p: Placement) -> usize {
+impl LayoutSearch<'_> {
+    fn intern(&mut self, p: Placing) -> usize {
         self.placements.iter().position(|q| *q == p).unwrap_or_else(|| {
             self.placements.push(p);
             self.placements.len() - 1
@@ -201,14 +201,14 @@ impl Placer<'_> {
     /// Placements worth trying for a value, the likeliest first.
     fn candidates(
         &mut self,
-        value: &Affine,
-        terms: &[Term],
+        value: &AffineMap,
+        terms: &[SourceTerm],
         at: &dyn Fn(usize) -> Option<usize>,
         port: bool,
     ) -> Vec<usize> {
         let len = value.shape.len();
         let mut out: Vec<usize> = Vec::new();
-        let mut add = |p: usize, placements: &[Placement]| {
+        let mut add = |p: usize, placements: &[Placing]| {
             let states = !port || placements[p].to_layout(&value.shape).is_some();
             if states && !out.contains(&p) {
                 out.push(p);
@@ -241,7 +241,7 @@ impl Placer<'_> {
     /// The placements of layouts, each repeated as often as it fits and not repeated.
     fn both(&mut self, digits: Vec<Digits>, len: usize) -> Vec<usize> {
         let slots = self.slots;
-        let found: Vec<Placement> = digits.into_iter().filter_map(|d| Placement::new(d, len, slots)).collect();
+        let found: Vec<Placing> = digits.into_iter().filter_map(|d| Placing::new(d, len, slots)).collect();
         found
             .into_iter()
             .flat_map(|p| {
@@ -252,12 +252,12 @@ impl Placer<'_> {
     }
 
     /// Whether a term stays where it is and costs nothing.
-    fn stays(t: &Term, from: usize, to: usize) -> bool {
+    fn stays(t: &SourceTerm, from: usize, to: usize) -> bool {
         t.uniform && from == to
     }
 
     /// Finds the costs of all terms for results at the given placements, each with its operands' placements.
-    fn price(&mut self, terms: &[Term], reads: &[(usize, Vec<Option<usize>>)]) {
+    fn price(&mut self, terms: &[SourceTerm], reads: &[(usize, Vec<Option<usize>>)]) {
         let mut wanted: BTreeMap<(u64, usize, usize), &Sparse> = BTreeMap::new();
         for (to, froms) in reads {
             for (t, from) in terms.iter().zip(froms).filter_map(|(t, from)| Some((t, (*from)?))) {
@@ -275,8 +275,8 @@ impl Placer<'_> {
     }
 
     /// The cost of a sum of terms, priced before, in placement `to`, by the placements of their operands.
-    fn sum(&self, terms: &[Term], froms: &[Option<usize>], to: usize) -> f64 {
-        let of_term = |(t, from): (&Term, &Option<usize>)| match *from {
+    fn sum(&self, terms: &[SourceTerm], froms: &[Option<usize>], to: usize) -> f64 {
+        let of_term = |(t, from): (&SourceTerm, &Option<usize>)| match *from {
             Some(from) if !Self::stays(t, from, to) => self.costs[&(t.pattern, from, to)],
             _ => 0.0,
         };
@@ -285,7 +285,7 @@ impl Placer<'_> {
         total + (self.placements[to].ciphertexts - 1) as f64 * self.cost.level
     }
 
-    fn cheapest(&mut self, value: &Affine, at: &dyn Fn(usize) -> Option<usize>) -> Option<(f64, usize)> {
+    fn cheapest(&mut self, value: &AffineMap, at: &dyn Fn(usize) -> Option<usize>) -> Option<(f64, usize)> {
         let terms = terms(value);
         self.ends.clear();
         let candidates = self.candidates(value, &terms, at, false);

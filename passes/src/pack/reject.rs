@@ -45,9 +45,13 @@ fn obstacle(op: &NnOp, secret: &[bool]) -> Option<(String, &'static str)> {
             "`prelu` is not a polynomial; ciphertexts only add and multiply".into(),
             "use one slope for all channels (leaky ReLU), which `approximate-activations` replaces",
         ),
-        NnOp::Softmax { .. } => (
+        NnOp::ArgMax { .. } => (
+            "ciphertexts cannot be compared".into(),
+            "cut the model before it: as the last op it is left to the client, which has the scores",
+        ),
+        NnOp::Softmax { .. } | NnOp::LogSoftmax { .. } => (
             "softmax divides by a sum of exponentials of ciphertexts".into(),
-            "cut the model before it: as the last op it is left to the client, the order of the logits is the same",
+            "as the last op it is left to the client; inside a network (attention) replace it by a layer of constant weights, and retrain",
         ),
         NnOp::MaxPool { .. } => (
             "a maximum of ciphertexts is not a polynomial of low degree".into(),

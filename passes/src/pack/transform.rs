@@ -7,7 +7,7 @@
 //! next power of two above the number of outputs this is the hybrid matrix-vector product of GAZELLE (Juvekar et al., 2018).
 
 use super::cost::{LinearCost, Split, least_cost, split};
-use super::layout::Placement;
+use super::layout::Placing;
 use super::sparse::Sparse;
 
 /// One transform from a ciphertext of the operand to one of the result.
@@ -22,7 +22,7 @@ pub(super) struct Block {
 
 /// How one linear map between two placements is carried out.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct TransformPlan {
     pub(super) modulus: usize,
     pub(super) blocks: Vec<Block>,
     pub(super) cost: f64,
@@ -36,7 +36,7 @@ pub(super) struct Diagonals {
 }
 
 /// Rotations (modulo the operand's period) between ciphertext pairs, for the first repetition of the result.
-fn offsets(map: &Sparse, from: &Placement, to: &Placement) -> Vec<(usize, usize, Vec<u32>)> {
+fn offsets(map: &Sparse, from: &Placing, to: &Placing) -> Vec<(usize, usize, Vec<u32>)> {
     let mask = from.period as u32 - 1;
     let n = from.slots as u32;
     let mut sets = vec![Vec::<bool>::new(); from.ciphertexts * to.ciphertexts];
@@ -73,9 +73,9 @@ fn reduced(base: &[u32], modulus: usize, period: usize) -> Vec<u32> {
 }
 
 /// The cheapest plan for `map` from one placement to another.
-pub(super) fn plan(map: &Sparse, from: &Placement, to: &Placement, cost: &LinearCost) -> Plan {
+pub(super) fn plan(map: &Sparse, from: &Placing, to: &Placing, cost: &LinearCost) -> TransformPlan {
     let base = offsets(map, from, to);
-    let mut best: Option<Plan> = None;
+    let mut best: Option<TransformPlan> = None;
     let mut modulus = from.period;
     loop {
         let folds = (from.period / modulus).trailing_zeros();
@@ -95,7 +95,7 @@ pub(super) fn plan(map: &Sparse, from: &Placement, to: &Placement, cost: &Linear
                 .collect();
             let total = folding + blocks.iter().map(|b| b.split.cost).sum::<f64>();
             if best.as_ref().is_none_or(|b| total < b.cost) {
-                best = Some(Plan { modulus, blocks, cost: total });
+                best = Some(TransformPlan { modulus, blocks, cost: total });
             }
         }
         if modulus <= to.period || modulus == 1 {
@@ -103,17 +103,17 @@ pub(super) fn plan(map: &Sparse, from: &Placement, to: &Placement, cost: &Linear
         }
         modulus /= 2;
     }
-    best.unwrap_or(Plan { modulus: from.period, blocks: Vec::new(), cost: 0.0 })
+    best.unwrap_or(TransformPlan { modulus: from.period, blocks: Vec::new(), cost: 0.0 })
 }
 
-impl Plan {
+impl TransformPlan {
     /// Whether no rotation is needed: slots are only multiplied.
-    pub(super) fn is_slotwise(&self, from: &Placement) -> bool {
+    pub(super) fn is_slotwise(&self, from: &Placing) -> bool {
         self.modulus == from.period && self.blocks.iter().all(|b| b.from == b.to && b.residues == [0])
     }
 
     /// The diagonals of block `block`.
-    pub(super) fn diagonals(&self, block: &Block, map: &Sparse, from: &Placement, to: &Placement) -> Diagonals {
+    pub(super) fn diagonals(&self, block: &Block, map: &Sparse, from: &Placing, to: &Placing) -> Diagonals {
         let n = from.slots;
         let mut order: Vec<usize> = (0..block.residues.len()).collect();
         order.sort_by_key(|&k| block.split.steps[k]);

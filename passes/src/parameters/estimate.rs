@@ -40,7 +40,7 @@ pub struct Estimate {
 
 /// Largest and typical magnitude of one value, and the variance of the error of every slot.
 #[derive(Clone, Default)]
-struct Known {
+struct KnownSlots {
     bound: f64,
     typical: f64,
     variance: Rc<[f64]>,
@@ -112,7 +112,7 @@ pub fn estimate(module: &Module<Slot>, input_bound: f64, samples: &[Vec<Tensor>]
     let func = &module.func;
     let measured = measure(module, samples);
     let mut uses = func.use_counts();
-    let mut known: Vec<Known> = Vec::with_capacity(func.len());
+    let mut known: Vec<KnownSlots> = Vec::with_capacity(func.len());
     for (v, node) in func.iter() {
         let operand = |k: usize| node.operands.get(k).map(|o| known[o.index()].clone()).unwrap_or_default();
         let places = node.operands.first().and_then(|o| measured.get(o.index())).map_or(&[][..], |s| &s.places);
@@ -138,13 +138,22 @@ pub fn estimate(module: &Module<Slot>, input_bound: f64, samples: &[Vec<Tensor>]
 
 /// What `node` makes of its operands `x` and `y`, where the first lies as `places` say; the typical magnitude is left to the
 /// caller.
-fn rule(module: &Module<Slot>, node: &Node<Slot>, x: &Known, y: &Known, places: &[f64], input_bound: f64) -> Known {
+fn rule(
+    module: &Module<Slot>,
+    node: &Node<Slot>,
+    x: &KnownSlots,
+    y: &KnownSlots,
+    places: &[f64],
+    input_bound: f64,
+) -> KnownSlots {
     let n = node.ty.0;
     let vector = |id| module.consts.tensor(id).data();
     let largest = |id| vector(id).iter().fold(0.0f64, |m, &v| m.max(f64::from(v).abs()));
     let rescaled = |variance: f64| variance + RESCALE.powi(2);
     match &node.op {
-        SlotOp::Input { .. } => Known { bound: input_bound, variance: vec![0.0; n].into(), ..Known::default() },
+        SlotOp::Input { .. } => {
+            KnownSlots { bound: input_bound, variance: vec![0.0; n].into(), ..KnownSlots::default() }
+        }
         SlotOp::Add {} | SlotOp::Sub {} => {
             // A value and its own rotation have independent errors, other sums may not.
             let rotated = |a: usize, b: usize| {
@@ -155,29 +164,33 @@ fn rule(module: &Module<Slot>, node: &Node<Slot>, x: &Known, y: &Known, places: 
             let sum = |(x, y): (&f64, &f64)| if independent { x + y } else { (x.sqrt() + y.sqrt()).powi(2) };
             // The shares of a partial sum were already counted with all of their terms.
             let bound = if independent { 1.5 * x.bound } else { x.bound + y.bound };
-            Known { bound, variance: x.variance.iter().zip(y.variance.iter()).map(sum).collect(), ..Known::default() }
+            KnownSlots {
+                bound,
+                variance: x.variance.iter().zip(y.variance.iter()).map(sum).collect(),
+                ..KnownSlots::default()
+            }
         }
         // Errors of the bootstrap itself do not fall with the scale; its parameters answer for them.
         SlotOp::Neg {} | SlotOp::Refresh {} => x.clone(),
         SlotOp::Mul {} => {
             let product = |(a, b): (&f64, &f64)| rescaled((x.typical * b.sqrt() + y.typical * a.sqrt()).powi(2));
             let variance = x.variance.iter().zip(y.variance.iter()).map(product).collect();
-            Known { bound: x.bound * y.bound, variance, ..Known::default() }
+            KnownSlots { bound: x.bound * y.bound, variance, ..KnownSlots::default() }
         }
-        SlotOp::AddPlain { value } => Known { bound: x.bound + largest(*value), ..x.clone() },
-        SlotOp::AddScalar { value } => Known { bound: x.bound + value.0.abs(), ..x.clone() },
+        SlotOp::AddPlain { value } => KnownSlots { bound: x.bound + largest(*value), ..x.clone() },
+        SlotOp::AddScalar { value } => KnownSlots { bound: x.bound + value.0.abs(), ..x.clone() },
         SlotOp::MulPlain { value } => {
             let product = |(v, &c): (&f64, &f32)| rescaled(f64::from(c).powi(2) * v);
             let variance = x.variance.iter().zip(vector(*value)).map(product).collect();
-            Known { bound: largest(*value) * x.bound, variance, ..Known::default() }
+            KnownSlots { bound: largest(*value) * x.bound, variance, ..KnownSlots::default() }
         }
         SlotOp::MulScalar { value } => {
             let variance = x.variance.iter().map(|v| rescaled(value.0.powi(2) * v)).collect();
-            Known { bound: value.0.abs() * x.bound, variance, ..Known::default() }
+            KnownSlots { bound: value.0.abs() * x.bound, variance, ..KnownSlots::default() }
         }
         SlotOp::Rotate { by } => {
             let variance = rotated(&x.variance, *by).map(|v| v + KEY_SWITCH.powi(2)).collect();
-            Known { bound: x.bound, variance, ..Known::default() }
+            KnownSlots { bound: x.bound, variance, ..KnownSlots::default() }
         }
         SlotOp::Linear { rotations, diagonals, .. } => {
             let (mut sums, mut squares, mut variance) = (vec![0.0f64; n], vec![0.0f64; n], vec![0.0; n]);
@@ -191,7 +204,7 @@ fn rule(module: &Module<Slot>, node: &Node<Slot>, x: &Known, y: &Known, places: 
             }
             let largest = |list: &[f64]| list.iter().fold(0.0f64, |m, &v| m.max(v));
             let bound = x.bound * largest(&sums).min(6.0 * largest(&squares).sqrt());
-            Known { bound, variance: variance.into_iter().map(rescaled).collect(), ..Known::default() }
+            KnownSlots { bound, variance: variance.into_iter().map(rescaled).collect(), ..KnownSlots::default() }
         }
         SlotOp::Polynomial { basis, lo, hi, coeffs, vectors } => {
             let (rows, row_of) = match vectors {
@@ -202,7 +215,7 @@ fn rule(module: &Module<Slot>, node: &Node<Slot>, x: &Known, y: &Known, places: 
             let of_slot = |(v, &row): (&f64, &usize)| effects[row].slope * v + effects[row].own;
             let variance = x.variance.iter().zip(&row_of).map(of_slot).collect();
             let bound = effects.iter().fold(0.0f64, |m, e| m.max(e.bound));
-            Known { bound, variance, ..Known::default() }
+            KnownSlots { bound, variance, ..KnownSlots::default() }
         }
     }
 }

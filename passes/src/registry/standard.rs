@@ -127,7 +127,7 @@ fn choose_polynomials(mut program: Program, context: &mut PassContext<'_>) -> Re
     let target = context.target.ok_or(RunError::Missing { pass, needs: "an engine that bootstraps", repair })?;
     let approximate = context.approximate.clone();
     let offer = Offer::new(module, Request { samples, approximate: &approximate, plan: &context.plan })?;
-    let weights = Sensitivities::measure(module, &samples[..samples.len().min(SENSITIVITY_SAMPLES)], None);
+    let weights = Sensitivities::measure(module, &samples[..samples.len().min(SENSITIVITY_SAMPLES)]);
     let unweighed = |e| format!("the error of all activations counts alike, since their effect is not known: {e}");
     let offer = offer.weighed(&weights.unwrap_or_else(|e| {
         context.warnings.push(unweighed(e));
@@ -276,4 +276,23 @@ fn plan(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunE
     program.facts.bootstrapped = Some(planned.placement.is_some());
     program.facts.notes.extend(planned.notes);
     Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Registry;
+    use super::*;
+    use crate::Lower;
+
+    /// The names in the registry are those that the passes give themselves.
+    #[test]
+    fn passes_have_their_own_names() {
+        let within =
+            [Pass::name(&Fold::default()), Pass::name(&Batch { images: 1 }), bootstraps::NAME, parameters::NAME];
+        let registry = Registry::standard();
+        for name in within.into_iter().chain([Lower::name(&Pack::new(8)), Lower::name(&LowerToCkks::default())]) {
+            assert!(registry.find(name).is_ok(), "{name}");
+        }
+        assert!(matches!(registry.find("nonsense"), Err(RunError::Unknown { .. })));
+    }
 }

@@ -1,7 +1,6 @@
 //! `batch`: many images compute what each computes, with the ops of one.
 
 use fhec_ir::slot::{self, SlotOp};
-use fhec_ir::text::print_module;
 use fhec_ir::{Module, Slot, Tensor, Value, batches, images};
 use fhec_passes::Pass;
 use fhec_passes::batch::Batch;
@@ -76,17 +75,4 @@ fn what_cannot_be_batched_is_said() {
     let error = Batch { images: 2 }.run(&module).unwrap_err();
     assert_eq!(error.issues.len(), 2, "the input and the output: {error:?}");
     assert!(error.issues[0].reason.contains("of shape 4x8 has no batch dimension of 1"), "{error:?}");
-}
-
-#[test]
-fn two_images() {
-    let mut net = Net::new(53);
-    let x = net.input([1, 2, 4, 4]);
-    let y = net.conv3(x, 2, 1);
-    let y = net.polynomial(y, 3, true);
-    let y = net.flatten(y);
-    let y = net.fully_connected(y, 2);
-    let (module, _) = net.finish(&[y]);
-    let module = Pack::new(32).pack(&module).expect("packs").module;
-    insta::assert_snapshot!("batch", print_module(&Batch { images: 2 }.run(&module).expect("batches")));
 }

@@ -11,4 +11,3 @@ mod pipeline;
 mod place;
 mod run;
 mod sensitivity;
-mod snapshots;

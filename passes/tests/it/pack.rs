@@ -240,6 +240,39 @@ fn a_softmax_that_something_else_reads_is_no_head() {
 }
 
 #[test]
+fn every_head_is_left_to_the_client() {
+    for (op, head) in [
+        (NnOp::LogSoftmax { axis: 1 }, "log_softmax"),
+        (NnOp::ArgMax { axis: 1, keepdims: false }, "arg_max"),
+        (NnOp::ArgMax { axis: 1, keepdims: true }, "arg_max"),
+    ] {
+        let mut net = Net::new(10);
+        let x = net.input([1, 8]);
+        let y = net.fully_connected(x, 4);
+        let z = net.push(NnOp::Softmax { axis: 1 }, &[y]);
+        let z = net.push(op, &[z]);
+        let (module, _) = net.finish(&[z]);
+        let (rest, notes) = without_heads(&module);
+        assert_eq!(rest.outputs[0].shape.to_string(), "1x4");
+        assert!(notes[0].starts_with("softmax") && notes[1].starts_with(head), "{notes:?}");
+    }
+    // What only moves elements may follow, but not what reads an index.
+    let mut net = Net::new(11);
+    let x = net.input([1, 8]);
+    let y = net.push(NnOp::Softmax { axis: 1 }, &[x]);
+    let y = net.push(NnOp::Reshape { shape: vec![8] }, &[y]);
+    let (module, _) = net.finish(&[y]);
+    let (rest, notes) = without_heads(&module);
+    assert_eq!((rest.func.len(), notes.len()), (2, 1));
+    let mut net = Net::new(11);
+    let x = net.input([1, 8]);
+    let y = net.push(NnOp::ArgMax { axis: 1, keepdims: true }, &[x]);
+    let y = net.push(NnOp::Reshape { shape: vec![1] }, &[y]);
+    let (module, _) = net.finish(&[y]);
+    assert!(without_heads(&module).1.is_empty());
+}
+
+#[test]
 fn ranges_of_ports_are_kept() {
     let mut net = Net::new(12);
     let x = net.input([1, 8]);

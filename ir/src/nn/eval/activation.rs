@@ -51,6 +51,11 @@ impl Activation {
             Self::Reciprocal => Function::Reciprocal,
             Self::Abs => Function::Abs,
             Self::Pow => Function::Pow { exponent: alpha },
+            Self::Softsign => Function::Softsign,
+            Self::ThresholdedRelu => Function::ThresholdedRelu { threshold: alpha },
+            Self::Step => Function::Step,
+            Self::Sin => Function::Sin,
+            Self::Cos => Function::Cos,
         }
     }
 }

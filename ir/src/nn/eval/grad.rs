@@ -102,6 +102,13 @@ impl EvaluatedNode<'_> {
                 indexed(grad, |i, g| (f64::from(g) * factor(i / plane % scale.len())) as f32)
             }
             NnOp::Softmax { axis } => softmax(self.result, axis_of(*axis, x.shape()), grad),
+            NnOp::LogSoftmax { axis } => {
+                let axes = [axis_of(*axis, x.shape())];
+                let kept =
+                    Shape(x.shape().0.iter().enumerate().map(|(d, &n)| if d == axes[0] { 1 } else { n }).collect());
+                let sums = elementwise::expand(&normalise::reduce(grad, &axes, kept, false), x.shape().clone());
+                zip(grad, &zip(self.result, &sums, |y, s| y.exp() * s), |g, s| g - s)
+            }
             NnOp::Activation { function, alpha, beta } => {
                 let function = function.function(alpha.map(|a| a.0), beta.map(|b| b.0));
                 zip(grad, x, |g, x| (f64::from(g) * function.derivative(f64::from(x))) as f32)

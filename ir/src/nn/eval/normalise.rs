@@ -65,22 +65,48 @@ pub(super) fn layer_norm(
     y
 }
 
-/// Softmax over dimension `axis`.
-pub(super) fn softmax(x: &Tensor, axis: usize) -> Tensor {
+/// Replaces every line along dimension `axis`: `f` gets its elements and their largest.
+fn by_lines(x: &Tensor, axis: usize, f: impl Fn(&mut [f64], f64)) -> Tensor {
     let dims = &x.shape().0;
     let (n, inner): (usize, usize) = (dims[axis], dims[axis + 1..].iter().product());
     let mut data = x.data().to_vec();
-    let mut exps = vec![0.0f64; n];
+    let mut line = vec![0.0f64; n];
     if !data.is_empty() {
         for block in data.chunks_exact_mut(n * inner) {
             for i in 0..inner {
-                let line = || (0..n).map(|k| k * inner + i);
-                let max = line().map(|at| f64::from(block[at])).fold(f64::NEG_INFINITY, f64::max);
-                line().zip(&mut exps).for_each(|(at, e)| *e = (f64::from(block[at]) - max).exp());
-                let sum: f64 = exps.iter().sum();
-                line().zip(&exps).for_each(|(at, e)| block[at] = (e / sum) as f32);
+                line.iter_mut().enumerate().for_each(|(k, e)| *e = f64::from(block[k * inner + i]));
+                let max = line.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                f(&mut line, max);
+                line.iter().enumerate().for_each(|(k, e)| block[k * inner + i] = *e as f32);
             }
         }
     }
     Tensor::new(x.shape().clone(), data)
+}
+
+/// Softmax over dimension `axis`.
+pub(super) fn softmax(x: &Tensor, axis: usize) -> Tensor {
+    by_lines(x, axis, |line, max| {
+        line.iter_mut().for_each(|e| *e = (*e - max).exp());
+        let sum: f64 = line.iter().sum();
+        line.iter_mut().for_each(|e| *e /= sum);
+    })
+}
+
+/// The logarithm of the softmax over dimension `axis`.
+pub(super) fn log_softmax(x: &Tensor, axis: usize) -> Tensor {
+    by_lines(x, axis, |line, max| {
+        let shift = max + line.iter().map(|e| (*e - max).exp()).sum::<f64>().ln();
+        line.iter_mut().for_each(|e| *e -= shift);
+    })
+}
+
+/// The index of the first largest element along dimension `axis`.
+pub(super) fn arg_max(x: &Tensor, axis: usize, out: Shape) -> Tensor {
+    let dims = &x.shape().0;
+    let (n, inner): (usize, usize) = (dims[axis], dims[axis + 1..].iter().product());
+    let at = |place: usize, k: usize| x.data()[(place / inner * n + k) * inner + place % inner];
+    let best = |place: usize| (1..n).fold(0, |best, k| if at(place, k) > at(place, best) { k } else { best });
+    let data: Vec<f32> = (0..out.len()).map(|place| best(place) as f32).collect();
+    Tensor::new(out, data)
 }

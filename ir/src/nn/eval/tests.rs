@@ -60,6 +60,13 @@ fn activations_at_known_points() {
         (Activation::Mish, 1.0, 0.865_098_388_267_310_3),
         (Activation::Abs, -3.0, 3.0),
         (Activation::Reciprocal, 4.0, 0.25),
+        (Activation::Softsign, -3.0, -0.75),
+        (Activation::ThresholdedRelu, 1.0, 0.0),
+        (Activation::ThresholdedRelu, 1.5, 1.5),
+        (Activation::Step, 0.0, 0.0),
+        (Activation::Step, 0.5, 1.0),
+        (Activation::Sin, 0.0, 0.0),
+        (Activation::Cos, 0.0, 1.0),
     ] {
         assert!((at(function, x) - y).abs() < 1e-12, "{function}({x}) = {}", at(function, x));
     }

@@ -20,7 +20,7 @@ pub use minimax::Minimax;
 pub use power_of_two::PowerOfTwo;
 
 use super::distribution::{Distribution, Histogram};
-use super::domain::check_domain;
+use super::domain::{check_domain, within_domain};
 use super::error::ApproxError;
 use super::interval::Interval;
 use super::least_squares::FitOptions;
@@ -67,12 +67,14 @@ impl Site {
         self.interval_of(&self.inputs)
     }
 
-    /// The hull of the values stretched about its centre; of a single value, `[-b, b]` with the margin.
+    /// The hull of the values stretched about its centre, within the domain of the function; of a single value, `[-b, b]` with
+    /// the margin.
     ///
     /// # Errors
     /// A distribution without values, or a function that is not finite on the interval.
     pub fn interval_of(&self, distribution: &Distribution) -> Result<Interval, ApproxError> {
         let hull = distribution.hull_interval(self.margin).or_else(|_| distribution.symmetric_interval(self.margin))?;
+        let hull = within_domain(self.function, hull, distribution.extremes(), self.margin)?;
         check_domain(self.function, hull).map(|()| hull)
     }
 

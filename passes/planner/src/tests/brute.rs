@@ -18,7 +18,7 @@ fn at_point(network: &Network, point: Point, from: &Outcomes) -> Outcomes {
     for &(level, us, error) in from {
         let (us, error) = (f64::from_bits(us), f64::from_bits(error));
         let mut arrivals = vec![(level, us)];
-        if let Site::May(kind) = point.site
+        if let Permission::May(kind) = point.site
             && level >= network.bootstrap_from
         {
             let boot = |to: u32| (to, us + network.bootstraps[kind][to as usize] * f64::from(point.width));
@@ -196,8 +196,8 @@ proptest! {
         layers in prop::collection::vec(prop::collection::vec((0u32..30, 0u32..50), 1..6), 1..6),
         budget in 0u32..100,
     ) {
-        let item = |&(us, error): &(u32, u32)| Item { us: f64::from(us), error: f64::from(error) };
-        let layers: Vec<Vec<Item>> = layers.iter().map(|l| l.iter().map(item).collect()).collect();
+        let item = |&(us, error): &(u32, u32)| KnapsackItem { us: f64::from(us), error: f64::from(error) };
+        let layers: Vec<Vec<KnapsackItem>> = layers.iter().map(|l| l.iter().map(item).collect()).collect();
         let best = |budget: f64| {
             let mut sums = vec![(0.0, 0.0)];
             for items in &layers {
@@ -205,7 +205,7 @@ proptest! {
             }
             sums.into_iter().filter(|s| s.0 <= budget).map(|s| s.1).reduce(f64::min)
         };
-        let sum = |picks: &[usize], f: fn(&Item) -> f64| layers.iter().zip(picks).map(|(l, &p)| f(&l[p])).sum::<f64>();
+        let sum = |picks: &[usize], f: fn(&KnapsackItem) -> f64| layers.iter().zip(picks).map(|(l, &p)| f(&l[p])).sum::<f64>();
         let budget = f64::from(budget);
         let picks = knapsack(&layers, budget, 1.0);
         prop_assert_eq!(picks.as_deref().map(|p| sum(p, |i| i.error)), best(budget));

@@ -132,7 +132,7 @@ fn starvation_names_the_stage() {
     // One level more is enough, unless there are no bootstraps.
     network = counting(Body { l: 9, conv: 1, stem: 1, skips: Skips::None, blocks: 2 }, &[2, 2, 9, 2, 2]);
     assert!(exact(&network).is_ok());
-    network.chain.points.iter_mut().for_each(|p| p.site = Site::Never);
+    network.chain.points.iter_mut().for_each(|p| p.site = Permission::Never);
     let error = Planner::new(&network, Effort::default()).err().unwrap();
     assert_eq!(error.to_string(), "levels run out at `act2`: it needs at least 9, at most 2 are left");
 }

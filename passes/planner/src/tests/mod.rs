@@ -2,7 +2,7 @@ mod brute;
 mod golden;
 mod limits;
 
-use super::baseline::{Item, knapsack};
+use super::baseline::{KnapsackItem, knapsack};
 use super::*;
 
 /// The same time at every level up to `l`.

@@ -71,7 +71,7 @@ fn channels(node: &Node<Nn>) -> usize {
 
 /// The module with factors in its weights, from the ranges that activations see on `samples`, and where each of its
 /// values went.
-pub(super) fn equalised(
+pub fn equalised(
     module: &Module<Nn>,
     samples: &[Vec<Tensor>],
 ) -> Result<(Module<Nn>, BTreeMap<Value, Value>), ApproximateError> {
@@ -126,7 +126,7 @@ fn absorbs(module: &Module<Nn>, node: &Node<Nn>) -> bool {
     }
 }
 
-/// Weights [outputs, inputs / groups, ..] of a convolution, or [inputs, outputs] of a matrix product.
+/// LayerWeights [outputs, inputs / groups, ..] of a convolution, or [inputs, outputs] of a matrix product.
 fn scaled_weights(op: &NnOp, w: &Tensor, from: &[f64], to: &[f64]) -> Tensor {
     let dims = &w.shape().0;
     let taps: usize = dims[2..].iter().product();

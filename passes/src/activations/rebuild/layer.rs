@@ -7,7 +7,7 @@ use fhec_ir::{Entity, Module, Nn, Value};
 
 /// A convolution or matrix product with constant weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layer {
+pub(super) struct LinearLayer {
     /// The convolution or matrix product.
     pub(super) linear: Value,
     /// The sum that adds a constant vector to a matrix product, and that vector.
@@ -20,7 +20,7 @@ pub(super) struct Layer {
     pub(super) last: bool,
 }
 
-impl Layer {
+impl LinearLayer {
     /// The layer's result.
     fn end(&self) -> Value {
         self.bias.map_or(self.linear, |(sum, _)| sum)
@@ -34,7 +34,7 @@ impl Layer {
 }
 
 /// The layers of `module` by their targets.
-pub(super) fn layers(module: &Module<Nn>) -> BTreeMap<Value, Layer> {
+pub(super) fn layers(module: &Module<Nn>) -> BTreeMap<Value, LinearLayer> {
     let func = &module.func;
     let live = func.live();
     let mut users: Vec<Vec<Value>> = vec![Vec::new(); func.len()];
@@ -59,8 +59,8 @@ pub(super) fn layers(module: &Module<Nn>) -> BTreeMap<Value, Layer> {
         node.operands.iter().for_each(|o| activation_follows[o.index()] |= here);
     }
 
-    let inputs = |layer: &Layer| func.ty(func.node(layer.linear).operands[1]).0.len();
-    let mut found: BTreeMap<Value, Layer> = BTreeMap::new();
+    let inputs = |layer: &LinearLayer| func.ty(func.node(layer.linear).operands[1]).0.len();
+    let mut found: BTreeMap<Value, LinearLayer> = BTreeMap::new();
     for (linear, node) in func.iter().filter(|(v, _)| live[v.index()]) {
         let weights_constant = node.operands.iter().skip(1).all(|&o| constant(o));
         let bias = match node.op {
@@ -74,20 +74,20 @@ pub(super) fn layers(module: &Module<Nn>) -> BTreeMap<Value, Layer> {
             }
             _ => continue,
         };
-        let mut layer = Layer { linear, bias, target: linear, skip: None, last: false };
+        let mut layer = LinearLayer { linear, bias, target: linear, skip: None, last: false };
         layer.target = layer.end();
         let own = layer;
         if let Some(sum) = sole_user(layer.target)
             && let Some(skip) = addend(sum, layer.target).filter(|&o| !constant(o) && func.ty(o) == func.ty(sum))
         {
-            layer = Layer { target: sum, skip: Some(skip), ..layer };
+            layer = LinearLayer { target: sum, skip: Some(skip), ..layer };
         }
         // Where two layers meet in a sum, the one with more weights is compared there, the other by itself.
         if let Some(other) = found.get(&layer.target).copied() {
             if inputs(&other) >= inputs(&layer) {
                 layer = own;
             } else {
-                let alone = Layer { target: other.end(), skip: None, ..other };
+                let alone = LinearLayer { target: other.end(), skip: None, ..other };
                 found.insert(alone.target, alone);
             }
         }

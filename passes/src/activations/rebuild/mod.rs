@@ -25,6 +25,8 @@ use std::collections::BTreeMap;
 use fhec_ir::{Module, Nn, Tensor, Value};
 use serde::Serialize;
 
+pub use equalise::equalised;
+
 use crate::activations::{ApproximateError, ApproximateOptions, Choices, Replacement};
 
 /// How a network is reconstructed.

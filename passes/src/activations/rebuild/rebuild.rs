@@ -7,15 +7,15 @@ use rayon::prelude::*;
 use super::ridge::{Change, Normal};
 use crate::activations::ApproximateError;
 
-/// Weights and bias of an affine layer.
+/// LayerWeights and bias of an affine layer.
 #[derive(Clone, Debug)]
-pub(super) struct Weights {
+pub(super) struct LayerWeights {
     pub(super) w: Tensor,
     pub(super) b: Option<Tensor>,
 }
 
 /// What one layer sees: per sample its input, and what its result should be.
-pub(super) struct Sight<'a> {
+pub(super) struct Regression<'a> {
     pub(super) node: &'a Node<Nn>,
     /// Inputs, one tensor per sample.
     pub(super) inputs: &'a [Tensor],
@@ -31,7 +31,7 @@ pub(super) struct Sight<'a> {
 
 /// A matrix product over rows of a tensor, as a layer's groups see it.
 #[derive(Clone, Copy)]
-struct Geometry {
+struct PatchGeometry {
     groups: usize,
     /// Inputs per group, without the constant.
     inputs: usize,
@@ -43,9 +43,9 @@ struct Geometry {
     stride: usize,
 }
 
-impl Sight<'_> {
+impl Regression<'_> {
     /// Rows taken from each sample.
-    fn positions_of(&self, geometry: Geometry) -> usize {
+    fn positions_of(&self, geometry: PatchGeometry) -> usize {
         (self.positions / self.inputs.len().max(1)).clamp(1, geometry.positions)
     }
 }
@@ -60,7 +60,10 @@ const ROWS_PER_UNKNOWN: usize = 8;
 
 /// New weights with the mean square errors before and after; `None` where there is nothing to learn, or too little
 /// to learn it from.
-pub(super) fn rebuild(sight: &Sight<'_>, old: &Weights) -> Result<Option<(Weights, f64, f64)>, ApproximateError> {
+pub(super) fn rebuild(
+    sight: &Regression<'_>,
+    old: &LayerWeights,
+) -> Result<Option<(LayerWeights, f64, f64)>, ApproximateError> {
     let geometry = geometry(sight, &old.w);
     let rows = sight.inputs.len() * sight.positions_of(geometry);
     if rows < ROWS_PER_UNKNOWN * (geometry.inputs + 1) {
@@ -91,13 +94,13 @@ pub(super) fn rebuild(sight: &Sight<'_>, old: &Weights) -> Result<Option<(Weight
     Ok(Some((changed(old, geometry, &changes, matches!(sight.node.op, NnOp::Conv { .. })), errors.0, errors.1)))
 }
 
-fn geometry(sight: &Sight<'_>, w: &Tensor) -> Geometry {
+fn geometry(sight: &Regression<'_>, w: &Tensor) -> PatchGeometry {
     let out = &sight.node.ty.0;
     match &sight.node.op {
         NnOp::Conv { groups, .. } => {
             let (groups, filters) = (*groups as usize, w.shape().0[0]);
             let pixels: usize = out.0[2..].iter().product();
-            Geometry {
+            PatchGeometry {
                 groups,
                 inputs: w.shape().len() / filters,
                 outputs: filters / groups,
@@ -107,7 +110,7 @@ fn geometry(sight: &Sight<'_>, w: &Tensor) -> Geometry {
         }
         _ => {
             let outputs = w.shape().0[1];
-            Geometry { groups: 1, inputs: w.shape().0[0], outputs, positions: out.len() / outputs, stride: 1 }
+            PatchGeometry { groups: 1, inputs: w.shape().0[0], outputs, positions: out.len() / outputs, stride: 1 }
         }
     }
 }
@@ -129,9 +132,9 @@ fn sample(total: usize, count: usize, state: &mut u64) -> Vec<usize> {
 
 /// The sums of one stretch of samples, per group.
 fn part(
-    sight: &Sight<'_>,
-    old: &Weights,
-    g: Geometry,
+    sight: &Regression<'_>,
+    old: &LayerWeights,
+    g: PatchGeometry,
     samples: std::ops::Range<usize>,
 ) -> Result<Vec<Normal>, ApproximateError> {
     let mut normals: Vec<Normal> = (0..g.groups).map(|_| Normal::new(g.inputs + 1, g.outputs)).collect();
@@ -176,9 +179,9 @@ fn part(
 
 /// The inputs at `positions`, row-major, without the constant.
 fn rows_of(
-    sight: &Sight<'_>,
+    sight: &Regression<'_>,
     weights: &Shape,
-    g: Geometry,
+    g: PatchGeometry,
     x: &Tensor,
     positions: &[usize],
 ) -> Result<Vec<f32>, ApproximateError> {
@@ -189,7 +192,7 @@ fn rows_of(
 }
 
 /// The result of affine `node` with these weights on `x`.
-pub(super) fn apply(node: &Node<Nn>, weights: &Weights, x: &Tensor) -> Result<Tensor, ApproximateError> {
+pub(super) fn apply(node: &Node<Nn>, weights: &LayerWeights, x: &Tensor) -> Result<Tensor, ApproximateError> {
     let none = fhec_ir::ConstPool::default();
     let error = |reason| node_error(node, reason);
     match (&node.op, &weights.b) {
@@ -209,7 +212,7 @@ pub(super) fn node_error(node: &Node<Nn>, reason: fhec_ir::TypeError) -> Approxi
 }
 
 /// The old weights plus the changes of their groups.
-fn changed(old: &Weights, g: Geometry, changes: &[Option<Change>], conv: bool) -> Weights {
+fn changed(old: &LayerWeights, g: PatchGeometry, changes: &[Option<Change>], conv: bool) -> LayerWeights {
     let mut w = old.w.data().to_vec();
     let outputs = g.groups * g.outputs;
     let mut b = old.b.as_ref().map_or_else(|| vec![0.0; outputs], |b| b.data().to_vec());
@@ -225,5 +228,5 @@ fn changed(old: &Weights, g: Geometry, changes: &[Option<Change>], conv: bool) -
         }
     }
     let shape = old.b.as_ref().map_or_else(|| Shape(vec![outputs]), |b| b.shape().clone());
-    Weights { w: Tensor::new(old.w.shape().clone(), w), b: Some(Tensor::new(shape, b)) }
+    LayerWeights { w: Tensor::new(old.w.shape().clone(), w), b: Some(Tensor::new(shape, b)) }
 }

@@ -6,8 +6,8 @@ use fhec_ir::nn::{NnOp, eval};
 use fhec_ir::{ConstPool, Entity, Loc, Module, Nn, Node, OpInfo, Tensor, Value};
 use rayon::prelude::*;
 
-use super::layer::{Layer, layers};
-use super::rebuild::{Sight, Weights, apply, node_error, rebuild};
+use super::layer::{LinearLayer, layers};
+use super::rebuild::{LayerWeights, Regression, apply, node_error, rebuild};
 use super::{LayerGain, ReconstructOptions, Reconstructed};
 use crate::PassError;
 use crate::activations::polynomial::{Replaced, on_unit_interval, stage_ops};
@@ -21,11 +21,11 @@ pub(super) struct Walk<'a> {
     module: &'a Module<Nn>,
     samples: &'a [Vec<Tensor>],
     options: &'a ReconstructOptions,
-    layers: BTreeMap<Value, Layer>,
+    layers: BTreeMap<Value, LinearLayer>,
     teacher: Vec<Option<Values>>,
     student: Vec<Option<Values>>,
     /// New weights by the layer's convolution or matrix product.
-    weights: BTreeMap<Value, Weights>,
+    weights: BTreeMap<Value, LayerWeights>,
     /// The ops of every activation: polynomials, and at the end the product with the operand where there is one.
     polynomials: BTreeMap<Value, Vec<NnOp>>,
     activations: Vec<Replacement>,
@@ -141,14 +141,14 @@ impl<'a> Walk<'a> {
     }
 
     /// The trained weights of a layer.
-    fn trained(&self, layer: Layer) -> Option<Weights> {
+    fn trained(&self, layer: LinearLayer) -> Option<LayerWeights> {
         let operands = &self.module.func.node(layer.linear).operands;
         let bias = layer.bias.map(|(_, vector)| vector).or(operands.get(2).copied());
-        Some(Weights { w: self.constant(operands[1])?, b: bias.and_then(|b| self.constant(b)) })
+        Some(LayerWeights { w: self.constant(operands[1])?, b: bias.and_then(|b| self.constant(b)) })
     }
 
     /// Rebuilds a layer; the student's values at its target.
-    fn layer(&mut self, layer: Layer) -> Result<Values, ApproximateError> {
+    fn layer(&mut self, layer: LinearLayer) -> Result<Values, ApproximateError> {
         let node = self.module.func.node(layer.linear);
         let at = |side: &'_ [Option<Values>], v: Value| side[v.index()].clone().unwrap_or_default();
         let inputs = at(&self.student, node.operands[0]);
@@ -157,7 +157,7 @@ impl<'a> Walk<'a> {
         // A skip that depends on constants alone is not worth a special case.
         if skips.as_ref().is_none_or(|s| s.len() == inputs.len()) && inputs.len() == self.samples.len() {
             let options = self.options;
-            let sight = Sight {
+            let sight = Regression {
                 node,
                 inputs: &inputs,
                 targets: self.teacher[layer.target.index()].as_deref().unwrap_or_default(),
@@ -242,7 +242,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether only one value uses the layer's result.
-    fn foldable(&self, layer: Layer) -> bool {
+    fn foldable(&self, layer: LinearLayer) -> bool {
         let func = &self.module.func;
         let live = func.live();
         let users = func.iter().filter(|(v, n)| live[v.index()] && n.operands.contains(&layer.target)).count();
@@ -315,7 +315,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-impl Weights {
+impl LayerWeights {
     /// The convolution's weights with each output channel c taken to scale·c + shift.
     fn mapped(&self, maps: &[(f64, f64)]) -> Self {
         let inputs = self.w.shape().len() / maps.len();

@@ -3,8 +3,8 @@
 use fhec_ir::F64;
 use fhec_ir::nn::{Activation, NnOp};
 
-use super::super::graph::{Graph, NnNode};
-use super::super::rule::Is::Near;
+use super::super::graph::{NnNode, RuleGraph};
+use super::super::rule::Condition::Near;
 use super::super::rule::{Rule, code, near, pattern};
 
 const RELU6_OF_SHIFTED: &str = "(activation{function=clip,alpha=0.0,beta=6.0} (add ?x ?three))";
@@ -103,7 +103,7 @@ fn activation(function: Activation, alpha: Option<f64>) -> NnOp {
     NnOp::Activation { function, alpha: alpha.map(F64), beta: None }
 }
 
-fn power(g: &mut Graph<'_>, node: &NnNode) {
+fn power(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (x, c) = (node.children[0], node.children[1]);
     let made = g.uniform(c).and_then(|c| match c {
         1.0 => Some(x),
@@ -112,7 +112,7 @@ fn power(g: &mut Graph<'_>, node: &NnNode) {
     g.found(made);
 }
 
-fn clip(g: &mut Graph<'_>, node: &NnNode) {
+fn clip(g: &mut RuleGraph<'_>, node: &NnNode) {
     let NnOp::Activation { alpha: Some(F64(0.0)), beta, .. } = node.op else { return };
     // Exporters write the largest single for "no bound".
     if beta.is_none_or(|b| b.0 >= f64::from(f32::MAX)) {
@@ -121,21 +121,21 @@ fn clip(g: &mut Graph<'_>, node: &NnNode) {
     }
 }
 
-fn prelu(g: &mut Graph<'_>, node: &NnNode) {
+fn prelu(g: &mut RuleGraph<'_>, node: &NnNode) {
     let made = g
         .uniform(node.children[1])
         .and_then(|slope| g.add(activation(Activation::LeakyRelu, Some(f64::from(slope))), [node.children[0]]));
     g.found(made);
 }
 
-fn leaky(g: &mut Graph<'_>, node: &NnNode) {
+fn leaky(g: &mut RuleGraph<'_>, node: &NnNode) {
     if let NnOp::Activation { alpha: Some(F64(0.0)), .. } = node.op {
         let made = g.add(activation(Activation::Relu, None), [node.children[0]]);
         g.found(made);
     }
 }
 
-fn hard_swish(g: &mut Graph<'_>, node: &NnNode) {
+fn hard_swish(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (a, b) = (g.egraph.find(node.children[0]), g.egraph.find(node.children[1]));
     for (x, class) in [(a, b), (b, a)] {
         for inner in g.nodes(class) {

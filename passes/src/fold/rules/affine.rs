@@ -4,8 +4,8 @@ use egg::Id;
 use fhec_ir::Tensor;
 use fhec_ir::nn::NnOp;
 
-use super::super::graph::{Graph, NnNode};
-use super::super::rule::Is::{Constant, Near};
+use super::super::graph::{NnNode, RuleGraph};
+use super::super::rule::Condition::{Constant, Near};
 use super::super::rule::{Rule, code, pattern};
 
 pub(super) fn rules() -> Vec<Rule> {
@@ -40,7 +40,7 @@ pub(super) fn rules() -> Vec<Rule> {
     ]
 }
 
-fn divide(g: &mut Graph<'_>, node: &NnNode) {
+fn divide(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (x, c) = (node.children[0], node.children[1]);
     let invertible = g.constant(c).is_some_and(|t| t.data().iter().all(|&v| v != 0.0));
     if invertible {
@@ -51,19 +51,19 @@ fn divide(g: &mut Graph<'_>, node: &NnNode) {
     }
 }
 
-fn add_zero(g: &mut Graph<'_>, node: &NnNode) {
+fn add_zero(g: &mut RuleGraph<'_>, node: &NnNode) {
     if g.uniform(node.children[1]) == Some(0.0) {
         g.found(Some(node.children[0]));
     }
 }
 
-fn mul_one(g: &mut Graph<'_>, node: &NnNode) {
+fn mul_one(g: &mut RuleGraph<'_>, node: &NnNode) {
     if g.uniform(node.children[1]) == Some(1.0) {
         g.found(Some(node.children[0]));
     }
 }
 
-fn shrink(g: &mut Graph<'_>, node: &NnNode) {
+fn shrink(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (x, c) = (node.children[0], node.children[1]);
     if let Some(small) = g.constant(c).and_then(|t| shrunk(&t)) {
         let small = g.tensor("constant", small);
@@ -91,7 +91,7 @@ fn shrunk(tensor: &Tensor) -> Option<Tensor> {
 }
 
 /// Only where both summands take the scale in; else it would be multiplied out along every path of a residual network.
-fn scale_over_sum(g: &mut Graph<'_>, node: &NnNode) {
+fn scale_over_sum(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (sum, d) = (node.children[0], node.children[1]);
     if !g.is_constant(d) {
         return;

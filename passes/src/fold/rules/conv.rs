@@ -4,7 +4,7 @@ use egg::Id;
 use fhec_ir::nn::{NnOp, PadMode};
 use fhec_ir::{Shape, Tensor};
 
-use super::super::graph::{Graph, NnNode};
+use super::super::graph::{NnNode, RuleGraph};
 use super::super::rule::{Rule, code};
 
 pub(super) fn rules() -> Vec<Rule> {
@@ -27,20 +27,20 @@ fn is_conv(op: &NnOp) -> bool {
 }
 
 /// The convolutions of a class whose weights (and bias, if any) are constant.
-fn convs(g: &Graph<'_>, class: Id) -> Vec<NnNode> {
+fn convs(g: &RuleGraph<'_>, class: Id) -> Vec<NnNode> {
     let constant = |n: &NnNode| n.children[1..].iter().all(|&c| g.is_constant(c));
     g.nodes(class).into_iter().filter(|n| is_conv(&n.op) && constant(n)).collect()
 }
 
 /// A vector over the filters as a factor of the weights.
-fn over_filters(g: &mut Graph<'_>, vector: Id, weights: Id) -> Option<Id> {
+fn over_filters(g: &mut RuleGraph<'_>, vector: Id, weights: Id) -> Option<Id> {
     let shape = g.shape(weights);
     let mut dims = vec![1; shape.rank()];
     dims[0] = shape.0[0];
     g.reshape(vector, &dims)
 }
 
-fn scale_after(g: &mut Graph<'_>, node: &NnNode) {
+fn scale_after(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (class, d) = (node.children[0], node.children[1]);
     if g.is_constant(d) {
         for conv in convs(g, class) {
@@ -51,7 +51,7 @@ fn scale_after(g: &mut Graph<'_>, node: &NnNode) {
     }
 }
 
-fn try_scale_after(g: &mut Graph<'_>, conv: &NnNode, d: Id, shape: &Shape) -> Option<Id> {
+fn try_scale_after(g: &mut RuleGraph<'_>, conv: &NnNode, d: Id, shape: &Shape) -> Option<Id> {
     let vector = g.vector_along(d, shape, 1)?;
     let factor = over_filters(g, vector, conv.children[1])?;
     let mut children = conv.children.clone();
@@ -62,7 +62,7 @@ fn try_scale_after(g: &mut Graph<'_>, conv: &NnNode, d: Id, shape: &Shape) -> Op
     g.add(conv.op.clone(), children)
 }
 
-fn shift_after(g: &mut Graph<'_>, node: &NnNode) {
+fn shift_after(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (class, d) = (node.children[0], node.children[1]);
     if g.is_constant(d) {
         for conv in convs(g, class) {
@@ -80,7 +80,7 @@ fn shift_after(g: &mut Graph<'_>, node: &NnNode) {
     }
 }
 
-fn scale_before(g: &mut Graph<'_>, node: &NnNode) {
+fn scale_before(g: &mut RuleGraph<'_>, node: &NnNode) {
     let x = node.children[0];
     if !g.is_constant(node.children[1]) {
         return;
@@ -95,7 +95,7 @@ fn scale_before(g: &mut Graph<'_>, node: &NnNode) {
     }
 }
 
-fn try_scale_before(g: &mut Graph<'_>, conv: &NnNode, x: Id, d: Id) -> Option<Id> {
+fn try_scale_before(g: &mut RuleGraph<'_>, conv: &NnNode, x: Id, d: Id) -> Option<Id> {
     let NnOp::Conv { groups, .. } = conv.op else { return None };
     let groups = usize::try_from(groups).ok()?;
     let vector = g.vector_along(d, &g.shape(x), 1)?;
@@ -113,7 +113,7 @@ fn try_scale_before(g: &mut Graph<'_>, conv: &NnNode, x: Id, d: Id) -> Option<Id
     g.add(conv.op.clone(), children)
 }
 
-fn pad_before(g: &mut Graph<'_>, node: &NnNode) {
+fn pad_before(g: &mut RuleGraph<'_>, node: &NnNode) {
     let x = node.children[0];
     for pad in g.nodes(x) {
         let NnOp::Pad { pads, mode: PadMode::Constant, value } = &pad.op else { continue };
@@ -136,7 +136,7 @@ fn pad_before(g: &mut Graph<'_>, node: &NnNode) {
     }
 }
 
-fn skip(g: &mut Graph<'_>, node: &NnNode) {
+fn skip(g: &mut RuleGraph<'_>, node: &NnNode) {
     for (skipped, class) in [(node.children[0], node.children[1]), (node.children[1], node.children[0])] {
         for conv in convs(g, class) {
             let x = g.egraph.find(conv.children[0]);
@@ -162,7 +162,7 @@ fn skip(g: &mut Graph<'_>, node: &NnNode) {
 }
 
 /// The convolution with `scale` (a constant over channels) times the identity added to its kernel.
-fn add_dirac(g: &mut Graph<'_>, conv: &NnNode, scale: Id) -> Option<Id> {
+fn add_dirac(g: &mut RuleGraph<'_>, conv: &NnNode, scale: Id) -> Option<Id> {
     let NnOp::Conv { strides, pads, dilations, groups } = &conv.op else { return None };
     let (shape, input) = (g.shape(conv.children[1]), g.shape(conv.children[0]));
     let (filters, channels, kernel) = (shape.0[0], shape.0[1], &shape.0[2..]);
@@ -192,7 +192,7 @@ fn add_dirac(g: &mut Graph<'_>, conv: &NnNode, scale: Id) -> Option<Id> {
     g.add(conv.op.clone(), children)
 }
 
-fn parallel(g: &mut Graph<'_>, node: &NnNode) {
+fn parallel(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (a, b) = (node.children[0], node.children[1]);
     if g.shape(a) != g.shape(b) {
         return;
@@ -210,7 +210,7 @@ fn parallel(g: &mut Graph<'_>, node: &NnNode) {
 }
 
 /// One convolution for two over the same input, the kernel of `small` lying within that of `large`.
-fn merge_kernels(g: &mut Graph<'_>, large: &NnNode, small: &NnNode) -> Option<Id> {
+fn merge_kernels(g: &mut RuleGraph<'_>, large: &NnNode, small: &NnNode) -> Option<Id> {
     let (NnOp::Conv { strides, pads, dilations, groups }, NnOp::Conv { strides: s, pads: p, dilations: d, groups: n }) =
         (&large.op, &small.op)
     else {

@@ -3,7 +3,7 @@
 use egg::Id;
 use fhec_ir::nn::NnOp;
 
-use super::super::graph::{Graph, NnNode};
+use super::super::graph::{NnNode, RuleGraph};
 use super::super::rule::{Rule, code};
 
 pub(super) fn rules() -> Vec<Rule> {
@@ -19,13 +19,13 @@ fn is_matmul(op: &NnOp) -> bool {
 }
 
 /// The products of a class of a tensor of rank 2 or more with a constant matrix.
-fn products(g: &Graph<'_>, class: Id) -> Vec<NnNode> {
+fn products(g: &RuleGraph<'_>, class: Id) -> Vec<NnNode> {
     let by_matrix = |n: &NnNode| g.is_constant(n.children[1]) && g.shape(n.children[1]).rank() == 2;
     let ranked = |n: &NnNode| g.shape(n.children[0]).rank() >= 2;
     g.nodes(class).into_iter().filter(|n| is_matmul(&n.op) && by_matrix(n) && ranked(n)).collect()
 }
 
-fn scale_after(g: &mut Graph<'_>, node: &NnNode) {
+fn scale_after(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (class, d) = (node.children[0], node.children[1]);
     if !g.is_constant(d) {
         return;
@@ -41,7 +41,7 @@ fn scale_after(g: &mut Graph<'_>, node: &NnNode) {
     }
 }
 
-fn scale_before(g: &mut Graph<'_>, node: &NnNode) {
+fn scale_before(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (x, matrix) = (node.children[0], node.children[1]);
     let shape = g.shape(x);
     if !g.is_constant(matrix) || g.shape(matrix).rank() != 2 || shape.rank() < 2 {
@@ -62,7 +62,7 @@ fn scale_before(g: &mut Graph<'_>, node: &NnNode) {
 }
 
 /// Not where a bottleneck would be multiplied out into a matrix of more than twice the elements.
-fn twice(g: &mut Graph<'_>, node: &NnNode) {
+fn twice(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (x, b) = (node.children[0], node.children[1]);
     if !g.is_constant(b) || g.shape(b).rank() != 2 {
         return;

@@ -3,7 +3,7 @@
 use egg::Id;
 use fhec_ir::nn::{Activation, NnOp};
 
-use super::super::graph::{Graph, NnNode};
+use super::super::graph::{NnNode, RuleGraph};
 use super::super::rule::{Rule, code};
 
 pub(super) fn rules() -> Vec<Rule> {
@@ -13,12 +13,12 @@ pub(super) fn rules() -> Vec<Rule> {
     ]
 }
 
-fn affine(g: &mut Graph<'_>, node: &NnNode) {
+fn affine(g: &mut RuleGraph<'_>, node: &NnNode) {
     let made = try_affine(g, node);
     g.found(made);
 }
 
-fn try_affine(g: &mut Graph<'_>, node: &NnNode) -> Option<Id> {
+fn try_affine(g: &mut RuleGraph<'_>, node: &NnNode) -> Option<Id> {
     let [x, scale, bias, mean, variance] = node.children[..] else { return None };
     let NnOp::BatchNorm { epsilon } = node.op else { return None };
     if ![scale, bias, mean, variance].iter().all(|&c| g.is_constant(c)) {

@@ -3,7 +3,7 @@
 use egg::Id;
 use fhec_ir::nn::{Activation, NnOp};
 
-use super::super::graph::{Graph, NnNode};
+use super::super::graph::{NnNode, RuleGraph};
 use super::super::rule::{Rule, code, pattern};
 
 pub(super) fn rules() -> Vec<Rule> {
@@ -32,7 +32,7 @@ fn is_homogeneous(op: &NnOp) -> bool {
 }
 
 /// Whether `a` is positive, and passes through `op` over tensors of the rank of `x`.
-fn passes(g: &Graph<'_>, op: &NnOp, a: Id, x: Id) -> bool {
+fn passes(g: &RuleGraph<'_>, op: &NnOp, a: Id, x: Id) -> bool {
     let positive = g.constant(a).is_some_and(|t| t.data().iter().all(|&v| v > 0.0));
     // A window sees one scale only if the scale does not vary over space.
     let (own, rank) = (g.shape(a), g.shape(x).rank());
@@ -40,7 +40,7 @@ fn passes(g: &Graph<'_>, op: &NnOp, a: Id, x: Id) -> bool {
     positive && !(matches!(op, NnOp::MaxPool { .. }) && spatial)
 }
 
-fn out(g: &mut Graph<'_>, node: &NnNode) {
+fn out(g: &mut RuleGraph<'_>, node: &NnNode) {
     let product = node.children[0];
     for mul in g.nodes(product).into_iter().filter(|n| matches!(n.op, NnOp::Mul {})) {
         let (x, a) = (mul.children[0], mul.children[1]);
@@ -53,7 +53,7 @@ fn out(g: &mut Graph<'_>, node: &NnNode) {
     }
 }
 
-fn into(g: &mut Graph<'_>, node: &NnNode) {
+fn into(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (class, a) = (node.children[0], node.children[1]);
     if !g.shape(a).broadcasts_to(&g.shape(class)) {
         return;

@@ -3,7 +3,7 @@
 use egg::Id;
 use fhec_ir::nn::NnOp;
 
-use super::super::graph::{Graph, NnNode};
+use super::super::graph::{NnNode, RuleGraph};
 use super::super::rule::{Rule, code};
 
 pub(super) fn rules() -> Vec<Rule> {
@@ -44,7 +44,7 @@ fn is_linear(op: &NnOp) -> bool {
     is_move(op) || is_pool(op) || matches!(op, NnOp::Conv { .. } | NnOp::MatMul {})
 }
 
-fn identity(g: &mut Graph<'_>, node: &NnNode) {
+fn identity(g: &mut RuleGraph<'_>, node: &NnNode) {
     let Some(&x) = node.children.first() else { return };
     let shape = g.shape(x);
     let rank = shape.rank();
@@ -67,7 +67,7 @@ fn identity(g: &mut Graph<'_>, node: &NnNode) {
     g.found(same.then_some(x));
 }
 
-fn reshape_twice(g: &mut Graph<'_>, node: &NnNode) {
+fn reshape_twice(g: &mut RuleGraph<'_>, node: &NnNode) {
     let x = node.children[0];
     for inner in g.nodes(x).into_iter().filter(|n| matches!(n.op, NnOp::Reshape { .. })) {
         g.uses(x, &inner);
@@ -82,7 +82,7 @@ fn permutation(perm: &[i64]) -> Vec<usize> {
     perm.iter().map(|&p| if p < 0 { p + rank } else { p } as usize).collect()
 }
 
-fn transpose_twice(g: &mut Graph<'_>, node: &NnNode) {
+fn transpose_twice(g: &mut RuleGraph<'_>, node: &NnNode) {
     let NnOp::Transpose { perm: outer } = &node.op else { return };
     let x = node.children[0];
     for inner in g.nodes(x) {
@@ -96,7 +96,7 @@ fn transpose_twice(g: &mut Graph<'_>, node: &NnNode) {
     }
 }
 
-fn transpose_as_reshape(g: &mut Graph<'_>, node: &NnNode) {
+fn transpose_as_reshape(g: &mut RuleGraph<'_>, node: &NnNode) {
     let NnOp::Transpose { perm } = &node.op else { return };
     let shape = g.shape(node.children[0]);
     let perm = permutation(perm);
@@ -108,7 +108,7 @@ fn transpose_as_reshape(g: &mut Graph<'_>, node: &NnNode) {
     }
 }
 
-fn pad_into_pool(g: &mut Graph<'_>, node: &NnNode) {
+fn pad_into_pool(g: &mut RuleGraph<'_>, node: &NnNode) {
     let NnOp::AvgPool { kernel, strides, pads: own, dilations, count_include_pad, ceil: false } = &node.op else {
         return;
     };
@@ -138,14 +138,14 @@ fn pad_into_pool(g: &mut Graph<'_>, node: &NnNode) {
 }
 
 /// The operands of `op(_, c)` nodes of a class where c is constant and the other has the shape of the class.
-fn with_constant(g: &Graph<'_>, class: Id, op: &NnOp) -> Vec<(NnNode, Id, Id)> {
+fn with_constant(g: &RuleGraph<'_>, class: Id, op: &NnOp) -> Vec<(NnNode, Id, Id)> {
     let shape = g.shape(class);
     let nodes = g.nodes(class).into_iter().filter(|n| &n.op == op);
     let parts = nodes.map(|n| (n.children[0], n.children[1], n)).map(|(x, c, n)| (n, x, c));
     parts.filter(|(_, x, c)| g.is_constant(*c) && !g.is_constant(*x) && g.shape(*x) == shape).collect()
 }
 
-fn shift_through(g: &mut Graph<'_>, node: &NnNode) {
+fn shift_through(g: &mut RuleGraph<'_>, node: &NnNode) {
     let sum = node.children[0];
     // The other operands must be constant: f is linear in its first operand only.
     if !node.children[1..].iter().all(|&c| g.is_constant(c)) {
@@ -158,7 +158,7 @@ fn shift_through(g: &mut Graph<'_>, node: &NnNode) {
     }
 }
 
-fn try_shift_through(g: &mut Graph<'_>, f: &NnNode, x: Id, c: Id) -> Option<Id> {
+fn try_shift_through(g: &mut RuleGraph<'_>, f: &NnNode, x: Id, c: Id) -> Option<Id> {
     let c = g.expand(c, &g.shape(x))?;
     // The bias of a convolution is added once.
     let rest = &f.children[1..f.children.len().min(2)];
@@ -171,7 +171,7 @@ fn try_shift_through(g: &mut Graph<'_>, f: &NnNode, x: Id, c: Id) -> Option<Id> 
     g.sum(linear, shift)
 }
 
-fn scale_through_move(g: &mut Graph<'_>, node: &NnNode) {
+fn scale_through_move(g: &mut RuleGraph<'_>, node: &NnNode) {
     let product = node.children[0];
     for (mul, x, a) in with_constant(g, product, &NnOp::Mul {}) {
         g.uses(product, &mul);
@@ -185,7 +185,7 @@ fn scale_through_move(g: &mut Graph<'_>, node: &NnNode) {
     }
 }
 
-fn scale_before_move(g: &mut Graph<'_>, node: &NnNode) {
+fn scale_before_move(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (class, a) = (node.children[0], node.children[1]);
     let shape = g.shape(class);
     if !g.is_constant(a) || !g.shape(a).broadcasts_to(&shape) {
@@ -224,13 +224,13 @@ fn mixed(op: &NnOp, rank: usize) -> (Vec<usize>, bool) {
 }
 
 /// `a` with one extent for each of `rank` dimensions.
-fn aligned(g: &mut Graph<'_>, a: Id, rank: usize) -> Option<Id> {
+fn aligned(g: &mut RuleGraph<'_>, a: Id, rank: usize) -> Option<Id> {
     let own = g.shape(a);
     let missing = rank.checked_sub(own.rank())?;
     g.reshape(a, &[vec![1; missing], own.0].concat())
 }
 
-fn scale_through_pool(g: &mut Graph<'_>, node: &NnNode) {
+fn scale_through_pool(g: &mut RuleGraph<'_>, node: &NnNode) {
     let product = node.children[0];
     for (mul, x, a) in with_constant(g, product, &NnOp::Mul {}) {
         g.uses(product, &mul);
@@ -250,7 +250,7 @@ fn scale_through_pool(g: &mut Graph<'_>, node: &NnNode) {
     }
 }
 
-fn scale_before_pool(g: &mut Graph<'_>, node: &NnNode) {
+fn scale_before_pool(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (class, a) = (node.children[0], node.children[1]);
     if !g.is_constant(a) || !g.shape(a).broadcasts_to(&g.shape(class)) {
         return;

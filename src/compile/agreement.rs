@@ -1,0 +1,108 @@
+//! How far a network with polynomials agrees with the network as it was given, on inputs that need no labels.
+
+use fhec_ir::nn::eval;
+use fhec_ir::{Module, Nn, Tensor};
+use fhec_passes::activations::ApproximateError;
+use fhec_passes::pack::without_heads;
+use serde::Serialize;
+
+use crate::error::Error;
+
+/// The agreement that is aimed at unless the user says otherwise.
+pub const DEFAULT_AGREEMENT: f64 = 0.99;
+
+/// How far the polynomials agree with the network as it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Agreement {
+    /// What was aimed at.
+    pub asked: f64,
+    /// What was measured: of a classifier the share of inputs with the same class, of other networks 1 less the relative error.
+    pub measured: f64,
+    /// Calibration inputs it was measured on.
+    pub inputs: usize,
+    /// Whether polynomials and weights were fitted without these inputs.
+    pub held_back: bool,
+}
+
+/// Inputs, and what the network as it was given makes of them.
+pub(super) struct Reference<'a> {
+    inputs: &'a [Vec<Tensor>],
+    results: Vec<Vec<Tensor>>,
+}
+
+impl<'a> Reference<'a> {
+    /// Runs `module` on `inputs`.
+    ///
+    /// # Errors
+    /// A network that does not run on them.
+    pub(super) fn of(module: &Module<Nn>, inputs: &'a [Vec<Tensor>]) -> Result<Self, Error> {
+        Ok(Self { inputs, results: results(module, inputs)? })
+    }
+
+    /// The share of the inputs that `module` gives the same class, or 1 less the relative error of its results.
+    ///
+    /// # Errors
+    /// A network that does not run on the inputs.
+    pub(super) fn agreement(&self, module: &Module<Nn>) -> Result<f64, Error> {
+        Ok(agreement(&self.results, &results(module, self.inputs)?))
+    }
+}
+
+/// Results as a client would decrypt them.
+fn results(module: &Module<Nn>, inputs: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, Error> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (encrypted, _) = without_heads(module);
+    Ok(eval::eval_many(&encrypted, inputs, threads).map_err(ApproximateError::from)?)
+}
+
+fn agreement(wanted: &[Vec<Tensor>], found: &[Vec<Tensor>]) -> f64 {
+    let is_classifier = |results: &Vec<Tensor>| matches!(results.as_slice(), [scores] if scores.shape().len() > 1);
+    if wanted.iter().all(is_classifier) {
+        let same =
+            wanted.iter().zip(found).filter(|(a, b)| best(&a[0]).is_some_and(|class| best(&b[0]) == Some(class)));
+        return same.count() as f64 / wanted.len().max(1) as f64;
+    }
+    let pairs = wanted.iter().zip(found).flat_map(|(a, b)| a.iter().zip(b));
+    let elements = pairs.flat_map(|(a, b)| a.data().iter().zip(b.data()));
+    let (mut square, mut error) = (0.0, 0.0);
+    for (&a, &b) in elements {
+        square += f64::from(a).powi(2);
+        error += (f64::from(a) - f64::from(b)).powi(2);
+    }
+    let relative = (error / square).sqrt();
+    // NaN agrees with nothing.
+    if relative < 1.0 { 1.0 - relative } else { 0.0 }
+}
+
+/// The class of the largest score; none where one is not a number.
+fn best(scores: &Tensor) -> Option<usize> {
+    let data = scores.data();
+    if data.iter().any(|score| score.is_nan()) {
+        return None;
+    }
+    (0..data.len()).max_by(|&a, &b| data[a].total_cmp(&data[b]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(values: &[f32]) -> Vec<Tensor> {
+        vec![Tensor::new([1, values.len()], values.to_vec())]
+    }
+
+    #[test]
+    fn classes_are_compared_and_nan_agrees_with_nothing() {
+        let wanted = [one(&[0.0, 1.0]), one(&[2.0, 1.0]), one(&[2.0, 1.0]), one(&[0.0, 1.0])];
+        let found = [one(&[0.4, 0.5]), one(&[1.0, 2.0]), one(&[f32::NAN, 1.0]), one(&[-9.0, 1e9])];
+        assert_eq!(agreement(&wanted, &found), 0.5);
+    }
+
+    #[test]
+    fn other_results_are_compared_by_their_relative_error() {
+        let wanted = [one(&[3.0]), one(&[4.0])];
+        assert!((agreement(&wanted, &[one(&[3.0]), one(&[4.5])]) - 0.9).abs() < 1e-6);
+        assert_eq!(agreement(&wanted, &[one(&[30.0]), one(&[4.0])]), 0.0);
+        assert_eq!(agreement(&wanted, &[one(&[3.0]), one(&[f32::NAN])]), 0.0);
+    }
+}
