@@ -56,7 +56,13 @@ fn results(module: &Module<Nn>, inputs: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor
 }
 
 fn agreement(wanted: &[Vec<Tensor>], found: &[Vec<Tensor>]) -> f64 {
-    let is_classifier = |results: &Vec<Tensor>| matches!(results.as_slice(), [scores] if scores.shape().len() > 1);
+    // One row of several scores, which may still have the dimensions of a convolution behind it.
+    let is_classifier = |results: &Vec<Tensor>| match results.as_slice() {
+        [scores] => {
+            matches!(&scores.shape().0[..], [1, classes, rest @ ..] if *classes > 1 && rest.iter().all(|&d| d == 1))
+        }
+        _ => false,
+    };
     if wanted.iter().all(is_classifier) {
         let same =
             wanted.iter().zip(found).filter(|(a, b)| best(&a[0]).is_some_and(|class| best(&b[0]) == Some(class)));
