@@ -19,16 +19,14 @@ fn printed<D: Verify>(module: &Module<D>) {
 /// A `ckks` program and its constants.
 static PROGRAM: LazyLock<(String, Blobs)> = LazyLock::new(|| print_with_blobs(files::plan().module()));
 
-/// Programs of the other levels, from the tests.
-const SNAPSHOTS: [&str; 2] = [
-    include_str!("../../ir/tests/it/snapshots/it__text__slot_text.snap"),
-    include_str!("../../frontend/tests/it/snapshots/it__graphs__a_small_network_reads_as_text.snap"),
-];
+/// Programs of the other levels, from the tests: a file test, and a snapshot behind its head.
+const SLOT: &str = include_str!("../../tests/filetests/lower/linear.fhir");
+const NN: &str = include_str!("../../frontend/tests/it/snapshots/it__graphs__a_small_network_reads_as_text.snap");
 
 fuzz_target!(
     init: {
-        let programs = SNAPSHOTS.map(|s| s.rsplit_once("\n---\n").expect("a snapshot with its head").1.into());
-        write_seeds(programs.into_iter().chain([PROGRAM.0.clone()]).map(|text| {
+        let nn = NN.rsplit_once("\n---\n").expect("a snapshot with its head").1.to_string();
+        write_seeds([SLOT.to_string(), nn, PROGRAM.0.clone()].into_iter().map(|text| {
             parse_any("seed", &text, &PROGRAM.1).expect("a valid program");
             text.into_bytes()
         }));

@@ -12,7 +12,6 @@ mod resume;
 mod samples;
 mod warning;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,8 +19,8 @@ use std::time::Instant;
 use fhec_frontend::{FixedBatch, ImportOptions};
 use fhec_ir::{Issue, Loc, Module, Nn, Port, Tensor, Value};
 use fhec_passes::PassError;
-use fhec_passes::activations::Replacement;
 use fhec_passes::activations::rebuild::{LayerGain, Reconstructed};
+use fhec_passes::activations::{Polynomials, Replacement};
 use fhec_passes::bootstraps::Placement;
 use fhec_passes::ends::Ends;
 use fhec_passes::pipeline::{Placed, PlanOptions};
@@ -42,7 +41,7 @@ use crate::target::Engine;
 use agreement::Reference;
 use choose::Chosen;
 use precision::Made;
-use report::PassReport;
+use report::{Measured, PassReport};
 use samples::has_activation;
 use warning::Warning;
 
@@ -283,7 +282,8 @@ impl Compiler {
         let accuracy = self.validation.as_ref().map(accuracy).transpose()?;
         lap("validate");
         let placed = placement.as_ref();
-        let report = PassReport::new(&activations, &layers, placed, &front, agreement, accuracy, &notes, &warnings);
+        let measured = Measured { agreement, accuracy };
+        let report = PassReport::new(&activations, &layers, placed, &front, measured, &notes, &warnings);
         let plan = plan.with_provenance(self.provenance(model, samples.len(), approximate.margin, &report));
         let mut explanation = rewrites.to_string();
         explanation.push_str(&chosen.forms);
@@ -331,7 +331,7 @@ impl Compiler {
 }
 
 /// The placement in terms of the polynomials that became of the activations before which it bootstraps.
-fn placed_in(placed: &Placed, polynomials: &BTreeMap<Value, Vec<Value>>) -> Placed {
+fn placed_in(placed: &Placed, polynomials: &Polynomials) -> Placed {
     let first = |activation: &Value| polynomials.get(activation)?.first().copied();
     Placed { before: placed.before.iter().filter_map(first).collect(), ..placed.clone() }
 }

@@ -12,6 +12,15 @@ use serde_json::{Value, json};
 use super::{Agreement, Compiler, Model};
 use crate::front::{Accuracy, FrontPoint};
 
+/// How good the network with polynomials is, as far as there are inputs to measure it on.
+#[derive(Serialize)]
+pub(super) struct Measured {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) agreement: Option<Agreement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) accuracy: Option<Accuracy>,
+}
+
 /// What the passes did.
 #[derive(Serialize)]
 pub(super) struct PassReport<'a> {
@@ -24,10 +33,8 @@ pub(super) struct PassReport<'a> {
     joins: Vec<Value>,
     #[serde(skip_serializing_if = "<[_]>::is_empty", rename = "pareto")]
     front: &'a [FrontPoint],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    agreement: Option<Agreement>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    accuracy: Option<Accuracy>,
+    #[serde(flatten)]
+    measured: Measured,
     notes: &'a [String],
     warnings: &'a [String],
 }
@@ -38,8 +45,7 @@ impl<'a> PassReport<'a> {
         layers: &'a [LayerGain],
         placement: Option<&Placement>,
         front: &'a [FrontPoint],
-        agreement: Option<Agreement>,
-        accuracy: Option<Accuracy>,
+        measured: Measured,
         notes: &'a [String],
         warnings: &'a [String],
     ) -> Self {
@@ -56,7 +62,7 @@ impl<'a> PassReport<'a> {
                 json!({"node": node, "main": main, "skip": skip, "level": level, "paid": paid})
             })
             .collect();
-        Self { activations, layers, bootstraps, joins, front, agreement, accuracy, notes, warnings }
+        Self { activations, layers, bootstraps, joins, front, measured, notes, warnings }
     }
 }
 

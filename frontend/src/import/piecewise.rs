@@ -43,6 +43,9 @@ pub(super) fn choose(cx: &mut Context, condition: PieceCondition, a: &Operand, b
     Ok(None)
 }
 
+/// What an element-wise op computes of its operands' elements.
+type Elementwise = Box<dyn Fn(&[f64]) -> f64>;
+
 /// The same condition on the operand of a product or a sum with a number.
 fn before(cx: &Context, PieceCondition { x, bound, above }: PieceCondition) -> Option<PieceCondition> {
     let node = cx.module.func.node(x);
@@ -161,7 +164,7 @@ impl Evaluation<'_> {
             let constant = Operand::Known(Known::Floats(self.cx.module.consts.tensor(value).clone()));
             return uniform(&constant).map(|c| vec![f64::from(c); self.points.len()]);
         }
-        let f: Box<dyn Fn(&[f64]) -> f64> = match node.op {
+        let f: Elementwise = match node.op {
             NnOp::Activation { function, alpha, beta } => {
                 Box::new(move |x| function.function(alpha.map(|a| a.0), beta.map(|b| b.0)).eval(x[0]))
             }

@@ -95,7 +95,7 @@ fn transposed_convolution_scatters_its_filters() {
 #[test]
 fn einsum_is_a_matrix_product() {
     let of = |equation: &str, dims: &[i64], input: &[i64]| {
-        let w = Tensor::floats("w", dims, &iota(dims.iter().map(|&d| d as usize).collect::<Vec<_>>()).data().to_vec());
+        let w = Tensor::floats("w", dims, iota(dims.iter().map(|&d| d as usize).collect::<Vec<_>>()).data());
         values("Einsum", 12, input, vec![w], vec![Attribute::text("equation", equation)])
     };
     assert_eq!(of("ij,jk->ik", &[2, 2], &[1, 2]), [2.0, 3.0]);

@@ -13,7 +13,7 @@ use fhec_ir::{Entity, Loc, Module, Nn, Value};
 use rayon::prelude::*;
 
 use super::polynomial::{Replaced, stage_ops};
-use super::{ApproximateOptions, Calibration, NAME, ill_typed, unfit};
+use super::{ApproximateOptions, Calibration, NAME, Polynomials, ill_typed, unfit};
 use crate::PassError;
 use crate::approx::{ApproxError, Approximation, Choice, Families, Site};
 
@@ -44,7 +44,7 @@ pub struct Extracted {
     /// The network.
     pub module: Module<Nn>,
     /// The polynomials of every activation, that of its operand first, by the activation they replace.
-    pub polynomials: BTreeMap<Value, Vec<Value>>,
+    pub polynomials: Polynomials,
 }
 
 impl<'a> FormGraph<'a> {

@@ -73,6 +73,9 @@ impl Default for ApproximateOptions {
     }
 }
 
+/// The polynomials of every activation, that of its operand first, by the activation they replace.
+pub type Polynomials = BTreeMap<Value, Vec<Value>>;
+
 /// The choices that differ from the options' default, by the activation's value.
 pub type Choices = BTreeMap<Value, Choice>;
 
@@ -220,7 +223,7 @@ pub struct Approximated {
     /// What became of each activation, in order.
     pub activations: Vec<Replacement>,
     /// The polynomials of every activation, that of its operand first, by the activation they replace.
-    pub polynomials: BTreeMap<Value, Vec<Value>>,
+    pub polynomials: Polynomials,
 }
 
 /// The name of an activation's function.
@@ -258,7 +261,7 @@ impl Pass<Nn> for ApproximateActivations {
 
 impl Calibration {
     /// The measurements of some polynomials, keyed by the activations they replace.
-    fn in_terms_of(&self, polynomials: &BTreeMap<Value, Vec<Value>>) -> Self {
+    fn in_terms_of(&self, polynomials: &Polynomials) -> Self {
         let mut out = Self::default();
         for (&old, stages) in polynomials {
             if let Some(h) = stages.first().and_then(|&first| self.channels_of(first)) {

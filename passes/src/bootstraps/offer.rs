@@ -6,7 +6,9 @@ use fhec_ir::{Module, Nn, ParamSpec, Tensor, Value};
 
 use super::{Candidates, Placer, WeighedForm};
 use crate::activations::sensitivity::Sensitivities;
-use crate::activations::{ApproximateError, ApproximateOptions, Calibration, Choices, Extracted, Form, FormGraph};
+use crate::activations::{
+    ApproximateError, ApproximateOptions, Calibration, Choices, Extracted, Form, FormGraph, Polynomials,
+};
 use crate::approx::{Approximation, Choice};
 use crate::ends::Ends;
 use crate::pass::PassError;
@@ -35,7 +37,7 @@ pub struct Offer<'a> {
     folded: &'a Module<Nn>,
     forms: FormGraph<'a>,
     /// The polynomials that were packed, by the activation that they stand for.
-    polynomials: BTreeMap<Value, Vec<Value>>,
+    polynomials: Polynomials,
     packing: Packing,
     options: PlanOptions,
     leveled: Option<u32>,

@@ -16,18 +16,16 @@
 
 mod equalise;
 mod layer;
-mod rebuild;
+mod regression;
 mod ridge;
 mod walk;
-
-use std::collections::BTreeMap;
 
 use fhec_ir::{Module, Nn, Tensor, Value};
 use serde::Serialize;
 
 pub use equalise::equalised;
 
-use crate::activations::{ApproximateError, ApproximateOptions, Choices, Replacement};
+use crate::activations::{ApproximateError, ApproximateOptions, Choices, Polynomials, Replacement};
 
 /// How a network is reconstructed.
 #[derive(Clone, Debug)]
@@ -88,7 +86,7 @@ pub struct Reconstructed {
     /// What each layer gained, in order.
     pub layers: Vec<LayerGain>,
     /// The polynomials of every activation, that of its operand first, by the activation they replace.
-    pub polynomials: BTreeMap<Value, Vec<Value>>,
+    pub polynomials: Polynomials,
 }
 
 /// Reconstructs `module`, whose normalisations should be folded, on `samples`; `progress` hears the name of each layer and

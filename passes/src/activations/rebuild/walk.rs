@@ -7,11 +7,11 @@ use fhec_ir::{ConstPool, Entity, Loc, Module, Nn, Node, OpInfo, Tensor, Value};
 use rayon::prelude::*;
 
 use super::layer::{LinearLayer, layers};
-use super::rebuild::{LayerWeights, Regression, apply, node_error, rebuild};
+use super::regression::{LayerWeights, Regression, apply, node_error, rebuild};
 use super::{LayerGain, ReconstructOptions, Reconstructed};
 use crate::PassError;
 use crate::activations::polynomial::{Replaced, on_unit_interval, stage_ops};
-use crate::activations::{ApproximateError, NAME, Replacement, channels, gather, ill_typed, unfit};
+use crate::activations::{ApproximateError, NAME, Polynomials, Replacement, channels, gather, ill_typed, unfit};
 use crate::approx::{Histogram, Site};
 
 /// The values of a node: one tensor per sample, or a single one of a constant.
@@ -264,8 +264,8 @@ impl<'a> Walk<'a> {
     }
 
     /// The module with the new weights and polynomials, and where the polynomials of each activation are.
-    fn rebuilt(&self) -> Result<(Module<Nn>, BTreeMap<Value, Vec<Value>>), PassError> {
-        let mut polynomials: BTreeMap<Value, Vec<Value>> = BTreeMap::new();
+    fn rebuilt(&self) -> Result<(Module<Nn>, Polynomials), PassError> {
+        let mut polynomials = Polynomials::new();
         let sums: BTreeMap<Value, Value> =
             self.layers.values().filter_map(|l| l.bias.map(|(sum, _)| (sum, l.linear))).collect();
         let biased: Vec<Value> = sums.values().copied().collect();
