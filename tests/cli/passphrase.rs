@@ -164,6 +164,17 @@ impl Terminal {
         Self { here: here.into(), there }
     }
 
+    /// Until what is typed is not shown: the prompt comes a moment before.
+    fn wait_for_silence(&self) {
+        use rustix::termios::{LocalModes, tcgetattr};
+        for _ in 0..500 {
+            if !tcgetattr(&self.here).unwrap().local_modes.contains(LocalModes::ECHO) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+
     /// Runs `fhec` with this as its terminal; after every prompt that ends so, the next of `lines` is typed. What was shown,
     /// and the exit status.
     fn run(mut self, p: &Place, args: &[&str], prompt: &str, lines: &[&str]) -> (String, std::process::ExitStatus) {
@@ -189,6 +200,7 @@ impl Terminal {
             if String::from_utf8_lossy(&shown).ends_with(prompt)
                 && let Some(line) = lines.next()
             {
+                self.wait_for_silence();
                 self.here.write_all(line.as_bytes()).unwrap();
             }
         }
