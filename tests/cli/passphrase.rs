@@ -165,10 +165,10 @@ impl Terminal {
     }
 
     /// Until what is typed is not shown: the prompt comes a moment before.
-    fn wait_for_silence(&self) {
+    fn wait_for_silence(terminal: &fs::File) {
         use rustix::termios::{LocalModes, tcgetattr};
         for _ in 0..500 {
-            if !tcgetattr(&self.here).unwrap().local_modes.contains(LocalModes::ECHO) {
+            if !tcgetattr(terminal).unwrap().local_modes.contains(LocalModes::ECHO) {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
@@ -200,7 +200,7 @@ impl Terminal {
             if String::from_utf8_lossy(&shown).ends_with(prompt)
                 && let Some(line) = lines.next()
             {
-                self.wait_for_silence();
+                Self::wait_for_silence(&self.here);
                 self.here.write_all(line.as_bytes()).unwrap();
             }
         }
