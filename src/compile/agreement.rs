@@ -39,12 +39,15 @@ impl<'a> Reference<'a> {
         Ok(Self { inputs, results: results(module, inputs)? })
     }
 
-    /// The share of the inputs that `module` gives the same class, or 1 less the relative error of its results.
+    /// The share of the inputs that `module` gives the same class, or 1 less the relative error of its results; and the same as if
+    /// errors were `factor` times as large.
     ///
     /// # Errors
     /// A network that does not run on the inputs.
-    pub(super) fn agreement(&self, module: &Module<Nn>) -> Result<f64, Error> {
-        Ok(agreement(&self.results, &results(module, self.inputs)?))
+    pub(super) fn agreement(&self, module: &Module<Nn>, factor: f32) -> Result<(f64, f64), Error> {
+        let found = results(module, self.inputs)?;
+        let enlarged: Vec<Vec<Tensor>> = self.results.iter().zip(&found).map(|(a, b)| enlarged(a, b, factor)).collect();
+        Ok((agreement(&self.results, &found), agreement(&self.results, &enlarged)))
     }
 }
 
@@ -53,6 +56,16 @@ fn results(module: &Module<Nn>, inputs: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (encrypted, _) = without_heads(module);
     Ok(eval::eval_many(&encrypted, inputs, threads).map_err(ApproximateError::from)?)
+}
+
+/// Results whose difference from what is wanted is `factor` times that of `found`.
+fn enlarged(wanted: &[Tensor], found: &[Tensor], factor: f32) -> Vec<Tensor> {
+    let pairs = wanted.iter().zip(found);
+    let one = |(a, b): (&Tensor, &Tensor)| {
+        let data: Vec<f32> = a.data().iter().zip(b.data()).map(|(a, b)| a + factor * (b - a)).collect();
+        Tensor::new(a.shape().clone(), data)
+    };
+    pairs.map(one).collect()
 }
 
 fn agreement(wanted: &[Vec<Tensor>], found: &[Vec<Tensor>]) -> f64 {
@@ -102,6 +115,15 @@ mod tests {
         let wanted = [one(&[0.0, 1.0]), one(&[2.0, 1.0]), one(&[2.0, 1.0]), one(&[0.0, 1.0])];
         let found = [one(&[0.4, 0.5]), one(&[1.0, 2.0]), one(&[f32::NAN, 1.0]), one(&[-9.0, 1e9])];
         assert_eq!(agreement(&wanted, &found), 0.5);
+    }
+
+    #[test]
+    fn errors_are_enlarged_about_what_is_wanted() {
+        let (wanted, found) = (one(&[0.0, 1.0]), one(&[0.3, 0.9]));
+        assert_eq!(agreement(std::slice::from_ref(&wanted), std::slice::from_ref(&found)), 1.0);
+        let twice = enlarged(&wanted, &found, 3.0);
+        assert!((twice[0].data()[0] - 0.9).abs() < 1e-6 && (twice[0].data()[1] - 0.7).abs() < 1e-6, "{twice:?}");
+        assert_eq!(agreement(&[wanted], &[twice]), 0.0);
     }
 
     #[test]

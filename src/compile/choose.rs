@@ -31,6 +31,10 @@ const TRIAL_POSITIONS: usize = 12_288;
 const TRIALS: usize = 7;
 /// The surrogate error that is tried first: the relative variance of a classifier's lead.
 const FIRST_ERROR: f64 = 0.02;
+/// Factor on the errors of a trial's results, which must leave the class as it is. Calibration inputs are mostly training inputs,
+/// on which a network leads by more than on new ones: the digit network of `models/` agreed on 99.8 % of held-back calibration
+/// inputs and lost 0.8 points on the test set.
+const CAUTION: f32 = 3.0;
 /// The factor between errors that are tried until one is good enough and one is not.
 const STRIDE: f64 = 4.0;
 /// The factor between two errors from which on what lies between is not worth a trial.
@@ -55,7 +59,10 @@ pub(super) struct Chosen {
 struct Trial {
     error: f64,
     decision: Decision,
+    /// Agreement on inputs that it was not fitted to.
     agreement: f64,
+    /// The same with errors [`CAUTION`] times as large, by which trials are judged.
+    cautious: f64,
 }
 
 impl Compiler {
@@ -143,19 +150,28 @@ impl Compiler {
                 Err(_) => (offer.choose(&*self.engine, &Limits::default(), None)?, true),
             };
             let decision = in_terms_of(given, found);
-            let known = tried.iter().find(|trial| trial.decision.choices == decision.choices).map(|t| t.agreement);
+            let known = tried
+                .iter()
+                .find(|trial| trial.decision.choices == decision.choices)
+                .map(|t| (t.agreement, t.cautious));
             let repeated = known.is_some();
-            let agreement = match known {
-                Some(agreement) => agreement,
+            let (agreement, cautious) = match known {
+                Some(known) => known,
                 None => {
                     let positions = Some(TRIAL_POSITIONS);
                     let tried = self.fitted(folded, &fitted, approximate.clone(), &decision.choices, positions)?;
-                    reference.agreement(&tried.module)?
+                    reference.agreement(&tried.module, CAUTION)?
                 }
             };
-            tracing::debug!(error, agreement, bootstraps = decision.placed.placement.plan.bootstraps.len(), "tried");
-            tried.push(Trial { error, decision, agreement });
-            if agreement >= asked {
+            tracing::debug!(
+                error,
+                agreement,
+                cautious,
+                bootstraps = decision.placed.placement.plan.bootstraps.len(),
+                "tried"
+            );
+            tried.push(Trial { error, decision, agreement, cautious });
+            if cautious >= asked {
                 good = Some(good.map_or(error, |g| g.max(error)));
             } else {
                 bad = Some(bad.map_or(error, |b| b.min(error)));
@@ -169,9 +185,9 @@ impl Compiler {
             };
         }
         let seconds = |trial: &Trial| trial.decision.placed.placement.plan.latency_us;
-        let better = |a: &Trial, b: &Trial| match (a.agreement >= asked, b.agreement >= asked) {
+        let better = |a: &Trial, b: &Trial| match (a.cautious >= asked, b.cautious >= asked) {
             (true, true) => seconds(a) < seconds(b),
-            (false, false) => (a.agreement, -seconds(a)) > (b.agreement, -seconds(b)),
+            (false, false) => (a.cautious, -seconds(a)) > (b.cautious, -seconds(b)),
             (good, _) => good,
         };
         let best = tried.into_iter().reduce(|best, trial| if better(&trial, &best) { trial } else { best });

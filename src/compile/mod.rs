@@ -319,7 +319,7 @@ impl Compiler {
             return Ok(chosen.agreement);
         }
         let inputs = &samples[..samples.len().min(AGREEMENT_SAMPLES)];
-        let measured = Reference::of(folded, inputs)?.agreement(polynomial)?;
+        let (measured, _) = Reference::of(folded, inputs)?.agreement(polynomial, 1.0)?;
         let asked = self.options.min_agreement.unwrap_or(DEFAULT_AGREEMENT);
         Ok(Some(Agreement { asked, measured, inputs: inputs.len(), held_back: false }))
     }
