@@ -34,7 +34,6 @@ pub struct Request<'a> {
 
 /// The forms of every activation of a network, and the network in slots, from which plans are chosen.
 pub struct Offer<'a> {
-    folded: &'a Module<Nn>,
     forms: FormGraph<'a>,
     /// The polynomials that were packed, by the activation that they stand for.
     polynomials: Polynomials,
@@ -81,7 +80,7 @@ impl<'a> Offer<'a> {
         let options = Ends::measure(&first, few)?.magnitudes.complete(plan, few);
         let packing = Packing::new(&first, &options)?;
         let leveled = packing.leveled_ring(&first, &options);
-        let offer = Self { folded, forms, polynomials, packing, options, leveled, candidates: Candidates::new() };
+        let offer = Self { forms, polynomials, packing, options, leveled, candidates: Candidates::new() };
         Ok(offer.weighed(&Sensitivities::default()))
     }
 
@@ -99,11 +98,6 @@ impl<'a> Offer<'a> {
     /// Whether the network runs without bootstraps in a ring smaller than those that bootstrap.
     pub fn runs_leveled(&self) -> bool {
         self.leveled.is_some_and(|log_n| log_n < BOOTSTRAPPING_RING)
-    }
-
-    /// The network whose forms are offered.
-    pub fn network(&self) -> &'a Module<Nn> {
-        self.folded
     }
 
     /// The forms by family, for explanations.
