@@ -246,6 +246,10 @@ fn with_bootstraps(
     match (leveled, bootstrapped) {
         // What is compared with other placements has one.
         (Ok(_), Ok(bootstrapped)) if options.strategy != Strategy::Joint => Ok(bootstrapped),
+        // A ring beyond those that bootstrap has keys and ciphertexts of many times the size.
+        (Ok(leveled), Ok(bootstrapped)) if spec(&leveled).is_some_and(|s| s.log_n > BOOTSTRAPPING_RING) => {
+            Ok(bootstrapped)
+        }
         (Ok(leveled), Ok(bootstrapped)) => {
             let time = |planned: &Planned| {
                 let spec = spec(planned)?;

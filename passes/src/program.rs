@@ -126,7 +126,7 @@ impl TensorFact {
         let of_kind = match self.kind {
             TensorKind::Input => self.operands.is_empty() && ops().all(|op| matches!(op, SlotOp::Input { .. })),
             TensorKind::Activation => {
-                let polynomials = ops().all(|op| matches!(op, SlotOp::Polynomial { .. }));
+                let polynomials = ops().all(|op| matches!(op, SlotOp::Polynomial { .. } | SlotOp::Mul {}));
                 !self.operands.is_empty() && !nodes.is_empty() && polynomials
             }
             TensorKind::Fixed => !self.operands.is_empty() && !ops().any(|op| matches!(op, SlotOp::Input { .. })),

@@ -12,13 +12,16 @@ mod resume;
 mod samples;
 mod warning;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use fhec_frontend::{FixedBatch, ImportOptions};
-use fhec_ir::{Issue, Loc, Module, Nn, Port, Tensor, Value};
+use fhec_ir::nn::NnOp;
+use fhec_ir::{Entity, Issue, Loc, Module, Nn, Port, Tensor, Value};
 use fhec_passes::PassError;
+use fhec_passes::activations::given::{self, Measured as MeasuredRanges};
 use fhec_passes::activations::rebuild::{LayerGain, Reconstructed};
 use fhec_passes::activations::{Polynomials, Replacement};
 use fhec_passes::bootstraps::Placement;
@@ -244,7 +247,20 @@ impl Compiler {
         facts.passes.push("fold".into());
         observe("fold", Snapshot::Nn(&folded), &facts);
         lap("fold");
-        let (samples, approximate) = self.samples(&folded, &mut warnings)?;
+        warnings.extend(pairwise_maxima(&model.module, &folded).map(|w| w.to_string()));
+        let (mut samples, approximate) = self.samples(&folded, &mut warnings)?;
+        let MeasuredRanges { module: folded, runaway } = given::measured(&folded, &samples, approximate.margin)?;
+        if !runaway.is_empty() {
+            let (count, of) = (runaway.len(), samples.len());
+            warnings.push(Warning::RunsAway { count, of }.to_string());
+            let left_out: BTreeSet<usize> = runaway.into_iter().collect();
+            let mut place = 0..;
+            samples.retain(|_| place.next().is_none_or(|i| !left_out.contains(&i)));
+        }
+        if given::has_given(&folded) {
+            facts.passes.push("measure-ranges".into());
+            observe("measure-ranges", Snapshot::Nn(&folded), &facts);
+        }
         let mut chosen = self.choose(&folded, &samples, approximate.clone(), &mut warnings)?;
         lap("choose-polynomials");
         let Reconstructed { module: mut polynomial, activations, layers, polynomials } =
@@ -328,6 +344,19 @@ impl Compiler {
     fn plan_options(&self, ends: &Ends, samples: &[Vec<Tensor>]) -> PlanOptions {
         ends.magnitudes.complete(&self.options.asked_of_plans(), samples)
     }
+}
+
+/// What became of maxima over windows.
+fn pairwise_maxima(given: &Module<Nn>, folded: &Module<Nn>) -> Option<Warning> {
+    let maxima = |module: &Module<Nn>| -> Vec<String> {
+        let live = module.func.live();
+        let live = module.func.iter().filter(|(v, _)| live[v.index()]);
+        let maxima = live.filter(|(_, node)| matches!(node.op, NnOp::MaxPool { .. }));
+        maxima.map(|(_, node)| format!("`{}`", node.loc.name())).collect()
+    };
+    let nodes = maxima(given);
+    let replaced = !nodes.is_empty() && maxima(folded).is_empty();
+    replaced.then(|| Warning::MaxPool { nodes: nodes.join(", ") })
 }
 
 /// The placement in terms of the polynomials that became of the activations before which it bootstraps.

@@ -18,6 +18,17 @@ pub(super) enum Warning {
     )]
     FewSamples { samples: usize },
     #[error(
+        "on {count} of {of} calibration inputs the network runs away: values in it are many times as large as on the others, or \
+         not finite. Ranges do not hold them, and their encrypted results are wrong, as those of the network may be; train \
+         with a penalty on large arguments of the polynomials"
+    )]
+    RunsAway { count: usize, of: usize },
+    #[error(
+        "maxima over windows ({nodes}) are computed pair by pair, each with a polynomial in place of |x|, which takes time and \
+         levels; average pooling costs next to nothing: replace them and retrain briefly"
+    )]
+    MaxPool { nodes: String },
+    #[error(
         "weights are not rebuilt: that takes {needed} calibration inputs, so as not to fit these alone, and {} given; \
          --no-reconstruct keeps the weights without this warning",
         if *samples == 1 { "one was".to_string() } else { format!("{samples} were") }

@@ -54,6 +54,16 @@ impl CompletedSquare {
         }
     }
 
+    /// The square of c + b·x + a·x², given as `[c, b, a]` with a other than 0.
+    pub fn of_powers([c, b, a]: [f64; 3]) -> Self {
+        let scale = a.abs().sqrt();
+        Self {
+            sign: if a > 0.0 { 1 } else { -1 },
+            input: Affine { scale, shift: scale * b / (2.0 * a) },
+            constant: c - b * b / (4.0 * a),
+        }
+    }
+
     /// The value at `x`.
     pub fn eval(&self, x: f64) -> f64 {
         f64::from(self.sign) * self.input.apply(x).powi(2) + self.constant
@@ -163,6 +173,17 @@ mod tests {
             assert!((square.input.shift / square.input.scale - shift).abs() < 1e-12);
             assert!((square.input.scale.powi(2) - want[2]).abs() < 1e-15);
         }
+    }
+
+    #[test]
+    fn squares_of_powers_are_exact() {
+        for powers in [[0.0, 0.0, 1.0], [0.3, -1.5, 0.25], [1.0, 0.5, -2.0]] {
+            let square = CompletedSquare::of_powers(powers);
+            for x in [-3.0, 0.0, 0.7, 5.0] {
+                assert!((square.eval(x) - ((powers[2] * x + powers[1]) * x + powers[0])).abs() < 1e-12, "{powers:?}");
+            }
+        }
+        assert_eq!(CompletedSquare::of_powers([0.5, 0.0, 4.0]).input.shift, 0.0);
     }
 
     #[test]

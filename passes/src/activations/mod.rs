@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod forms;
+pub mod given;
 mod polynomial;
 pub mod rebuild;
 pub mod sensitivity;

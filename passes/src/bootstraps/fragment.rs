@@ -120,6 +120,8 @@ pub(super) fn degree_of(module: &Module<Slot>, tensor: &PackedTensor) -> usize {
             let rows = module.consts.tensor(*id).shape().0.first().copied().unwrap_or(1);
             Some(rows.saturating_sub(1))
         }
+        // The square that a quadratic is completed to.
+        SlotOp::Mul {} => Some(2),
         _ => None,
     });
     found.max().unwrap_or(1)

@@ -46,10 +46,12 @@ impl Levels<'_> {
             NnOp::MatMul {} => (1, elements.saturating_mul(shape(0).last().map_or(1, |&k| k as u64))),
             NnOp::AvgPool { kernel, .. } => (1, elements.saturating_mul(kernel.iter().product::<i64>() as u64)),
             NnOp::ReduceMean { .. } | NnOp::ReduceSum { .. } => (1, product(shape(0))),
+            NnOp::Mul {} if node.children.iter().all(|&c| self.egraph[c].data.constant.is_none()) => (1, 3 * elements),
             NnOp::Mul {} | NnOp::BatchNorm { .. } => (1, elements),
             NnOp::Polynomial { rows, coeffs, .. } => {
                 let degree = (coeffs.len() / (*rows).max(1) as usize).max(2) - 1;
-                let levels = usize::BITS - degree.leading_zeros();
+                // A quadratic is a square of what a linear op gives.
+                let levels = if degree == 2 { 1 } else { usize::BITS - degree.leading_zeros() };
                 (levels, elements.saturating_mul(degree as u64))
             }
             NnOp::Activation { function: Activation::Pow, .. } | NnOp::Pow {} => (8, 64 * elements),
@@ -57,7 +59,9 @@ impl Levels<'_> {
             NnOp::Activation { function: Activation::Relu, .. } => (4, 15 * elements),
             NnOp::Activation { .. } => (4, 16 * elements),
             NnOp::PRelu {} => (5, 17 * elements),
-            NnOp::MaxPool { .. } | NnOp::Div {} => (16, 64 * elements),
+            NnOp::Div {} => (16, 64 * elements),
+            // What has no form on ciphertexts costs more than any form of it.
+            NnOp::MaxPool { .. } => (1024, 64 * elements),
             NnOp::Softmax { .. } | NnOp::LogSoftmax { .. } | NnOp::ArgMax { .. } | NnOp::LayerNorm { .. } => {
                 (32, 128 * elements)
             }

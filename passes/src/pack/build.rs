@@ -1,13 +1,15 @@
 //! The walk over the `nn` module: which values are put into slots, and by which linear maps of which others.
 
-use fhec_ir::nn::{Basis, NnOp, eval};
+use std::collections::BTreeMap;
+
+use fhec_ir::nn::{NnOp, eval};
 use fhec_ir::{Entity, Issue, Loc, Module, Nn, Node, OpInfo, Port, Shape, Tensor, Value};
 
 use super::affine::AffineMap;
 use super::cost::LinearCost;
-use super::graph::{Rows, SourceGraph, SourceKind};
+use super::graph::{SourceGraph, SourceKind};
+use super::reading::{Evaluation, Reading};
 use super::{linear, place};
-use crate::approx::{Interval, Polynomial};
 
 type Result<T> = std::result::Result<T, Issue>;
 
@@ -23,11 +25,19 @@ struct Builder<'a> {
     graph: SourceGraph,
     cost: &'a LinearCost,
     values: Vec<Option<Packed>>,
+    /// Values that are in slots as a polynomial reads them: the source, and the polynomial's reading.
+    read: BTreeMap<Value, (usize, Reading)>,
 }
 
 /// The packed program of `module`, before layouts.
 pub(super) fn build(module: &Module<Nn>, encrypted: &[bool], cost: &LinearCost) -> Result<SourceGraph> {
-    let mut b = Builder { nn: module, graph: SourceGraph::default(), cost, values: vec![None; module.func.len()] };
+    let mut b = Builder {
+        nn: module,
+        graph: SourceGraph::default(),
+        cost,
+        values: vec![None; module.func.len()],
+        read: BTreeMap::new(),
+    };
     let live = module.func.live();
     let uses = live_uses(module, &live);
     for (v, node) in module.func.iter() {
@@ -59,15 +69,6 @@ fn live_uses(module: &Module<Nn>, live: &[bool]) -> Vec<Vec<Value>> {
     module.func.results().iter().for_each(|r| uses[r.index()].push(*r));
     uses
 }
-
-/// Scale and shift of the map of `[lo, hi]` to `[-1, 1]`.
-fn unit_map(lo: f64, hi: f64) -> (f64, f64) {
-    (2.0 / (hi - lo), -(hi + lo) / (hi - lo))
-}
-
-/// A polynomial of degree 2 completes to a square when the shift stays below this: the constant that cancels is its square,
-/// so six bits are lost at most.
-const LARGEST_SQUARE_SHIFT: f64 = 8.0;
 
 /// Factors this close to 1 are 1: far below the precision of any scale, which they would cost a level to multiply with.
 const UNIT_ROUNDING: f64 = 1e-13;
@@ -127,16 +128,7 @@ impl Builder<'_> {
     fn node(&mut self, v: Value, node: &Node<Nn>) -> Result<AffineMap> {
         let operands: Vec<AffineMap> = node.operands.iter().map(|&o| self.affine(o)).collect();
         match &node.op {
-            NnOp::Polynomial { basis, lo, hi, rows, coeffs } => {
-                let coeffs: Vec<f64> = coeffs.iter().map(|c| c.0).collect();
-                let a = self.polynomial(node, *basis, (lo.0, hi.0), *rows as usize, &coeffs)?;
-                if let Some((_, source)) = a.as_scaled_source()
-                    && matches!(self.graph.sources[source].kind, SourceKind::Polynomial { .. })
-                {
-                    self.graph.sources[source].origin = Some(v);
-                }
-                Ok(a)
-            }
+            NnOp::Polynomial { .. } => self.polynomial(v, node),
             NnOp::Mul {} if operands.iter().all(|a| !a.is_constant()) => {
                 let operands = operands.iter().map(|a| linear::broadcast(a, &node.op, &node.ty.0)).collect::<Vec<_>>();
                 Ok(if node.operands[0] == node.operands[1] {
@@ -188,72 +180,64 @@ impl Builder<'_> {
         if a.is_light() {
             return;
         }
-        let interval = users.iter().find_map(|&u| match &self.nn.func.node(u).op {
-            NnOp::Polynomial { lo, hi, .. } if u != v => Some((lo.0, hi.0)),
-            _ => None,
-        });
-        let (scale, shift) = interval.map_or((1.0, 0.0), |(lo, hi)| unit_map(lo, hi));
+        let read = |&u: &Value| Reading::of(self.nn.func.node(u)).ok().flatten();
+        let reading = users.iter().filter(|&&u| u != v).find_map(read).filter(|r| r.evaluation.is_nonlinear());
         let loc = self.nn.func.node(v).loc.clone();
-        let source = self.materialise(&a.rescaled(|_| scale, |_| shift), None, &loc);
+        let Some(reading) = reading else {
+            let source = self.materialise(&a, None, &loc);
+            self.values[v.index()] = Some(Packed::AffineMap(AffineMap::source(source, a.shape.clone())));
+            return;
+        };
+        let source = self.materialise(&reading.map(&a), None, &loc);
         let whole = AffineMap::source(source, a.shape.clone());
-        self.values[v.index()] = Some(Packed::AffineMap(whole.rescaled(|_| 1.0 / scale, |_| -shift / scale)));
+        self.values[v.index()] = Some(Packed::AffineMap(reading.unmap(&whole)));
+        self.read.insert(v, (source, reading));
     }
 
-    fn polynomial(
-        &mut self,
-        node: &Node<Nn>,
-        basis: Basis,
-        (lo, hi): (f64, f64),
-        count: usize,
-        coeffs: &[f64],
-    ) -> Result<AffineMap> {
-        let x = self.affine(node.operands[0]);
+    /// The polynomial `v`. Its operand lies in slots as the polynomial reads it, in `[-1, 1]`, where it may be bootstrapped.
+    fn polynomial(&mut self, v: Value, node: &Node<Nn>) -> Result<AffineMap> {
         let bad = |e: &dyn std::fmt::Display| Self::issue(node, e.to_string(), "fit the polynomial again");
-        let interval = Interval::new(lo, hi).map_err(|e| bad(&e))?;
-        let width = coeffs.len() / count;
-        let mut polynomials: Vec<Polynomial> = coeffs
-            .chunks(width)
-            .map(|row| match basis {
-                Basis::Chebyshev => Polynomial::new(interval, row.to_vec()),
-                Basis::Monomial => Polynomial::from_monomial(interval, row),
-            })
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|e| bad(&e))?;
-        if polynomials.iter().all(|p| p == &polynomials[0]) {
-            polynomials.truncate(1);
-        }
-        let shape = node.ty.0.clone();
-        let channels = if polynomials.len() > 1 { shape.0[1] } else { 1 };
-        let inner: usize = if channels > 1 { shape.0[2..].iter().product() } else { shape.len() };
-        let rows = Rows { inner, channels };
-        let c = |k: usize| {
-            let list: Vec<f64> = polynomials.iter().map(|p| p.coefficients().get(k).copied().unwrap_or(0.0)).collect();
-            move |e: usize| list[rows.of(e)]
+        let Some(reading) = Reading::of(node).map_err(|e| bad(&e))? else {
+            return Err(bad(&"an op that is no polynomial"));
         };
-        let (scale, shift) = unit_map(lo, hi);
-        let degree = polynomials.iter().map(Polynomial::degree).max().unwrap_or(0);
-        if degree == 0 {
-            return Ok(x.rescaled(|_| 0.0, c(0)));
+        let operand = node.operands[0];
+        let x = self.affine(operand);
+        let is_result = self.nn.func.results().contains(&v);
+        let reading = if is_result { reading.without_factor() } else { reading };
+        let (rows, shape) = (reading.rows, node.ty.0.clone());
+        match &reading.evaluation {
+            Evaluation::Linear { factors, constants } => {
+                return Ok(x.rescaled(|e| factors[rows.of(e)], |e| constants[rows.of(e)]));
+            }
+            // What needs no map is squared where it is, whatever its size.
+            Evaluation::Square { factors, constants } if reading.is_scale() => {
+                if let Some((c, at)) = x.as_scaled_source()
+                    && !matches!(self.graph.sources[at].kind, SourceKind::Square(_))
+                {
+                    let scale = c * reading.maps[0].scale;
+                    let squared = self.multiply(at, at, scale * scale, &shape, &node.loc);
+                    return Ok(squared.rescaled(|e| factors[rows.of(e)], |e| constants[rows.of(e)]));
+                }
+            }
+            Evaluation::Square { .. } | Evaluation::General(_) => {}
         }
-        let u = x.rescaled(|_| scale, |_| shift);
-        if degree == 1 {
-            let (c0, c1) = (c(0), c(1));
-            return Ok(u.rescaled(c1, c0));
-        }
-        let legal = |p: &Polynomial| match p.coefficients() {
-            [_, c1, c2] => (c1 / (4.0 * c2)).abs() <= LARGEST_SQUARE_SHIFT,
-            _ => false,
+        let known = self.read.get(&operand).filter(|(_, known)| known.maps == reading.maps).map(|(source, _)| *source);
+        let of = known.unwrap_or_else(|| self.materialise(&reading.map(&x), None, &node.loc));
+        let (kind, result) = match reading.evaluation {
+            Evaluation::General(polynomials) => (SourceKind::Polynomial { of, polynomials, rows }, None),
+            Evaluation::Square { factors, constants } => {
+                let kind = if is_result { SourceKind::Product(of, of) } else { SourceKind::Square(of) };
+                (kind, Some((factors, constants)))
+            }
+            Evaluation::Linear { .. } => return Err(bad(&"a linear polynomial is no source")),
         };
-        if degree == 2 && polynomials.iter().all(legal) {
-            // c0 + c1·u + c2·(2u² - 1) = ±v² + constant with v = sqrt(2|c2|)·(u + c1 / (4·c2)).
-            let (c0, c1, c2) = (c(0), c(1), c(2));
-            let factor = |e: usize| (2.0 * c2(e).abs()).sqrt();
-            let v = u.rescaled(factor, |e| factor(e) * c1(e) / (4.0 * c2(e)));
-            let squared = self.square(&v, &node.loc);
-            return Ok(squared.rescaled(|e| c2(e).signum(), |e| c0(e) - c2(e) - c1(e) * c1(e) / (8.0 * c2(e))));
-        }
-        let of = self.materialise(&u, None, &node.loc);
-        Ok(self.source(SourceKind::Polynomial { of, polynomials, rows }, &shape, &node.loc))
+        let source = self.graph.push(kind, shape.clone(), &node.loc);
+        self.graph.sources[source].origin = Some(v);
+        let out = AffineMap::source(source, shape);
+        Ok(match result {
+            Some((factors, constants)) => out.rescaled(|e| factors[rows.of(e)], |e| constants[rows.of(e)]),
+            None => out,
+        })
     }
 
     /// The factor and source of an operand of a product: a common factor is left for whoever reads the product.

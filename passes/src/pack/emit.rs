@@ -78,7 +78,9 @@ fn terms(graph: &SourceGraph, placements: &[Placing], slots: usize, cost: &Linea
             };
             value.terms.iter().map(term).collect()
         }
-        SourceKind::Input(_) | SourceKind::Polynomial { .. } | SourceKind::Product(..) => Vec::new(),
+        SourceKind::Input(_) | SourceKind::Polynomial { .. } | SourceKind::Square(_) | SourceKind::Product(..) => {
+            Vec::new()
+        }
     };
     graph.sources.par_iter().enumerate().map(of_source).collect()
 }
@@ -118,17 +120,13 @@ pub(super) fn emit(
             }
             SourceKind::Linear { value, .. } => e.linear(number, value, terms, loc)?,
             SourceKind::Polynomial { of, polynomials, rows } => e.polynomial(number, *of, polynomials, *rows, loc)?,
-            SourceKind::Product(a, b) => {
-                let (a, b) = (e.emitted[*a].clone(), e.emitted[*b].clone());
-                let pairs = a.values.iter().zip(&b.values);
-                let values = pairs.map(|(&a, &b)| e.push(SlotOp::Mul {}, [a, b], loc)).collect::<Result<Vec<_>>>()?;
-                Emitted { values, fill: a.fill * b.fill }
-            }
+            SourceKind::Square(of) => e.product(*of, *of, loc)?,
+            SourceKind::Product(a, b) => e.product(*a, *b, loc)?,
         };
         let kind = match &source.kind {
             SourceKind::Input(_) => TensorKind::Input,
             SourceKind::Linear { .. } | SourceKind::Product(..) => TensorKind::Fixed,
-            SourceKind::Polynomial { .. } => TensorKind::Activation,
+            SourceKind::Polynomial { .. } | SourceKind::Square(_) => TensorKind::Activation,
         };
         let values = emitted.values.clone();
         let (operands, nodes) = (source.kind.operands(), start..e.out.func.len());
@@ -161,6 +159,14 @@ impl SlotEmitter<'_> {
         self.out
             .push(op, operands, loc.clone())
             .map_err(|e| Issue::new(loc, name, format!("packing made an ill-typed op: {e}"), "report this as a bug"))
+    }
+
+    /// The element-wise product of two sources of one layout.
+    fn product(&mut self, a: usize, b: usize, loc: &Loc) -> Result<Emitted> {
+        let (a, b) = (self.emitted[a].clone(), self.emitted[b].clone());
+        let pairs = a.values.iter().zip(&b.values);
+        let values = pairs.map(|(&a, &b)| self.push(SlotOp::Mul {}, [a, b], loc)).collect::<Result<Vec<_>>>()?;
+        Ok(Emitted { values, fill: a.fill * b.fill })
     }
 
     /// The polynomials, on `[-1, 1]`, of what source `of` holds.

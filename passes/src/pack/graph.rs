@@ -26,6 +26,8 @@ pub(super) enum SourceKind {
     Linear { value: AffineMap, like: Option<usize> },
     /// A polynomial on `[-1, 1]` of every element, shared or one per channel.
     Polynomial { of: usize, polynomials: Vec<Polynomial>, rows: Rows },
+    /// The square of every element, of a source in `[-1, 1]`.
+    Square(usize),
     /// An element-wise product.
     Product(usize, usize),
 }
@@ -36,7 +38,7 @@ impl SourceKind {
         match self {
             Self::Input(_) => Vec::new(),
             Self::Linear { value, .. } => value.terms.iter().map(|t| t.0).collect(),
-            Self::Polynomial { of, .. } => vec![*of],
+            Self::Polynomial { of, .. } | Self::Square(of) => vec![*of],
             Self::Product(a, b) if a == b => vec![*a],
             Self::Product(a, b) => vec![*a, *b],
         }
@@ -71,7 +73,7 @@ impl SourceGraph {
             SourceKind::Input(_) => number,
             SourceKind::Linear { like: Some(like), .. } => self.sources[*like].root,
             SourceKind::Linear { like: None, .. } => number,
-            SourceKind::Polynomial { of, .. } => self.sources[*of].root,
+            SourceKind::Polynomial { of, .. } | SourceKind::Square(of) => self.sources[*of].root,
             SourceKind::Product(a, _) => self.sources[*a].root,
         };
         self.sources.push(Source { kind, shape, loc: loc.clone(), origin: None, root, port: false });

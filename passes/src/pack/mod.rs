@@ -25,6 +25,7 @@ mod layout;
 mod linear;
 mod maps;
 mod place;
+mod reading;
 mod reject;
 mod sparse;
 mod transform;

@@ -64,7 +64,7 @@ pub(super) fn choose(graph: &SourceGraph, slots: usize, cost: &LinearCost) -> Op
     for (number, source) in graph.sources.iter().enumerate() {
         let mut next: Vec<State> = Vec::new();
         match &source.kind {
-            SourceKind::Polynomial { .. } | SourceKind::Product(..) => continue,
+            SourceKind::Polynomial { .. } | SourceKind::Square(_) | SourceKind::Product(..) => continue,
             SourceKind::Input(_) => {
                 let len = source.shape.len();
                 let id = placer.intern(Placing::new(layout::aligned_channels(&source.shape), len, slots)?);
@@ -123,7 +123,7 @@ fn last_read(graph: &SourceGraph) -> Vec<usize> {
                 let read = value.terms.iter().map(|t| t.0).chain(*like);
                 read.for_each(|s| last[graph.root(s)] = number);
             }
-            SourceKind::Polynomial { of, .. } => last[graph.root(*of)] = number,
+            SourceKind::Polynomial { of, .. } | SourceKind::Square(of) => last[graph.root(*of)] = number,
             SourceKind::Product(a, b) => [a, b].into_iter().for_each(|s| last[graph.root(*s)] = number),
         }
     }

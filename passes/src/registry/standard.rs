@@ -5,6 +5,7 @@ use fhec_ir::slot::SlotOp;
 use fhec_ir::{Ckks, Dialect, Module, Nn, Slot};
 
 use super::{AnyPass, PassContext, PassOption, RunError, of_level};
+use crate::activations::given::{self, Measured};
 use crate::activations::rebuild::{ReconstructOptions, Reconstructed, reconstruct};
 use crate::activations::sensitivity::Sensitivities;
 use crate::activations::{ApproximateActivations, Approximated, Replacement};
@@ -65,6 +66,14 @@ pub(super) fn passes() -> Vec<Box<dyn AnyPass>> {
         pass("verify", "any", "same", "check the rules of the level", &[], |program, _| Ok(program)),
         pass("fold", nn, nn, "canonicalise and fold by equality saturation", &[], fold),
         pass(
+            given::NAME,
+            nn,
+            nn,
+            "measure where the operands of a network's own polynomials lie",
+            &[Calibration],
+            measure_ranges,
+        ),
+        pass(
             "choose-polynomials",
             nn,
             nn,
@@ -117,6 +126,17 @@ fn samples<'a>(pass: &'static str, context: &PassContext<'a>) -> Result<&'a [Vec
         return Err(RunError::Missing { pass, needs, repair });
     }
     Ok(context.samples)
+}
+
+fn measure_ranges(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+    let module: &Module<Nn> = of_level(given::NAME, &program)?;
+    let samples = samples(given::NAME, context)?;
+    let Measured { module, runaway } = given::measured(module, samples, context.approximate.margin)?;
+    if !runaway.is_empty() {
+        let (count, of) = (runaway.len(), samples.len());
+        context.warnings.push(format!("on {count} of {of} inputs the network runs away: ranges do not hold them"));
+    }
+    Ok(program.becomes(module))
 }
 
 fn choose_polynomials(mut program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {

@@ -5,6 +5,8 @@ mod affine;
 mod conv;
 mod matmul;
 mod normalise;
+mod polynomial;
+mod pool;
 mod relu;
 mod shape;
 
@@ -20,6 +22,8 @@ pub(super) fn all() -> Vec<Rule> {
         shape::rules(),
         relu::rules(),
         activation::rules(),
+        polynomial::rules(),
+        pool::rules(),
     ]
     .concat()
 }
