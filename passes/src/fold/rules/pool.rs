@@ -1,0 +1,89 @@
+//! Maxima over windows, which have no form on ciphertexts, as maxima of pairs, which have one up to |x|.
+
+use egg::Id;
+use fhec_ir::F64;
+use fhec_ir::nn::{Activation, NnOp, PadMode};
+
+use super::super::graph::{NnNode, RuleGraph};
+use super::super::rule::{Rule, code};
+
+pub(super) fn rules() -> Vec<Rule> {
+    vec![
+        code("max-pool-by-pairs", |op| matches!(op, NnOp::MaxPool { .. }), by_pairs).says(
+            "a maximum over windows is one of pairs, dimension by dimension, and max(a, b) = (a + b + |a - b|)/2",
+        ),
+    ]
+}
+
+fn by_pairs(g: &mut RuleGraph<'_>, node: &NnNode) {
+    let made = pairwise(g, node);
+    g.found(made);
+}
+
+/// The maxima along one spatial dimension after the other.
+fn pairwise(g: &mut RuleGraph<'_>, node: &NnNode) -> Option<Id> {
+    let NnOp::MaxPool { kernel, strides, pads, dilations, .. } = &node.op else { return None };
+    let out = g.egraph.lookup(node.clone()).map(|class| g.shape(class))?;
+    let mut x = node.children[0];
+    for (i, (&taps, &stride)) in kernel.iter().zip(strides).enumerate() {
+        let (axis, dilation) = (i + 2, dilations[i]);
+        let extent = out.0[axis] as i64;
+        let (before, after) = (pads[i], pads[i + kernel.len()]);
+        // The elements nearest to the edge stand for what lies beyond it: a window that reaches out holds them anyhow.
+        if dilation != 1 && (before, after) != (0, 0) {
+            return None;
+        }
+        let last = (extent - 1) * stride + (taps - 1) * dilation + 1;
+        let missing = (last - before - g.shape(x).0[axis] as i64).max(0);
+        x = padded(g, x, axis, before, missing)?;
+        let mut values: Vec<Id> = Vec::new();
+        for tap in 0..taps {
+            values.push(taken(g, x, axis, (tap * dilation, extent, stride))?);
+        }
+        while values.len() > 1 {
+            let pairs: Option<Vec<Id>> = values
+                .chunks(2)
+                .map(|pair| match *pair {
+                    [a, b] => larger(g, a, b),
+                    _ => pair.first().copied(),
+                })
+                .collect();
+            values = pairs?;
+        }
+        x = values.pop()?;
+    }
+    Some(x)
+}
+
+/// The value with its edges repeated along a dimension.
+fn padded(g: &mut RuleGraph<'_>, x: Id, axis: usize, before: i64, after: i64) -> Option<Id> {
+    if (before, after) == (0, 0) {
+        return Some(x);
+    }
+    let rank = g.shape(x).rank();
+    let mut pads = vec![0; 2 * rank];
+    (pads[axis], pads[axis + rank]) = (before, after);
+    g.add(NnOp::Pad { pads, mode: PadMode::Edge, value: F64(0.0) }, [x])
+}
+
+/// `count` elements from `start` in steps along a dimension.
+fn taken(g: &mut RuleGraph<'_>, x: Id, axis: usize, (start, count, step): (i64, i64, i64)) -> Option<Id> {
+    let shape = g.shape(x);
+    if (start, count, step) == (0, shape.0[axis] as i64, 1) {
+        return Some(x);
+    }
+    let mut sizes: Vec<i64> = shape.0.iter().map(|&d| d as i64).collect();
+    let (mut starts, mut steps) = (vec![0; shape.rank()], vec![1; shape.rank()]);
+    (starts[axis], sizes[axis], steps[axis]) = (start, count, step);
+    g.add(NnOp::Slice { starts, sizes, steps }, [x])
+}
+
+/// (a + b + |a - b|)/2.
+fn larger(g: &mut RuleGraph<'_>, a: Id, b: Id) -> Option<Id> {
+    let difference = g.add(NnOp::Sub {}, [a, b])?;
+    let distance = g.add(NnOp::Activation { function: Activation::Abs, alpha: None, beta: None }, [difference])?;
+    let sum = g.sum(a, b)?;
+    let twice = g.sum(sum, distance)?;
+    let half = g.scalar(0.5);
+    g.mul(twice, half)
+}
