@@ -1,5 +1,4 @@
-//! A front holds the Pareto-optimal plans: no other plan is better in both time and error. This module also measures
-//! how accurate networks are.
+//! A front holds the Pareto-optimal plans: no other plan is better in both time and error.
 
 use std::collections::BTreeMap;
 
@@ -48,15 +47,6 @@ impl FrontPoint {
             by_value,
         }
     }
-}
-
-/// How many of the validation inputs a network classifies as labelled, as shares of them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Accuracy {
-    /// The network as it was given.
-    pub original: f64,
-    /// With polynomials and rebuilt weights: what the plan computes.
-    pub polynomial: f64,
 }
 
 /// Inputs with the class of each, on which networks are measured. Never those of the calibration.

@@ -51,6 +51,8 @@
 //!
 //! `client` (secret keys) and `compiler` (ONNX to plan) are both on by default. Without them the crate only evaluates.
 
+#[cfg(feature = "compiler")]
+mod accuracy;
 #[cfg(feature = "client")]
 pub mod bench;
 #[cfg(feature = "client")]
@@ -74,6 +76,8 @@ mod server;
 #[cfg(feature = "compiler")]
 mod target;
 
+#[cfg(feature = "compiler")]
+pub use accuracy::Accuracy;
 pub use ciphertexts::{Content, Encrypted, EncryptedFile};
 #[cfg(feature = "client")]
 pub use client::{Client, ClientOptions, DEFAULT_KEY_BYTES, Published, Remains};
@@ -101,7 +105,7 @@ pub use fhec_runtime::{
     run_clear,
 };
 #[cfg(feature = "compiler")]
-pub use front::{Accuracy, FrontPoint, Validation};
+pub use front::{FrontPoint, Validation};
 pub use partial::Partial;
 pub use ranges::{Outside, RangeCheck};
 pub use request::RequestId;

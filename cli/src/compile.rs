@@ -259,8 +259,10 @@ fn report(
             100.0 * measured
         );
     }
-    if let Some(Accuracy { original, polynomial }) = compiled.accuracy {
-        say!("accuracy    {:.2} % with polynomials, {:.2} % as given\n", 100.0 * polynomial, 100.0 * original);
+    if let Some(Accuracy { original, polynomial, agreement, destroyed, furthest }) = compiled.accuracy {
+        say!("accuracy    {:.2} % with polynomials, {:.2} % as given", 100.0 * polynomial, 100.0 * original);
+        say!("validation  {:.2} % in the same class, {destroyed} inputs destroyed", 100.0 * agreement);
+        say!("furthest    {furthest:.2} half widths from the centre of a polynomial's interval\n");
     }
     compiled.notes.iter().for_each(|note| say!("note: {note}"));
     summary.print();

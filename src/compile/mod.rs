@@ -38,8 +38,9 @@ pub use precision::SimulatedPrecision;
 pub use refused::{PrecisionLimit, Refused};
 pub use resume::{Resumed, Samples};
 
+use crate::accuracy::Accuracy;
 use crate::error::Error;
-use crate::front::{Accuracy, FrontPoint, Validation};
+use crate::front::{FrontPoint, Validation};
 use crate::target::Engine;
 use agreement::Reference;
 use choose::Chosen;
@@ -292,9 +293,8 @@ impl Compiler {
         warnings.extend(self.undone(&folded, &samples).map(|w| w.to_string()));
         lap("plan");
         let front = self.measured(std::mem::take(&mut chosen.front), &folded, &samples, approximate.clone())?;
-        let accuracy = |v: &Validation| -> Result<Accuracy, Error> {
-            Ok(Accuracy { original: v.accuracy(&folded)?, polynomial: v.accuracy(&polynomial)? })
-        };
+        let first: Vec<Value> = polynomials.values().filter_map(|stages| stages.first().copied()).collect();
+        let accuracy = |v| Accuracy::measure(&folded, &polynomial, &first, v);
         let accuracy = self.validation.as_ref().map(accuracy).transpose()?;
         lap("validate");
         let placed = placement.as_ref();

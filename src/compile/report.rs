@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Agreement, Compiler, Model};
-use crate::front::{Accuracy, FrontPoint};
+use crate::accuracy::Accuracy;
+use crate::front::FrontPoint;
 
 /// How good the network with polynomials is, as far as there are inputs to measure it on.
 #[derive(Serialize)]

@@ -2,7 +2,8 @@
 //!
 //! The best polynomial under the measured input distribution (OLA, arXiv 2310.10349) in place of the minimax one: the
 //! layer's error then enters the loss through E[(P(a) - f(a))²]. A share of the weight is spread evenly over the interval,
-//! for without it the fit explodes in the tails, where one value can destroy an inference.
+//! for without it the fit explodes in the tails, where one value can destroy an inference; and a much smaller one beyond
+//! its ends, for a value outside must stay a small error: otherwise the next layer is far outside.
 //!
 //! The fit runs on polynomials orthonormal under the weight, made by Arnoldi's process with reorthogonalisation, so no
 //! normal equations and no powers of x appear at any degree.
@@ -27,11 +28,19 @@ pub struct FitOptions {
     pub uniform_share: f64,
     /// Factor on distances from the mean of the distribution (OLA's scaled fit), > 0; 1 leaves it.
     pub inflate: f64,
+    /// How far from the centre of the interval the function is fitted, in half widths of it, ≥ 1; 1 ends at the interval.
+    pub reach: f64,
+    /// Weight beyond the ends of the interval, spread evenly up to `reach` on the sides where the function is finite, over
+    /// the weight inside, ≥ 0. The families raise it where a polynomial still grows too much.
+    pub reach_share: f64,
 }
 
 impl Default for FitOptions {
+    /// With the reach, on 2,000 held-back training images, ResNet-20 agreed with its original on 99.65 % (99.15 % right, and
+    /// 99.45 % with it, of 99.70 % as given) at the same plan. A longer one saves single images and costs others: at 1.6
+    /// ResNet-8 lost none of 2,000 where 1.3 lost one, and 2 points of agreement.
     fn default() -> Self {
-        FitOptions { parity: Parity::Mixed, uniform_share: 0.02, inflate: 1.0 }
+        FitOptions { parity: Parity::Mixed, uniform_share: 0.02, inflate: 1.0, reach: 1.3, reach_share: 1e-6 }
     }
 }
 
@@ -51,11 +60,27 @@ impl FitOptions {
                 expected: "finite and above 0",
             });
         }
+        if !(self.reach >= 1.0 && self.reach.is_finite()) {
+            return Err(ApproxError::Parameter { what: "reach", value: self.reach, expected: "finite and at least 1" });
+        }
+        if !(self.reach_share >= 0.0 && self.reach_share.is_finite()) {
+            return Err(ApproxError::Parameter {
+                what: "weight beyond the interval",
+                value: self.reach_share,
+                expected: "finite and at least 0",
+            });
+        }
         Ok(())
     }
 
-    /// The weight of the fit as nodes.
-    fn nodes(&self, distribution: &Distribution, interval: Interval, breaks: &[f64]) -> Result<Nodes, ApproxError> {
+    /// The weight of the fit as nodes, those beyond the interval in `beyond`.
+    fn nodes(
+        &self,
+        distribution: &Distribution,
+        interval: Interval,
+        beyond: &[Interval],
+        breaks: &[f64],
+    ) -> Result<Nodes, ApproxError> {
         self.check()?;
         let inflated;
         let source = if self.inflate == 1.0 {
@@ -71,11 +96,24 @@ impl FitOptions {
             nodes.x.extend(&even.x);
             nodes.w.extend(even.w.iter().map(|w| w * self.uniform_share / interval.length()));
         }
-        if nodes.w.iter().sum::<f64>() > 0.0 {
-            Ok(nodes)
-        } else {
-            Err(ApproxError::NoData { lo: interval.lo(), hi: interval.hi() })
+        let inside: f64 = nodes.w.iter().sum();
+        if inside.is_nan() || inside <= 0.0 {
+            return Err(ApproxError::NoData { lo: interval.lo(), hi: interval.hi() });
         }
+        let length: f64 = beyond.iter().map(Interval::length).sum();
+        for &side in beyond.iter().filter(|_| self.reach_share > 0.0) {
+            let even = quadrature::panels(side, breaks, 16);
+            nodes.x.extend(&even.x);
+            nodes.w.extend(even.w.iter().map(|w| w * self.reach_share * inside / length));
+        }
+        Ok(nodes)
+    }
+
+    /// What lies between the ends of `interval` and the reach, on the sides where `finite` holds of it.
+    fn beyond(&self, interval: Interval, finite: impl Fn(Interval) -> bool) -> Vec<Interval> {
+        let Ok(far) = interval.stretched(self.reach) else { return Vec::new() };
+        let sides = [Interval::new(far.lo(), interval.lo()), Interval::new(interval.hi(), far.hi())];
+        sides.into_iter().flatten().filter(|&side| finite(side)).collect()
     }
 }
 
@@ -114,7 +152,9 @@ pub fn least_squares_family(
     options: FitOptions,
 ) -> Result<Fits, ApproxError> {
     check_domain(f, interval)?;
-    fit(|x| f.eval(x), &f.breaks(), distribution, interval, degree, options)
+    let together = |side: Interval| Interval::new(side.lo().min(interval.lo()), side.hi().max(interval.hi()));
+    let beyond = options.beyond(interval, |side| together(side).is_ok_and(|all| check_domain(f, all).is_ok()));
+    fit_on(|x| f.eval(x), &f.breaks(), (distribution, interval, &beyond), degree, options)
 }
 
 /// One vector of the Krylov sequence: how it arises before orthogonalisation.
@@ -165,7 +205,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// The fit of any function that is finite on the interval.
+/// The fit of any function that is finite on the interval and up to the reach of `options`.
 pub fn fit(
     f: impl Fn(f64) -> f64,
     breaks: &[f64],
@@ -174,10 +214,22 @@ pub fn fit(
     degree: usize,
     options: FitOptions,
 ) -> Result<Fits, ApproxError> {
+    let beyond = options.beyond(interval, |_| true);
+    fit_on(f, breaks, (distribution, interval, &beyond), degree, options)
+}
+
+/// The fit under a distribution on an interval, and evenly on what lies beyond it.
+fn fit_on(
+    f: impl Fn(f64) -> f64,
+    breaks: &[f64],
+    (distribution, interval, beyond): (&Distribution, Interval, &[Interval]),
+    degree: usize,
+    options: FitOptions,
+) -> Result<Fits, ApproxError> {
     if degree > MAX_DEGREE {
         return Err(ApproxError::Degree { degree, reason: "fits stop at 255; use a composite" });
     }
-    let nodes = options.nodes(distribution, interval, breaks)?;
+    let nodes = options.nodes(distribution, interval, beyond, breaks)?;
     let total: f64 = nodes.w.iter().sum();
     let u: Vec<f64> = nodes.x.iter().map(|x| interval.to_unit(*x)).collect();
     let root: Vec<f64> = nodes.w.iter().map(|w| (w / total).sqrt()).collect();
@@ -268,7 +320,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn plain() -> FitOptions {
-        FitOptions { uniform_share: 0.0, ..FitOptions::default() }
+        FitOptions { uniform_share: 0.0, reach_share: 0.0, ..FitOptions::default() }
     }
 
     /// Mean square error of the best degree-d polynomial for ReLU under N(0, 1), from the truncated Hermite series.

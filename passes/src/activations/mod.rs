@@ -122,12 +122,15 @@ pub struct Replacement {
     pub rms_error: f64,
     /// Largest error on the interval (on a grid of 4,096 points).
     pub max_error: f64,
+    /// Largest magnitude 1.1 and 1.3 half widths from the centre of the interval, over that of the function on the interval
+    /// and there: what a value outside becomes.
+    pub growth: f64,
 }
 
 impl Replacement {
     /// The activation at `node`, replaced by `approximation` of one of the families.
     pub(crate) fn new(node: &Node<Nn>, approximation: &Approximation, families: &Families) -> Self {
-        let Approximation { degree, interval, seen, rms_error, max_error, .. } = *approximation;
+        let Approximation { degree, interval, seen, rms_error, max_error, growth, .. } = *approximation;
         let stages = families.get(&approximation.family).map(|family| family.stages(degree)).unwrap_or_default();
         Self {
             node: node.loc.name().to_string(),
@@ -139,6 +142,7 @@ impl Replacement {
             seen,
             rms_error,
             max_error,
+            growth,
         }
     }
 }

@@ -64,6 +64,7 @@ impl Family for Composite {
             seen: site.inputs.extremes(),
             rms_error: site.mean_square(&site.inputs, interval, |x| composite.eval(x)).sqrt(),
             max_error: composite.max_error(),
+            growth: site.growth(interval, |x| composite.eval(x)),
         })
     }
 

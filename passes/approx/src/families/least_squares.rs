@@ -5,6 +5,7 @@ use crate::distribution::Distribution;
 use crate::error::ApproxError;
 use crate::interval::Interval;
 use crate::least_squares::least_squares;
+use crate::polynomial::Polynomial;
 
 /// Least squares, with one polynomial for all channels or one for each.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,11 @@ pub struct LeastSquares {
 /// Bits by which coefficients may grow where polynomials of narrow channels are expressed on the interval of the widest:
 /// packed constants have 24.
 const GROWTH_BITS: f64 = 10.0;
+
+/// The growth beyond the interval up to which a fit is left as it is.
+const GROWTH: f64 = 3.0;
+/// The weight beyond the interval from which it is raised no further: it takes accuracy from the values inside.
+const MOST_SHARE: f64 = 1e-2;
 
 /// The largest degree of each depth from two levels up, and degrees below it that cost fewer products.
 const OFFERED: [usize; 7] = [3, 5, 7, 11, 15, 23, 31];
@@ -57,6 +63,26 @@ impl LeastSquares {
     }
 }
 
+/// The fit with as little weight beyond the interval as keeps its growth within the bound.
+fn tame(
+    site: &Site,
+    distribution: &Distribution,
+    interval: Interval,
+    degree: usize,
+) -> Result<Polynomial, ApproxError> {
+    let mut options = site.fit;
+    let fit = |options| least_squares(site.function, distribution, interval, degree, options);
+    let mut polynomial = fit(options)?;
+    while options.reach_share > 0.0
+        && options.reach_share < MOST_SHARE
+        && site.growth(interval, |x| polynomial.eval(x)) > GROWTH
+    {
+        options.reach_share *= 5.0;
+        polynomial = fit(options)?;
+    }
+    Ok(polynomial)
+}
+
 impl Family for LeastSquares {
     fn name(&self) -> &str {
         if self.per_channel { Self::PER_CHANNEL } else { Self::SHARED }
@@ -81,8 +107,51 @@ impl Family for LeastSquares {
     fn approximate(&self, site: &Site, degree: usize) -> Result<Approximation, ApproxError> {
         let widest = site.interval()?;
         let parts = self.parts(site, widest, degree);
-        let fit = |(d, i): &(Distribution, Interval)| least_squares(site.function, d, *i, degree, site.fit);
+        let fit = |(d, i): &(Distribution, Interval)| tame(site, d, *i, degree);
         let polynomials = parts.iter().map(fit).collect::<Result<Vec<_>, _>>()?;
         Ok(site.polynomials(self, widest, &parts, polynomials))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distribution::Histogram;
+    use crate::least_squares::FitOptions;
+    use fhec_functions::Function;
+
+    /// 64 blocks of values with this quantile function.
+    fn seen(quantile: impl Fn(f64) -> f64) -> Histogram {
+        let mut h = Histogram::default();
+        for block in 0..64 {
+            h.extend((0..256).map(|i| quantile((f64::from(64 * i + block) + 0.5) / 16384.0))).unwrap();
+        }
+        h
+    }
+
+    /// Values outside of the interval stay small errors at every degree offered, and what that costs inside is bounded.
+    #[test]
+    fn fits_are_tame_beyond_the_interval() {
+        // A logistic distribution, and exponential ones to either side, with a part of their mass on the other side of 0.
+        let quantiles: [fn(f64) -> f64; 3] =
+            [|p| 0.5 * (p / (1.0 - p)).ln(), |p| -1.0 - (1.0 - p).ln(), |p| 1.0 + p.ln()];
+        for quantile in quantiles {
+            for function in [Function::Relu, Function::Silu, Function::Gelu] {
+                for uniform_share in [2e-4, 2e-2] {
+                    let fit = FitOptions { uniform_share, ..FitOptions::default() };
+                    let site = Site::new(function, &[seen(quantile)], 1.2, fit).unwrap();
+                    let wild = FitOptions { reach_share: 0.0, ..fit };
+                    let wild = Site { fit: wild, ..site.clone() };
+                    let family = LeastSquares { per_channel: false };
+                    for degree in family.offers(&site) {
+                        let tame = family.approximate(&site, degree).unwrap();
+                        let free = family.approximate(&wild, degree).unwrap();
+                        assert!(tame.growth <= GROWTH, "{function} at {degree}: growth {}", tame.growth);
+                        assert!(degree < 15 || function != Function::Relu || free.growth > 30.0, "{}", free.growth);
+                        assert!(tame.rms_error >= 0.999 * free.rms_error, "{function} at {degree}");
+                    }
+                }
+            }
+        }
     }
 }

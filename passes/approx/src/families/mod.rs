@@ -31,6 +31,8 @@ use fhec_functions::Function;
 
 /// Points of the grid on which the largest error is measured.
 const GRID: usize = 4096;
+/// Points of the grid on which magnitudes are measured.
+const COARSE: usize = 256;
 
 /// An activation to be approximated, and the inputs it has.
 #[derive(Clone, Debug)]
@@ -90,6 +92,25 @@ impl Site {
         nodes.x.iter().zip(&nodes.w).map(square).sum::<f64>() / nodes.w.iter().sum::<f64>()
     }
 
+    /// The largest magnitude of the function on `interval`.
+    fn largest(&self, interval: Interval) -> f64 {
+        grid(interval).map(|x| self.function.eval(x).abs()).fold(0.0, f64::max)
+    }
+
+    /// The largest magnitude of `approximation` 1.1 and 1.3 half widths from the centre of `interval`, over the largest of the
+    /// function on the interval, or there if that is more: what a value outside becomes.
+    pub fn growth(&self, interval: Interval, approximation: impl Fn(f64) -> f64) -> f64 {
+        let size = |x: f64| Some(self.function.eval(x).abs()).filter(|y| y.is_finite()).unwrap_or(0.0);
+        let largest = self.largest(interval);
+        let at = |u: f64| {
+            let x = interval.from_unit(u);
+            let (got, wanted) = (approximation(x).abs(), size(x).max(largest));
+            // What is zero on the interval and outside has no size of its own.
+            got / if wanted > 0.0 { wanted } else { 0.5 * interval.length() }
+        };
+        [-1.3, -1.1, 1.1, 1.3].into_iter().map(at).fold(0.0, f64::max)
+    }
+
     /// The approximation by `polynomial`, one for all channels, with its errors.
     pub fn shared(&self, family: &dyn Family, polynomial: Polynomial) -> Approximation {
         let interval = polynomial.interval();
@@ -104,9 +125,10 @@ impl Site {
         parts: &[(Distribution, Interval)],
         polynomials: Vec<Polynomial>,
     ) -> Approximation {
-        let (mut square, mut max_error) = (0.0, 0.0f64);
+        let (mut square, mut max_error, mut growth) = (0.0, 0.0f64, 0.0f64);
         for ((distribution, own), polynomial) in parts.iter().zip(&polynomials) {
             let error = |x: f64| (polynomial.eval(x) - self.function.eval(x)).abs();
+            growth = growth.max(self.growth(*own, |x| polynomial.eval(x)));
             square += self.mean_square(distribution, *own, |x| polynomial.eval(x));
             max_error =
                 (0..=GRID).map(|i| error(own.from_unit(2.0 * i as f64 / GRID as f64 - 1.0))).fold(max_error, f64::max);
@@ -122,8 +144,14 @@ impl Site {
             seen: self.inputs.extremes(),
             rms_error: (square / parts.len().max(1) as f64).sqrt(),
             max_error,
+            growth,
         }
     }
+}
+
+/// Evenly spaced points of an interval, its ends among them.
+fn grid(interval: Interval) -> impl Iterator<Item = f64> {
+    (0..=COARSE).map(move |i| interval.from_unit(2.0 * i as f64 / COARSE as f64 - 1.0))
 }
 
 /// Levels of polynomials evaluated together: ⌈log2(degree + 1)⌉, one for quadratics that have a completed square of one sign.
@@ -154,6 +182,9 @@ pub struct Approximation {
     pub rms_error: f64,
     /// Largest error on the interval.
     pub max_error: f64,
+    /// Largest magnitude 1.1 and 1.3 half widths from the centre of the interval, over that of the function on the interval
+    /// and there.
+    pub growth: f64,
 }
 
 impl Approximation {
