@@ -216,7 +216,7 @@ fn chains_grow_linearly() {
                 "{name} {links}: {} nodes {} bytes {} rounds {:?} {:?}",
                 cost.nodes, cost.bytes, cost.rounds, cost.bound, saturated
             );
-            if cost.bound.is_some() || links == 16 && only.is_some() {
+            if cost.bound.is_some() || links == 6 && only.is_some() {
                 if only.is_some() {
                     eprintln!("{cost}");
                 }

@@ -1,6 +1,6 @@
 //! The e-graph of an `nn` function: every class knows its type and, where it is constant, its value.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use egg::{Analysis, DidMerge, EGraph, Id};
 use fhec_ir::egraph::ENode;
@@ -182,7 +182,10 @@ impl<'a> RuleGraph<'a> {
         let rank = self.rank(class);
         let nodes = self.nodes(class).into_iter().filter(|n| &n.op == op);
         let parts = nodes.map(|n| (self.egraph.find(n.children[0]), n.children[1], n)).map(|(x, c, n)| (n, x, c));
-        parts.filter(|&(_, x, c)| self.is_constant(c) && !self.is_constant(x) && self.rank(x) < rank).collect()
+        let below = parts.filter(|&(_, x, c)| self.is_constant(c) && !self.is_constant(x) && self.rank(x) < rank);
+        // Two constants of one shape over one x are one but for rounding, as their nodes are equal: the first stands for both.
+        let mut seen = HashSet::new();
+        below.filter(|&(_, x, c)| seen.insert((x, self.shape(c)))).collect()
     }
     /// Whether no node `op(x, c)` of a class has a constant c. Rules that join constants, or take them out, do so over bare
     /// classes alone: of a chain of n they then make its n beginnings, where joining any two neighbours makes all n² parts

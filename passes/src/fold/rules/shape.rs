@@ -165,6 +165,10 @@ fn shift_through(g: &mut RuleGraph<'_>, node: &NnNode) {
 }
 
 fn try_shift_through(g: &mut RuleGraph<'_>, f: &NnNode, x: Id, c: Id) -> Option<Id> {
+    let linear = g.add(f.op.clone(), std::iter::once(x).chain(f.children[1..].iter().copied()))?;
+    if g.holds_with(&NnOp::Add {}, linear, &g.shape(linear)) {
+        return None;
+    }
     let c = g.expand(c, &g.shape(x))?;
     // The bias of a convolution is added once.
     let rest = &f.children[1..f.children.len().min(2)];
@@ -172,8 +176,6 @@ fn try_shift_through(g: &mut RuleGraph<'_>, f: &NnNode, x: Id, c: Id) -> Option<
     if !g.is_constant(shift) {
         return None;
     }
-    let rest = &f.children[1..];
-    let linear = g.add(f.op.clone(), std::iter::once(x).chain(rest.iter().copied()))?;
     g.sum(linear, shift)
 }
 
