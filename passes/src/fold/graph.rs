@@ -51,6 +51,8 @@ pub(super) struct Fact {
     /// How many ops lie below the shallowest node of the class, as far as is known. The saturation works by rising rank,
     /// and rules take constants out towards lower ranks.
     pub rank: u32,
+    /// Whether an op that takes in scales has its result here, or moved or averaged.
+    pub absorbs: bool,
 }
 
 impl Analysis<NnNode> for ClassFacts {
@@ -66,7 +68,9 @@ impl Analysis<NnNode> for ClassFacts {
         let ops = if matches!(node.op, NnOp::Sub {} | NnOp::BatchNorm { .. }) { 2 } else { 1 };
         let below = node.children.iter().map(|&c| egraph[c].data.rank + ops).max();
         let rank = if constant.is_some() { 0 } else { below.unwrap_or(0) };
-        Fact { shape, constant, rank }
+        let absorbs = constant.is_none()
+            && (takes_scales(&node.op) || (carries_scales(&node.op) && egraph[node.children[0]].data.absorbs));
+        Fact { shape, constant, rank, absorbs }
     }
 
     fn remake(egraph: &mut EGraph<NnNode, Self>, node: &NnNode, id: Id) -> Fact {
@@ -79,6 +83,7 @@ impl Analysis<NnNode> for ClassFacts {
         // The rank only orders the work: classes above are not told.
         to.rank = to.rank.min(from.rank);
         egg::merge_option(&mut to.constant, from.constant, egg::merge_min)
+            | egg::merge_max(&mut to.absorbs, from.absorbs)
     }
 
     fn modify(egraph: &mut EGraph<NnNode, Self>, id: Id) {
@@ -88,6 +93,31 @@ impl Analysis<NnNode> for ClassFacts {
             egraph.union(id, constant);
         }
     }
+}
+
+/// Whether an op takes scales of its result into its weights, or passes them on to what does.
+fn takes_scales(op: &NnOp) -> bool {
+    matches!(
+        op,
+        NnOp::Conv { .. }
+            | NnOp::MatMul {}
+            | NnOp::BatchNorm { .. }
+            | NnOp::Activation { .. }
+            | NnOp::PRelu {}
+            | NnOp::MaxPool { .. }
+    )
+}
+
+/// Whether scales of the result of an op can be scales of its first operand.
+fn carries_scales(op: &NnOp) -> bool {
+    matches!(
+        op,
+        NnOp::Reshape { .. }
+            | NnOp::Transpose { .. }
+            | NnOp::AvgPool { .. }
+            | NnOp::ReduceMean { .. }
+            | NnOp::ReduceSum { .. }
+    )
 }
 
 /// The shape `node` has; none when it is ill-typed.
@@ -195,18 +225,13 @@ impl<'a> RuleGraph<'a> {
     }
     /// Whether a class is bare of scales, or has a node that takes them in: rules move scales past such a class alone.
     pub fn is_settled(&self, class: Id) -> bool {
-        let absorbs = |n: &NnNode| {
-            matches!(
-                n.op,
-                NnOp::Conv { .. }
-                    | NnOp::MatMul {}
-                    | NnOp::BatchNorm { .. }
-                    | NnOp::Activation { .. }
-                    | NnOp::PRelu {}
-                    | NnOp::MaxPool { .. }
-            )
-        };
-        self.is_bare(class, &NnOp::Mul {}) || self.egraph[class].nodes.iter().any(absorbs)
+        self.is_bare(class, &NnOp::Mul {}) || self.egraph[class].nodes.iter().any(|n| takes_scales(&n.op))
+    }
+    /// Whether scales are moved down to `class` under a move or an average: where something below takes them in, and past
+    /// the first move in any case. Past every move of a chain, each scale would stand at each of them.
+    pub fn lets_scales_down(&self, class: Id) -> bool {
+        let first = self.is_first(class, carries_scales);
+        self.is_settled(class) && (first || self.egraph[class].data.absorbs)
     }
     /// Whether no node of a class that `kind` admits stands over a class of lower rank.
     pub fn is_first(&self, class: Id, kind: fn(&NnOp) -> bool) -> bool {

@@ -203,7 +203,9 @@ fn scale_before_move(g: &mut RuleGraph<'_>, node: &NnNode) {
         return;
     }
     for inner in g.nodes(class) {
-        let Some(&x) = inner.children.first().filter(|&&x| !g.is_constant(x) && g.is_settled(x)) else { continue };
+        let Some(&x) = inner.children.first().filter(|&&x| !g.is_constant(x) && g.lets_scales_down(x)) else {
+            continue;
+        };
         let back = match &inner.op {
             NnOp::Reshape { .. } => NnOp::Reshape { shape: g.shape(x).0.iter().map(|&d| d as i64).collect() },
             NnOp::Transpose { perm } => {
@@ -271,7 +273,7 @@ fn scale_before_pool(g: &mut RuleGraph<'_>, node: &NnNode) {
     }
     for inner in g.nodes(class).into_iter().filter(|n| is_pool(&n.op)) {
         let x = inner.children[0];
-        if !g.is_settled(x) {
+        if !g.lets_scales_down(x) {
             continue;
         }
         let rank = g.shape(x).rank();
