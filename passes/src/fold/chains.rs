@@ -1,6 +1,7 @@
 //! Chains of linear layers: saturation takes time that is linear in their length, and they become what short ones become.
 
-use fhec_ir::nn::{NnOp, PadMode, TensorTy};
+use fhec_ir::nn::{NnOp, PadMode, TensorTy, eval};
+use fhec_ir::text::print_module;
 use fhec_ir::{Loc, Module, Nn, Shape, Tensor, Value};
 
 use super::tests::fill::Numbers;
@@ -88,7 +89,7 @@ fn chain(shape: &[usize], links: usize, link: Link) -> Module<Nn> {
     chain.module
 }
 
-/// Every kind of chain: its name, the shape of its operand, a link, and the ops that any number of links becomes.
+/// Every kind of chain: its name, the shape of its operand, and a link.
 const KINDS: &[(&str, &[usize], Link)] = &[
     ("dense with bias", &[1, 6], |c, x| {
         let y = c.matmul(x);
@@ -198,37 +199,72 @@ const KINDS: &[(&str, &[usize], Link)] = &[
     }),
 ];
 
+/// Ops that are neither inputs nor constants.
+fn ops(module: &Module<Nn>) -> usize {
+    module.func.iter().filter(|(_, n)| !matches!(n.op, NnOp::Input { .. } | NnOp::Const { .. })).count()
+}
+
+/// What 50 more links add is twice what 25 add, up to a tenth and to what the ends of a chain cost.
+#[track_caller]
+fn assert_linear(name: &str, what: &str, [short, middle, long]: [usize; 3]) {
+    let (first, second) = (middle - short, long - middle);
+    assert!(10 * second <= 22 * first + 500, "{name}: {what} of 25, 50 and 100 links: {short}, {middle}, {long}");
+}
+
 #[test]
-fn chains_grow_linearly() {
-    let only = std::env::var("CHAIN").ok();
+fn chains_cost_what_is_linear_in_their_length() {
     for (name, shape, link) in KINDS {
-        if only.as_ref().is_some_and(|o| !name.contains(o.as_str())) {
-            continue;
+        let fold = |links| Fold::default().saturate(&chain(shape, links, *link), &rules::all()).expect("saturates").2;
+        let costs = [25, 50, 100].map(fold);
+        assert!(costs.iter().all(|cost| cost.bound.is_none()), "{name}: {costs:?}");
+        assert_linear(name, "nodes", costs.each_ref().map(|cost| cost.nodes));
+        assert_linear(name, "bytes", costs.each_ref().map(|cost| cost.bytes));
+        for rule in costs[2].rules.keys() {
+            let of = |cost: &FoldCost| cost.rules.get(rule).copied().unwrap_or_default();
+            let costs = costs.each_ref().map(of);
+            assert_linear(name, &format!("matches of {rule}"), costs.map(|cost| cost.matches));
+            assert_linear(name, &format!("applications of {rule}"), costs.map(|cost| cost.applications));
+            assert_linear(name, &format!("nodes of {rule}"), costs.map(|cost| cost.nodes));
+            assert_linear(name, &format!("bytes of {rule}"), costs.map(|cost| cost.bytes));
         }
-        for links in [2usize, 4, 6, 8, 12, 16, 25, 50, 100] {
+    }
+}
+
+#[test]
+fn chains_fold_as_far_as_short_ones() {
+    for (name, shape, link) in KINDS {
+        let left = [2, 4, 40].map(|links| {
             let module = chain(shape, links, *link);
-            let clock = std::time::Instant::now();
-            let fold = Fold { nodes: 60_000, ..Fold::default() };
-            let (egraph, _, cost) = fold.saturate(&module, &rules::all()).expect("saturates");
-            let saturated = clock.elapsed();
-            drop(egraph);
-            eprintln!(
-                "{name} {links}: {} nodes {} bytes {} rounds {:?} {:?}",
-                cost.nodes, cost.bytes, cost.rounds, cost.bound, saturated
-            );
-            if cost.bound.is_some() || links == 6 && only.is_some() {
-                if only.is_some() {
-                    eprintln!("{cost}");
-                }
+            let folded = Fold::default().fold(&module).expect("folds");
+            assert_eq!(folded.warning(), None, "{name}");
+            if links == 4 {
+                let x = [Tensor::full(shape.to_vec(), 0.5)];
+                let (a, b) = (eval::eval(&module, &x), eval::eval(&folded.module, &x));
+                let (a, b) = (a.expect("runs"), b.expect("runs"));
+                let largest = a[0].data().iter().fold(1.0f32, |m, x| m.max(x.abs()));
+                assert!(a[0].data().iter().zip(b[0].data()).all(|(a, b)| (a - b).abs() <= 1e-4 * largest), "{name}");
             }
-            if cost.bound.is_some() || cost.nodes > 20_000 {
-                break;
-            }
-            if links == 100 {
-                let clock = std::time::Instant::now();
-                let (folded, _) = fold.explain(&module).expect("folds");
-                eprintln!("   all: {:?}, {} nodes left", clock.elapsed(), folded.func.len());
-            }
-        }
+            ops(&folded.module)
+        });
+        // Two links are a round trip of what they transpose.
+        let each = left[1] - left[0].min(left[1]);
+        assert_eq!(left[2], left[1] + 18 * each, "{name}: ops left of 2, 4 and 40 links: {left:?}");
+    }
+}
+
+#[test]
+fn a_bound_that_is_met_is_a_warning() {
+    let module = chain(&[1, 6], 8, KINDS[0].2);
+    for (fold, limit) in [
+        (Fold { iterations: 1, ..Fold::default() }, "1 rounds"),
+        (Fold { nodes: 40, ..Fold::default() }, "40 nodes"),
+        (Fold { bytes: 300, ..Fold::default() }, "300 bytes of constants"),
+    ] {
+        let folded = fold.fold(&module).expect("folds");
+        fhec_ir::verify(&folded.module).expect("verifies");
+        let warning = folded.warning().expect("the limit is met");
+        assert!(warning.contains(limit) && warning.contains("merge linear layers"), "{warning}");
+        let (again, _) = fold.explain(&module).expect("folds");
+        assert_eq!(print_module(&again), print_module(&folded.module), "{limit}");
     }
 }

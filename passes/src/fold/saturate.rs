@@ -41,7 +41,7 @@ impl fmt::Display for Bound {
         match self {
             Self::Rounds(rounds) => write!(f, "{rounds} rounds"),
             Self::Nodes(nodes) => write!(f, "{nodes} nodes"),
-            Self::Bytes(bytes) => write!(f, "{} MiB of constants", bytes >> 20),
+            Self::Bytes(bytes) => write!(f, "{bytes} bytes of constants"),
         }
     }
 }
