@@ -1,4 +1,5 @@
-//! Chains of linear layers: saturation takes time that is linear in their length, and they become what short ones become.
+//! Chains of linear layers: saturation takes time that is linear in their length, and they become what short ones
+//! become.
 
 use fhec_ir::nn::{NnOp, PadMode, TensorTy, eval};
 use fhec_ir::text::print_module;
@@ -214,7 +215,8 @@ fn assert_linear(name: &str, what: &str, [short, middle, long]: [usize; 3]) {
 #[test]
 fn chains_cost_what_is_linear_in_their_length() {
     for (name, shape, link) in KINDS {
-        let fold = |links| Fold::default().saturate(&chain(shape, links, *link), &rules::all()).expect("saturates").2;
+        let fold =
+            |links| Fold::default().saturate(&chain(shape, links, *link), &rules::all()).expect("saturates").cost;
         let costs = [25, 50, 100].map(fold);
         assert!(costs.iter().all(|cost| cost.bound.is_none()), "{name}: {costs:?}");
         assert_linear(name, "nodes", costs.each_ref().map(|cost| cost.nodes));

@@ -48,8 +48,8 @@ impl ClassFacts {
 pub(super) struct Fact {
     pub shape: Shape,
     pub constant: Option<ConstId>,
-    /// How many ops lie below the shallowest node of the class, as far as is known. The saturation works by rising rank,
-    /// and rules take constants out towards lower ranks.
+    /// How many ops lie below the shallowest node of the class, as far as is known. The saturation works by rising
+    /// rank, and rules take constants out towards lower ranks.
     pub rank: u32,
     /// Whether an op that takes in scales has its result here, or moved or averaged.
     pub absorbs: bool,
@@ -206,20 +206,22 @@ impl<'a> RuleGraph<'a> {
         nodes.sort();
         nodes
     }
-    /// The nodes `op(x, c)` of a class where c is constant and x ranks below, with x and c. Others, such as x + 0 in the class
-    /// of x, say nothing of what the class is made of, and would be taken apart without end.
+    /// The nodes `op(x, c)` of a class where c is constant and x ranks below, with x and c. Others, such as x + 0 in
+    /// the class of x, say nothing of what the class is made of, and would be taken apart without end.
     pub fn with_constant(&self, class: Id, op: &NnOp) -> Vec<(NnNode, Id, Id)> {
         let rank = self.rank(class);
         let nodes = self.nodes(class).into_iter().filter(|n| &n.op == op);
         let parts = nodes.map(|n| (self.egraph.find(n.children[0]), n.children[1], n)).map(|(x, c, n)| (n, x, c));
         let below = parts.filter(|&(_, x, c)| self.is_constant(c) && !self.is_constant(x) && self.rank(x) < rank);
-        // Two constants of one shape over one x are one but for rounding, as their nodes are equal: the first stands for both.
+        // Two constants of one shape over one x are one but for rounding, as their nodes are equal: the first stands
+        // for both.
         let mut seen = HashSet::new();
         below.filter(|&(_, x, c)| seen.insert((x, self.shape(c)))).collect()
     }
-    /// Whether no node `op(x, c)` of a class has a constant c. Rules that join constants, or take them out, do so over bare
-    /// classes alone: of a chain of n they then make its n beginnings, where joining any two neighbours makes all n² parts
-    /// of it, each with every bracketing of its constants. As ranks fall, there is a bare class below every other.
+    /// Whether no node `op(x, c)` of a class has a constant c. Rules that join constants, or take them out, do so
+    /// over bare classes alone: of a chain of n they then make its n beginnings, where joining any two neighbours
+    /// makes all n² parts of it, each with every bracketing of its constants. As ranks fall, there is a bare class
+    /// below every other.
     pub fn is_bare(&self, class: Id, op: &NnOp) -> bool {
         self.with_constant(class, op).is_empty()
     }
@@ -227,8 +229,8 @@ impl<'a> RuleGraph<'a> {
     pub fn is_settled(&self, class: Id) -> bool {
         self.is_bare(class, &NnOp::Mul {}) || self.egraph[class].nodes.iter().any(|n| takes_scales(&n.op))
     }
-    /// Whether scales are moved down to `class` under a move or an average: where something below takes them in, and past
-    /// the first move in any case. Past every move of a chain, each scale would stand at each of them.
+    /// Whether scales are moved down to `class` under a move or an average: where something below takes them in, and
+    /// past the first move in any case. Past every move of a chain, each scale would stand at each of them.
     pub fn lets_scales_down(&self, class: Id) -> bool {
         let first = self.is_first(class, carries_scales);
         self.is_settled(class) && (first || self.egraph[class].data.absorbs)
@@ -241,8 +243,8 @@ impl<'a> RuleGraph<'a> {
     pub fn rank(&self, class: Id) -> u32 {
         self.egraph[class].data.rank
     }
-    /// Whether the class looked at has `op` over `x` and constants already. Computed in another order they would differ in
-    /// rounding alone.
+    /// Whether the class looked at has `op` over `x` and constants already. Computed in another order they would
+    /// differ in rounding alone.
     pub fn holds(&self, op: &NnOp, x: Id) -> bool {
         let x = self.egraph.find(x);
         let alike = |n: &NnNode| {

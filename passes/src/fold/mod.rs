@@ -62,6 +62,14 @@ impl Default for Fold {
     }
 }
 
+/// The e-graph of a module with everything that the rules found.
+struct Saturated {
+    egraph: EGraph<NnNode, ClassFacts>,
+    /// The class of every value.
+    ids: Vec<Id>,
+    cost: FoldCost,
+}
+
 /// What the fold made of a module.
 #[derive(Clone, Debug)]
 pub struct Folded {
@@ -123,7 +131,7 @@ impl Fold {
             PassError { pass: NAME, issues: issues.map(issue).collect() }
         })?;
         let rules: Vec<Rule> = rules::all().into_iter().chain(self.more.iter().cloned()).collect();
-        let (egraph, ids, cost) = self.saturate(module, &rules)?;
+        let Saturated { egraph, ids, cost } = self.saturate(module, &rules)?;
         tracing::debug!("cost of saturation\n{cost}");
         let roots = egraph::roots(module, &ids);
         let justifier = Justifier::new(module, &ids, &egraph);
@@ -139,11 +147,7 @@ impl Fold {
     }
 
     /// Applies `rules` to the e-graph of `module`; the class of every value, and what it cost.
-    fn saturate(
-        &self,
-        module: &Module<Nn>,
-        rules: &[Rule],
-    ) -> Result<(EGraph<NnNode, ClassFacts>, Vec<Id>, FoldCost), PassError> {
+    fn saturate(&self, module: &Module<Nn>, rules: &[Rule]) -> Result<Saturated, PassError> {
         let params = module.func.params().iter().map(|&p| module.func.ty(p).clone()).collect();
         let facts = ClassFacts { pool: module.consts.clone(), params, ..ClassFacts::default() };
         let mut egraph = EGraph::new(facts);
@@ -152,7 +156,7 @@ impl Fold {
         let rules = rules.iter().map(Rule::prepared).collect::<Result<Vec<_>, _>>().map_err(|e| defect(&e))?;
         let limits = Limits { rounds: self.iterations, nodes: self.nodes, bytes: self.bytes };
         let cost = saturate(&mut egraph, &rules, limits);
-        Ok((egraph, ids, cost))
+        Ok(Saturated { egraph, ids, cost })
     }
 }
 

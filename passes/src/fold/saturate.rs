@@ -1,9 +1,9 @@
 //! Saturation: rules are applied, from the operands upward, until they find nothing new or a bound is met.
 //!
-//! A round matches the patterns in what has changed since the last one, then takes classes by rising rank and applies every
-//! rule; what a rule has changed, and what reads it, is taken again before anything above. A class is thus complete when
-//! classes above read it, so that constants gather along a chain in one sweep, and work is done where something changed. A
-//! round ends with the e-graph's congruence restored, which may start another.
+//! A round matches the patterns in what has changed since the last one, then takes classes by rising rank and applies
+//! every rule; what a rule has changed, and what reads it, is taken again before anything above. A class is thus
+//! complete when classes above read it, so that constants gather along a chain in one sweep, and work is done where
+//! something changed. A round ends with the e-graph's congruence restored, which may start another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

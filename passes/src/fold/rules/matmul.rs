@@ -64,7 +64,8 @@ fn scale_before(g: &mut RuleGraph<'_>, node: &NnNode) {
     }
 }
 
-/// Whether two matrices are multiplied out: not where a bottleneck would become a matrix of more than twice the elements.
+/// Whether two matrices are multiplied out: not where a bottleneck would become a matrix of more than twice the
+/// elements.
 fn joined(a: &Shape, b: &Shape) -> bool {
     a.0[0] * b.0[1] <= 2 * (a.len() + b.len())
 }
@@ -84,8 +85,8 @@ fn twice(g: &mut RuleGraph<'_>, node: &NnNode) {
     }
 }
 
-/// Whether `y` is a product whose matrix is joined with `a`, and what comes of it with `b`: then `a` and `b` meet there, and
-/// need not meet by themselves.
+/// Whether `y` is a product whose matrix is joined with `a`, and what comes of it with `b`: then `a` and `b` meet
+/// there, and need not meet by themselves.
 fn joins_all(g: &RuleGraph<'_>, y: Id, a: Id, b: Id) -> bool {
     let (a, b, rank) = (g.shape(a), g.shape(b), g.rank(y));
     products(g, y).iter().filter(|p| g.rank(p.children[0]) < rank).any(|first| {
