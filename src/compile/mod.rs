@@ -244,7 +244,9 @@ impl Compiler {
         };
         let mut facts = Facts::default();
         observe("import", Snapshot::Nn(&model.module), &facts);
-        let (folded, rewrites) = self.options.fold.explain(&model.module)?;
+        let folded = self.options.fold.fold(&model.module)?;
+        warnings.extend(folded.warning());
+        let (folded, rewrites) = (folded.module, folded.explanation);
         facts.passes.push("fold".into());
         observe("fold", Snapshot::Nn(&folded), &facts);
         lap("fold");

@@ -6,21 +6,23 @@
 //! are computed. What comes out is the term with the fewest multiplicative levels, then products, shared nodes counted
 //! once.
 //!
-//! Rules are equations, so their order does not matter and nothing is lost by applying one; a limit on iterations and
-//! nodes bounds the work, and whatever is there by then is a correct function. The same module gives the same result.
+//! Rules are equations, so their order does not matter and nothing is lost by applying one; limits on rounds, nodes and
+//! bytes bound the work, and whatever is there by then is a correct function. The same module gives the same result.
 
+#[cfg(test)]
+mod chains;
 mod cost;
 mod explain;
 mod graph;
 mod rule;
 mod rules;
+mod saturate;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use egg::{EGraph, Id, Runner, SimpleScheduler};
+use egg::{EGraph, Id};
 use fhec_ir::egraph::{self, Choice};
 use fhec_ir::nn::NnOp;
 use fhec_ir::{ConstId, ConstPool, Entity, Loc, Module, Nn};
@@ -31,6 +33,8 @@ use crate::{Issue, Pass, PassError};
 use explain::Justifier;
 use graph::{ClassFacts, NnNode};
 pub use rule::{Condition, Rule};
+pub use saturate::{Bound, FoldCost, RuleCost};
+use saturate::{Limits, saturate};
 
 const NAME: &str = "fold";
 
@@ -46,13 +50,45 @@ pub struct Fold {
     pub iterations: usize,
     /// Nodes the e-graph may grow to.
     pub nodes: usize,
+    /// Bytes of constants that may be computed.
+    pub bytes: usize,
     /// Rules beside those of this pass.
     more: Vec<Rule>,
 }
 
 impl Default for Fold {
     fn default() -> Self {
-        Self { iterations: 24, nodes: 100_000, more: Vec::new() }
+        Self { iterations: 1000, nodes: 100_000, bytes: 4 << 30, more: Vec::new() }
+    }
+}
+
+/// The e-graph of a module with everything that the rules found.
+struct Saturated {
+    egraph: EGraph<NnNode, ClassFacts>,
+    /// The class of every value.
+    ids: Vec<Id>,
+    cost: FoldCost,
+}
+
+/// What the fold made of a module.
+#[derive(Clone, Debug)]
+pub struct Folded {
+    /// The folded module.
+    pub module: Module<Nn>,
+    /// The chain of rewrites that leads to each node the original does not have.
+    pub explanation: Explanation,
+    /// What the saturation cost, rule by rule.
+    pub cost: FoldCost,
+}
+
+impl Folded {
+    /// What the user should know where a limit ended the saturation.
+    pub fn warning(&self) -> Option<String> {
+        let bound = self.cost.bound?;
+        Some(format!(
+            "the fold ended at its limit of {bound}: the program is correct, but layers may be left that could be one; \
+             merge linear layers that follow each other before the export, and please report the model"
+        ))
     }
 }
 
@@ -78,6 +114,14 @@ impl Fold {
     /// # Errors
     /// When the module does not verify.
     pub fn explain(&self, module: &Module<Nn>) -> Result<(Module<Nn>, Explanation), PassError> {
+        self.fold(module).map(|folded| (folded.module, folded.explanation))
+    }
+
+    /// As [`Self::explain`], with what the saturation cost and whether it came to its end.
+    ///
+    /// # Errors
+    /// When the module does not verify.
+    pub fn fold(&self, module: &Module<Nn>) -> Result<Folded, PassError> {
         let _span = tracing::debug_span!("fold").entered();
         fhec_ir::verify(module).map_err(|e| {
             let issues = e.violations.iter();
@@ -87,7 +131,8 @@ impl Fold {
             PassError { pass: NAME, issues: issues.map(issue).collect() }
         })?;
         let rules: Vec<Rule> = rules::all().into_iter().chain(self.more.iter().cloned()).collect();
-        let (egraph, ids) = self.saturate(module, &rules)?;
+        let Saturated { egraph, ids, cost } = self.saturate(module, &rules)?;
+        tracing::debug!("cost of saturation\n{cost}");
         let roots = egraph::roots(module, &ids);
         let justifier = Justifier::new(module, &ids, &egraph);
         let original = justifier.original_nodes();
@@ -97,35 +142,21 @@ impl Fold {
             justifier.loc(class, node)
         });
         let folded = folded.and_then(|m| with_used_constants(&m, &module.consts)).map_err(|e| defect(&e.0))?;
-        Ok((folded, explanation(&justifier, module, &ids, &choice, &egraph)))
+        let explanation = explanation(&justifier, module, &ids, &choice, &egraph);
+        Ok(Folded { module: folded, explanation, cost })
     }
 
-    /// Applies `rules` to the e-graph of `module`; the class of every value.
-    fn saturate(
-        &self,
-        module: &Module<Nn>,
-        rules: &[Rule],
-    ) -> Result<(EGraph<NnNode, ClassFacts>, Vec<Id>), PassError> {
+    /// Applies `rules` to the e-graph of `module`; the class of every value, and what it cost.
+    fn saturate(&self, module: &Module<Nn>, rules: &[Rule]) -> Result<Saturated, PassError> {
         let params = module.func.params().iter().map(|&p| module.func.ty(p).clone()).collect();
         let facts = ClassFacts { pool: module.consts.clone(), params, ..ClassFacts::default() };
         let mut egraph = EGraph::new(facts);
         let ids = egraph::add_module(module, &mut egraph);
         egraph.rebuild();
-        let rewrites = rules
-            .iter()
-            .enumerate()
-            .map(|(i, rule)| rule.rewrite(i))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| defect(&e))?;
-        // No limit of time: the result must not depend on the machine.
-        let runner = Runner::<NnNode, ClassFacts, ()>::new(ClassFacts::default())
-            .with_egraph(egraph)
-            .with_scheduler(SimpleScheduler)
-            .with_iter_limit(self.iterations)
-            .with_node_limit(self.nodes)
-            .with_time_limit(Duration::MAX)
-            .run(&rewrites);
-        Ok((runner.egraph, ids))
+        let rules = rules.iter().map(Rule::prepared).collect::<Result<Vec<_>, _>>().map_err(|e| defect(&e))?;
+        let limits = Limits { rounds: self.iterations, nodes: self.nodes, bytes: self.bytes };
+        let cost = saturate(&mut egraph, &rules, limits);
+        Ok(Saturated { egraph, ids, cost })
     }
 }
 

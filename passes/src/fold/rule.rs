@@ -5,12 +5,8 @@
 //! computes them once.
 
 use std::str::FromStr;
-use std::sync::Arc;
 
-use egg::{
-    Applier, EGraph, ENodeOrVar, Id, Language, Pattern, PatternAst, RecExpr, Rewrite, SearchMatches, Searcher, Subst,
-    Symbol, Var,
-};
+use egg::{EGraph, ENodeOrVar, Id, Language, Pattern, PatternAst, RecExpr, Searcher, Subst, Var};
 use fhec_ir::nn::NnOp;
 
 use super::explain::RewriteStep;
@@ -100,31 +96,110 @@ impl Rule {
         Self { equation, ..self }
     }
 
-    /// The rule as egg takes it; `index` tells apart rules that share a name.
-    pub(super) fn rewrite(&self, index: usize) -> Result<Rewrite<NnNode, ClassFacts>, String> {
-        let equation = self.equation;
-        let unique = format!("{}#{index}", self.name);
-        match &self.kind {
+    /// The rule ready to be applied; an error when its patterns cannot be read.
+    pub(super) fn prepared(&self) -> Result<Prepared, String> {
+        let kind = match &self.kind {
             RuleKind::Pattern { left, right, when } => {
-                let left: Pattern<NnNode> = Pattern::from_str(left).map_err(|e| format!("{}: {e}", self.name))?;
-                let right: Pattern<NnNode> = Pattern::from_str(right).map_err(|e| format!("{}: {e}", self.name))?;
+                let read = |text: &str| Pattern::from_str(text).map_err(|e| format!("{}: {e}", self.name));
                 let when = when.iter().map(|(var, is)| Ok((Var::from_str(var).map_err(|e| e.to_string())?, *is)));
-                let when = when.collect::<Result<Vec<_>, String>>()?;
-                let apply = Replace { left: left.ast.clone(), right: right.ast, when, name: self.name, equation };
-                Rewrite::new(unique, left, apply)
+                let (left, right) = (read(left)?, read(right)?.ast);
+                Matcher::Pattern { left, right, when: when.collect::<Result<Vec<_>, String>>()? }
             }
-            RuleKind::Code { head, apply } => {
-                let apply = RunCode { head: *head, apply: *apply, name: self.name, equation };
-                Rewrite::new(unique, Head(Arc::new(*head)), apply)
-            }
-        }
+            RuleKind::Code { head, apply } => Matcher::Code { head: *head, apply: *apply },
+        };
+        Ok(Prepared { name: self.name, equation: self.equation, kind })
     }
 }
 
-/// Unites `class`, which holds `from`, with what a rule found equal to it, and notes the steps. Whether any was new.
-fn conclude(graph: RuleGraph<'_>, name: &'static str, equation: &'static str, class: Id, from: &NnNode) -> bool {
+/// A rule whose patterns are compiled.
+pub(super) struct Prepared {
+    pub name: &'static str,
+    equation: &'static str,
+    kind: Matcher,
+}
+
+enum Matcher {
+    Pattern { left: Pattern<NnNode>, right: PatternAst<NnNode>, when: Vec<(Var, Condition)> },
+    Code { head: fn(&NnOp) -> bool, apply: Apply },
+}
+
+/// What one application of a rule to a class came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Applied {
+    /// Nodes that the rule looked at.
+    pub matches: usize,
+    /// Equalities that were not known.
+    pub unions: usize,
+}
+
+impl Prepared {
+    /// How many levels of nodes the rule looks at.
+    pub fn depth(&self) -> usize {
+        match &self.kind {
+            Matcher::Pattern { left, .. } => depth(&left.ast),
+            Matcher::Code { .. } => CODE_DEPTH,
+        }
+    }
+
+    /// Where the pattern matches in a class of a clean e-graph; nothing for a rule of code.
+    pub fn search(&self, egraph: &EGraph<NnNode, ClassFacts>, class: Id) -> Vec<Subst> {
+        match &self.kind {
+            Matcher::Pattern { left, .. } => left.search_eclass(egraph, class).map_or_else(Vec::new, |m| m.substs),
+            Matcher::Code { .. } => Vec::new(),
+        }
+    }
+
+    /// Applies a rule of patterns to what [`Self::search`] found in `class`, and a rule of code to its nodes.
+    pub fn apply(&self, egraph: &mut EGraph<NnNode, ClassFacts>, class: Id, found: &[Subst]) -> Applied {
+        let mut applied = Applied::default();
+        match &self.kind {
+            Matcher::Pattern { left, right, when } => {
+                for subst in found {
+                    let mut graph = RuleGraph::new(egraph, class);
+                    if when.iter().all(|&(var, is)| is.holds(&graph, subst[var]))
+                        && let Some(from) = matched(&mut graph, &left.ast, subst)
+                    {
+                        let equal = instantiate(&mut graph, right, subst);
+                        graph.found(equal);
+                        applied.matches += 1;
+                        applied.unions += conclude(graph, self.name, self.equation, class, &from);
+                    }
+                }
+            }
+            Matcher::Code { head, apply } => {
+                let mut nodes: Vec<NnNode> = egraph[class].nodes.iter().filter(|n| head(&n.op)).cloned().collect();
+                nodes.sort();
+                for node in nodes {
+                    let mut graph = RuleGraph::new(egraph, class);
+                    apply(&mut graph, &node);
+                    applied.matches += graph.found.len();
+                    applied.unions += conclude(graph, self.name, self.equation, class, &node);
+                }
+            }
+        }
+        applied
+    }
+}
+
+/// A rule of code looks at a node, at those of its operands, and at the ops of their operands.
+pub(super) const CODE_DEPTH: usize = 3;
+
+/// Levels of nodes in a pattern.
+fn depth(ast: &PatternAst<NnNode>) -> usize {
+    let mut depths: Vec<usize> = Vec::new();
+    for item in ast {
+        depths.push(match item {
+            ENodeOrVar::Var(_) => 0,
+            ENodeOrVar::ENode(node) => 1 + node.children.iter().map(|&c| depths[usize::from(c)]).max().unwrap_or(0),
+        });
+    }
+    depths.last().copied().unwrap_or(0)
+}
+
+/// Unites `class`, which holds `from`, with what a rule found equal to it, and notes the steps. How many were new.
+fn conclude(graph: RuleGraph<'_>, name: &'static str, equation: &'static str, class: Id, from: &NnNode) -> usize {
     let RuleGraph { egraph, found, .. } = graph;
-    let mut changed = false;
+    let mut unions = 0;
     for Equal { class: equal, trace } in found {
         if egraph[equal].data.shape != egraph[class].data.shape {
             continue;
@@ -133,7 +208,7 @@ fn conclude(graph: RuleGraph<'_>, name: &'static str, equation: &'static str, cl
         if !egraph.union(class, equal) {
             continue;
         }
-        changed = true;
+        unions += 1;
         let step = egraph.analysis.steps.len();
         let (from, used, to) = (from.clone(), trace.used, to.unwrap_or_else(|| from.clone()));
         egraph.analysis.steps.push(RewriteStep { rule: name, equation, class, from, used, to });
@@ -141,40 +216,7 @@ fn conclude(graph: RuleGraph<'_>, name: &'static str, equation: &'static str, cl
             egraph.analysis.made.entry(node).or_insert(step);
         }
     }
-    changed
-}
-
-struct Replace {
-    left: PatternAst<NnNode>,
-    right: PatternAst<NnNode>,
-    when: Vec<(Var, Condition)>,
-    name: &'static str,
-    equation: &'static str,
-}
-
-impl Applier<NnNode, ClassFacts> for Replace {
-    fn apply_one(
-        &self,
-        egraph: &mut EGraph<NnNode, ClassFacts>,
-        class: Id,
-        subst: &Subst,
-        _: Option<&PatternAst<NnNode>>,
-        _: Symbol,
-    ) -> Vec<Id> {
-        if egraph[class].data.constant.is_some() {
-            return Vec::new();
-        }
-        let mut graph = RuleGraph::new(egraph);
-        if !self.when.iter().all(|&(var, is)| is.holds(&graph, subst[var])) {
-            return Vec::new();
-        }
-        let Some(from) = matched(&mut graph, &self.left, subst) else {
-            return Vec::new();
-        };
-        let equal = instantiate(&mut graph, &self.right, subst);
-        graph.found(equal);
-        if conclude(graph, self.name, self.equation, class, &from) { vec![class] } else { Vec::new() }
-    }
+    unions
 }
 
 /// The root node that `ast` matched; the others are noted as used.
@@ -215,50 +257,4 @@ fn instantiate(graph: &mut RuleGraph<'_>, ast: &RecExpr<ENodeOrVar<NnNode>>, sub
         ids.push(id);
     }
     ids.last().copied()
-}
-
-/// Finds classes with a node whose op is admitted.
-struct Head(Arc<fn(&NnOp) -> bool>);
-
-impl Searcher<NnNode, ClassFacts> for Head {
-    fn search_eclass_with_limit(
-        &self,
-        egraph: &EGraph<NnNode, ClassFacts>,
-        class: Id,
-        _: usize,
-    ) -> Option<SearchMatches<'_, NnNode>> {
-        let found = egraph[class].data.constant.is_none() && egraph[class].nodes.iter().any(|n| (self.0)(&n.op));
-        found.then(|| SearchMatches { eclass: class, substs: vec![Subst::default()], ast: None })
-    }
-    fn vars(&self) -> Vec<Var> {
-        Vec::new()
-    }
-}
-
-struct RunCode {
-    head: fn(&NnOp) -> bool,
-    apply: Apply,
-    name: &'static str,
-    equation: &'static str,
-}
-
-impl Applier<NnNode, ClassFacts> for RunCode {
-    fn apply_one(
-        &self,
-        egraph: &mut EGraph<NnNode, ClassFacts>,
-        class: Id,
-        _: &Subst,
-        _: Option<&PatternAst<NnNode>>,
-        _: Symbol,
-    ) -> Vec<Id> {
-        let mut nodes: Vec<NnNode> = egraph[class].nodes.iter().filter(|n| (self.head)(&n.op)).cloned().collect();
-        nodes.sort();
-        let mut changed = false;
-        for node in nodes {
-            let mut graph = RuleGraph::new(egraph);
-            (self.apply)(&mut graph, &node);
-            changed |= conclude(graph, self.name, self.equation, class, &node);
-        }
-        if changed { vec![class] } else { Vec::new() }
-    }
 }

@@ -13,7 +13,7 @@ use super::graph::{ClassFacts, NnNode};
 use super::*;
 
 #[path = "../../../tests/filetests/fill.rs"]
-mod fill;
+pub mod fill;
 
 fn parsed(text: &str) -> Module<Nn> {
     parse_module("case.fhir", text, &Blobs::default()).unwrap_or_else(|e| panic!("{}", e.listing()))
@@ -90,7 +90,7 @@ fn inputs(module: &Module<Nn>, seed: u64) -> Vec<Tensor> {
 
 /// Saturates, checks all classes and the folded module on random inputs; the rules applied and the module.
 fn fold(module: &Module<Nn>) -> (BTreeSet<&'static str>, Module<Nn>) {
-    let (egraph, _) = Fold::default().saturate(module, &rules::all()).expect("rules are well formed");
+    let Saturated { egraph, .. } = Fold::default().saturate(module, &rules::all()).expect("rules are well formed");
     check_classes(&egraph, &inputs(module, 1));
     check_classes(&egraph, &inputs(module, 77));
     let (folded, _) = Fold::default().explain(module).expect("the case verifies");
@@ -151,7 +151,7 @@ fn limits_bound_the_work_and_the_result_stays_right() {
         let (a, b) = (eval::eval(&module, &x).expect("fits"), eval::eval(&folded, &x).expect("fits"));
         assert!(close(&a[0], &b[0]));
     }
-    let (egraph, _) = Fold::default().saturate(&module, &rules::all()).expect("rules are well formed");
+    let Saturated { egraph, .. } = Fold::default().saturate(&module, &rules::all()).expect("rules are well formed");
     assert!(egraph.total_number_of_nodes() < 2000, "{} nodes", egraph.total_number_of_nodes());
 }
 

@@ -114,9 +114,10 @@ pub(super) fn passes() -> Vec<Box<dyn AnyPass>> {
 }
 
 fn fold(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
-    let (module, explanation) = Fold::default().explain(of_level("fold", &program)?)?;
-    context.explanation.push_str(&explanation.to_string());
-    Ok(program.becomes(module))
+    let folded = Fold::default().fold(of_level("fold", &program)?)?;
+    context.explanation.push_str(&folded.explanation.to_string());
+    context.warnings.extend(folded.warning());
+    Ok(program.becomes(folded.module))
 }
 
 /// The samples of a pass that cannot do without.

@@ -12,17 +12,14 @@ pub(super) fn rules() -> Vec<Rule> {
     let c = ("?c", Constant);
     let d = ("?d", Constant);
     vec![
-        pattern("sub-as-add", "(sub ?x ?y)", "(add ?x (neg ?y))", &[]).says("x - y = x + (-y)"),
-        pattern("neg-as-scale", "(neg ?x)", "(mul ?x ?-1)", &[]).says("-x = x·(-1)"),
+        code("sub-as-add", |op| matches!(op, NnOp::Sub {}), add_negated).says("x - y = x + (-y)"),
+        code("neg-as-scale", |op| matches!(op, NnOp::Neg {}), negate).says("-x = x·(-1)"),
         pattern("scale-as-neg", "(mul ?x ?c)", "(neg ?x)", &[("?c", Near(-1.0))]).says("x·(-1) = -x"),
-        pattern("constant-last-in-sum", "(add ?c ?x)", "(add ?x ?c)", &[c]).says("c + x = x + c"),
-        pattern("constant-last-in-product", "(mul ?c ?x)", "(mul ?x ?c)", &[c]).says("c·x = x·c"),
-        pattern("constants-of-sums", "(add (add ?x ?c) ?d)", "(add ?x (add ?c ?d))", &[c, d])
-            .says("(x + c) + d = x + (c + d)"),
-        pattern("constants-of-products", "(mul (mul ?x ?c) ?d)", "(mul ?x (mul ?c ?d))", &[c, d])
-            .says("(x·c)·d = x·(c·d)"),
-        pattern("scale-over-shift", "(mul (add ?x ?c) ?d)", "(add (mul ?x ?d) (mul ?c ?d))", &[c, d])
-            .says("(x + c)·d = x·d + c·d"),
+        code("constant-last-in-sum", |op| matches!(op, NnOp::Add {}), constant_last).says("c + x = x + c"),
+        code("constant-last-in-product", |op| matches!(op, NnOp::Mul {}), constant_last).says("c·x = x·c"),
+        code("constants-of-sums", |op| matches!(op, NnOp::Add {}), join).says("(x + c) + d = x + (c + d)"),
+        code("constants-of-products", |op| matches!(op, NnOp::Mul {}), join).says("(x·c)·d = x·(c·d)"),
+        code("scale-over-shift", |op| matches!(op, NnOp::Mul {}), scale_over_shift).says("(x + c)·d = x·d + c·d"),
         pattern("sum-of-same", "(add ?x ?x)", "(mul ?x ?2)", &[]).says("x + x = 2·x"),
         pattern("product-as-sum", "(mul ?x ?c)", "(add ?x ?x)", &[("?c", Near(2.0))]).says("2·x = x + x"),
         pattern("sum-with-multiple", "(add ?x (mul ?x ?c))", "(mul ?x (add ?c ?1))", &[c]).says("x + c·x = (1 + c)·x"),
@@ -38,6 +35,65 @@ pub(super) fn rules() -> Vec<Rule> {
         code("scale-over-sum", |op| matches!(op, NnOp::Mul {}), scale_over_sum)
             .says("(f(x) + g(y))·d = f(x)·d + g(y)·d, for linear f and g that take in d"),
     ]
+}
+
+fn add_negated(g: &mut RuleGraph<'_>, node: &NnNode) {
+    let made = g.add(NnOp::Neg {}, [node.children[1]]).and_then(|negated| g.sum(node.children[0], negated));
+    g.found(made);
+}
+
+fn negate(g: &mut RuleGraph<'_>, node: &NnNode) {
+    let minus_one = g.scalar(-1.0);
+    let made = g.mul(node.children[0], minus_one);
+    g.found(made);
+}
+
+fn constant_last(g: &mut RuleGraph<'_>, node: &NnNode) {
+    if g.is_constant(node.children[0]) {
+        let made = g.add(node.op.clone(), [node.children[1], node.children[0]]);
+        g.found(made);
+    }
+}
+
+/// (x ∘ c) ∘ d = x ∘ (c ∘ d) for a sum or a product.
+fn join(g: &mut RuleGraph<'_>, node: &NnNode) {
+    let (inner, d) = (node.children[0], node.children[1]);
+    if !g.is_constant(d) {
+        return;
+    }
+    for (first, x, c) in g.with_constant(inner, &node.op) {
+        let both = g.shape(c).broadcast(&g.shape(d));
+        if both.is_some_and(|both| g.holds_with(&node.op, x, &both)) || !g.is_bare(x, &node.op) {
+            continue;
+        }
+        g.uses(inner, &first);
+        let made = g.add(node.op.clone(), [c, d]).and_then(|c| g.add(node.op.clone(), [x, c]));
+        g.found(made);
+    }
+}
+
+fn scale_over_shift(g: &mut RuleGraph<'_>, node: &NnNode) {
+    let (sum, d) = (node.children[0], node.children[1]);
+    if !g.is_constant(d) {
+        return;
+    }
+    for (add, x, c) in g.with_constant(sum, &NnOp::Add {}) {
+        if g.is_bare(x, &NnOp::Add {}) {
+            g.uses(sum, &add);
+            let made = try_scale_over_shift(g, x, c, d);
+            g.found(made);
+        }
+    }
+}
+
+fn try_scale_over_shift(g: &mut RuleGraph<'_>, x: Id, c: Id, d: Id) -> Option<Id> {
+    let scaled = g.mul(x, d)?;
+    let shape = g.shape(c).broadcast(&g.shape(d))?;
+    if g.holds_with(&NnOp::Add {}, scaled, &shape) {
+        return None;
+    }
+    let shift = g.mul(c, d)?;
+    g.sum(scaled, shift)
 }
 
 fn divide(g: &mut RuleGraph<'_>, node: &NnNode) {

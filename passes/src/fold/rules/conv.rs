@@ -32,6 +32,11 @@ fn convs(g: &RuleGraph<'_>, class: Id) -> Vec<NnNode> {
     g.nodes(class).into_iter().filter(|n| is_conv(&n.op) && constant(n)).collect()
 }
 
+/// The convolutions that the class looked at has not over the same operand.
+fn new_over(g: &RuleGraph<'_>, convs: Vec<NnNode>) -> Vec<NnNode> {
+    convs.into_iter().filter(|conv| !g.holds(&conv.op, conv.children[0])).collect()
+}
+
 /// A vector over the filters as a factor of the weights.
 fn over_filters(g: &mut RuleGraph<'_>, vector: Id, weights: Id) -> Option<Id> {
     let shape = g.shape(weights);
@@ -43,7 +48,7 @@ fn over_filters(g: &mut RuleGraph<'_>, vector: Id, weights: Id) -> Option<Id> {
 fn scale_after(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (class, d) = (node.children[0], node.children[1]);
     if g.is_constant(d) {
-        for conv in convs(g, class) {
+        for conv in new_over(g, convs(g, class)) {
             g.uses(class, &conv);
             let made = try_scale_after(g, &conv, d, &g.shape(class));
             g.found(made);
@@ -65,7 +70,7 @@ fn try_scale_after(g: &mut RuleGraph<'_>, conv: &NnNode, d: Id, shape: &Shape) -
 fn shift_after(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (class, d) = (node.children[0], node.children[1]);
     if g.is_constant(d) {
-        for conv in convs(g, class) {
+        for conv in new_over(g, convs(g, class)) {
             g.uses(class, &conv);
             let shape = g.shape(class);
             let made = g.vector_along(d, &shape, 1).and_then(|vector| {
@@ -85,9 +90,8 @@ fn scale_before(g: &mut RuleGraph<'_>, node: &NnNode) {
     if !g.is_constant(node.children[1]) {
         return;
     }
-    for mul in g.nodes(x).into_iter().filter(|n| matches!(n.op, NnOp::Mul {})) {
-        let (inner, d) = (mul.children[0], mul.children[1]);
-        if g.is_constant(d) && g.shape(inner) == g.shape(x) {
+    for (mul, inner, d) in g.with_constant(x, &NnOp::Mul {}) {
+        if g.shape(inner) == g.shape(x) && !g.holds(&node.op, inner) {
             g.uses(x, &mul);
             let made = try_scale_before(g, node, inner, d);
             g.found(made);
@@ -140,7 +144,7 @@ fn skip(g: &mut RuleGraph<'_>, node: &NnNode) {
     for (skipped, class) in [(node.children[0], node.children[1]), (node.children[1], node.children[0])] {
         for conv in convs(g, class) {
             let x = g.egraph.find(conv.children[0]);
-            if g.shape(x) != g.shape(class) || g.shape(skipped) != g.shape(class) {
+            if g.holds(&conv.op, x) || g.shape(x) != g.shape(class) || g.shape(skipped) != g.shape(class) {
                 continue;
             }
             if g.egraph.find(skipped) == x {
@@ -199,7 +203,8 @@ fn parallel(g: &mut RuleGraph<'_>, node: &NnNode) {
     }
     for left in convs(g, a) {
         for right in convs(g, b) {
-            if g.egraph.find(left.children[0]) == g.egraph.find(right.children[0]) {
+            let x = g.egraph.find(left.children[0]);
+            if x == g.egraph.find(right.children[0]) && !(g.holds(&left.op, x) || g.holds(&right.op, x)) {
                 g.uses(a, &left);
                 g.uses(b, &right);
                 let made = merge_kernels(g, &left, &right).or_else(|| merge_kernels(g, &right, &left));

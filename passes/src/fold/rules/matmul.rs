@@ -1,6 +1,7 @@
 //! A product with a constant matrix takes in scales; two such products are one.
 
 use egg::Id;
+use fhec_ir::Shape;
 use fhec_ir::nn::NnOp;
 
 use super::super::graph::{NnNode, RuleGraph};
@@ -31,6 +32,9 @@ fn scale_after(g: &mut RuleGraph<'_>, node: &NnNode) {
         return;
     }
     for product in products(g, class) {
+        if g.holds(&product.op, product.children[0]) {
+            continue;
+        }
         g.uses(class, &product);
         let shape = g.shape(class);
         let made = g.vector_along(d, &shape, shape.rank() - 1).and_then(|columns| {
@@ -47,9 +51,8 @@ fn scale_before(g: &mut RuleGraph<'_>, node: &NnNode) {
     if !g.is_constant(matrix) || g.shape(matrix).rank() != 2 || shape.rank() < 2 {
         return;
     }
-    for mul in g.nodes(x).into_iter().filter(|n| matches!(n.op, NnOp::Mul {})) {
-        let (inner, d) = (mul.children[0], mul.children[1]);
-        if g.is_constant(d) && g.shape(inner) == shape {
+    for (mul, inner, d) in g.with_constant(x, &NnOp::Mul {}) {
+        if g.shape(inner) == shape && !g.holds(&node.op, inner) {
             g.uses(x, &mul);
             let made = g.vector_along(d, &shape, shape.rank() - 1).and_then(|vector| {
                 let rows = g.reshape(vector, &[shape.0[shape.rank() - 1], 1])?;
@@ -61,20 +64,33 @@ fn scale_before(g: &mut RuleGraph<'_>, node: &NnNode) {
     }
 }
 
-/// Not where a bottleneck would be multiplied out into a matrix of more than twice the elements.
+/// Whether two matrices are multiplied out: not where a bottleneck would become a matrix of more than twice the
+/// elements.
+fn joined(a: &Shape, b: &Shape) -> bool {
+    a.0[0] * b.0[1] <= 2 * (a.len() + b.len())
+}
+
 fn twice(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (x, b) = (node.children[0], node.children[1]);
     if !g.is_constant(b) || g.shape(b).rank() != 2 {
         return;
     }
     for product in products(g, x) {
-        let (first, second) = (g.shape(product.children[1]), g.shape(b));
-        if first.0[0] * second.0[1] <= 2 * (first.len() + second.len()) {
+        let (y, a) = (product.children[0], product.children[1]);
+        if joined(&g.shape(a), &g.shape(b)) && !g.holds(&node.op, y) && !joins_all(g, y, a, b) {
             g.uses(x, &product);
-            let made = g
-                .add(NnOp::MatMul {}, [product.children[1], b])
-                .and_then(|matrix| g.add(NnOp::MatMul {}, [product.children[0], matrix]));
+            let made = g.add(NnOp::MatMul {}, [a, b]).and_then(|matrix| g.add(NnOp::MatMul {}, [y, matrix]));
             g.found(made);
         }
     }
+}
+
+/// Whether `y` is a product whose matrix is joined with `a`, and what comes of it with `b`: then `a` and `b` meet
+/// there, and need not meet by themselves.
+fn joins_all(g: &RuleGraph<'_>, y: Id, a: Id, b: Id) -> bool {
+    let (a, b, rank) = (g.shape(a), g.shape(b), g.rank(y));
+    products(g, y).iter().filter(|p| g.rank(p.children[0]) < rank).any(|first| {
+        let first = g.shape(first.children[1]);
+        joined(&first, &a) && joined(&Shape(vec![first.0[0], a.0[1]]), &b)
+    })
 }

@@ -42,9 +42,8 @@ fn passes(g: &RuleGraph<'_>, op: &NnOp, a: Id, x: Id) -> bool {
 
 fn out(g: &mut RuleGraph<'_>, node: &NnNode) {
     let product = node.children[0];
-    for mul in g.nodes(product).into_iter().filter(|n| matches!(n.op, NnOp::Mul {})) {
-        let (x, a) = (mul.children[0], mul.children[1]);
-        if g.shape(x) == g.shape(product) && passes(g, &node.op, a, x) {
+    for (mul, x, a) in g.with_constant(product, &NnOp::Mul {}) {
+        if g.is_settled(x) && g.shape(x) == g.shape(product) && passes(g, &node.op, a, x) {
             g.uses(product, &mul);
             let children = [&[x], &node.children[1..]].concat();
             let made = g.add(node.op.clone(), children).and_then(|f| g.mul(f, a));
@@ -60,7 +59,7 @@ fn into(g: &mut RuleGraph<'_>, node: &NnNode) {
     }
     for f in g.nodes(class).into_iter().filter(|n| is_homogeneous(&n.op)) {
         let x = f.children[0];
-        if passes(g, &f.op, a, x) {
+        if g.is_settled(x) && passes(g, &f.op, a, x) {
             g.uses(class, &f);
             let made = g.mul(x, a).and_then(|x| g.add(f.op.clone(), [&[x], &f.children[1..]].concat()));
             g.found(made);

@@ -70,6 +70,9 @@ fn identity(g: &mut RuleGraph<'_>, node: &NnNode) {
 fn reshape_twice(g: &mut RuleGraph<'_>, node: &NnNode) {
     let x = node.children[0];
     for inner in g.nodes(x).into_iter().filter(|n| matches!(n.op, NnOp::Reshape { .. })) {
+        if !g.is_first(inner.children[0], |op| matches!(op, NnOp::Reshape { .. })) {
+            continue;
+        }
         g.uses(x, &inner);
         let made = g.add(node.op.clone(), [inner.children[0]]);
         g.found(made);
@@ -86,7 +89,9 @@ fn transpose_twice(g: &mut RuleGraph<'_>, node: &NnNode) {
     let NnOp::Transpose { perm: outer } = &node.op else { return };
     let x = node.children[0];
     for inner in g.nodes(x) {
-        if let NnOp::Transpose { perm } = &inner.op {
+        if let NnOp::Transpose { perm } = &inner.op
+            && g.is_first(inner.children[0], |op| matches!(op, NnOp::Transpose { .. }))
+        {
             let perm = permutation(perm);
             let both = permutation(outer).into_iter().map(|p| perm[p] as i64).collect();
             g.uses(x, &inner);
@@ -137,12 +142,10 @@ fn pad_into_pool(g: &mut RuleGraph<'_>, node: &NnNode) {
     }
 }
 
-/// The operands of `op(_, c)` nodes of a class where c is constant and the other has the shape of the class.
-fn with_constant(g: &RuleGraph<'_>, class: Id, op: &NnOp) -> Vec<(NnNode, Id, Id)> {
+/// The operands of the nodes `op(x, c)` of a class where c is constant and x has the shape of the class.
+fn of_same_shape(g: &RuleGraph<'_>, class: Id, op: &NnOp) -> Vec<(NnNode, Id, Id)> {
     let shape = g.shape(class);
-    let nodes = g.nodes(class).into_iter().filter(|n| &n.op == op);
-    let parts = nodes.map(|n| (n.children[0], n.children[1], n)).map(|(x, c, n)| (n, x, c));
-    parts.filter(|(_, x, c)| g.is_constant(*c) && !g.is_constant(*x) && g.shape(*x) == shape).collect()
+    g.with_constant(class, op).into_iter().filter(|&(_, x, _)| g.shape(x) == shape).collect()
 }
 
 fn shift_through(g: &mut RuleGraph<'_>, node: &NnNode) {
@@ -151,7 +154,10 @@ fn shift_through(g: &mut RuleGraph<'_>, node: &NnNode) {
     if !node.children[1..].iter().all(|&c| g.is_constant(c)) {
         return;
     }
-    for (add, x, c) in with_constant(g, sum, &NnOp::Add {}) {
+    for (add, x, c) in of_same_shape(g, sum, &NnOp::Add {}) {
+        if !g.is_bare(x, &NnOp::Add {}) {
+            continue;
+        }
         g.uses(sum, &add);
         let made = try_shift_through(g, node, x, c);
         g.found(made);
@@ -159,6 +165,10 @@ fn shift_through(g: &mut RuleGraph<'_>, node: &NnNode) {
 }
 
 fn try_shift_through(g: &mut RuleGraph<'_>, f: &NnNode, x: Id, c: Id) -> Option<Id> {
+    let linear = g.add(f.op.clone(), std::iter::once(x).chain(f.children[1..].iter().copied()))?;
+    if g.holds_with(&NnOp::Add {}, linear, &g.shape(linear)) {
+        return None;
+    }
     let c = g.expand(c, &g.shape(x))?;
     // The bias of a convolution is added once.
     let rest = &f.children[1..f.children.len().min(2)];
@@ -166,14 +176,15 @@ fn try_shift_through(g: &mut RuleGraph<'_>, f: &NnNode, x: Id, c: Id) -> Option<
     if !g.is_constant(shift) {
         return None;
     }
-    let rest = &f.children[1..];
-    let linear = g.add(f.op.clone(), std::iter::once(x).chain(rest.iter().copied()))?;
     g.sum(linear, shift)
 }
 
 fn scale_through_move(g: &mut RuleGraph<'_>, node: &NnNode) {
     let product = node.children[0];
-    for (mul, x, a) in with_constant(g, product, &NnOp::Mul {}) {
+    for (mul, x, a) in of_same_shape(g, product, &NnOp::Mul {}) {
+        if !g.is_settled(x) {
+            continue;
+        }
         g.uses(product, &mul);
         let shape = g.shape(x);
         let made = g.expand(a, &shape).and_then(|a| {
@@ -192,7 +203,9 @@ fn scale_before_move(g: &mut RuleGraph<'_>, node: &NnNode) {
         return;
     }
     for inner in g.nodes(class) {
-        let Some(&x) = inner.children.first().filter(|&&x| !g.is_constant(x)) else { continue };
+        let Some(&x) = inner.children.first().filter(|&&x| !g.is_constant(x) && g.lets_scales_down(x)) else {
+            continue;
+        };
         let back = match &inner.op {
             NnOp::Reshape { .. } => NnOp::Reshape { shape: g.shape(x).0.iter().map(|&d| d as i64).collect() },
             NnOp::Transpose { perm } => {
@@ -232,7 +245,10 @@ fn aligned(g: &mut RuleGraph<'_>, a: Id, rank: usize) -> Option<Id> {
 
 fn scale_through_pool(g: &mut RuleGraph<'_>, node: &NnNode) {
     let product = node.children[0];
-    for (mul, x, a) in with_constant(g, product, &NnOp::Mul {}) {
+    for (mul, x, a) in of_same_shape(g, product, &NnOp::Mul {}) {
+        if !g.is_settled(x) {
+            continue;
+        }
         g.uses(product, &mul);
         let rank = g.shape(x).rank();
         let (axes, dropped) = mixed(&node.op, rank);
@@ -257,6 +273,9 @@ fn scale_before_pool(g: &mut RuleGraph<'_>, node: &NnNode) {
     }
     for inner in g.nodes(class).into_iter().filter(|n| is_pool(&n.op)) {
         let x = inner.children[0];
+        if !g.lets_scales_down(x) {
+            continue;
+        }
         let rank = g.shape(x).rank();
         let (axes, dropped) = mixed(&inner.op, rank);
         g.uses(class, &inner);
