@@ -5,18 +5,22 @@
 //! error: which candidate every activation gets, the level at which every stage runs, where to bootstrap and to which level.
 //! State of the dynamic programme: the level; labels: (time, Σ A_i·E_i). A residual region becomes a matrix over its
 //! fork and join levels, innermost first, as in Orion; activations are matrices too, so that bootstraps may lie
-//! inside composite ones. OLA's knapsack and AutoFHE's level walk are special cases, kept as [`baseline`]s.
+//! inside composite ones. A network of any shape is a [`Dag`], and its [`DagPlanner`] decides value after value, backwards from
+//! the results; its state is the level at which every value is needed that waits. OLA's knapsack and AutoFHE's level walk are special cases, kept as [`baseline`]s.
 
 pub mod baseline;
+mod dag;
 mod error;
 mod explain;
 mod front;
 mod network;
 mod plan;
 mod planner;
+mod questions;
 mod solve;
 mod tree;
 
+pub use dag::{Dag, DagNode, DagPlanner, NodeWork, Way};
 pub use error::PlanError;
 pub use explain::{Alternative, DecisionRow, PlacementExplanation};
 pub use network::{
