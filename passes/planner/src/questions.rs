@@ -94,6 +94,7 @@ pub(super) fn front(search: &mut impl Search, effort: Effort, limits: &Limits) -
         kept.map_or(f64::INFINITY, |p| p.latency_us / us)
     };
     let bound = missed.map(reached).fold(bound, f64::max);
+    plans.iter_mut().for_each(|plan| plan.bound = bound);
     Ok(Frontier { plans, bound })
 }
 
