@@ -15,7 +15,8 @@ pub struct Plan {
     pub error: f64,
     /// The largest error of a chosen candidate on its interval.
     pub max_error: f64,
-    /// At most this many times the time that was asked to be least (or the error, where that was) of the best plan; 1 when exact.
+    /// At most this many times the time that was asked to be least (or the error, where that was) of the best plan; 1
+    /// when exact.
     #[serde(skip_serializing_if = "is_exact")]
     pub bound: f64,
     /// The level at which the input is encrypted.

@@ -28,11 +28,11 @@ pub struct Limits {
 pub struct Effort {
     /// For every plan there is, the front holds one of no more error and at most `1 + epsilon` of its time. 0: exact.
     pub epsilon: f64,
-    /// Sets of partial plans up to this size are kept whole, products of sets up to 16 times it; where none is larger, the
-    /// front is exact whatever `epsilon`.
+    /// Sets of partial plans up to this size are kept whole, products of sets up to 16 times it; where none is larger,
+    /// the front is exact whatever `epsilon`.
     pub exact_up_to: usize,
-    /// Of a network of any shape, so many states of the values still to be computed are kept at every cut. Plans that pass through
-    /// others are left out, and the bound of what is found says what they could have gained.
+    /// Of a network of any shape, so many states of the values still to be computed are kept at every cut. Plans that
+    /// pass through others are left out, and the bound of what is found says what they could have gained.
     pub states: usize,
 }
 
@@ -47,8 +47,8 @@ impl Default for Effort {
 pub struct Frontier {
     /// By rising time, falling error.
     pub plans: Vec<Plan>,
-    /// For every plan within the limits there is one here of no more error and at most this much of its time, if that is
-    /// within the limit of time too; 1 when exact.
+    /// For every plan within the limits there is one here of no more error and at most this much of its time, if that
+    /// is within the limit of time too; 1 when exact.
     pub bound: f64,
 }
 

@@ -123,7 +123,8 @@ fn answer(search: &mut impl Search, effort: Effort, limits: &Limits, within: &Li
     Ok(Answer { labels, bound, fastest })
 }
 
-/// How many times what is asked for (time, or else error and then time) a plan has of what one that was left out could have.
+/// How many times what is asked for (time, or else error and then time) a plan has of what one that was left out could
+/// have.
 fn distance(plan: &Plan, left_out: &[(f64, f64)], limits: &Limits, by_time: bool) -> f64 {
     let (time, error) = (limits.max_latency_us.unwrap_or(f64::INFINITY), limits.max_error.unwrap_or(f64::INFINITY));
     let admitted = left_out.iter().filter(|(us, e)| *us <= time && *e <= error * (1.0 + ROUNDING));

@@ -39,7 +39,8 @@ struct Values {
     same: Vec<usize>,
     /// The tensors that are computed on the way to a result, each with its place among them.
     place: BTreeMap<usize, usize>,
-    /// Of the tensors that polynomials read, the first such polynomial: they lie in [-1, 1], so bootstraps may stand there.
+    /// Of the tensors that polynomials read, the first such polynomial: they lie in [-1, 1], so bootstraps may stand
+    /// there.
     before: BTreeMap<usize, usize>,
 }
 

@@ -94,8 +94,8 @@ impl Builder<'_> {
         live.into_iter().collect()
     }
 
-    /// An activation that is its operand's product (or sum) with a composition of polynomials of it: the polynomials' tensors
-    /// and the one that joins them with the operand `fork`, whose consumers are `branches`.
+    /// An activation that is its operand's product (or sum) with a composition of polynomials of it: the polynomials'
+    /// tensors and the one that joins them with the operand `fork`, whose consumers are `branches`.
     fn gate(&self, fork: usize, branches: &[usize]) -> Option<(Vec<usize>, usize)> {
         // In order of definition: what joins comes last.
         let &[first, join] = branches else { return None };
@@ -176,8 +176,8 @@ impl Builder<'_> {
         Ok(chain.then(stage, Point::closed(width)))
     }
 
-    /// Opens the end of `chain` for bootstraps, which polynomial `tensor` follows: its operand lies in [-1, 1]. The point goes by
-    /// the number of the polynomial.
+    /// Opens the end of `chain` for bootstraps, which polynomial `tensor` follows: its operand lies in [-1, 1]. The
+    /// point goes by the number of the polynomial.
     fn open(&self, chain: &mut Chain, tensor: usize) {
         let operand = self.tensors.tensors()[tensor].operands[0];
         if let Some(before) = chain.points.last_mut() {

@@ -1,10 +1,12 @@
 //! `place-bootstraps`: where a packed program is refreshed, and which polynomial every activation gets.
 //!
-//! The tensors of the program form a network (`network`), each priced by lowering it alone (`fragment`): one of forks and joins
-//! (`forks`) where they lie one inside the other, else one of any shape (`dag`). The exact planner of [`crate::planner`] then chooses, for every number of levels that the target offers, candidates, bootstraps
-//! and levels together (or follows another [`Strategy`], for comparison); the cheapest outcome is taken. Bootstraps stand only before polynomials: there the slots lie in
-//! [-1, 1], since the map to the polynomial's interval is part of the linear layer before. Levels are not written into the
-//! program: the lowering gives every op the least level that suffices, which is what the planner assumes.
+//! The tensors of the program form a network (`network`), each priced by lowering it alone (`fragment`): one of forks
+//! and joins (`forks`) where they lie one inside the other, else one of any shape (`dag`). The exact planner of
+//! [`crate::planner`] then chooses, for every number of levels that the target offers, candidates, bootstraps and
+//! levels together (or follows another [`Strategy`], for comparison); the cheapest outcome is taken. Bootstraps stand
+//! only before polynomials: there the slots lie in [-1, 1], since the map to the polynomial's interval is part of the
+//! linear layer before. Levels are not written into the program: the lowering gives every op the least level that
+//! suffices, which is what the planner assumes.
 
 mod dag;
 mod forks;
@@ -61,8 +63,8 @@ pub enum Strategy {
     Joint,
     /// Before every activation but the first, to the level needed: OLA.
     Layerwise,
-    /// Before every activation but the first, to the highest level: one modulus chain, as in residual networks by multiplexed
-    /// convolutions.
+    /// Before every activation but the first, to the highest level: one modulus chain, as in residual networks by
+    /// multiplexed convolutions.
     Uniform,
     /// Wherever the next layer or activation needs more levels than are left, to the highest level: AutoFHE.
     Greedy,
@@ -205,8 +207,8 @@ impl<'a> Placer<'a> {
         )
     }
 
-    /// All plans that no other one beats in time and error, over all numbers of levels. [`Plan::bound`] of each says within which
-    /// factor of its time the best one of no more error may be.
+    /// All plans that no other one beats in time and error, over all numbers of levels. [`Plan::bound`] of each says
+    /// within which factor of its time the best one of no more error may be.
     ///
     /// # Errors
     /// As [`place`](Self::place).

@@ -119,8 +119,8 @@ impl<'a> Tensors<'a> {
         self.packed.tensors[tensor].values.len() as u32
     }
 
-    /// The network for programs of `top` levels with the times of `table`: of forks and joins one inside the other where there are
-    /// no others, or else of any shape.
+    /// The network for programs of `top` levels with the times of `table`: of forks and joins one inside the other
+    /// where there are no others, or else of any shape.
     ///
     /// # Errors
     /// An op without a time.
@@ -248,7 +248,8 @@ impl AnyNetwork {
         }
     }
 
-    /// The best plan within the limits in a network so restricted; the walk takes polynomials as they are and knows none.
+    /// The best plan within the limits in a network so restricted; the walk takes polynomials as they are and knows
+    /// none.
     pub(super) fn plan(&self, strategy: Strategy, limits: &Limits) -> Result<Plan, PlanError> {
         match self {
             Self::Nested(network) => {

@@ -101,8 +101,8 @@ fn several_inputs(depth: usize) -> Drawn {
     net.finish(&[y])
 }
 
-/// Residual blocks whose channels are scaled by what a small network makes of their means; with `shared`, the first tensor is added
-/// at the end of every block, too.
+/// Residual blocks whose channels are scaled by what a small network makes of their means; with `shared`, the first
+/// tensor is added at the end of every block, too.
 fn squeeze_and_excitation(depth: usize, shared: bool) -> Drawn {
     let mut net = Net::new(9);
     let x = net.input([1, 2, 4, 4]);

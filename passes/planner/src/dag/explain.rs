@@ -49,7 +49,8 @@ impl Compared<'_> {
 }
 
 impl DagPlanner<'_> {
-    /// Every decision of `plan`, which is one of this planner's: where the states are few enough, beside its alternatives.
+    /// Every decision of `plan`, which is one of this planner's: where the states are few enough, beside its
+    /// alternatives.
     pub fn explain(&self, plan: &Plan) -> PlacementExplanation {
         let mut ways = vec![0; self.dag.nodes.len()];
         for step in &plan.steps {

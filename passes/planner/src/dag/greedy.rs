@@ -6,8 +6,8 @@ use super::super::plan::Plan;
 use super::{Choice, DagPlanner, NodeWork, replay};
 
 impl DagPlanner<'_> {
-    /// The plan that takes the first way of everything and, in order of definition, bootstraps what an activation reads wherever
-    /// it needs more levels than are left, to the level that the network's targets allow.
+    /// The plan that takes the first way of everything and, in order of definition, bootstraps what an activation reads
+    /// wherever it needs more levels than are left, to the level that the network's targets allow.
     ///
     /// # Errors
     /// When the walk runs out of levels.

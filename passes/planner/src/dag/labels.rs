@@ -8,7 +8,8 @@ use super::super::solve::{GATHERED, SLACK};
 use super::states::{Cut, StateGraph};
 use super::{Choice, replay};
 
-/// A bound on the rest of the plan: labels with `us + rate·error + to_go > limit` lead nowhere. `us` counts only if `timed`.
+/// A bound on the rest of the plan: labels with `us + rate·error + to_go > limit` lead nowhere. `us` counts only if
+/// `timed`.
 struct Gate {
     timed: bool,
     rate: f64,

@@ -1,8 +1,9 @@
 //! Networks of any shape: values, what computes them from which others, and where they may be bootstrapped.
 //!
-//! A [`Dag`] is planned as the lowering will run it. Every value has the least level at which all that read it still reach the
-//! results; a bootstrap refreshes a value for all that read it; levels are dropped at no cost. So a plan is the way in which every
-//! value is computed and the set of those that are refreshed, and levels follow from these backwards from the results.
+//! A [`Dag`] is planned as the lowering will run it. Every value has the least level at which all that read it still
+//! reach the results; a bootstrap refreshes a value for all that read it; levels are dropped at no cost. So a plan is
+//! the way in which every value is computed and the set of those that are refreshed, and levels follow from these
+//! backwards from the results.
 
 mod explain;
 mod greedy;
@@ -150,8 +151,9 @@ impl DagNode {
 }
 
 impl Dag {
-    /// The same network with its bootstraps fixed, as [`Network::bootstrap_every_activation`](super::Network): of every value that
-    /// an activation reads, but not before the first activation and not between the polynomials of a composite.
+    /// The same network with its bootstraps fixed, as [`Network::bootstrap_every_activation`](super::Network): of every
+    /// value that an activation reads, but not before the first activation and not between the polynomials of a
+    /// composite.
     pub fn bootstrap_every_activation(&self) -> Dag {
         let mut out = self.clone();
         let first = self.nodes.iter().find(|node| node.is_activation());
@@ -276,8 +278,8 @@ impl Dag {
         super::tree::check_times(at, what, us, self.max_level)
     }
 
-    /// Checks that levels suffice in some plan. Higher levels admit whatever lower ones do, so the highest that every value can
-    /// have decides.
+    /// Checks that levels suffice in some plan. Higher levels admit whatever lower ones do, so the highest that every
+    /// value can have decides.
     fn check_levels(&self) -> Result<(), PlanError> {
         let mut highest: Vec<u32> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {

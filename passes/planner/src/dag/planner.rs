@@ -34,9 +34,9 @@ impl<'a> DagPlanner<'a> {
         StateSearch::new(StateGraph::new(self.dag, &rules, self.effort.states, false))
     }
 
-    /// The least time within the limits; with a limit of time and none of error, the least error.
-    /// Without limits, the least error, and of the plans that have it the fastest. [`Plan::bound`] says how far from it the plan
-    /// may be where states were left out.
+    /// The least time within the limits; with a limit of time and none of error, the least error. Without limits, the
+    /// least error, and of the plans that have it the fastest. [`Plan::bound`] says how far from it the plan may be
+    /// where states were left out.
     ///
     /// # Errors
     /// [`PlanError::Limits`] when no plan is within them; it names the nearest figure.

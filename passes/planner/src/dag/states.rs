@@ -1,12 +1,13 @@
 //! All plans of a network as paths through states.
 //!
-//! Values are decided one after the other, from the results to the inputs, each after all that read it. Between two decisions,
-//! at a *cut*, all that matters of those made so far is the level at which every value is needed that has been read and not yet
-//! decided: the state. A way of computing the next value, refreshed or not, leads to one state of the next cut. So plans are
-//! paths through a layered graph, whose width depends on how many values wait at once, not on how long the network is.
+//! Values are decided one after the other, from the results to the inputs, each after all that read it. Between two
+//! decisions, at a *cut*, all that matters of those made so far is the level at which every value is needed that has
+//! been read and not yet decided: the state. A way of computing the next value, refreshed or not, leads to one state of
+//! the next cut. So plans are paths through a layered graph, whose width depends on how many values wait at once, not
+//! on how long the network is.
 //!
-//! Where a cut has more states than the effort allows, those whose plans may be the fastest and the most accurate are kept. Of
-//! those left out it is noted what their plans take at least.
+//! Where a cut has more states than the effort allows, those whose plans may be the fastest and the most accurate are
+//! kept. Of those left out it is noted what their plans take at least.
 
 use std::collections::HashMap;
 
@@ -40,8 +41,8 @@ pub(super) struct Cut {
     pub others: Vec<Vec<Edge>>,
 }
 
-/// The states of a network and the decisions between them. The first cut has one state; the last decisions lead to the one
-/// state in which nothing is needed.
+/// The states of a network and the decisions between them. The first cut has one state; the last decisions lead to the
+/// one state in which nothing is needed.
 pub(super) struct StateGraph<'a> {
     pub dag: &'a Dag,
     pub cuts: Vec<Cut>,
@@ -110,7 +111,8 @@ fn order(dag: &Dag) -> Vec<usize> {
 
 /// Lower bounds on the time and error of what is still undecided.
 struct ToCome {
-    /// Of every value, by the level at which it is needed: the least time of the costliest path of values that leads to it.
+    /// Of every value, by the level at which it is needed: the least time of the costliest path of values that leads to
+    /// it.
     paths: Vec<Vec<f64>>,
     /// Of every cut: the least time and error of the values undecided there, each by itself.
     rest: Vec<(f64, f64)>,
@@ -210,8 +212,8 @@ impl Passage {
 }
 
 impl<'a> StateGraph<'a> {
-    /// The states under these rules, at most `most` of them at every cut. With `compare`, decisions for other ways are followed
-    /// too, wherever all others are by the rules.
+    /// The states under these rules, at most `most` of them at every cut. With `compare`, decisions for other ways are
+    /// followed too, wherever all others are by the rules.
     pub fn new(dag: &'a Dag, rules: &DagRules, most: usize, compare: bool) -> Self {
         let order = order(dag);
         let free = DagRules::default();
