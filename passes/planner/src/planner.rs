@@ -8,7 +8,7 @@ use super::error::PlanError;
 use super::front::{Front as Labels, PartialPlan};
 use super::network::Network;
 use super::plan::{Plan, Replay};
-use super::questions::{self, Bounds, Search};
+use super::questions::{self, Bounds, Search, Thinning};
 use super::solve::{Gate, Rules, SearchMode, Solver};
 use super::tree::{StageKind, StageTree};
 
@@ -164,19 +164,26 @@ impl Search for TreeSearch<'_> {
     fn unreachable(&self) -> PlanError {
         self.planner.unreachable()
     }
-    fn thinnings(&self) -> usize {
-        self.planner.tree.products(&self.planner.tree.root)
-    }
-    fn labels(&mut self, bounds: &Bounds<'_>) -> (Labels, bool) {
+    fn labels(&mut self, bounds: &Bounds<'_>) -> (Labels, f64) {
         // Matrices that were thinned are of no use where nothing is to be.
-        if bounds.cell == 0.0 && self.solver.thinned_inside {
+        if bounds.thinning.is_none() && self.solver.thinned_inside {
             self.solver = Solver::new(&self.planner.tree, self.rules, SearchMode::Pareto);
         }
         let solver = &mut self.solver;
-        (solver.cell, solver.exact_up_to, solver.thinned) = (bounds.cell, bounds.exact_up_to, false);
+        solver.thinned = false;
+        solver.cell = 0.0;
+        if let Some(Thinning { epsilon, fastest, exact_up_to }) = bounds.thinning {
+            let products = self.planner.tree.products(&self.planner.tree.root).max(1) as f64;
+            solver.cell = epsilon * fastest / products;
+            solver.exact_up_to = exact_up_to;
+        }
         let gates = gates(solver, bounds.corner, bounds.rates);
         let labels = solver.solve(&gates);
-        (labels, solver.thinned || solver.thinned_inside)
+        let epsilon = bounds.thinning.map_or(0.0, |thinning| thinning.epsilon);
+        (labels, if solver.thinned || solver.thinned_inside { 1.0 + epsilon } else { 1.0 })
+    }
+    fn best(&mut self, effort: Effort, limits: &Limits) -> Result<Plan, PlanError> {
+        questions::plan(self, effort, limits)
     }
     fn replay(&self, label: PartialPlan) -> Plan {
         Replay::plan(&self.planner.tree, &self.solver.trace, label.trace)

@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::planner::{Effort, Frontier, Limits};
 
 /// Room for the rounding of sums.
-const ROUNDING: f64 = 1e-12;
+pub(super) const ROUNDING: f64 = 1e-12;
 
 /// Limits of one search.
 pub(super) struct Bounds<'a> {
@@ -14,8 +14,17 @@ pub(super) struct Bounds<'a> {
     pub corner: (f64, f64),
     /// Rates of exchange at which labels are also compared with the corner.
     pub rates: &'a [f64],
-    /// Width of the cells of time, microseconds, in which one label stands for all; 0: none.
-    pub cell: f64,
+    /// How sets are thinned, if they are.
+    pub thinning: Option<Thinning>,
+}
+
+/// Sets of labels beyond some size are thinned: of those within a cell of time one stands for all.
+#[derive(Clone, Copy)]
+pub(super) struct Thinning {
+    /// Cells on the way to one plan add up to this share of the least time, as far as the search can.
+    pub epsilon: f64,
+    /// The least time, microseconds.
+    pub fastest: f64,
     /// Sets up to this size are kept whole.
     pub exact_up_to: usize,
 }
@@ -28,12 +37,13 @@ pub(super) trait Search {
     fn most_accurate(&self) -> Option<Plan>;
     /// What to say where there is no plan at all.
     fn unreachable(&self) -> PlanError;
-    /// How often sets on the way to one plan are thinned at most.
-    fn thinnings(&self) -> usize;
-    /// All labels within the bounds, and whether a set was thinned.
-    fn labels(&mut self, bounds: &Bounds<'_>) -> (Labels, bool);
-    /// The plan of a label that the last search has found.
+    /// The labels within the bounds: for every plan there is one of no more error and at most so many times its time as
+    /// the second value says.
+    fn labels(&mut self, bounds: &Bounds<'_>) -> (Labels, f64);
+    /// The plan of a label that was found last.
     fn replay(&self, label: PartialPlan) -> Plan;
+    /// The best plan within the limits.
+    fn best(&mut self, effort: Effort, limits: &Limits) -> Result<Plan, PlanError>;
     /// Plans that the search leaves out: of every kind of them the least time and the least error that one could have.
     fn left_out(&self) -> &[(f64, f64)];
 }
@@ -62,9 +72,16 @@ pub(super) fn plan(search: &mut impl Search, effort: Effort, limits: &Limits) ->
             (limits.max_latency_us.unwrap_or(known.0), known.1)
         };
         let rates = rates(&labels, corner.1);
-        labels = search.labels(&Bounds { corner, rates: &rates, cell: 0.0, exact_up_to: effort.exact_up_to }).0;
+        labels = search.labels(&Bounds { corner, rates: &rates, thinning: None }).0;
     }
-    let mut plan = pick(&labels).map_or(first, |l| search.replay(l));
+    let plan = pick(&labels).map_or(first, |l| search.replay(l));
+    judged(search, plan, limits)
+}
+
+/// The best plan found within the limits, with what is known of its distance from the best there is.
+pub(super) fn judged(search: &impl Search, mut plan: Plan, limits: &Limits) -> Result<Plan, PlanError> {
+    let by_time = limits.max_error.is_some();
+    let one = if by_time { Limits { max_latency_us: None, ..*limits } } else { *limits };
     plan.bound = distance(&plan, search.left_out(), &one, by_time);
     match (limits.max_latency_us, limits.max_error) {
         (Some(t), Some(e)) if plan.latency_us > t * (1.0 + ROUNDING) => {
@@ -81,7 +98,7 @@ pub(super) fn front(search: &mut impl Search, effort: Effort, limits: &Limits) -
     let mut plans: Vec<Plan> = labels.iter().map(|&l| search.replay(l)).collect();
     if plans.is_empty() {
         if limits.max_error.is_some_and(|e| fastest.error > e) {
-            plans.push(plan(search, effort, limits)?);
+            plans.push(search.best(effort, limits)?);
         } else {
             plans.push(fastest);
         }
@@ -100,6 +117,18 @@ pub(super) fn front(search: &mut impl Search, effort: Effort, limits: &Limits) -
 
 /// The front within the limits of `within`, thinned where sets grow beyond the effort. `limits` are checked one by one.
 fn answer(search: &mut impl Search, effort: Effort, limits: &Limits, within: &Limits) -> Result<Answer, PlanError> {
+    let (fastest, best) = ends(search, limits)?;
+    // Plans slower than the most accurate one are of no use.
+    let time = within.max_latency_us.unwrap_or(f64::INFINITY).min(best.latency_us);
+    let Effort { epsilon, exact_up_to, .. } = effort;
+    let thinning = Thinning { epsilon, fastest: fastest.latency_us, exact_up_to };
+    let corner = (time, within.max_error.unwrap_or(f64::INFINITY));
+    let (labels, bound) = search.labels(&Bounds { corner, rates: &[], thinning: Some(thinning) });
+    Ok(Answer { labels, bound, fastest })
+}
+
+/// The fastest and the most accurate plan, each within its limit.
+pub(super) fn ends(search: &impl Search, limits: &Limits) -> Result<(Plan, Plan), PlanError> {
     let fastest = search.fastest().ok_or_else(|| search.unreachable())?;
     let best = search.most_accurate().ok_or_else(|| search.unreachable())?;
     let found = if search.left_out().is_empty() { "" } else { " found" };
@@ -111,16 +140,7 @@ fn answer(search: &mut impl Search, effort: Effort, limits: &Limits, within: &Li
         let nearest = format!("the most accurate plan{found} has error {:.3e}", best.error);
         return Err(PlanError::Limits { asked: format!("error {e:.3e}"), nearest });
     }
-    // Plans slower than the most accurate one are of no use.
-    let time = within.max_latency_us.unwrap_or(f64::INFINITY).min(best.latency_us);
-    let (labels, thinned) = search.labels(&Bounds {
-        corner: (time, within.max_error.unwrap_or(f64::INFINITY)),
-        rates: &[],
-        cell: effort.epsilon * fastest.latency_us / search.thinnings().max(1) as f64,
-        exact_up_to: effort.exact_up_to,
-    });
-    let bound = if thinned { 1.0 + effort.epsilon } else { 1.0 };
-    Ok(Answer { labels, bound, fastest })
+    Ok((fastest, best))
 }
 
 /// How many times what is asked for (time, or else error and then time) a plan has of what one that was left out could

@@ -3,7 +3,7 @@
 use super::super::error::PlanError;
 use super::super::plan::Plan;
 use super::super::planner::{Effort, Frontier, Limits};
-use super::super::questions;
+use super::super::questions::{self, Search};
 use super::super::tree::invalid;
 use super::Dag;
 use super::labels::StateSearch;
@@ -41,7 +41,7 @@ impl<'a> DagPlanner<'a> {
     /// # Errors
     /// [`PlanError::Limits`] when no plan is within them; it names the nearest figure.
     pub fn plan(&self, limits: &Limits) -> Result<Plan, PlanError> {
-        questions::plan(&mut self.search(limits), self.effort, limits)
+        self.search(limits).best(self.effort, limits)
     }
 
     /// The Pareto front within the limits.

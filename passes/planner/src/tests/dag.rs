@@ -459,9 +459,27 @@ fn cells(l: u32, count: usize, branches: usize) -> Dag {
     net.dag
 }
 
+/// Blocks scaled by what a small network makes of them, to whose ends the first tensor of all is added, too.
+fn excited(l: u32, blocks: usize) -> Dag {
+    let mut net = Drawing::new(l, "se");
+    let x = net.input();
+    let first = net.layer(&[x]);
+    let mut x = first;
+    for _ in 0..blocks {
+        let z = net.layer(&[x]);
+        let s = net.layer(&[z]);
+        let s = net.layer(&[s]);
+        let p = net.conv(&[z, s]);
+        x = net.layer(&[p, x, first]);
+    }
+    let end = net.conv(&[x]);
+    net.dag.results.push(end);
+    net.dag
+}
+
 #[test]
 fn networks_of_full_size_are_planned_exactly() {
-    for dag in [shared_source(16), dense(16, 3, 6), cells(16, 4, 2)] {
+    for dag in [shared_source(16), dense(16, 3, 6), cells(16, 4, 2), excited(16, 6)] {
         let planner = DagPlanner::new(&dag, Effort::default()).unwrap();
         let best = planner.plan(&Limits::default()).unwrap();
         assert!(best.activations.iter().all(|a| a.candidate == "depth13"));
