@@ -289,7 +289,8 @@ fn bootstrapped(
     };
     let mut module = LowerToCkks { result_level, single_chain: options.strategy.single_chain() }.run(&slot)?;
     module.params = Some(bootstrapping_parameters(&module, target)?);
-    Ok(Planned { module, slot, tensors: Vec::new(), placement: Some(placement), notes: packed.notes.clone() })
+    let notes = packed.notes.iter().cloned().chain(placement.doubt()).collect();
+    Ok(Planned { module, slot, tensors: Vec::new(), placement: Some(placement), notes })
 }
 
 /// Level of the results of a program that bootstraps: above 0 when the first prime alone cannot hold them.

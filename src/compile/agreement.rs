@@ -16,7 +16,8 @@ pub const DEFAULT_AGREEMENT: f64 = 0.99;
 pub struct Agreement {
     /// What was aimed at.
     pub asked: f64,
-    /// What was measured: of a classifier the share of inputs with the same class, of other networks 1 less the relative error.
+    /// What was measured: of a classifier the share of inputs with the same class, of other networks 1 less the relative error;
+    /// of several outputs, that of the one which agrees least.
     pub measured: f64,
     /// Calibration inputs it was measured on.
     pub inputs: usize,
@@ -68,21 +69,26 @@ fn enlarged(wanted: &[Tensor], found: &[Tensor], factor: f32) -> Vec<Tensor> {
     pairs.map(one).collect()
 }
 
+/// The least agreement of any output.
 fn agreement(wanted: &[Vec<Tensor>], found: &[Vec<Tensor>]) -> f64 {
-    // One row of several scores, which may still have the dimensions of a convolution behind it.
-    let is_classifier = |results: &Vec<Tensor>| match results.as_slice() {
-        [scores] => {
-            matches!(&scores.shape().0[..], [1, classes, rest @ ..] if *classes > 1 && rest.iter().all(|&d| d == 1))
-        }
-        _ => false,
+    let outputs = wanted.first().map_or(0, Vec::len);
+    let of_output = |output: usize| {
+        let pairs: Vec<(&Tensor, &Tensor)> =
+            wanted.iter().zip(found).filter_map(|(a, b)| Some((a.get(output)?, b.get(output)?))).collect();
+        agreement_of_one(&pairs)
     };
-    if wanted.iter().all(is_classifier) {
-        let same =
-            wanted.iter().zip(found).filter(|(a, b)| best(&a[0]).is_some_and(|class| best(&b[0]) == Some(class)));
-        return same.count() as f64 / wanted.len().max(1) as f64;
+    (0..outputs).map(of_output).fold(1.0, f64::min)
+}
+
+/// The agreement of one output, what is wanted of it first.
+fn agreement_of_one(pairs: &[(&Tensor, &Tensor)]) -> f64 {
+    // One row of several scores, which may still have the dimensions of a convolution behind it.
+    let is_classifier = |scores: &Tensor| matches!(&scores.shape().0[..], [1, classes, rest @ ..] if *classes > 1 && rest.iter().all(|&d| d == 1));
+    if pairs.iter().all(|(wanted, _)| is_classifier(wanted)) {
+        let same = pairs.iter().filter(|(a, b)| best(a).is_some_and(|class| best(b) == Some(class)));
+        return same.count() as f64 / pairs.len().max(1) as f64;
     }
-    let pairs = wanted.iter().zip(found).flat_map(|(a, b)| a.iter().zip(b));
-    let elements = pairs.flat_map(|(a, b)| a.data().iter().zip(b.data()));
+    let elements = pairs.iter().flat_map(|(a, b)| a.data().iter().zip(b.data()));
     let (mut square, mut error) = (0.0, 0.0);
     for (&a, &b) in elements {
         square += f64::from(a).powi(2);
@@ -132,5 +138,15 @@ mod tests {
         assert!((agreement(&wanted, &[one(&[3.0]), one(&[4.5])]) - 0.9).abs() < 1e-6);
         assert_eq!(agreement(&wanted, &[one(&[30.0]), one(&[4.0])]), 0.0);
         assert_eq!(agreement(&wanted, &[one(&[3.0]), one(&[f32::NAN])]), 0.0);
+    }
+
+    #[test]
+    fn of_several_outputs_the_one_that_agrees_least_counts() {
+        let two =
+            |class: &[f32], value: f32| vec![Tensor::new([1, 2], class.to_vec()), Tensor::new([1, 1], vec![value])];
+        let wanted = [two(&[0.0, 100.0], 1.0), two(&[100.0, 0.0], 1.0)];
+        // The classes agree, and the large scores do not hide that the small value is far off.
+        assert!((agreement(&wanted, &[two(&[0.0, 90.0], 0.5), two(&[90.0, 0.0], 0.5)]) - 0.5).abs() < 1e-6);
+        assert_eq!(agreement(&wanted, &[two(&[0.0, 90.0], 1.0), two(&[0.0, 90.0], 1.0)]), 0.5);
     }
 }

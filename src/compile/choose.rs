@@ -9,7 +9,7 @@ use fhec_passes::activations::{ApproximateActivations, ApproximateError, Approxi
 use fhec_passes::bootstraps::Strategy;
 use fhec_passes::bootstraps::offer::{Decision, FrontPlan, Offer, Request, SENSITIVITY_SAMPLES};
 use fhec_passes::pipeline::Placed;
-use fhec_passes::planner::Limits;
+use fhec_passes::planner::{Effort, Limits};
 
 use super::Compiler;
 use super::agreement::{Agreement, DEFAULT_AGREEMENT, Reference};
@@ -109,6 +109,10 @@ impl Compiler {
             decision
         };
         let Decision { choices, placed, front } = decision;
+        let bound = front.iter().map(|point| point.plan.bound).fold(1.0, f64::max);
+        if bound > 1.0 + Effort::default().epsilon {
+            warnings.push(Warning::PartialFront { bound }.to_string());
+        }
         let point = |FrontPlan { plan, spec, choices }| FrontPoint::new(&plan, spec.levels, choices, folded);
         Ok(Chosen {
             choices,

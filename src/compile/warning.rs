@@ -55,6 +55,12 @@ pub(super) enum Warning {
          refuse the results of this plan; give calibration data like the inputs"
     )]
     UnknownErrors { output: String, error: f64 },
+    #[error(
+        "so many branches lie side by side that plans were searched among a part of them: a plan of the front {}; \
+         --max-error and --max-latency narrow what is searched",
+        if bound.is_finite() { format!("takes at most {bound:.2} times the least time") } else { "may not be the fastest".into() }
+    )]
+    PartialFront { bound: f64 },
 }
 
 /// A number of inputs in words.

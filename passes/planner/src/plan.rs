@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::explain::DecisionRow;
 use super::solve::Move;
 use super::tree::{Links, Place, StageKind, StageTree};
 
@@ -14,6 +15,10 @@ pub struct Plan {
     pub error: f64,
     /// The largest error of a chosen candidate on its interval.
     pub max_error: f64,
+    /// At most this many times the time that was asked to be least (or the error, where that was) of the best plan; 1
+    /// when exact.
+    #[serde(skip_serializing_if = "is_exact")]
+    pub bound: f64,
     /// The level at which the input is encrypted.
     pub input_level: u32,
     /// The level of the output.
@@ -136,6 +141,42 @@ pub struct Side {
     pub bootstraps: usize,
 }
 
+fn is_exact(bound: &f64) -> bool {
+    *bound == 1.0
+}
+
+impl Plan {
+    /// Nothing yet.
+    pub(super) fn empty() -> Self {
+        Plan {
+            latency_us: 0.0,
+            error: 0.0,
+            max_error: 0.0,
+            bound: 1.0,
+            input_level: 0,
+            output_level: 0,
+            steps: Vec::new(),
+            activations: Vec::new(),
+            bootstraps: Vec::new(),
+            drops: Vec::new(),
+            joins: Vec::new(),
+        }
+    }
+}
+
+impl Plan {
+    /// That the plan may not be the best one, as a decision for explanations.
+    pub(super) fn doubt(&self) -> Option<DecisionRow> {
+        let chosen = match self.bound {
+            bound if bound <= 1.0 => return None,
+            bound if bound.is_finite() => format!("at most {bound:.3} times what the best plan has"),
+            _ => "how far from the best plan is not known".to_string(),
+        };
+        let what = "search among a part of the states".to_string();
+        Some(DecisionRow { what, chosen, alternatives: Vec::new() })
+    }
+}
+
 impl JoinPlan {
     /// Who paid for the common level, in words.
     pub fn paid(&self) -> String {
@@ -170,19 +211,7 @@ pub(super) struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     pub fn plan(tree: &'a StageTree<'a>, trace: &'a [Move], end: u32) -> Plan {
-        let plan = Plan {
-            latency_us: 0.0,
-            error: 0.0,
-            max_error: 0.0,
-            input_level: 0,
-            output_level: 0,
-            steps: Vec::new(),
-            activations: Vec::new(),
-            bootstraps: Vec::new(),
-            drops: Vec::new(),
-            joins: Vec::new(),
-        };
-        let mut replay = Replay { tree, trace, plan };
+        let mut replay = Replay { tree, trace, plan: Plan::empty() };
         replay.plan.output_level = replay.branch(end, 0);
         let p = &mut replay.plan;
         let times = p.steps.iter().map(|s| s.us).chain(p.bootstraps.iter().map(|b| b.us));

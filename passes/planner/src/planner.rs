@@ -8,6 +8,7 @@ use super::error::PlanError;
 use super::front::{Front as Labels, PartialPlan};
 use super::network::Network;
 use super::plan::{Plan, Replay};
+use super::questions::{self, Bounds, Search, Thinning};
 use super::solve::{Gate, Rules, SearchMode, Solver};
 use super::tree::{StageKind, StageTree};
 
@@ -27,27 +28,27 @@ pub struct Limits {
 pub struct Effort {
     /// For every plan there is, the front holds one of no more error and at most `1 + epsilon` of its time. 0: exact.
     pub epsilon: f64,
-    /// Sets of partial plans up to this size are kept whole, products of sets up to 16 times it; where none is larger, the
-    /// front is exact whatever `epsilon`.
+    /// Sets of partial plans up to this size are kept whole, products of sets up to 16 times it; where none is larger,
+    /// the front is exact whatever `epsilon`.
     pub exact_up_to: usize,
+    /// Of a network of any shape, so many states of the values still to be computed are kept at every cut. Plans that
+    /// pass through others are left out, and the bound of what is found says what they could have gained.
+    pub states: usize,
 }
 
 impl Default for Effort {
     fn default() -> Self {
-        Effort { epsilon: 0.01, exact_up_to: 1024 }
+        Effort { epsilon: 0.01, exact_up_to: 1024, states: 4096 }
     }
 }
-
-/// Room for the rounding of sums.
-const ROUNDING: f64 = 1e-12;
 
 /// Plans none of which is better in both time and error.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Frontier {
     /// By rising time, falling error.
     pub plans: Vec<Plan>,
-    /// For every plan within the limits there is one here of no more error and at most this much of its time, if that is
-    /// within the limit of time too; 1 when exact.
+    /// For every plan within the limits there is one here of no more error and at most this much of its time, if that
+    /// is within the limit of time too; 1 when exact.
     pub bound: f64,
 }
 
@@ -55,15 +56,6 @@ pub struct Frontier {
 pub struct Planner<'a> {
     pub(super) tree: StageTree<'a>,
     effort: Effort,
-}
-
-/// Best plans found so far, and how far from the optimum they may be.
-struct Answer<'a> {
-    solver: Solver<'a>,
-    labels: Labels,
-    bound: f64,
-    /// The fastest plan there is.
-    fastest: Plan,
 }
 
 impl<'a> Planner<'a> {
@@ -92,35 +84,7 @@ impl<'a> Planner<'a> {
     /// [`PlanError::Limits`] when no plan is within them; it names the nearest figure.
     pub fn plan(&self, limits: &Limits) -> Result<Plan, PlanError> {
         let rules = rules(limits);
-        let fastest = limits.max_error.is_some();
-        // With both limits the least time within the error decides.
-        let one = if fastest { Limits { max_latency_us: None, ..*limits } } else { *limits };
-        let Answer { mut solver, mut labels, bound, fastest: first } = self.answer(limits, &one, &rules)?;
-        let pick = |labels: &Labels| if fastest { labels.first().copied() } else { labels.last().copied() };
-        if bound > 1.0 {
-            // What is known bounds what is worth looking at; rates of exchange near the answer cut most of the rest.
-            let known = pick(&labels).map_or((first.latency_us, first.error), |l| (l.us, l.error));
-            let corner = if fastest {
-                (known.0, limits.max_error.unwrap_or(known.1))
-            } else {
-                (limits.max_latency_us.unwrap_or(known.0), known.1)
-            };
-            let rates = rates(&labels, corner.1);
-            if solver.thinned_inside {
-                solver = Solver::new(&self.tree, &rules, SearchMode::Pareto);
-            }
-            solver.cell = 0.0;
-            let gates = gates(&mut solver, corner, &rates);
-            labels = solver.solve(&gates);
-        }
-        let plan = pick(&labels).map_or(first, |l| Replay::plan(&self.tree, &solver.trace, l.trace));
-        match (limits.max_latency_us, limits.max_error) {
-            (Some(t), Some(e)) if plan.latency_us > t * (1.0 + ROUNDING) => {
-                let asked = format!("latency {t:.0} µs and error {e:.3e}");
-                Err(PlanError::Limits { asked, nearest: format!("that error takes {:.0} µs", plan.latency_us) })
-            }
-            _ => Ok(plan),
-        }
+        questions::plan(&mut TreeSearch::new(self, &rules), self.effort, limits)
     }
 
     /// The Pareto front within the limits.
@@ -129,16 +93,7 @@ impl<'a> Planner<'a> {
     /// [`PlanError::Limits`] when no plan is within them.
     pub fn front(&self, limits: &Limits) -> Result<Frontier, PlanError> {
         let rules = rules(limits);
-        let Answer { solver, labels, bound, fastest } = self.answer(limits, limits, &rules)?;
-        let mut plans: Vec<Plan> = labels.iter().map(|l| Replay::plan(&self.tree, &solver.trace, l.trace)).collect();
-        if plans.is_empty() {
-            if limits.max_error.is_some_and(|e| fastest.error > e) {
-                plans.push(self.plan(limits)?);
-            } else {
-                plans.push(fastest);
-            }
-        }
-        Ok(Frontier { plans, bound })
+        questions::front(&mut TreeSearch::new(self, &rules), self.effort, limits)
     }
 
     /// The fastest plan with the given candidates, which are named by their place per activation in order of execution.
@@ -184,52 +139,62 @@ impl<'a> Planner<'a> {
         let asked = "the admitted candidates".into();
         PlanError::Limits { asked, nearest: format!("with them levels run out in `{}`", self.tree.network.name) }
     }
+}
 
-    /// The front within the limits of `search`, thinned where sets grow beyond the effort. `limits` are checked one by one.
-    fn answer<'s>(&'s self, limits: &Limits, search: &Limits, rules: &'s Rules) -> Result<Answer<'s>, PlanError> {
-        let fastest = self.fastest(rules).ok_or_else(|| self.unreachable())?;
-        let best = self.least(rules, SearchMode::Error).ok_or_else(|| self.unreachable())?;
-        if let Some(t) = limits.max_latency_us.filter(|t| fastest.latency_us > t * (1.0 + ROUNDING)) {
-            let nearest = format!("the fastest plan takes {:.0} µs", fastest.latency_us);
-            return Err(PlanError::Limits { asked: format!("latency {t:.0} µs"), nearest });
+/// The dynamic programme over the stages of a series-parallel network.
+struct TreeSearch<'s> {
+    planner: &'s Planner<'s>,
+    rules: &'s Rules,
+    solver: Solver<'s>,
+}
+
+impl<'s> TreeSearch<'s> {
+    fn new(planner: &'s Planner<'s>, rules: &'s Rules) -> Self {
+        Self { planner, rules, solver: Solver::new(&planner.tree, rules, SearchMode::Pareto) }
+    }
+}
+
+impl Search for TreeSearch<'_> {
+    fn fastest(&self) -> Option<Plan> {
+        self.planner.fastest(self.rules)
+    }
+    fn most_accurate(&self) -> Option<Plan> {
+        self.planner.least(self.rules, SearchMode::Error)
+    }
+    fn unreachable(&self) -> PlanError {
+        self.planner.unreachable()
+    }
+    fn labels(&mut self, bounds: &Bounds<'_>) -> (Labels, f64) {
+        // Matrices that were thinned are of no use where nothing is to be.
+        if bounds.thinning.is_none() && self.solver.thinned_inside {
+            self.solver = Solver::new(&self.planner.tree, self.rules, SearchMode::Pareto);
         }
-        if let Some(e) = limits.max_error.filter(|e| best.error > e * (1.0 + ROUNDING)) {
-            let nearest = format!("the most accurate plan has error {:.3e}", best.error);
-            return Err(PlanError::Limits { asked: format!("error {e:.3e}"), nearest });
+        let solver = &mut self.solver;
+        solver.thinned = false;
+        solver.cell = 0.0;
+        if let Some(Thinning { epsilon, fastest, exact_up_to }) = bounds.thinning {
+            let products = self.planner.tree.products(&self.planner.tree.root).max(1) as f64;
+            solver.cell = epsilon * fastest / products;
+            solver.exact_up_to = exact_up_to;
         }
-        // Plans slower than the most accurate one are of no use.
-        let time = search.max_latency_us.unwrap_or(f64::INFINITY).min(best.latency_us);
-        let mut solver = Solver::new(&self.tree, rules, SearchMode::Pareto);
-        let products = self.tree.products(&self.tree.root).max(1) as f64;
-        solver.cell = self.effort.epsilon * fastest.latency_us / products;
-        solver.exact_up_to = self.effort.exact_up_to;
-        let gates = gates(&mut solver, (time, search.max_error.unwrap_or(f64::INFINITY)), &[]);
+        let gates = gates(solver, bounds.corner, bounds.rates);
         let labels = solver.solve(&gates);
-        let bound = if solver.thinned { 1.0 + self.effort.epsilon } else { 1.0 };
-        Ok(Answer { solver, labels, bound, fastest })
+        let epsilon = bounds.thinning.map_or(0.0, |thinning| thinning.epsilon);
+        (labels, if solver.thinned || solver.thinned_inside { 1.0 + epsilon } else { 1.0 })
+    }
+    fn best(&mut self, effort: Effort, limits: &Limits) -> Result<Plan, PlanError> {
+        questions::plan(self, effort, limits)
+    }
+    fn replay(&self, label: PartialPlan) -> Plan {
+        Replay::plan(&self.planner.tree, &self.solver.trace, label.trace)
+    }
+    fn left_out(&self) -> &[(f64, f64)] {
+        &[]
     }
 }
 
 fn rules(limits: &Limits) -> Rules {
     Rules { max_candidate_error: limits.max_candidate_error, ..Rules::default() }
-}
-
-/// Rates of exchange, microseconds per unit of error, around `error`: slopes of the front's convex hull.
-fn rates(labels: &Labels, error: f64) -> Vec<f64> {
-    let slope = |a: &PartialPlan, b: &PartialPlan| (b.us - a.us) / (a.error - b.error);
-    let mut hull: Vec<PartialPlan> = Vec::new();
-    for l in labels {
-        while let [.., a, b] = hull[..]
-            && slope(&a, &b) >= slope(&b, l)
-        {
-            hull.pop();
-        }
-        hull.push(*l);
-    }
-    let slopes: Vec<f64> = hull.windows(2).map(|w| slope(&w[0], &w[1])).collect();
-    let at = hull.iter().position(|l| l.error <= error).unwrap_or(hull.len());
-    let near = at.saturating_sub(3)..slopes.len().min(at + 2);
-    slopes.get(near).unwrap_or_default().iter().copied().filter(|r| r.is_finite() && *r > 0.0).collect()
 }
 
 fn gates(solver: &mut Solver<'_>, (time, error): (f64, f64), rates: &[f64]) -> Vec<Gate> {

@@ -96,9 +96,9 @@ pub(super) struct ToGo {
 }
 
 /// Room for the rounding of sums.
-const SLACK: f64 = 1e-12;
+pub(super) const SLACK: f64 = 1e-12;
 /// Products of sets beyond so many times [`Solver::exact_up_to`] are gathered in cells, without being sorted first.
-const GATHERED: usize = 16;
+pub(super) const GATHERED: usize = 16;
 
 /// The dynamic programme under one set of rules.
 pub(super) struct Solver<'a> {

@@ -10,9 +10,9 @@ use super::network::{Align, Chain, Network, Permission, Point, Residual, Stage, 
 /// Chains inside chains at most; deeper descriptions are refused.
 const MAX_NESTING: usize = 64;
 /// Stages at most, those of candidates included.
-const MAX_STAGES: usize = 1 << 20;
+pub(super) const MAX_STAGES: usize = 1 << 20;
 /// Levels at most.
-const MAX_LEVEL: u32 = 128;
+pub(super) const MAX_LEVEL: u32 = 128;
 
 /// Where a point lies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -158,14 +158,7 @@ impl<'a> StageTree<'a> {
     }
 
     fn table(&self, at: &str, what: &str, us: &[f64]) -> Result<(), PlanError> {
-        if us.len() < self.levels() {
-            let why = format!("times of {what} for levels 0 to {}, but L = {}", us.len(), self.network.max_level);
-            return Err(invalid(at, why));
-        }
-        match us.iter().find(|t| !(t.is_finite() && **t >= 0.0)) {
-            Some(t) => Err(invalid(at, format!("{t} is not a time ({what})"))),
-            None => Ok(()),
-        }
+        check_times(at, what, us, self.network.max_level)
     }
 
     fn chain(
@@ -333,6 +326,17 @@ fn nearest(name: &str, level: u32, a: &PlanError, b: &PlanError) -> PlanError {
         _ => u32::MAX,
     };
     PlanError::Starved { stage: name.into(), needs: level.saturating_add(lacks(a).min(lacks(b))), level }
+}
+
+/// Checks that there is a time for every level up to `max_level`.
+pub(super) fn check_times(at: &str, what: &str, us: &[f64], max_level: u32) -> Result<(), PlanError> {
+    if us.len() <= max_level as usize {
+        return Err(invalid(at, format!("times of {what} for levels 0 to {}, but L = {max_level}", us.len())));
+    }
+    match us.iter().find(|t| !(t.is_finite() && **t >= 0.0)) {
+        Some(t) => Err(invalid(at, format!("{t} is not a time ({what})"))),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn invalid(at: &str, what: String) -> PlanError {

@@ -26,10 +26,13 @@ pub(super) struct Fragment {
     pub(super) levels: u32,
     /// How often an op runs, by how many levels below the operands.
     steps: BTreeMap<(Timed, u32), u64>,
+    /// Levels by which each tensor that it reads must lie above what it computes.
+    above: BTreeMap<usize, u32>,
 }
 
 impl Fragment {
-    fn of(module: &Module<Slot>) -> Result<Self, PassError> {
+    /// The ops of `module`, whose parameters are ciphertexts of these tensors.
+    fn of(module: &Module<Slot>, tensors: &[Vec<usize>]) -> Result<Self, PassError> {
         let slots = module.func.iter().next().map_or(1, |(_, node)| node.ty.0);
         let lowered = LowerToCkks::default().run(module)?;
         let levels = depth(&lowered);
@@ -39,18 +42,34 @@ impl Fragment {
                 *by_level.entry((op, levels - level)).or_default() += times;
             }
         }
-        Ok(Self { levels, steps: by_level })
+        let mut above = BTreeMap::new();
+        for (&param, tensors) in lowered.func.params().iter().zip(tensors) {
+            for &tensor in tensors {
+                let most = above.entry(tensor).or_default();
+                *most = lowered.func.ty(param).level.max(*most);
+            }
+        }
+        Ok(Self { levels, steps: by_level, above })
     }
 
-    /// The ops that compute `tensor`.
-    pub(super) fn of_tensor(module: &Module<Slot>, tensor: &PackedTensor) -> Result<Self, PassError> {
+    /// The ops that compute `tensor`, one of `tensors`.
+    pub(super) fn of_tensor(
+        module: &Module<Slot>,
+        tensors: &[PackedTensor],
+        tensor: &PackedTensor,
+    ) -> Result<Self, PassError> {
         let mut part = Module::new("part");
+        let mut read: Vec<Vec<usize>> = Vec::new();
+        let owners = |v: Value| tensor.operands.iter().copied().filter(move |&o| tensors[o].values.contains(&v));
         let mut moved: BTreeMap<Value, Value> = BTreeMap::new();
         let nodes = || module.func.iter().skip(tensor.nodes.start).take(tensor.nodes.len());
         let own: Vec<Value> = nodes().map(|(v, _)| v).collect();
         for (_, node) in nodes() {
             for &operand in node.operands.iter().filter(|o| !own.contains(o)) {
-                moved.entry(operand).or_insert_with(|| part.func.add_param(*module.func.ty(operand), Loc::default()));
+                moved.entry(operand).or_insert_with(|| {
+                    read.push(owners(operand).collect());
+                    part.func.add_param(*module.func.ty(operand), Loc::default())
+                });
             }
         }
         if own.is_empty() {
@@ -63,7 +82,7 @@ impl Fragment {
         }
         let results = tensor.values.iter().filter_map(|v| moved.get(v).copied());
         part.func.set_results(results.collect::<Vec<_>>());
-        Self::of(&part)
+        Self::of(&part, &read)
     }
 
     /// The evaluation of a polynomial on one ciphertext.
@@ -88,7 +107,12 @@ impl Fragment {
         let op = SlotOp::Polynomial { basis: Basis::Chebyshev, lo: F64(-1.0), hi: F64(1.0), coeffs, vectors };
         let y = part.func.push_unchecked(op, [x].into_iter().collect(), SlotTy(slots), Loc::default());
         part.func.set_results([y]);
-        Self::of(&part)
+        Self::of(&part, &[])
+    }
+
+    /// Levels by which a tensor that it reads must lie above what it computes; `None` where it does not read it.
+    pub(super) fn above(&self, tensor: usize) -> Option<u32> {
+        self.above.get(&tensor).copied()
     }
 
     /// The same ops on `ciphertexts` of them.

@@ -1,11 +1,15 @@
 //! `place-bootstraps`: where a packed program is refreshed, and which polynomial every activation gets.
 //!
-//! The tensors of the program form a network of stages (`network`), each priced by lowering it alone (`fragment`). The exact
-//! planner of [`crate::planner`] then chooses, for every number of levels that the target offers, candidates, bootstraps
-//! and levels together (or follows another [`Strategy`], for comparison); the cheapest outcome is taken. Bootstraps stand only before polynomials: there the slots lie in
-//! [-1, 1], since the map to the polynomial's interval is part of the linear layer before. Levels are not written into the
-//! program: the lowering gives every op the least level that suffices, which is what the planner assumes.
+//! The tensors of the program form a network (`network`), each priced by lowering it alone (`fragment`): one of forks
+//! and joins (`forks`) where they lie one inside the other, else one of any shape (`dag`). The exact planner of
+//! [`crate::planner`] then chooses, for every number of levels that the target offers, candidates, bootstraps and
+//! levels together (or follows another [`Strategy`], for comparison); the cheapest outcome is taken. Bootstraps stand
+//! only before polynomials: there the slots lie in [-1, 1], since the map to the polynomial's interval is part of the
+//! linear layer before. Levels are not written into the program: the lowering gives every op the least level that
+//! suffices, which is what the planner assumes.
 
+mod dag;
+mod forks;
 mod fragment;
 mod network;
 pub mod offer;
@@ -20,12 +24,10 @@ use rayon::prelude::*;
 use crate::approx::Choice;
 use crate::pack::{Packed, PackedTensor};
 use crate::pass::PassError;
-use crate::planner::{
-    ActivationPlan, Effort, Frontier, Limits, Network, PlacementExplanation, Plan, PlanError, Planner, baseline,
-};
+use crate::planner::{ActivationPlan, Frontier, Limits, PlacementExplanation, Plan, PlanError};
 use crate::target::Target;
 use fragment::PolynomialShape;
-use network::Tensors;
+use network::{AnyNetwork, Tensors};
 
 pub(crate) const NAME: &str = "place-bootstraps";
 
@@ -61,8 +63,8 @@ pub enum Strategy {
     Joint,
     /// Before every activation but the first, to the level needed: OLA.
     Layerwise,
-    /// Before every activation but the first, to the highest level: one modulus chain, as in residual networks by multiplexed
-    /// convolutions.
+    /// Before every activation but the first, to the highest level: one modulus chain, as in residual networks by
+    /// multiplexed convolutions.
     Uniform,
     /// Wherever the next layer or activation needs more levels than are left, to the highest level: AutoFHE.
     Greedy,
@@ -72,24 +74,6 @@ impl Strategy {
     /// Whether every bootstrap restores the highest level.
     pub fn single_chain(self) -> bool {
         matches!(self, Self::Uniform | Self::Greedy)
-    }
-
-    /// The network with no more freedom than the strategy has.
-    fn restrict(self, network: Network) -> Network {
-        match self {
-            Self::Joint => network,
-            Self::Layerwise => network.bootstrap_every_activation(),
-            Self::Uniform => network.bootstrap_every_activation().single_chain(),
-            Self::Greedy => network.single_chain(),
-        }
-    }
-
-    /// The best plan within the limits in a network so restricted; the walk takes polynomials as they are and knows none.
-    fn plan(self, planner: &Planner<'_>, network: &Network, limits: &Limits) -> Result<Plan, PlanError> {
-        match self {
-            Self::Greedy => baseline::greedy(network, &vec![0; planner.activations()]),
-            Self::Joint | Self::Layerwise | Self::Uniform => planner.plan(limits),
-        }
     }
 }
 
@@ -110,6 +94,20 @@ pub struct Placement {
     pub explanation: PlacementExplanation,
 }
 
+impl Placement {
+    /// What a user should know where the plan may not be the best one.
+    pub fn doubt(&self) -> Option<String> {
+        let from = match self.plan.bound {
+            bound if bound <= 1.0 => return None,
+            bound if bound.is_finite() => format!("it has at most {bound:.3} times what the best one has"),
+            _ => "how far it is from the best one is not known".to_string(),
+        };
+        Some(format!(
+            "so many branches lie side by side that bootstraps were searched among a part of the plans: {from}"
+        ))
+    }
+}
+
 /// Plans within limits for one packed program on one target.
 pub struct Placer<'a> {
     tensors: Tensors<'a>,
@@ -122,7 +120,7 @@ impl<'a> Placer<'a> {
     /// A placer of `packed`, whose activations may be computed as `candidates` say. The results keep `output_level`.
     ///
     /// # Errors
-    /// A program with several inputs or outputs.
+    /// A program that reads no input, or whose results are not tensors of it.
     pub fn new(
         packed: &'a Packed,
         candidates: &Candidates,
@@ -139,13 +137,13 @@ impl<'a> Placer<'a> {
     }
 
     /// The networks for every number of levels on offer, with their parameters.
-    fn networks(&self) -> Result<Vec<(ParamSpec, Network)>, PassError> {
+    fn networks(&self) -> Result<Vec<(ParamSpec, AnyNetwork)>, PassError> {
         let slots = self.tensors.module().func.iter().next().map_or(1, |(_, node)| node.ty.0);
         let of_levels = |top: u32| {
             let spec = self.target.bootstrapping(top)?;
             let table = self.target.costs(&spec, slots)?;
             let network = self.tensors.network(&table, top, self.output_level);
-            Some(network.map(|network| (spec, self.strategy.restrict(network))))
+            Some(network.map(|network| (spec, network.restricted(self.strategy))))
         };
         LEVELS.collect::<Vec<u32>>().into_par_iter().filter_map(of_levels).collect()
     }
@@ -157,10 +155,7 @@ impl<'a> Placer<'a> {
     /// When no plan is within them, or levels run out with every number on offer.
     pub fn place(&self, limits: &Limits) -> Result<Placement, PassError> {
         let networks = self.networks()?;
-        let plan = |(_, network): &(ParamSpec, Network)| {
-            let planner = Planner::new(network, Effort::default())?;
-            self.strategy.plan(&planner, network, limits)
-        };
+        let plan = |(_, network): &(ParamSpec, AnyNetwork)| network.plan(self.strategy, limits);
         let plans: Vec<Result<Plan, PlanError>> = networks.par_iter().map(plan).collect();
         let better = |a: &Plan, b: &Plan| match limits.max_error {
             Some(_) => a.latency_us < b.latency_us,
@@ -193,17 +188,14 @@ impl<'a> Placer<'a> {
         };
         let (plan, number) = best.ok_or_else(|| none(failure))?;
         let (spec, network) = &networks[number];
-        let planner = Planner::new(network, Effort::default()).map_err(|e| none(e.to_string()))?;
-        Ok(Placement { explanation: planner.explain(&plan), plan, spec: spec.clone() })
+        let explanation = network.explain(&plan).map_err(|e| none(e.to_string()))?;
+        Ok(Placement { explanation, plan, spec: spec.clone() })
     }
 
     /// What can be had at all, for those who asked for more.
-    fn reach(&self, networks: &[(ParamSpec, Network)]) -> String {
+    fn reach(&self, networks: &[(ParamSpec, AnyNetwork)]) -> String {
         let plans = |limits: Limits| -> Vec<Plan> {
-            let plan = |(_, network): &(ParamSpec, Network)| {
-                let planner = Planner::new(network, Effort::default()).ok()?;
-                self.strategy.plan(&planner, network, &limits).ok()
-            };
+            let plan = |(_, network): &(ParamSpec, AnyNetwork)| network.plan(self.strategy, &limits).ok();
             networks.par_iter().filter_map(plan).collect()
         };
         let any_error = Limits { max_error: Some(f64::MAX), ..Limits::default() };
@@ -215,14 +207,14 @@ impl<'a> Placer<'a> {
         )
     }
 
-    /// All plans that no other one beats in time and error, over all numbers of levels.
+    /// All plans that no other one beats in time and error, over all numbers of levels. [`Plan::bound`] of each says
+    /// within which factor of its time the best one of no more error may be.
     ///
     /// # Errors
     /// As [`place`](Self::place).
     pub fn front(&self, limits: &Limits) -> Result<Vec<(Plan, ParamSpec)>, PassError> {
-        let plans = |(spec, network): &(ParamSpec, Network)| {
-            let front = Planner::new(network, Effort::default()).and_then(|planner| planner.front(limits));
-            let plans = front.map_or(Vec::new(), |Frontier { plans, .. }| plans);
+        let plans = |(spec, network): &(ParamSpec, AnyNetwork)| {
+            let plans = network.front(limits).map_or(Vec::new(), |Frontier { plans, .. }| plans);
             plans.into_iter().map(|plan| (plan, spec.clone())).collect::<Vec<_>>()
         };
         let mut all: Vec<(Plan, ParamSpec)> = self.networks()?.par_iter().flat_map_iter(plans).collect();

@@ -11,3 +11,4 @@ mod pipeline;
 mod place;
 mod run;
 mod sensitivity;
+mod shapes;

@@ -21,9 +21,9 @@ use crate::run::run;
 /// An engine whose ops take time in proportion to the primes, and a bootstrap as long as a thousand of them and more the
 /// higher it goes.
 #[derive(Debug)]
-struct Engine {
+pub struct Engine {
     /// The most levels beside those of a bootstrap.
-    levels: u32,
+    pub levels: u32,
 }
 
 impl Target for Engine {

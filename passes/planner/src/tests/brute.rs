@@ -172,7 +172,7 @@ proptest! {
     #[test]
     fn fronts_equal_enumeration(network in network()) {
         let expected = brute(&network);
-        let planner = match Planner::new(&network, Effort { epsilon: 0.0, exact_up_to: 0 }) {
+        let planner = match Planner::new(&network, Effort { epsilon: 0.0, exact_up_to: 0, ..Effort::default() }) {
             Ok(planner) => planner,
             Err(PlanError::Starved { .. }) => {
                 prop_assert!(expected.is_empty());

@@ -48,9 +48,9 @@ fn thinned_fronts_keep_their_bound_and_limits_are_still_exact() {
         drop: rising(10, 1e3, 1e2),
     };
     let network = resnet(body, &costs);
-    let whole = Planner::new(&network, Effort { epsilon: 0.0, exact_up_to: 0 }).unwrap();
+    let whole = Planner::new(&network, Effort { epsilon: 0.0, exact_up_to: 0, ..Effort::default() }).unwrap();
     let whole = whole.front(&Limits::default()).unwrap();
-    let planner = Planner::new(&network, Effort { epsilon: 0.2, exact_up_to: 8 }).unwrap();
+    let planner = Planner::new(&network, Effort { epsilon: 0.2, exact_up_to: 8, ..Effort::default() }).unwrap();
     let thinned = planner.front(&Limits::default()).unwrap();
     assert_eq!((whole.bound, thinned.bound), (1.0, 1.2));
     assert!(thinned.plans.len() < whole.plans.len());

@@ -1,4 +1,5 @@
 mod brute;
+mod dag;
 mod golden;
 mod limits;
 
@@ -130,7 +131,7 @@ fn counting(body: Body, depths: &[u32]) -> Network {
 }
 
 fn exact(network: &Network) -> Result<Plan, PlanError> {
-    Planner::new(network, Effort { epsilon: 0.0, exact_up_to: 0 })?.plan(&Limits::default())
+    Planner::new(network, Effort { epsilon: 0.0, exact_up_to: 0, ..Effort::default() })?.plan(&Limits::default())
 }
 
 /// Least-squares-like candidates: depth `2..=13`, error falling fourfold per level, time rising with products and level.
