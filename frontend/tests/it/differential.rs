@@ -250,6 +250,9 @@ fn node_vectors() {
     compare(folder.path(), 745);
 }
 
+/// Makes a graph differ in one field.
+type Change = fn(&mut Graph);
+
 /// The comparison sees a change in any of what it walks through.
 #[test]
 fn differences_are_seen() {
@@ -261,7 +264,7 @@ fn differences_are_seen() {
         output: vec![ValueInfo::floats("y", &[])],
         ..Graph::default()
     };
-    let changes: [(&str, fn(&mut Graph)); 7] = [
+    let changes: [(&str, Change); 7] = [
         ("operator", |g| g.node[0].op_type = "Gemm".into()),
         ("inputs", |g| g.node[0].input.swap(0, 1)),
         ("integers", |g| g.node[0].attribute[0].ints[1] = 1),
