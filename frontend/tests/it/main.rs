@@ -3,6 +3,7 @@
 mod batch;
 mod conformance;
 mod constants;
+mod differential;
 mod errors;
 mod folding;
 mod graphs;

@@ -1,0 +1,136 @@
+"""Exports the networks of `networks.py` by both exporters of torch, compiles each export, and prints a table.
+
+    python tests/torch/compile_exports.py target/release/fhec [--only mlp,vgg] [--symbolic-batch] [--degree 15]
+
+Needs torch, onnx, onnxscript, onnxruntime and numpy. Calibration is on 64 random inputs. A plan that was made is
+simulated on 4 of them with modelled noise, and the largest difference from onnxruntime stands beside the largest
+result. Most of a difference is that of polynomials from activations, in networks that are not trained: it falls where
+`--degree` rises.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import pathlib
+import subprocess
+import tempfile
+import time
+import warnings
+
+import numpy
+import onnxruntime
+import torch
+
+from networks import NETWORKS
+
+CALIBRATION, SIMULATED = 64, 4
+EXPORTERS = {"dynamo": True, "legacy": False}
+
+
+def prepare(name):
+    """The network in eval mode, with batch statistics of its calibration inputs; and these inputs."""
+    make, shape = NETWORKS[name]
+    torch.manual_seed(1)
+    network, inputs = make(), torch.randn(CALIBRATION, *shape)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                # The plain mean over what is seen, instead of a moving one.
+                module.momentum = None
+        network.train()(inputs)
+    return network.eval(), inputs
+
+
+def export(network, inputs, path, dynamo, symbolic):
+    """Writes the network to `path`, for one image or with a symbolic batch; returns why not, or None."""
+    # The dynamo exporter takes a dimension of extent 1 for a constant.
+    example, batch = inputs[: 2 if symbolic else 1], {}
+    if symbolic and dynamo:
+        batch = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)}
+    elif symbolic:
+        batch = {"input_names": ["input"], "dynamic_axes": {"input": {0: "batch"}}}
+    try:
+        with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
+            torch.onnx.export(network, (example,), path, dynamo=dynamo, **batch)
+    except Exception as error:  # Every failure of an exporter belongs in the table.
+        return repr(error).splitlines()[0]
+    return None
+
+
+def fhec(program, limit, *arguments):
+    """Runs a command of fhec; returns its error in one line, or None."""
+    try:
+        command = [program, *map(str, arguments), "--json"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return f"took more than {limit} s"
+    if result.returncode == 0:
+        return None
+    try:
+        error = json.loads(result.stdout)["error"]
+    except (json.JSONDecodeError, KeyError):
+        return result.stderr.strip() or f"ended with status {result.returncode}"
+    details = [detail["message"] for detail in error["details"]]
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    return (details[0] if details else ": ".join([error["message"], *error["causes"]])) + more
+
+
+def difference(program, limit, folder, model, images):
+    """How far simulated results are from those of onnxruntime, in words."""
+    session = onnxruntime.InferenceSession(model)
+    port = session.get_inputs()[0].name
+    expected = numpy.concatenate([session.run(None, {port: image[None]})[0] for image in images[:SIMULATED]])
+    paths = ["--input", folder / "inputs.npy", "--output", folder / "results.npy", "--limit", SIMULATED]
+    error = fhec(program, limit, "simulate", folder / "plan.fhe", *paths, "--force")
+    if error:
+        return f"simulation: {error}"
+    results = numpy.load(folder / "results.npy").reshape(expected.shape)
+    return f"{numpy.abs(results - expected).max():.1e} of {numpy.abs(expected).max():.1e}"
+
+
+def attempt(options, program, folder, name, exporter):
+    """Exports and compiles one network, and says what became of it."""
+    network, inputs = prepare(name)
+    model = folder / f"{name}-{exporter}.onnx"
+    error = export(network, inputs, model, EXPORTERS[exporter], options.symbolic_batch)
+    if error:
+        return f"not exported: {error}"
+    numpy.save(folder / "inputs.npy", inputs.numpy())
+    paths = [model, "--calibration", folder / "inputs.npy", "--output", folder / "plan.fhe", "--force"]
+    degree = ["--degree", options.degree] if options.degree else []
+    start = time.monotonic()
+    error = fhec(program, options.limit, "compile", *paths, *degree)
+    seconds = time.monotonic() - start
+    if error:
+        return f"refused: {error}"
+    return f"compiled in {seconds:.0f} s, {difference(program, options.limit, folder, model, inputs.numpy())}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", help="the command fhec")
+    parser.add_argument("--only", help="names of networks, separated by commas", default=",".join(NETWORKS))
+    parser.add_argument("--limit", type=float, help="seconds that a command may take", default=120)
+    parser.add_argument("--symbolic-batch", action="store_true", help="export with a batch of any size")
+    parser.add_argument("--degree", help="of the polynomials, instead of the default")
+    parser.add_argument("--keep", type=pathlib.Path, help="a folder in which the exports stay")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    program = str(pathlib.Path(options.program).resolve())
+    with contextlib.ExitStack() as stack:
+        folder = options.keep or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        print("| network | dynamo | legacy |\n|---|---|---|")
+        names, both = options.only.split(","), 0
+        for name in names:
+            outcomes = [attempt(options, program, folder, name, exporter) for exporter in EXPORTERS]
+            both += all(outcome.startswith("compiled") for outcome in outcomes)
+            print(f"| {name} | {' | '.join(outcomes)} |", flush=True)
+        print(f"\n{both} of {len(names)} compile from both exports.")
+
+
+if __name__ == "__main__":
+    main()
