@@ -37,7 +37,6 @@ const VERDICTS: &[(&str, Verdict)] = &[
     ("dropout_training", Refused(&["`dropout_2`", "training mode", "model.eval()"])),
     ("few_calibration_samples", ESCAPES),
     ("lstm", Refused(&["`lstm_1`", "not supported", "unroll"])),
-    ("maxpool_cnn", Refused(&["`maxpool_3`", "maximum of ciphertexts", "average pooling"])),
     ("nan_weight", Refused(&["`gemm_1`", "`w`", "NaN"])),
     ("nan_weight_linear", Refused(&["`gemm_1`", "`w`", "NaN"])),
     ("optional_if", ESCAPES),

@@ -91,3 +91,29 @@ fn surrogate(
     // Both are in order of definition.
     replaced.zip(activations).map(|(v, a)| weights.of(v).unwrap_or(1.0) * a.rms_error.powi(2)).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fits_that_diverge_are_refused() {
+        let fit = |rms_error: f64| Replacement {
+            node: "relu1".into(),
+            function: "relu".into(),
+            degree: 200,
+            stages: Vec::new(),
+            channels: 1,
+            interval: (-1.0, 2.0),
+            seen: (-0.9, 1.5),
+            rms_error,
+            max_error: rms_error,
+            growth: 1.0,
+        };
+        assert!(Compiler::new().check_fits(&[fit(1e-3), fit(2.9)]).is_ok());
+        for diverged in [3.1, f64::INFINITY, f64::NAN] {
+            let refused = Compiler::new().check_fits(&[fit(1e-3), fit(diverged)]).unwrap_err();
+            assert!(refused.to_string().contains("`relu1` has an error of"), "{refused}");
+        }
+    }
+}

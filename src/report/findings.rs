@@ -30,6 +30,9 @@ pub struct Activation {
     /// Largest error on the interval.
     #[serde(default)]
     pub max_error: Option<f64>,
+    /// Largest magnitude just outside of the interval, over that of the function on the interval and there.
+    #[serde(default)]
+    pub growth: Option<f64>,
     /// Channels that have a polynomial each; one for all of them otherwise.
     #[serde(default)]
     pub channels: Option<u64>,
