@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::ciphertexts::{Content, Encrypted};
 use crate::error::Error;
+use crate::heads;
 use crate::request::RequestId;
 
 /// What the evaluation keys of a plan may take in a file unless [`ClientOptions::key_bytes`] says otherwise: 8 GiB, three times
@@ -325,6 +326,16 @@ impl Client {
         let decrypt = |run: &Vec<Ciphertext>| Ok(unpack_outputs(&outputs, &self.slots(run)?)?);
         let runs = results.runs.iter().map(decrypt).collect::<Result<Vec<_>, Error>>()?;
         Ok(fhec_ir::images(&runs, self.plan.batch(), results.images))
+    }
+
+    /// What the plan leaves to the client, such as a softmax at the end of the network, applied to decrypted results: those of
+    /// [`Client::decrypt`], or those of [`Client::decrypt_for_publication`], of which it reveals nothing more. The outputs then
+    /// are those of [`heads::outputs`].
+    ///
+    /// # Errors
+    /// When the plan leaves nothing, or a result does not fit its output.
+    pub fn apply_heads(&self, images: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, Error> {
+        heads::apply(&self.plan.image_outputs(), images)
     }
 
     /// The slots of the ciphertexts of a run.

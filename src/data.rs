@@ -6,7 +6,7 @@
 //!
 //! let folder = tempfile::tempdir().expect("a temporary folder");
 //! let path = folder.path().join("x.npy");
-//! let port = Port { name: "x".into(), shape: Shape(vec![1, 2]), layout: None, range: None };
+//! let port = Port { name: "x".into(), shape: Shape(vec![1, 2]), ..Default::default() };
 //! let images = vec![vec![Tensor::new([1, 2], vec![0.0, 0.5])], vec![Tensor::new([1, 2], vec![1.0, 0.25])]];
 //! data::write_samples(path.as_path(), &[port.clone()], &images)?;
 //! let read = data::read_samples(&path, &[port])?;
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     fn port(name: &str, shape: &[usize]) -> Port {
-        Port { name: name.into(), shape: Shape(shape.to_vec()), layout: None, range: None }
+        Port { name: name.into(), shape: Shape(shape.to_vec()), ..Default::default() }
     }
 
     fn images(count: usize) -> Vec<Vec<Tensor>> {

@@ -42,6 +42,8 @@
 //!
 //! // The client again.
 //! let logits = client.decrypt(&results)?;
+//! // A softmax, or the choice of a class, at the end of the network was left to the client.
+//! let probabilities = client.apply_heads(&logits)?;
 //! # Ok::<(), fhec::Error>(())
 //! ```
 //!
@@ -66,6 +68,8 @@ pub mod data;
 mod error;
 #[cfg(feature = "compiler")]
 mod front;
+#[cfg(feature = "client")]
+pub mod heads;
 mod partial;
 #[cfg(feature = "compiler")]
 pub mod program;

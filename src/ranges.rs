@@ -12,7 +12,7 @@ use serde::Serialize;
 ///
 /// // Pixels were from 0 to 1 in calibration; these go up to 255.
 /// let range = Some(ValueRange { low: F64(0.0), high: F64(1.0) });
-/// let port = Port { name: "image".into(), shape: Shape(vec![1, 3]), layout: None, range };
+/// let port = Port { name: "image".into(), shape: Shape(vec![1, 3]), range, ..Default::default() };
 /// let image = vec![Tensor::new([1, 3], vec![0.0, 0.5, 255.0])];
 /// let check = &RangeCheck::of(&[port], &[image])[0];
 /// assert_eq!((check.outside, check.far), (1, 1));
@@ -102,7 +102,7 @@ mod tests {
 
     fn check(range: Option<(f64, f64)>, images: &[&[f32]]) -> RangeCheck {
         let range = range.map(|(low, high)| ValueRange { low: F64(low), high: F64(high) });
-        let port = Port { name: "x".into(), shape: Shape(vec![1, images[0].len()]), layout: None, range };
+        let port = Port { name: "x".into(), shape: Shape(vec![1, images[0].len()]), range, ..Default::default() };
         let tensor = |data: &&[f32]| vec![Tensor::new([1, data.len()], *data)];
         RangeCheck::of(&[port], &images.iter().map(tensor).collect::<Vec<_>>()).remove(0)
     }

@@ -7,6 +7,7 @@ use fhec::ir::Port;
 use fhec::{Client, Content, EncryptedFile, Error, Publication, Published, RangeCheck, Remains, Tensor, data};
 
 use super::files::{self, Files, Overwrite};
+use super::heads::Heads;
 use super::limits::MaxSize;
 use super::secret::Secrecy;
 use super::top::Top;
@@ -43,6 +44,8 @@ pub struct Decrypt {
     #[command(flatten)]
     secrecy: Secrecy,
     #[command(flatten)]
+    heads: Heads,
+    #[command(flatten)]
     top: Top,
     #[command(flatten)]
     overwrite: Overwrite,
@@ -59,7 +62,9 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
     let files = files.reads("the passphrase", c.secrecy.file())?;
     let mut files = files.reads("the names", &c.top.names)?.reads("the request", &c.request)?;
     let plan = c.max_size.client_plan(&c.plan)?;
-    let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
+    let ports = plan.image_outputs();
+    let written = if c.top.is_asked() { c.heads.scores(&ports)? } else { c.heads.outputs(&ports)? };
+    let to = files.writes_results("--output", &c.output, &written)?;
     // What insecure parameters cost was paid when the input was encrypted.
     let mut client = c.secrecy.load(Client::options().allow_insecure(), &plan, &c.secret)?;
     let file = EncryptedFile::open(&plan, &c.input)?.expect(Content::Outputs)?.with_limit(c.max_size.bytes());
@@ -81,7 +86,6 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
             repair: "give the secret key the input was encrypted with; `--any-key` decrypts anyway, to noise".into(),
         });
     }
-    let ports = plan.image_outputs();
     let own = if c.any_key { client.decrypt_any_key(&results)? } else { client.decrypt(&results)? };
     let publication =
         c.publish.map(|bits| Publication { bits, queries: c.queries.unwrap_or(results.ciphertexts().len() as u64) });
@@ -98,13 +102,15 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
             (own, checks, Vec::new())
         }
     };
-    let best = c.top.of(&ports, &images)?;
-    data::write_samples(to, &ports, &images)?;
+    // Of what is published, a head sees what others see.
+    let images = c.heads.results(&ports, images)?;
+    let best = c.top.of(&written, &images)?;
+    data::write_samples(to, &written, &images)?;
     remains.iter().filter_map(drowned).for_each(output::warning);
     if c.json {
         let mut report = serde_json::json!({
             "images": images.len(), "output": c.output, "results": checks, "top": best,
-            "security_bits": plan.security().bits,
+            "heads": c.heads.report(&ports), "security_bits": plan.security().bits,
         });
         if let Some(Publication { bits, queries }) = publication {
             report["publication"] = serde_json::json!({ "bits": bits, "queries": queries, "outputs": remains });
@@ -113,6 +119,7 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
     }
     best.iter().for_each(|image| say!("{image}"));
     say!("{}: results of {} images", c.output.display(), images.len());
+    c.heads.print(&ports);
     if let Some(Publication { bits, queries }) = publication {
         say!(
             "for others: {bits} bits of statistical security as long as no more than {queries} decryptions are published"

@@ -37,6 +37,8 @@ struct PortSummary {
     name: String,
     shape: Vec<usize>,
     ciphertexts: usize,
+    /// What is left to the client, in words.
+    heads: Vec<String>,
 }
 
 /// What a plan is, without its program.
@@ -83,6 +85,7 @@ impl Summary {
             name: p.name.clone(),
             shape: p.shape.0.clone(),
             ciphertexts: p.layout.as_ref().map_or(1, |l| l.ciphertexts),
+            heads: p.heads.iter().map(ir::Head::to_string).collect(),
         };
         let Provenance { model, fhec, .. } = plan.provenance().clone();
         Self {
@@ -113,7 +116,11 @@ impl Summary {
     pub fn print(&self) {
         let ports = |ports: &[PortSummary]| {
             let shape = |p: &PortSummary| p.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
-            let one = |p: &PortSummary| format!("{} {} in {} ciphertexts", p.name, shape(p), p.ciphertexts);
+            let one = |p: &PortSummary| {
+                let left = if p.heads.is_empty() { "" } else { ", left to the client: " };
+                let heads = p.heads.join(", ");
+                format!("{} {} in {} ciphertexts{left}{heads}", p.name, shape(p), p.ciphertexts)
+            };
             ports.iter().map(one).collect::<Vec<_>>().join(", ")
         };
         say!("model       {} (compiled by fhec {})", self.model, self.compiled_by);

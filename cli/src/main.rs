@@ -27,6 +27,8 @@ mod eval;
 mod export_client;
 mod failure;
 mod files;
+#[cfg(feature = "client")]
+mod heads;
 mod inspect;
 #[cfg(feature = "client")]
 mod keygen;

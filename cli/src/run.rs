@@ -10,6 +10,7 @@ use fhec::{Client, ClientOptions, Error, KeyProgress, RangeCheck, RunReport, Ser
 
 use super::comparison::Comparison;
 use super::files::{self, Files, Overwrite};
+use super::heads::{Heads, Left};
 use super::limits::MaxSize;
 use super::{Consent, Resources, escapes, eval, inspect, output, progress, trust};
 
@@ -31,6 +32,8 @@ pub struct Run {
     /// Run only the first N images
     #[arg(long, value_name = "N", value_parser = super::values::count)]
     limit: Option<usize>,
+    #[command(flatten)]
+    heads: Heads,
     #[command(flatten)]
     resources: Resources,
     #[command(flatten)]
@@ -73,9 +76,11 @@ pub fn run(c: &Run) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
     let plan = c.max_size.plan(&c.plan)?;
-    let to = files.writes_results("--output", &c.output, &plan.image_outputs())?;
+    let ports = plan.image_outputs();
+    let written = c.heads.outputs(&ports)?;
+    let to = files.writes_results("--output", &c.output, &written)?;
     let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
-    let labels = |path| data::read_labels(path, images.len(), &plan.image_outputs());
+    let labels = |path| data::read_labels(path, images.len(), &ports);
     let labels = c.labels.as_deref().map(labels).transpose()?;
     images.truncate(c.limit.unwrap_or(usize::MAX));
     let inputs = trust::inputs(&c.input, &plan.image_inputs(), &images);
@@ -86,7 +91,6 @@ pub fn run(c: &Run) -> Result<(), Error> {
     }
     let (results, outcome) = encrypted(&plan, &images, c.consent.options(), c.resources)?;
     let (exact, ranges) = in_the_clear(&plan, &images)?;
-    let ports = plan.image_outputs();
     let checked = Checked {
         inputs,
         results: trust::results(&ports, &results, c.overwrite.force)?,
@@ -97,12 +101,13 @@ pub fn run(c: &Run) -> Result<(), Error> {
     if let Some(broken) = trust::broken(&ports, &results, &exact) {
         trust::untrusted(broken, c.overwrite.force)?;
     }
-    data::write_samples(to, &ports, &results)?;
+    data::write_samples(to, &written, &c.heads.results(&ports, results)?)?;
     if c.json {
-        return json(&plan, &outcome, &checked);
+        return json(&plan, &outcome, &checked, &c.heads.report(&ports));
     }
     print(&plan, &outcome, &checked);
     say!("results: {}", c.output.display());
+    c.heads.print(&ports);
     Ok(())
 }
 
@@ -170,7 +175,7 @@ fn encrypted(
     Ok((results, outcome))
 }
 
-fn json(plan: &Plan, o: &Outcome, checked: &Checked) -> Result<(), Error> {
+fn json(plan: &Plan, o: &Outcome, checked: &Checked, heads: &[Left]) -> Result<(), Error> {
     let [keygen, encrypt, eval, decrypt] = o.seconds;
     output::json(&serde_json::json!({
         "images": o.images,
@@ -199,6 +204,7 @@ fn json(plan: &Plan, o: &Outcome, checked: &Checked) -> Result<(), Error> {
         "right": checked.right,
         "inputs": checked.inputs,
         "results": checked.results,
+        "heads": heads,
         "layers": checked.ranges.layers,
         "escapes": checked.ranges.escapes,
         "plan": inspect::Summary::of(plan),

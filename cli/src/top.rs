@@ -58,6 +58,11 @@ impl fmt::Display for BestScore {
 }
 
 impl Top {
+    /// Whether any are asked for.
+    pub fn is_asked(&self) -> bool {
+        self.top.is_some()
+    }
+
     /// The best classes of all outputs of every image; none where none are asked for.
     ///
     /// # Errors

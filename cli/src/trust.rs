@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn an_error_as_large_as_the_results_is_found() {
-        let port = |range| Port { name: "y".into(), shape: Shape(vec![1, 2]), layout: None, range };
+        let port = |range| Port { name: "y".into(), shape: Shape(vec![1, 2]), range, ..Default::default() };
         let known = port(Some(ValueRange { low: F64(-1.0), high: F64(1.0) }));
         let exact = images(&[[0.5, 0.0], [0.0, -0.5]]);
         assert_eq!(broken(std::slice::from_ref(&known), &exact, &exact), None);

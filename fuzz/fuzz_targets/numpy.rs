@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let port =
-        |name: &str, dims: &[usize]| Port { name: name.into(), shape: Shape(dims.to_vec()), layout: None, range: None };
+        |name: &str, dims: &[usize]| Port { name: name.into(), shape: Shape(dims.to_vec()), ..Default::default() };
     let image = port("image", &[1, 1, 4, 4]);
     let _ = samples_from_bytes("x", data, std::slice::from_ref(&image));
     let _ = samples_from_bytes("x", data, &[image, port("scalar", &[]), port("empty", &[1, 0])]);

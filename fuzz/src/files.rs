@@ -77,7 +77,7 @@ pub fn plan() -> Plan {
     let port = |name: &str, len: usize, period: usize| {
         let digits = vec![Digit { dim: 1, divisor: 1, size: len, stride: 1 }];
         let layout = Layout { slots: SLOTS, ciphertexts: 1, period, offset: 0, digits };
-        Port { name: name.into(), shape: Shape(vec![1, len]), layout: Some(layout), range: None }
+        Port { name: name.into(), shape: Shape(vec![1, len]), layout: Some(layout), ..Default::default() }
     };
     let mut m: Module<Ckks> = Module::new("main");
     m.params = Some(fhec_ir::ParamSpec {

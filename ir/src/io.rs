@@ -5,10 +5,11 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::attr::F64;
+use crate::head::Head;
 use crate::tensor::{Shape, Tensor};
 
 /// An input or output tensor of the model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// Name in the ONNX file.
@@ -19,6 +20,9 @@ pub struct Port {
     pub layout: Option<Layout>,
     /// What its elements were on calibration data; absent where there was none.
     pub range: Option<ValueRange>,
+    /// What is left to the client to compute from the tensor of one image, first to last: of an output below `nn` alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<Head>,
 }
 
 /// The least and the largest number that calibration data has shown somewhere.

@@ -159,6 +159,13 @@ impl Tensor {
         assert_eq!(shape.len(), data.len(), "tensor of shape {shape} over {} elements", data.len());
         Self { shape, data }
     }
+    /// A tensor over `data`, private if this one is. The vector should not have left copies where it grew.
+    pub(crate) fn with_data(&self, shape: Shape, data: Vec<f32>) -> Self {
+        match self.data {
+            Data::Plain(_) => Self::new(shape, data),
+            Data::Private(_) => Self::private(shape, data),
+        }
+    }
     /// A tensor of these elements, private if this one is.
     fn like(&self, shape: Shape, elements: impl Iterator<Item = f32>) -> Self {
         match self.data {

@@ -9,11 +9,12 @@
 //!   the least value first;
 //! - numbers in attributes are finite where a later stage computes with them, and an interval `[lo, hi]` has `lo < hi`.
 //!
-//! For `nn`: every port stands for one value of its shape and has no layout.
+//! For `nn`: every port stands for one value of its shape and has no layout and no heads.
 //!
 //! For `slot`: all values have as many slots, a power of two of at most [`MAX_SLOTS`]; constants are finite; every port has
 //! a layout in ciphertexts of so many slots, and spans as many values as the layout says; the addresses of its elements
-//! lie within the period of those ciphertexts, no two alike; ports, ciphertexts and digits are bounded in number.
+//! lie within the period of those ciphertexts, no two alike; the heads of an output fit the shape of one image;
+//! ports, ciphertexts, digits and heads are bounded in number.
 //!
 //! For `ckks`: parameters are in range and, unless marked insecure, within the bound on log QP; no value is above the top
 //! level; inputs and results are canonical (scale degree 1, two parts); vectors and layouts agree on the number of slots,

@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn every_output_has_its_error_and_none_is_said_to_be_zero() {
-        let port = |name: &str| Port { name: name.into(), shape: Shape(vec![1, 2]), layout: None, range: None };
+        let port = |name: &str| Port { name: name.into(), shape: Shape(vec![1, 2]), ..Default::default() };
         let ports = [port("a"), port("b")];
         let of = |b: [f32; 2]| {
             let run = |sign: f32| vec![Tensor::new([1, 2], [3e-6 * sign, -4e-6]), Tensor::new([1, 2], b)];

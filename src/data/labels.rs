@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn port(dims: &[usize]) -> Port {
-        Port { name: "y".into(), shape: Shape(dims.to_vec()), layout: None, range: None }
+        Port { name: "y".into(), shape: Shape(dims.to_vec()), ..Default::default() }
     }
 
     /// What [`read_labels`] makes of one row per image, of a model with ten classes.

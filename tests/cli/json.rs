@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::model::write_images;
+use super::model::{write_images, write_softmax};
 use super::road::compiled;
 use super::{Place, repository};
 
@@ -117,6 +117,9 @@ const COMMANDS: &[&str] = &[
     "decrypt plan.fhe --secret client.key --input y.ct -o y3.npy --publish 4 --queries 10",
     "run plan.fhe --input x.npy -o r.npy",
     "run plan.fhe --input x.npy -o r2.npy --labels labels.npy",
+    "compile softmax.onnx -o softmax.fhe --calibration calibration.npy",
+    "inspect softmax.fhe",
+    "run softmax.fhe --input x.npy -o r4.npy --apply-head",
     "simulate plan.fhe --input x.npy",
     "simulate plan.fhe --input large.npy --labels labels.npy --per-op",
     "report plan.fhe -o report.html",
@@ -147,11 +150,11 @@ fn prepared() -> Place {
     std::fs::remove_file(p.path("plan.fhe")).unwrap();
     std::fs::write(p.path("names.txt"), "cat\ndog\nbird\n").unwrap();
     std::fs::write(p.path("program.fhir"), PROGRAM).unwrap();
+    write_softmax(&p.path("softmax.onnx"));
     let port = |name: &str, shape: &[usize]| fhec::ir::Port {
         name: name.into(),
         shape: fhec::ir::Shape(shape.to_vec()),
-        layout: None,
-        range: None,
+        ..Default::default()
     };
     let labels: Vec<_> = (0..3).map(|class| vec![fhec::Tensor::new([1, 1], vec![class as f32])]).collect();
     fhec::data::write_samples(p.path("labels.npy"), &[port("labels", &[1, 1])], &labels).unwrap();

@@ -8,7 +8,7 @@ use super::road::compiled;
 
 /// Writes one row of numbers per image.
 fn write_rows(p: &Place, file: &str, rows: &[&[f32]]) {
-    let port = Port { name: "labels".into(), shape: Shape(vec![rows[0].len()]), layout: None, range: None };
+    let port = Port { name: "labels".into(), shape: Shape(vec![rows[0].len()]), ..Default::default() };
     let row = |row: &&[f32]| vec![Tensor::new([row.len()], *row)];
     data::write_samples(p.path(file), &[port], &rows.iter().map(row).collect::<Vec<_>>()).unwrap();
 }
@@ -45,7 +45,7 @@ fn labels_that_are_not_one_class_per_image_are_refused_everywhere() {
 #[test]
 fn a_file_without_images_is_named() {
     let p = compiled();
-    let port = Port { name: "x".into(), shape: Shape(vec![1, 1, 8, 8]), layout: None, range: None };
+    let port = Port { name: "x".into(), shape: Shape(vec![1, 1, 8, 8]), ..Default::default() };
     data::write_samples(p.path("none.npy"), &[port], &[]).unwrap();
     p.ok(&["keygen", "plan.fhe", "--secret", "client.key", "--evaluation", "server.key"]);
     for command in [

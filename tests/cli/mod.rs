@@ -5,6 +5,7 @@ mod errors;
 #[cfg(unix)]
 mod files;
 mod forge;
+mod heads;
 mod hostile;
 mod insecure;
 mod json;

@@ -34,6 +34,15 @@ pub fn write_softmax(path: &Path) {
     write(path, graph);
 }
 
+/// The tiny network, which ends in the number of its class.
+pub fn write_argmax(path: &Path) {
+    let mut graph = tiny(1.0);
+    let attributes = vec![Attribute::int("axis", 1), Attribute::int("keepdims", 0)];
+    graph.node.push(Node::new("ArgMax", "argmax", &["y"], &["k"], attributes));
+    graph.output = vec![ValueInfo::floats("k", &[-1])];
+    write(path, graph);
+}
+
 /// The tiny network without its activation and with weights that are not finite.
 pub fn write_broken(path: &Path) {
     let mut graph = tiny(f32::NAN);
@@ -121,7 +130,7 @@ pub fn write_scaled(path: &Path, seed: u32, count: usize, scale: f32) {
 /// Writes so many images of `side` x `side` pixels up to `scale`.
 pub fn write_squares(path: &Path, seed: u32, count: usize, side: usize, scale: f32) {
     let shape = [1, 1, side, side];
-    let port = Port { name: "x".into(), shape: Shape(shape.to_vec()), layout: None, range: None };
+    let port = Port { name: "x".into(), shape: Shape(shape.to_vec()), ..Default::default() };
     let pixels = |i: usize| numbers(seed + i as u32, side * side).iter().map(|x| x * scale).collect::<Vec<_>>();
     let image = |i: usize| vec![Tensor::new(shape, pixels(i))];
     data::write_samples(path, &[port], &(0..count).map(image).collect::<Vec<_>>()).unwrap();
@@ -129,7 +138,7 @@ pub fn write_squares(path: &Path, seed: u32, count: usize, side: usize, scale: f
 
 /// Reads scores of the tiny model.
 pub fn read_scores(path: &Path) -> Vec<Vec<f32>> {
-    let port = Port { name: "y".into(), shape: Shape(vec![1, 3]), layout: None, range: None };
+    let port = Port { name: "y".into(), shape: Shape(vec![1, 3]), ..Default::default() };
     let images = data::read_samples(path, &[port]).unwrap();
     images.iter().map(|tensors| tensors[0].data().to_vec()).collect()
 }

@@ -140,7 +140,7 @@ fn little_calibration_data_is_a_warning() {
     );
     assert_eq!(warned("calibration.npy", &["--no-reconstruct", "--min-agreement", "90"]), "[]");
     assert_eq!(warned("many.npy", &["--min-agreement", "90"]), "[]");
-    let port = Port { name: "x".into(), shape: Shape(vec![1, 1, 8, 8]), layout: None, range: None };
+    let port = Port { name: "x".into(), shape: Shape(vec![1, 1, 8, 8]), ..Default::default() };
     data::write_samples(p.path("none.npy"), &[port], &[]).unwrap();
     let message = p.fails(&["tiny.onnx", "--calibration", "none.npy", "-o", "other.fhe"]);
     assert!(message.contains("none.npy: there are no images"), "{message}");
@@ -228,7 +228,7 @@ fn plans_of_large_layers_are_read_again() {
     assert!(p.fails(&simulate).contains("--max-size"));
     p.ok(&[&simulate[..], &["--max-size", &limit]].concat());
     let out = (PIXELS - KERNEL) / 2 + 1;
-    let port = Port { name: "y".into(), shape: Shape(vec![1, 1, out, out]), layout: None, range: None };
+    let port = Port { name: "y".into(), shape: Shape(vec![1, 1, out, out]), ..Default::default() };
     let result = data::read_samples(&p.path("y.npy"), &[port]).unwrap();
     let (x, w) = (numbers(9, PIXELS * PIXELS), numbers(3, KERNEL * KERNEL));
     for (row, column) in [(0, 0), (17, 40), (out - 1, out - 1)] {

@@ -216,7 +216,7 @@ fn a_simulation_without_noise_gives_the_exact_results() {
     let message = p.fails(&["simulate", "plan.fhe", "--input", "x.npy", "--labels", "missing.npy"]);
     assert!(message.contains("missing.npy"), "{message}");
     // Inputs far beyond those of calibration leave the interval of the polynomial, and it is said where.
-    let port = fhec::ir::Port { name: "x".into(), shape: fhec::ir::Shape(vec![1, 1, 8, 8]), layout: None, range: None };
+    let port = fhec::ir::Port { name: "x".into(), shape: fhec::ir::Shape(vec![1, 1, 8, 8]), ..Default::default() };
     let large = vec![vec![fhec::Tensor::full([1, 1, 8, 8], 50.0)], vec![fhec::Tensor::full([1, 1, 8, 8], 0.1)]];
     fhec::data::write_samples(p.path("large.npy"), &[port], &large).unwrap();
     let escaped = p.json(&["simulate", "plan.fhe", "--input", "large.npy", "--exact"]);

@@ -108,7 +108,7 @@ fn plan() -> Plan {
     let port = |name: &str, len: usize| {
         let digits = vec![Digit { dim: 1, divisor: 1, size: len, stride: 1 }];
         let layout = Layout { slots: SLOTS, ciphertexts: 1, period: SLOTS, offset: 0, digits };
-        Port { name: name.into(), shape: Shape(vec![1, len]), layout: Some(layout), range: None }
+        Port { name: name.into(), shape: Shape(vec![1, len]), layout: Some(layout), ..Default::default() }
     };
     p.0.inputs = vec![port("image", 3072)];
     p.0.outputs = vec![port("logits", 10)];

@@ -124,7 +124,7 @@ impl<'a> Walk<'a> {
             let named = match input::shape(info) {
                 Ok(shape) => {
                     let value = self.cx.module.func.add_param(TensorTy(shape.clone()), Loc::onnx(&info.name));
-                    self.cx.module.inputs.push(Port { name: info.name.clone(), shape, layout: None, range: None });
+                    self.cx.module.inputs.push(Port { name: info.name.clone(), shape, ..Default::default() });
                     Named::Operand(Operand::Value(value))
                 }
                 Err(refusal) => {
@@ -358,7 +358,7 @@ impl<'a> Walk<'a> {
             match operand.and_then(|operand| self.cx.number(&operand)) {
                 Ok(value) => {
                     let shape = self.cx.module.func.ty(value).0.clone();
-                    self.cx.module.outputs.push(Port { name: info.name.clone(), shape, layout: None, range: None });
+                    self.cx.module.outputs.push(Port { name: info.name.clone(), shape, ..Default::default() });
                     results.push(value);
                 }
                 Err(refusal) => self.report(&info.name, "output", refusal),

@@ -18,6 +18,7 @@
 //! ```
 //! `params`, `const`, `input` and `output` are optional; below `nn` a port also says where its elements lie:
 //! `input "x" : tensor<1x4> layout {slots = 8, ciphertexts = 1, period = 8, offset = 0, digits = [{dim = 1, divisor = 1, size = 4, stride = 1}]}`.
+//! An output there also says which heads are left to the client: `heads [{op = "softmax", axis = 1}]`.
 //! Constants of more than [`INLINE_LIMIT`] elements are written as blobs named by their [`digest`](crate::digest()); a
 //! [`BlobSource`] supplies their elements again.
 //!

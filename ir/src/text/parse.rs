@@ -216,8 +216,10 @@ impl<'a, D: Dialect> Reader<'a, D> {
         let name = unquote(port.name.item, port.name.span);
         let layout = port.layout.as_ref().map(|l| read_fields(&l.item, l.span, "layouts")).transpose();
         let range = port.range.as_ref().map(range).transpose();
+        let head = |fields: &Spanned<Vec<Field<'_>>>| read_fields(&fields.item, fields.span, "heads");
+        let heads = port.heads.iter().flatten().map(head).collect::<Result<_, _>>();
         let (name, shape, layout) = (self.check(name), self.check(shape_of(&port.ty)), self.check(layout));
-        Some(Port { name: name?, shape: shape?, layout: layout?, range: self.check(range)? })
+        Some(Port { name: name?, shape: shape?, layout: layout?, range: self.check(range)?, heads: self.check(heads)? })
     }
 
     fn func(&mut self, func: &raw::Func<'a>) {

@@ -90,6 +90,10 @@ fn print_port(out: &mut String, keyword: &str, port: &Port) {
     if let Some(range) = &port.range {
         let _ = write!(out, " range [{}, {}]", range.low, range.high);
     }
+    if !port.heads.is_empty() {
+        let heads: Vec<String> = port.heads.iter().map(print_fields).collect();
+        let _ = write!(out, " heads [{}]", heads.join(", "));
+    }
     out.push('\n');
 }
 

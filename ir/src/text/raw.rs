@@ -38,6 +38,7 @@ pub struct Port<'a> {
     pub ty: Spanned<Ty<'a>>,
     pub layout: Option<Spanned<Vec<Field<'a>>>>,
     pub range: Option<Spanned<Vec<Spanned<Value<'a>>>>>,
+    pub heads: Option<Vec<Spanned<Vec<Field<'a>>>>>,
 }
 
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use super::{MAX_SLOTS, Report};
 use crate::dialect::Dialect;
 use crate::entity::Value;
 use crate::func::Module;
-use crate::io::{Layout, Port, ValueRange};
+use crate::io::{Layout, Port, ValueRange, batch};
 use crate::nn::Nn;
 
 /// One end of a module: what it is called, its ports, the values they stand for.
@@ -43,6 +43,9 @@ pub(super) fn tensors(module: &Module<Nn>, report: &mut Report<'_, Nn>) {
             if port.layout.is_some() {
                 report.module(format!("{kind} `{}` has a layout, but tensors have none", port.name));
             }
+            if !port.heads.is_empty() {
+                report.module(format!("{kind} `{}` has heads, but a network computes them itself", port.name));
+            }
         }
     }
 }
@@ -52,6 +55,9 @@ const MAX_CIPHERTEXTS: usize = 1 << 12;
 
 /// Most dimensions of a port, and most digits of a layout.
 const MAX_TERMS: usize = 64;
+
+/// Most heads of a port.
+const MAX_HEADS: usize = 64;
 
 /// Most terms of addresses of all ports: elements times digits. What computes them takes well below a second.
 const MAX_ADDRESSING: usize = 1 << 26;
@@ -73,12 +79,13 @@ pub(super) fn layouts<D: Dialect>(module: &Module<D>, n: Option<usize>, report: 
 }
 
 /// Checks that every port has a layout that holds its elements, each at an address of its own, that the layouts of an end span
-/// as many ciphertexts as it has, and that all agree on `n` slots. Returns that number, where there is a port.
+/// as many ciphertexts as it has, that all agree on `n` slots, and that heads fit their outputs. Returns that number, where there is a port.
 ///
 /// # Errors
 /// What does not fit; at least one sentence.
 pub fn check_ports(ends: &[Spanned<'_>], n: Option<usize>) -> Result<Option<usize>, Vec<String>> {
     let (mut n, mut terms, mut problems) = (n, 0usize, Vec::new());
+    let images = batch(ends.iter().flat_map(|(_, ports, _)| *ports));
     for &(kind, ports, ciphertexts) in ends {
         if ports.len().max(ciphertexts) > MAX_CIPHERTEXTS {
             let count = ports.len().max(ciphertexts);
@@ -100,6 +107,9 @@ pub fn check_ports(ends: &[Spanned<'_>], n: Option<usize>) -> Result<Option<usiz
             } else {
                 fit(layout, port, &mut terms).err()
             };
+            if problem.is_none() {
+                problems.extend(heads(kind, port, images).err());
+            }
             if let Some(problem) = problem {
                 problems.push(format!("layout of {kind} `{}`: {problem}", port.name));
             }
@@ -109,6 +119,18 @@ pub fn check_ports(ends: &[Spanned<'_>], n: Option<usize>) -> Result<Option<usiz
         }
     }
     if problems.is_empty() { Ok(n) } else { Err(problems) }
+}
+
+/// Heads are of outputs alone, and each fits the shape of one image that those before it make.
+fn heads(kind: &str, port: &Port, images: usize) -> Result<(), String> {
+    let (name, count) = (&port.name, port.heads.len());
+    if kind != "output" && count > 0 {
+        return Err(format!("{kind} `{name}` has heads, which only an output can have"));
+    }
+    if count > MAX_HEADS {
+        return Err(format!("{kind} `{name}` has {count} heads, more than the {MAX_HEADS} that it may have"));
+    }
+    port.image(images).headed().map(drop).map_err(|e| format!("a head of {kind} `{name}` does not fit: {e}"))
 }
 
 /// Every element has an address of its own within the period. `terms` counts what computing the addresses takes.

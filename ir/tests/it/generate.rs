@@ -4,8 +4,8 @@ use fhec_ir::ckks::{CkksOp, CtTy};
 use fhec_ir::nn::{Activation, Basis, NnOp, PadMode, TensorTy};
 use fhec_ir::slot::{SlotOp, SlotTy};
 use fhec_ir::{
-    Circuit, Ckks, ConstId, Dialect, Digit, F64, Layout, Loc, Module, Nn, ParamSpec, Port, Shape, Slot, Tensor, Value,
-    ValueRange,
+    Circuit, Ckks, ConstId, Dialect, Digit, F64, Head, Layout, Loc, Module, Nn, ParamSpec, Port, Shape, Slot, Tensor,
+    Value, ValueRange,
 };
 use proptest::prelude::*;
 
@@ -98,10 +98,21 @@ fn finish<D: Dialect>(module: &mut Module<D>, c: &mut Choices) {
         let layout = c.flag().then_some(layout);
         let mut port = |shape, layout| {
             let range = c.flag().then(|| ValueRange { low: c.float(), high: c.float() });
-            Port { name: c.name(), shape, layout, range }
+            let heads = (0..c.below(3)).map(|_| head(c)).collect();
+            Port { name: c.name(), shape, layout, range, heads }
         };
         module.inputs.push(port(shape, layout));
         module.outputs.push(port(Shape::default(), None));
+    }
+}
+
+fn head(c: &mut Choices) -> Head {
+    match c.below(5) {
+        0 => Head::Softmax { axis: c.below(9) },
+        1 => Head::LogSoftmax { axis: c.below(9) },
+        2 => Head::ArgMax { axis: c.below(9), keepdims: c.flag() },
+        3 => Head::Reshape { shape: Shape(dims(c)) },
+        _ => Head::Transpose { perm: dims(c) },
     }
 }
 

@@ -69,7 +69,7 @@ fn slot_module(layout: Layout, shape: &[usize]) -> Module<Slot> {
         name: name.into(),
         shape: Shape(shape.to_vec()),
         layout: Some(layout.clone()),
-        range: None,
+        ..Default::default()
     };
     m.inputs.push(port("x"));
     m.outputs.push(port("y"));

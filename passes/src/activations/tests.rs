@@ -8,10 +8,10 @@ fn one_activation(function: Activation) -> Module<Nn> {
     let mut m = Module::<Nn>::new("main");
     let shape = Shape::from([1, 4]);
     let x = m.func.add_param(TensorTy(shape.clone()), Loc::onnx("x"));
-    m.inputs.push(Port { name: "x".into(), shape: shape.clone(), layout: None, range: None });
+    m.inputs.push(Port { name: "x".into(), shape: shape.clone(), ..Default::default() });
     let y = m.push(NnOp::Activation { function, alpha: None, beta: None }, [x], Loc::onnx("act")).unwrap();
     m.func.set_results([y]);
-    m.outputs.push(Port { name: "y".into(), shape, layout: None, range: None });
+    m.outputs.push(Port { name: "y".into(), shape, ..Default::default() });
     m
 }
 
@@ -195,10 +195,10 @@ fn two_channels(function: Activation) -> (Module<Nn>, Vec<Vec<Tensor>>) {
     let mut m = Module::<Nn>::new("main");
     let shape = Shape::from([1, 2, 2, 2]);
     let x = m.func.add_param(TensorTy(shape.clone()), Loc::onnx("x"));
-    m.inputs.push(Port { name: "x".into(), shape: shape.clone(), layout: None, range: None });
+    m.inputs.push(Port { name: "x".into(), shape: shape.clone(), ..Default::default() });
     let y = m.push(NnOp::Activation { function, alpha: None, beta: None }, [x], Loc::onnx("act")).unwrap();
     m.func.set_results([y]);
-    m.outputs.push(Port { name: "y".into(), shape, layout: None, range: None });
+    m.outputs.push(Port { name: "y".into(), shape, ..Default::default() });
     let sample = |i: usize| {
         let at = |k: usize| if k < 4 { 4.0 } else { 1.0 } * ((i * 4 + k % 4) as f32 / 127.5 - 1.0);
         vec![Tensor::new([1, 2, 2, 2], (0..8).map(at).collect::<Vec<_>>())]

@@ -271,7 +271,7 @@ impl Builder<'_> {
         for (index, &r) in self.nn.func.results().iter().enumerate() {
             let a = self.affine(r);
             let node = self.nn.func.node(r);
-            let unnamed = || Port { name: format!("output{index}"), shape: a.shape.clone(), layout: None, range: None };
+            let unnamed = || Port { name: format!("output{index}"), shape: a.shape.clone(), ..Default::default() };
             let port = self.nn.outputs.get(index).cloned().unwrap_or_else(unnamed);
             if a.is_constant() {
                 return Err(Self::issue(

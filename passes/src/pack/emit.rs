@@ -115,7 +115,13 @@ pub(super) fn emit(
                 let (shape, layout) = (source.shape.clone(), placement.to_layout(&source.shape));
                 let described = nn.inputs.get(*index);
                 let name = described.map_or_else(|| format!("input{index}"), |port| port.name.clone());
-                e.out.inputs.push(Port { name, shape, layout, range: described.and_then(|port| port.range) });
+                e.out.inputs.push(Port {
+                    name,
+                    shape,
+                    layout,
+                    range: described.and_then(|port| port.range),
+                    ..Default::default()
+                });
                 Emitted { values, fill: 0.0 }
             }
             SourceKind::Linear { value, .. } => e.linear(number, value, terms, loc)?,

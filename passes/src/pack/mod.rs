@@ -106,7 +106,7 @@ impl Pack {
             let reason = format!("{} slots: the number of slots is a power of two", self.max_slots);
             return Err(error(vec![Issue::new(&Default::default(), "module", reason, "choose a power of two")]));
         }
-        let Headless { module, origins, notes } = headless(module);
+        let Headless { module, origins, heads, notes } = headless(module);
         let encrypted = reject::encrypted(&module);
         let issues = reject::issues(&module, &encrypted);
         if !issues.is_empty() {
@@ -118,8 +118,9 @@ impl Pack {
             let reason = "a tensor has no layout in slots";
             error(vec![Issue::new(&Default::default(), "module", reason, "report this as a bug")])
         })?;
-        let (module_out, tensors) =
+        let (mut module_out, tensors) =
             emit::emit(&module, &graph, &placements, slots, &self.cost).map_err(|i| error(vec![i]))?;
+        module_out.outputs.iter_mut().zip(heads).for_each(|(port, heads)| port.heads = heads);
         let origin = |v: Value| origins.get(&v).copied();
         let tensors = tensors.into_iter().map(|t| PackedTensor { origin: t.origin.and_then(origin), ..t }).collect();
         Ok(Packed { module: module_out, tensors, notes })

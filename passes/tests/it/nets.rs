@@ -46,7 +46,7 @@ impl Net {
     pub fn input(&mut self, shape: impl Into<Shape>) -> Value {
         let shape = shape.into();
         let index = self.module.inputs.len();
-        self.module.inputs.push(Port { name: format!("x{index}"), shape: shape.clone(), layout: None, range: None });
+        self.module.inputs.push(Port { name: format!("x{index}"), shape: shape.clone(), ..Default::default() });
         self.module.func.add_param(TensorTy(shape), Loc::onnx(&format!("x{index}")))
     }
     pub fn shape(&self, v: Value) -> Vec<usize> {
@@ -126,7 +126,7 @@ impl Net {
         self.module.func.set_results(results.iter().copied());
         for (i, &r) in results.iter().enumerate() {
             let shape = self.module.func.ty(r).0.clone();
-            self.module.outputs.push(Port { name: format!("y{i}"), shape, layout: None, range: None });
+            self.module.outputs.push(Port { name: format!("y{i}"), shape, ..Default::default() });
         }
         let shapes: Vec<Shape> = self.module.inputs.iter().map(|p| p.shape.clone()).collect();
         let inputs = shapes.into_iter().map(|s| self.numbers.tensor(s, 1.0)).collect();

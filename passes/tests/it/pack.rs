@@ -2,7 +2,7 @@
 
 use fhec_ir::nn::{self, Nn, NnOp};
 use fhec_ir::slot::{self, SlotOp};
-use fhec_ir::{F64, Module, Slot, Tensor, ValueRange};
+use fhec_ir::{F64, Head, Module, Slot, Tensor, ValueRange};
 use fhec_passes::batch::Batch;
 use fhec_passes::lower::LowerToCkks;
 use fhec_passes::pack::{Pack, without_heads};
@@ -256,20 +256,65 @@ fn every_head_is_left_to_the_client() {
         assert_eq!(rest.outputs[0].shape.to_string(), "1x4");
         assert!(notes[0].starts_with("softmax") && notes[1].starts_with(head), "{notes:?}");
     }
-    // What only moves elements may follow, but not what reads an index.
+    // What only moves elements may follow, and is left with the head.
     let mut net = Net::new(11);
     let x = net.input([1, 8]);
     let y = net.push(NnOp::Softmax { axis: 1 }, &[x]);
     let y = net.push(NnOp::Reshape { shape: vec![8] }, &[y]);
     let (module, _) = net.finish(&[y]);
     let (rest, notes) = without_heads(&module);
-    assert_eq!((rest.func.len(), notes.len()), (2, 1));
+    assert_eq!((rest.func.len(), notes.len()), (1, 1));
     let mut net = Net::new(11);
     let x = net.input([1, 8]);
     let y = net.push(NnOp::ArgMax { axis: 1, keepdims: true }, &[x]);
     let y = net.push(NnOp::Reshape { shape: vec![1] }, &[y]);
     let (module, _) = net.finish(&[y]);
-    assert!(without_heads(&module).1.is_empty());
+    assert_eq!((without_heads(&module).0.func.len(), without_heads(&module).1.len()), (1, 1));
+}
+
+#[test]
+fn heads_and_the_encrypted_network_are_the_network() {
+    let softmax = NnOp::Softmax { axis: -1 };
+    let tails = [
+        vec![softmax.clone()],
+        vec![NnOp::LogSoftmax { axis: 2 }, NnOp::Transpose { perm: vec![0, 2, 1] }],
+        vec![NnOp::Transpose { perm: vec![0, 2, 1] }, softmax.clone(), NnOp::Reshape { shape: vec![8] }],
+        vec![softmax, NnOp::ArgMax { axis: 1, keepdims: false }, NnOp::Reshape { shape: vec![4] }],
+    ];
+    for tail in tails {
+        let mut net = Net::new(13);
+        let x = net.input([1, 8]);
+        let y = net.fully_connected(x, 8);
+        let y = net.push(NnOp::Reshape { shape: vec![1, 2, 4] }, &[y]);
+        let y = tail.iter().fold(y, |y, op| net.push(op.clone(), &[y]));
+        let (module, sample) = net.finish(&[y]);
+        let packed = Pack::new(64).run(&module).expect("packs");
+        // A head is one image's, whatever the batch.
+        let batched = Batch { images: 4 }.run(&packed).expect("batches");
+        fhec_ir::verify(&batched).expect("verifies");
+        let expected = nn::eval::eval(&module, &sample).expect("runs");
+        let stacked: Vec<Tensor> = sample.iter().map(|t| Tensor::stack(&[t, t, t, t])).collect();
+        let decrypted = slot::eval::eval(&batched, &stacked).expect("runs");
+        for image in decrypted[0].unstack(4) {
+            let found = batched.outputs[0].heads.iter().fold(image, |t, head| head.apply(&t).expect("fits"));
+            assert_eq!(found.shape(), expected[0].shape(), "{tail:?}");
+            let pairs = found.data().iter().zip(expected[0].data());
+            assert!(pairs.clone().all(|(a, b)| (a - b).abs() < 1e-4), "{tail:?}: {:?}", pairs.collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn a_head_that_mixes_images_cannot_be_applied_and_is_named() {
+    let mut net = Net::new(14);
+    let x = net.input([4, 8]);
+    let y = net.push(NnOp::Softmax { axis: 0 }, &[x]);
+    let z = net.push(NnOp::Softmax { axis: 1 }, &[x]);
+    let (module, _) = net.finish(&[y, z]);
+    let packed = Pack::new(64).pack(&module).expect("packs");
+    let heads: Vec<&[Head]> = packed.module.outputs.iter().map(|port| &port.heads[..]).collect();
+    assert_eq!(heads, [&[][..], &[Head::Softmax { axis: 1 }]]);
+    assert!(packed.notes[2].contains("`y0` mixes the 4 images of a run"), "{:?}", packed.notes);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Reductions, and the normalisations built on them. All sums run in `f64`.
 
+use zeroize::Zeroizing;
+
 use super::elementwise::for_each_strided;
 use crate::tensor::{Shape, Tensor};
 
@@ -70,7 +72,7 @@ fn by_lines(x: &Tensor, axis: usize, f: impl Fn(&mut [f64], f64)) -> Tensor {
     let dims = &x.shape().0;
     let (n, inner): (usize, usize) = (dims[axis], dims[axis + 1..].iter().product());
     let mut data = x.data().to_vec();
-    let mut line = vec![0.0f64; n];
+    let mut line = Zeroizing::new(vec![0.0f64; n]);
     if !data.is_empty() {
         for block in data.chunks_exact_mut(n * inner) {
             for i in 0..inner {
@@ -81,7 +83,7 @@ fn by_lines(x: &Tensor, axis: usize, f: impl Fn(&mut [f64], f64)) -> Tensor {
             }
         }
     }
-    Tensor::new(x.shape().clone(), data)
+    x.with_data(x.shape().clone(), data)
 }
 
 /// Softmax over dimension `axis`.
@@ -108,5 +110,5 @@ pub(super) fn arg_max(x: &Tensor, axis: usize, out: Shape) -> Tensor {
     let at = |place: usize, k: usize| x.data()[(place / inner * n + k) * inner + place % inner];
     let best = |place: usize| (1..n).fold(0, |best, k| if at(place, k) > at(place, best) { k } else { best });
     let data: Vec<f32> = (0..out.len()).map(|place| best(place) as f32).collect();
-    Tensor::new(out, data)
+    x.with_data(out, data)
 }

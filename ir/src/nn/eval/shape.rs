@@ -12,7 +12,7 @@ fn signed_strides(shape: &Shape) -> Vec<isize> {
 fn strided(x: &Tensor, base: usize, strides: Vec<isize>, out: Shape) -> Tensor {
     let mut data = Vec::with_capacity(out.len());
     for_each_strided(&out, [base], &[strides], |[at]| data.push(x.data()[at]));
-    Tensor::new(out, data)
+    x.with_data(out, data)
 }
 
 /// Dimensions permuted: dimension i of the result is dimension `perm[i]` of x.

@@ -294,7 +294,7 @@ fn small_module() -> Module<Nn> {
     let mut m = Module::<Nn>::new("main");
     let shape = Shape(vec![1, 2]);
     let x = m.func.add_param(TensorTy(shape.clone()), Loc::onnx("x"));
-    m.inputs.push(Port { name: "image".into(), shape, layout: None, range: None });
+    m.inputs.push(Port { name: "image".into(), shape, ..Default::default() });
     let w = m.consts.insert("w", Tensor::new([2, 2], vec![1.0, -1.0, 2.0, 0.5]));
     let w = m.push(NnOp::Const { value: w }, [], Loc::default()).unwrap();
     let y = m.push(NnOp::MatMul {}, [x, w], Loc::onnx("fc")).unwrap();

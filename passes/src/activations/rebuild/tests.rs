@@ -24,7 +24,7 @@ impl Net {
     fn new(shape: [usize; 4]) -> (Self, Value) {
         let mut m = Module::<Nn>::new("net");
         let x = m.func.add_param(TensorTy(Shape::from(shape)), Loc::onnx("x"));
-        m.inputs.push(Port { name: "x".into(), shape: Shape::from(shape), layout: None, range: None });
+        m.inputs.push(Port { name: "x".into(), shape: Shape::from(shape), ..Default::default() });
         (Self(m), x)
     }
     fn constant(&mut self, name: &str, tensor: Tensor) -> Value {
@@ -52,7 +52,7 @@ impl Net {
     fn finish(mut self, y: Value) -> Module<Nn> {
         let shape = self.0.func.ty(y).0.clone();
         self.0.func.set_results([y]);
-        self.0.outputs.push(Port { name: "y".into(), shape, layout: None, range: None });
+        self.0.outputs.push(Port { name: "y".into(), shape, ..Default::default() });
         self.0
     }
 }
