@@ -81,7 +81,7 @@ pub fn measured(module: &Module<Nn>, samples: &[Vec<Tensor>], margin: f64) -> Re
 
 /// The larger magnitude of both, which a NaN stays.
 fn size(&(least, largest): &(f64, f64)) -> f64 {
-    fhec_ir::largest_magnitude([least, largest].into_iter())
+    fhec_ir::largest_magnitude([least, largest])
 }
 
 /// What the operands of the module's polynomials are on one input.

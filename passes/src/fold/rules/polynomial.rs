@@ -142,6 +142,13 @@ fn views(g: &RuleGraph<'_>, class: Id) -> Vec<View> {
     out
 }
 
+/// A polynomial of another class that a node was found to be, and the nodes that show it.
+struct Found {
+    of: Id,
+    powers: Powers,
+    used: Vec<(Id, NnNode)>,
+}
+
 fn recognise(g: &mut RuleGraph<'_>, node: &NnNode) {
     let (a, b) = (g.egraph.find(node.children[0]), g.egraph.find(node.children[1]));
     let Some(shape) = g.egraph.lookup(node.clone()).map(|class| g.shape(class)) else { return };
@@ -149,24 +156,29 @@ fn recognise(g: &mut RuleGraph<'_>, node: &NnNode) {
         return;
     }
     let combine = |x: &Powers, y: &Powers| if matches!(node.op, NnOp::Mul {}) { x.times(y) } else { x.plus(y) };
-    let mut found: Vec<(Id, Powers, Vec<(Id, NnNode)>)> = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
     let shown = |class: Id, view: &View| view.node.clone().map(|node| (class, node));
     if let Some(constant) = g.constant(b) {
         let Some(constant) = coefficients(&constant, &shape).map(Powers::constant) else { return };
         let polynomials = views(g, a).into_iter().filter(|view| view.powers.degree() > 1);
-        found.extend(polynomials.map(|v| (v.of, combine(&v.powers, &constant), shown(a, &v).into_iter().collect())));
+        found.extend(polynomials.map(|v| Found {
+            of: v.of,
+            powers: combine(&v.powers, &constant),
+            used: shown(a, &v).into_iter().collect(),
+        }));
     } else if a == b {
-        found.push((a, combine(&Powers::identity(), &Powers::identity()), Vec::new()));
+        let powers = combine(&Powers::identity(), &Powers::identity());
+        found.push(Found { of: a, powers, used: Vec::new() });
     } else {
         for x in views(g, a) {
             for y in views(g, b).iter().filter(|y| y.of == x.of) {
                 let used = shown(a, &x).into_iter().chain(shown(b, y)).collect();
-                found.push((x.of, combine(&x.powers, &y.powers), used));
+                found.push(Found { of: x.of, powers: combine(&x.powers, &y.powers), used });
             }
         }
     }
     let known = g.egraph.lookup(node.clone()).map(|class| views(g, class)).unwrap_or_default();
-    for (of, powers, used) in found {
+    for Found { of, powers, used } in found {
         let finite = powers.rows.iter().flatten().all(|c| c.is_finite());
         let same = |view: &View| view.of == of && view.powers.degree() > 1 && view.powers.is_close(&powers);
         if !(2..=MAX_DEGREE).contains(&powers.degree()) || !finite || g.shape(of) != shape || known.iter().any(same) {
