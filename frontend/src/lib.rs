@@ -36,7 +36,7 @@ use fhec_ir::{Module, Nn, Tensor};
 use prost::Message;
 
 pub use error::ImportError;
-pub use import::{FixedBatch, Operator, constant_operators, operators, without_batch};
+pub use import::{FixedBatch, Operator, as_one_image, constant_operators, operators, without_batch};
 
 /// The oldest version of the operator set that is read. Version 6 differs from 7 in broadcasting only.
 pub const MIN_OPSET: i64 = 6;

@@ -162,7 +162,14 @@ impl Model {
         let digest = blake3::hash(bytes).to_hex().to_string();
         Ok(match fhec_frontend::without_batch(&module) {
             Some(FixedBatch { extent, module }) => Self { module, digest, batch: Some(extent) },
-            None => Self { module, digest, batch: None },
+            None => {
+                let defect = |e: fhec_ir::TypeError| PassError {
+                    pass: "import",
+                    issues: vec![Issue::new(&Loc::default(), "module", e.to_string(), "report this with the model")],
+                };
+                let one = fhec_frontend::as_one_image(&module).map_err(defect)?;
+                Self { module: one.unwrap_or(module), digest, batch: None }
+            }
         })
     }
 }

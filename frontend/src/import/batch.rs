@@ -1,7 +1,7 @@
 //! Which dimension is the batch: the one along which nothing is mixed, so that one image is a network of its own.
 
 use fhec_ir::nn::{NnOp, TensorTy};
-use fhec_ir::{Entity, Issue, Loc, Module, Nn, Node, OpInfo, Operands, Port, Shape, Tensor, Value};
+use fhec_ir::{Entity, Issue, Loc, Module, Nn, Node, OpInfo, Operands, Port, Shape, Tensor, TypeError, Value, io};
 
 use super::input;
 use crate::proto;
@@ -78,6 +78,42 @@ pub fn without_batch(module: &Module<Nn>) -> Option<FixedBatch> {
         return None;
     }
     single(module, &at, extent).map(|module| FixedBatch { extent, module })
+}
+
+/// The network with a leading dimension of 1 at all ports, if theirs have one extent in common, more than 1, which would pass for
+/// images of one run: a network without a batch, or one that mixes its images.
+///
+/// # Errors
+/// A module that is ill-typed.
+pub fn as_one_image(module: &Module<Nn>) -> Result<Option<Module<Nn>>, TypeError> {
+    if io::batch(module.inputs.iter().chain(&module.outputs)) < 2 {
+        return Ok(None);
+    }
+    let lead = |shape: &Shape| Shape([&[1], &shape.0[..]].concat());
+    let reshape = |shape: &Shape| NnOp::Reshape { shape: shape.0.iter().map(|&d| d as i64).collect() };
+    let mut out = Module::<Nn>::new(module.func.name.clone());
+    out.consts = module.consts.clone();
+    let mut map: Vec<Value> = Vec::with_capacity(module.func.len());
+    for (_, node) in module.func.iter() {
+        let new = if node.op.as_input().is_some() {
+            let param = out.func.add_param(TensorTy(lead(&node.ty.0)), node.loc.clone());
+            out.push(reshape(&node.ty.0), [param], node.loc.clone())?
+        } else {
+            let operands: Operands = node.operands.iter().map(|o| map[o.index()]).collect();
+            out.push(node.op.clone(), operands, node.loc.clone())?
+        };
+        map.push(new);
+    }
+    let mut results = Vec::with_capacity(module.outputs.len());
+    for result in module.func.results() {
+        let node = module.func.node(*result);
+        results.push(out.push(reshape(&lead(&node.ty.0)), [map[result.index()]], node.loc.clone())?);
+    }
+    out.func.set_results(results);
+    let port = |port: &Port| Port { shape: lead(&port.shape), ..port.clone() };
+    out.inputs = module.inputs.iter().map(port).collect();
+    out.outputs = module.outputs.iter().map(port).collect();
+    Ok(Some(out))
 }
 
 /// `module` with an extent of 1 in place of `extent` where the batch lies.

@@ -1,7 +1,7 @@
 //! Which dimension is the batch.
 
 use fhec_frontend::proto::{Attribute, Model, Node, Tensor, ValueInfo};
-use fhec_frontend::without_batch;
+use fhec_frontend::{as_one_image, without_batch};
 use fhec_ir::nn::eval::eval;
 use fhec_ir::verify;
 
@@ -94,4 +94,19 @@ fn a_batch_may_lie_behind_other_dimensions() {
     assert_eq!(import(&step(dense)).inputs[0].shape.to_string(), "5x1x3");
     let flat = vec![Node::new("Flatten", "flat", &["x"], &["y"], vec![Attribute::int("axis", 0)])];
     assert!(refuse(&step(flat)).issues()[0].reason.contains("only the batch may be symbolic"));
+}
+
+#[test]
+fn what_is_no_batch_does_not_pass_for_one() {
+    let rows = Tensor::floats("rows", &[4, 1], &[1.0, 2.0, 3.0, 4.0]);
+    let whole = import(&model(13, &[4, 3], vec![rows], vec![Node::new("Mul", "", &["x", "rows"], &["y"], vec![])]));
+    assert!(without_batch(&whole).is_none());
+    let one = as_one_image(&whole).unwrap().expect("both ports have four rows");
+    verify(&one).unwrap();
+    assert_eq!((one.inputs[0].shape.to_string(), one.outputs[0].shape.to_string()), ("1x4x3".into(), "1x4x3".into()));
+    let x: Vec<f32> = (0..12).map(|i| (i as f32).sin()).collect();
+    let [a, b] = [(&whole, vec![4, 3]), (&one, vec![1, 4, 3])]
+        .map(|(m, shape)| eval(m, &[fhec_ir::Tensor::new(fhec_ir::Shape(shape), x.clone())]).unwrap().remove(0));
+    assert_eq!(a.data(), b.data());
+    assert!(as_one_image(&one).unwrap().is_none());
 }
