@@ -122,7 +122,7 @@ pub struct Replacement {
     pub rms_error: f64,
     /// Largest error on the interval (on a grid of 4,096 points).
     pub max_error: f64,
-    /// Largest magnitude 1.05 and 1.15 half widths from the centre of the interval, over that of the function on the interval
+    /// Largest magnitude 1.1 and 1.25 half widths from the centre of the interval, over that of the function on the interval
     /// and there: what a value outside becomes.
     pub growth: f64,
 }

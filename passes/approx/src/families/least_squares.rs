@@ -19,7 +19,7 @@ pub struct LeastSquares {
 const GROWTH_BITS: f64 = 10.0;
 
 /// The growth beyond the interval up to which a fit is left as it is.
-const GROWTH: f64 = 3.0;
+const GROWTH: f64 = 6.0;
 /// The weight beyond the interval from which it is raised no further: it takes accuracy from the values inside.
 const MOST_SHARE: f64 = 1e-2;
 

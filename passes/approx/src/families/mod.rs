@@ -97,7 +97,7 @@ impl Site {
         grid(interval).map(|x| self.function.eval(x).abs()).fold(0.0, f64::max)
     }
 
-    /// The largest magnitude of `approximation` 1.05 and 1.15 half widths from the centre of `interval`, over the largest of the
+    /// The largest magnitude of `approximation` 1.1 and 1.25 half widths from the centre of `interval`, over the largest of the
     /// function on the interval, or there if that is more: what a value outside becomes.
     pub fn growth(&self, interval: Interval, approximation: impl Fn(f64) -> f64) -> f64 {
         let size = |x: f64| Some(self.function.eval(x).abs()).filter(|y| y.is_finite()).unwrap_or(0.0);
@@ -108,7 +108,7 @@ impl Site {
             // What is zero on the interval and outside has no size of its own.
             got / if wanted > 0.0 { wanted } else { 0.5 * interval.length() }
         };
-        [-1.15, -1.05, 1.05, 1.15].into_iter().map(at).fold(0.0, f64::max)
+        [-1.25, -1.1, 1.1, 1.25].into_iter().map(at).fold(0.0, f64::max)
     }
 
     /// The approximation by `polynomial`, one for all channels, with its errors.
@@ -182,7 +182,7 @@ pub struct Approximation {
     pub rms_error: f64,
     /// Largest error on the interval.
     pub max_error: f64,
-    /// Largest magnitude 1.05 and 1.15 half widths from the centre of the interval, over that of the function on the interval
+    /// Largest magnitude 1.1 and 1.25 half widths from the centre of the interval, over that of the function on the interval
     /// and there.
     pub growth: f64,
 }
