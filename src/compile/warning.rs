@@ -24,7 +24,7 @@ pub(super) enum Warning {
     )]
     RunsAway { count: usize, of: usize },
     #[error(
-        "maxima over windows ({nodes}) are computed pair by pair, each with a polynomial in place of |x|, which takes time and \
+        "maxima over windows ({nodes}) are computed pair by pair, each with a polynomial in place of a ReLU, which takes time and \
          levels; average pooling costs next to nothing: replace them and retrain briefly"
     )]
     MaxPool { nodes: String },

@@ -1,4 +1,4 @@
-//! Maxima over windows, which have no form on ciphertexts, as maxima of pairs, which have one up to |x|.
+//! Maxima over windows, which have no form on ciphertexts, as maxima of pairs, which have one up to a ReLU.
 
 use egg::Id;
 use fhec_ir::F64;
@@ -9,9 +9,8 @@ use super::super::rule::{Rule, code};
 
 pub(super) fn rules() -> Vec<Rule> {
     vec![
-        code("max-pool-by-pairs", |op| matches!(op, NnOp::MaxPool { .. }), by_pairs).says(
-            "a maximum over windows is one of pairs, dimension by dimension, and max(a, b) = (a + b + |a - b|)/2",
-        ),
+        code("max-pool-by-pairs", |op| matches!(op, NnOp::MaxPool { .. }), by_pairs)
+            .says("a maximum over windows is one of pairs, dimension by dimension, and max(a, b) = b + relu(a - b)"),
     ]
 }
 
@@ -78,12 +77,9 @@ fn taken(g: &mut RuleGraph<'_>, x: Id, axis: usize, (start, count, step): (i64, 
     g.add(NnOp::Slice { starts, sizes, steps }, [x])
 }
 
-/// (a + b + |a - b|)/2.
+/// b + relu(a - b).
 fn larger(g: &mut RuleGraph<'_>, a: Id, b: Id) -> Option<Id> {
     let difference = g.add(NnOp::Sub {}, [a, b])?;
-    let distance = g.add(NnOp::Activation { function: Activation::Abs, alpha: None, beta: None }, [difference])?;
-    let sum = g.sum(a, b)?;
-    let twice = g.sum(sum, distance)?;
-    let half = g.scalar(0.5);
-    g.mul(twice, half)
+    let more = g.add(NnOp::Activation { function: Activation::Relu, alpha: None, beta: None }, [difference])?;
+    g.sum(b, more)
 }
