@@ -3,7 +3,7 @@
 //! The family interpolates at Chebyshev nodes: its polynomials do not look at where the data is, only at its interval.
 //!
 //! ```text
-//! cargo run --release --example add_family
+//! cargo run -p fhec --release --example add_family
 //! ```
 
 use std::path::Path;

@@ -3,7 +3,7 @@
 //! The pass removes a ReLU whose operand is a ReLU, which changes nothing.
 //!
 //! ```text
-//! cargo run --example add_pass
+//! cargo run -p fhec --example add_pass
 //! ```
 
 use fhec::ir::nn::{Activation, NnOp};

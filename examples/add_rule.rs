@@ -4,7 +4,7 @@
 //! layers around it absorb.
 //!
 //! ```text
-//! cargo run --example add_rule
+//! cargo run -p fhec --example add_rule
 //! ```
 
 use fhec::ir::Module;
