@@ -1,4 +1,4 @@
-//! Reads ONNX models into the `nn` level.
+//! Reads ONNX models into the `nn` level, and writes modules of that level as ONNX models.
 //!
 //! [`import_file`] decodes a file (protobuf, opsets [`MIN_OPSET`] to [`MAX_OPSET`], constants inside or beside it), infers
 //! all shapes, evaluates what depends on constants alone, and builds a [`Module<Nn>`]. A symbolic batch becomes 1. Every
@@ -6,6 +6,8 @@
 //!
 //! What cannot be imported is reported together, each node with its name, operator, reason and help; nothing in a file,
 //! however damaged, makes the importer panic or take memory out of proportion to the file.
+//!
+//! [`export`] is the way back: what the importer makes of its file computes what the module does.
 //!
 //! An operator is added in one file: write its function in the family it belongs to under `import/` and add a line to
 //! that family's table. [`operators`] lists what there is.
@@ -25,6 +27,7 @@
 //! ```
 
 mod error;
+mod export;
 mod import;
 mod known;
 pub mod proto;
@@ -36,6 +39,7 @@ use fhec_ir::{Module, Nn, Tensor};
 use prost::Message;
 
 pub use error::ImportError;
+pub use export::{ExportError, export, export_model};
 pub use import::{FixedBatch, Operator, as_one_image, constant_operators, operators, without_batch};
 
 /// The oldest version of the operator set that is read. Version 6 differs from 7 in broadcasting only.

@@ -1,8 +1,8 @@
-//! The parts of the ONNX file format that the importer reads, as protobuf messages.
+//! The parts of the ONNX file format that are read and written, as protobuf messages.
 //!
 //! Field numbers are those of the ONNX IR specification (onnx.ai, "Open Neural Network Exchange Intermediate
-//! Representation"); fields that inference does not need are left out, and the decoder skips them. The structs also encode,
-//! so that tests build models from them.
+//! Representation"); fields that inference does not need are left out, and the decoder skips them. The exporter
+//! writes these structs, and tests build models from them.
 
 use prost::Message;
 

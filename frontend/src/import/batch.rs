@@ -35,7 +35,7 @@ pub(super) fn issues(module: &Module<Nn>, graph: &proto::Graph) -> Vec<Issue> {
     let repair = "fix its extent: export with a fixed size, or use `onnxruntime.tools.make_dynamic_shape_fixed`";
     let what = format!("dimension {d}{} of input `{}`", input::quoted(symbol), info.name);
     let starts: Vec<Track> = symbols.iter().map(|(_, s)| s.map_or(Track::Free, |(d, _)| Track::At(vec![d]))).collect();
-    match tracks(module, &starts, 1) {
+    match tracks(module, &starts, 1, |track| track) {
         Err((node, reason)) => {
             let node = module.func.node(node);
             let reason = format!("{what} has no fixed extent, and is no batch: the node {reason}");
@@ -66,7 +66,7 @@ pub fn without_batch(module: &Module<Nn>) -> Option<FixedBatch> {
         return None;
     }
     let starts = vec![Track::At(vec![0]); params.len()];
-    let tracks = tracks(module, &starts, extent).ok()?;
+    let tracks = tracks(module, &starts, extent, |track| track).ok()?;
     let at: Vec<Option<usize>> = tracks
         .iter()
         .map(|track| match track {
@@ -78,6 +78,34 @@ pub fn without_batch(module: &Module<Nn>) -> Option<FixedBatch> {
         return None;
     }
     single(module, &at, extent).map(|module| FixedBatch { extent, module })
+}
+
+/// The dimension in which the batch lies in a value, if the value depends on an input.
+pub(crate) type BatchPlace = Option<usize>;
+
+/// Where the batch lies in every live value, if every input has an extent of 1 in its leading dimension, that is the batch, and the
+/// network computes the images of one of any extent apart.
+pub(crate) fn batch_places(module: &Module<Nn>) -> Option<Vec<BatchPlace>> {
+    let params = module.func.params();
+    if params.is_empty() || params.iter().any(|&p| module.func.ty(p).0.0.first() != Some(&1)) {
+        return None;
+    }
+    // With an extent of 1 a reshape leaves open where the batch goes, but it must be written down: the first dimension
+    // is the usual place.
+    let first = |track| match track {
+        Track::At(mut list) => {
+            list.truncate(1);
+            Track::At(list)
+        }
+        other => other,
+    };
+    let tracks = tracks(module, &vec![Track::At(vec![0]); params.len()], 1, first).ok()?;
+    let place = |track: &Track| match track {
+        Track::At(list) => list.first().copied(),
+        Track::Free | Track::Lost => None,
+    };
+    let lost = module.func.results().iter().any(|r| tracks[r.index()] == Track::Lost);
+    (!lost).then(|| tracks.iter().map(place).collect())
 }
 
 /// The network with a leading dimension of 1 at all ports, if theirs have one extent in common, more than 1, which would pass for
@@ -208,7 +236,13 @@ fn of_one(node: &Node<Nn>, batch: Option<usize>, at: &[Option<usize>]) -> NnOp {
 
 /// Where the batch lies in every live value, from where it lies in the inputs; or the first node that mixes images, and what
 /// it does.
-fn tracks(module: &Module<Nn>, inputs: &[Track], extent: usize) -> Result<Vec<Track>, (Value, String)> {
+/// `narrow` may choose among the dimensions that a value leaves open.
+fn tracks(
+    module: &Module<Nn>,
+    inputs: &[Track],
+    extent: usize,
+    narrow: impl Fn(Track) -> Track,
+) -> Result<Vec<Track>, (Value, String)> {
     let func = &module.func;
     let live = func.live();
     let mut tracks: Vec<Track> = vec![Track::Free; func.len()];
@@ -218,7 +252,7 @@ fn tracks(module: &Module<Nn>, inputs: &[Track], extent: usize) -> Result<Vec<Tr
             None => {
                 let operands: Vec<(&Shape, &Track)> =
                     node.operands.iter().map(|o| (&func.ty(*o).0, &tracks[o.index()])).collect();
-                follow(&node.op, &operands, &node.ty.0, extent).map_err(|reason| (v, reason))?
+                narrow(follow(&node.op, &operands, &node.ty.0, extent).map_err(|reason| (v, reason))?)
             }
         };
     }

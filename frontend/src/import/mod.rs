@@ -33,6 +33,7 @@ use fhec_ir::{Module, Nn};
 use crate::error::ImportError;
 use crate::proto;
 use crate::{ImportOptions, MAX_OPSET, MIN_OPSET};
+pub(crate) use batch::{BatchPlace, batch_places};
 pub use batch::{FixedBatch, as_one_image, without_batch};
 pub use reference::constant_operators;
 pub use registry::{Operator, operators};

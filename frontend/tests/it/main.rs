@@ -1,10 +1,11 @@
-//! Tests of the importer, from small graphs built here to real models and the vectors of the ONNX project.
+//! Tests of the importer and the exporter, from small graphs built here to real models and the vectors of the ONNX project.
 
 mod batch;
 mod conformance;
 mod constants;
 mod differential;
 mod errors;
+mod export;
 mod folding;
 mod graphs;
 mod hostile;

@@ -38,6 +38,11 @@ impl Powers {
         Self { rows: vec![vec![0.0, 1.0]] }
     }
 
+    /// The constant terms.
+    fn constant_terms(&self) -> Self {
+        Self { rows: self.rows.iter().map(|row| row[..1].to_vec()).collect() }
+    }
+
     fn combined(&self, other: &Self, of: impl Fn(&[f64], &[f64]) -> Vec<f64>) -> Self {
         let rows = self.rows.len().max(other.rows.len());
         let row = |k: usize| of(&self.rows[k % self.rows.len()], &other.rows[k % other.rows.len()]);
@@ -92,11 +97,11 @@ impl Powers {
     }
 }
 
-/// A class as a polynomial of another, and the node that shows it.
+/// A class as a polynomial of another, and the nodes that show it.
 struct View {
     of: Id,
     powers: Powers,
-    node: Option<NnNode>,
+    shown: Vec<(Id, NnNode)>,
 }
 
 /// The coefficients that a constant stands for in a sum or product with a value of `shape`; none when it varies along other
@@ -117,29 +122,42 @@ fn coefficients(tensor: &Tensor, shape: &Shape) -> Option<Vec<f64>> {
 /// The polynomials, of itself and of values that it is made of, that a class is.
 fn views(g: &RuleGraph<'_>, class: Id) -> Vec<View> {
     let class = g.egraph.find(class);
-    let shape = g.shape(class);
-    let mut out = vec![View { of: class, powers: Powers::identity(), node: None }];
+    let mut out = vec![View { of: class, powers: Powers::identity(), shown: Vec::new() }];
     for node in g.nodes(class) {
-        let child = |k: usize| g.egraph.find(node.children[k]);
-        let powers = match &node.op {
-            NnOp::Polynomial { basis: Basis::Monomial, rows, coeffs, .. } => {
-                let width = coeffs.len() / (*rows).max(1) as usize;
-                Powers { rows: coeffs.chunks(width).map(|row| row.iter().map(|c| c.0).collect()).collect() }
+        let child = g.egraph.find(node.children[0]);
+        if let NnOp::Polynomial { basis: Basis::Monomial, rows, coeffs, .. } = &node.op {
+            let width = coeffs.len() / (*rows).max(1) as usize;
+            let powers = Powers { rows: coeffs.chunks(width).map(|row| row.iter().map(|c| c.0).collect()).collect() };
+            out.push(View { of: child, powers, shown: vec![(class, node)] });
+            continue;
+        }
+        let Some(powers) = affine(g, class, &node) else { continue };
+        // The innermost step of Horner's rule, a·x + b, which is no polynomial of its own.
+        if matches!(node.op, NnOp::Add {}) {
+            for inner in g.nodes(child).into_iter().filter(|inner| matches!(inner.op, NnOp::Mul {})) {
+                let Some(scale) = affine(g, child, &inner) else { continue };
+                let (of, shown) = (g.egraph.find(inner.children[0]), vec![(child, inner), (class, node.clone())]);
+                out.push(View { of, powers: scale.plus(&powers.constant_terms()), shown });
             }
-            NnOp::Mul {} | NnOp::Add {} if !g.is_constant(child(0)) && g.shape(child(0)) == shape => {
-                let Some(c) = g.constant(child(1)).and_then(|t| coefficients(&t, &shape)) else { continue };
-                let constant = Powers::constant(c);
-                if matches!(node.op, NnOp::Mul {}) {
-                    Powers::identity().times(&constant)
-                } else {
-                    Powers::identity().plus(&constant)
-                }
-            }
-            _ => continue,
-        };
-        out.push(View { of: child(0), powers, node: Some(node) });
+        }
+        out.push(View { of: child, powers, shown: vec![(class, node)] });
     }
     out
+}
+
+/// A node of `class` as the product or the sum of its first child and a constant.
+fn affine(g: &RuleGraph<'_>, class: Id, node: &NnNode) -> Option<Powers> {
+    let product = match node.op {
+        NnOp::Mul {} => true,
+        NnOp::Add {} => false,
+        _ => return None,
+    };
+    let (x, shape) = (g.egraph.find(node.children[0]), g.shape(class));
+    if g.is_constant(x) || g.shape(x) != shape {
+        return None;
+    }
+    let constant = Powers::constant(coefficients(&g.constant(node.children[1])?, &shape)?);
+    Some(if product { Powers::identity().times(&constant) } else { Powers::identity().plus(&constant) })
 }
 
 /// A polynomial of another class that a node was found to be, and the nodes that show it.
@@ -157,22 +175,17 @@ fn recognise(g: &mut RuleGraph<'_>, node: &NnNode) {
     }
     let combine = |x: &Powers, y: &Powers| if matches!(node.op, NnOp::Mul {}) { x.times(y) } else { x.plus(y) };
     let mut found: Vec<Found> = Vec::new();
-    let shown = |class: Id, view: &View| view.node.clone().map(|node| (class, node));
     if let Some(constant) = g.constant(b) {
         let Some(constant) = coefficients(&constant, &shape).map(Powers::constant) else { return };
         let polynomials = views(g, a).into_iter().filter(|view| view.powers.degree() > 1);
-        found.extend(polynomials.map(|v| Found {
-            of: v.of,
-            powers: combine(&v.powers, &constant),
-            used: shown(a, &v).into_iter().collect(),
-        }));
+        found.extend(polynomials.map(|v| Found { of: v.of, powers: combine(&v.powers, &constant), used: v.shown }));
     } else if a == b {
         let powers = combine(&Powers::identity(), &Powers::identity());
         found.push(Found { of: a, powers, used: Vec::new() });
     } else {
         for x in views(g, a) {
             for y in views(g, b).iter().filter(|y| y.of == x.of) {
-                let used = shown(a, &x).into_iter().chain(shown(b, y)).collect();
+                let used = x.shown.iter().chain(&y.shown).cloned().collect();
                 found.push(Found { of: x.of, powers: combine(&x.powers, &y.powers), used });
             }
         }
