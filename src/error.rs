@@ -31,6 +31,11 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Import(#[from] ImportError),
+    /// A network that cannot be written as a model.
+    #[cfg(feature = "compiler")]
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Export(#[from] fhec_frontend::ExportError),
     /// A model that cannot be compiled.
     #[cfg(feature = "compiler")]
     #[error(transparent)]
@@ -173,7 +178,7 @@ impl Error {
             Self::Runtime(e) => runtime_kind(e),
             Self::Engine(_) => "engine",
             #[cfg(feature = "compiler")]
-            Self::Import(_) => "model",
+            Self::Import(_) | Self::Export(_) => "model",
             #[cfg(feature = "compiler")]
             Self::Compile(_) => "compile",
             #[cfg(feature = "compiler")]
@@ -319,6 +324,7 @@ mod tests {
         check(Error::from(ImportError::NotOnnx { model: model(), reason: "short".into() }));
         check(Error::from(ImportError::Opset { model: model(), found: 1 }));
         check(Error::from(ImportError::Nodes { model: model(), issues: issues() }));
+        check(Error::from(fhec_frontend::ExportError::TooLarge { bytes: 1 << 32 }));
         check(Error::from(PassError { pass: "pack", issues: issues() }));
         check(Error::from(ApproximateError::Eval(eval())));
         check(Error::from(ApproximateError::NotFinite { node: "relu".into() }));

@@ -72,6 +72,8 @@ mod front;
 pub mod heads;
 mod partial;
 #[cfg(feature = "compiler")]
+pub mod prepare;
+#[cfg(feature = "compiler")]
 pub mod program;
 mod ranges;
 pub mod report;

@@ -38,6 +38,8 @@ mod man;
 #[cfg(feature = "compiler")]
 mod opt;
 mod output;
+#[cfg(feature = "compiler")]
+mod prepare;
 mod progress;
 mod report;
 #[cfg(feature = "client")]
@@ -89,6 +91,9 @@ enum Command {
     /// Compile an ONNX model to a plan
     #[cfg(feature = "compiler")]
     Compile(compile::Compile),
+    /// Write the network that is to be trained in a model's place, and a recipe for its training
+    #[cfg(feature = "compiler")]
+    Prepare(prepare::Prepare),
     /// Write what a client needs of a plan, without the model's weights
     ExportClient(export_client::ExportClient),
     /// Make a secret key and the evaluation keys a plan needs
@@ -182,6 +187,8 @@ fn run(command: Command) -> Result<(), Error> {
     match command {
         #[cfg(feature = "compiler")]
         Command::Compile(c) => compile::run(&c),
+        #[cfg(feature = "compiler")]
+        Command::Prepare(c) => prepare::run(&c),
         Command::ExportClient(c) => export_client::run(&c),
         #[cfg(feature = "client")]
         Command::Keygen(c) => keygen::run(&c),

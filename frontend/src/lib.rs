@@ -39,7 +39,7 @@ use fhec_ir::{Module, Nn, Tensor};
 use prost::Message;
 
 pub use error::ImportError;
-pub use export::{ExportError, export, export_model};
+pub use export::{ExportError, Exported, export, export_model};
 pub use import::{FixedBatch, Operator, as_one_image, constant_operators, operators, without_batch};
 
 /// The oldest version of the operator set that is read. Version 6 differs from 7 in broadcasting only.

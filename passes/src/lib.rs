@@ -12,6 +12,7 @@ mod pass;
 pub mod pipeline;
 pub mod program;
 pub mod registry;
+pub mod skips;
 pub mod target;
 
 pub use fhec_approx as approx;

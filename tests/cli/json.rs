@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::model::{write_images, write_softmax};
+use super::model::{write_images, write_residual, write_softmax};
 use super::road::compiled;
 use super::{Place, repository};
 
@@ -106,6 +106,9 @@ const COMMANDS: &[&str] = &[
     "compile tiny.onnx -o again.fhe --explain --composite 15,15,27 --calibration calibration.npy \
      --validation x.npy --labels labels.npy",
     "compile tiny.onnx -o precise.fhe --calibration calibration.npy --precision 8",
+    "prepare residual.onnx -o student.onnx --recipe recipe.json --skips auto --activations quadratic \
+     --calibration residual.npy",
+    "prepare residual.onnx --table",
     "export-client plan.fhe -o client.fhe",
     "inspect plan.fhe",
     "inspect plan.fhe --program",
@@ -151,6 +154,8 @@ fn prepared() -> Place {
     std::fs::write(p.path("names.txt"), "cat\ndog\nbird\n").unwrap();
     std::fs::write(p.path("program.fhir"), PROGRAM).unwrap();
     write_softmax(&p.path("softmax.onnx"));
+    write_residual(&p.path("residual.onnx"));
+    write_images(&p.path("residual.npy"), 3, 32);
     let port = |name: &str, shape: &[usize]| fhec::ir::Port {
         name: name.into(),
         shape: fhec::ir::Shape(shape.to_vec()),

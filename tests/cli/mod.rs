@@ -13,6 +13,7 @@ mod labels;
 mod model;
 mod options;
 mod passphrase;
+mod prepare;
 mod publication;
 mod road;
 mod surface;

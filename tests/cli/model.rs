@@ -43,6 +43,38 @@ pub fn write_argmax(path: &Path) {
     write(path, graph);
 }
 
+/// A residual block between a convolution and a fully connected layer.
+pub fn write_residual(path: &Path) {
+    let conv = |name: &str, x: &str, w: &str, y: &str| {
+        Node::new("Conv", name, &[x, w], &[y], vec![Attribute::ints("pads", &[1, 1, 1, 1])])
+    };
+    let relu = |name: &str, x: &str, y: &str| Node::new("Relu", name, &[x], &[y], vec![]);
+    let graph = Graph {
+        name: "residual".into(),
+        node: vec![
+            conv("stem", "x", "stem.w", "a"),
+            relu("stem_relu", "a", "b"),
+            conv("conv1", "b", "conv1.w", "c"),
+            relu("relu1", "c", "d"),
+            conv("conv2", "d", "conv2.w", "e"),
+            Node::new("Add", "join", &["e", "b"], &["f"], vec![]),
+            relu("relu2", "f", "g"),
+            Node::new("Flatten", "flatten", &["g"], &["h"], vec![]),
+            Node::new("MatMul", "fc", &["h", "fc.w"], &["y"], vec![]),
+        ],
+        initializer: vec![
+            proto::Tensor::floats("stem.w", &[2, 1, 3, 3], &numbers(1, 18)),
+            proto::Tensor::floats("conv1.w", &[2, 2, 3, 3], &numbers(2, 36)),
+            proto::Tensor::floats("conv2.w", &[2, 2, 3, 3], &numbers(3, 36)),
+            proto::Tensor::floats("fc.w", &[128, 3], &numbers(4, 384)),
+        ],
+        input: vec![ValueInfo::floats("x", &[-1, 1, 8, 8])],
+        output: vec![ValueInfo::floats("y", &[-1, 3])],
+        ..Graph::default()
+    };
+    write(path, graph);
+}
+
 /// The tiny network without its activation and with weights that are not finite.
 pub fn write_broken(path: &Path) {
     let mut graph = tiny(f32::NAN);

@@ -84,8 +84,8 @@ impl<'a> Builder<'a> {
         self.module
     }
 
-    /// The graph, when all nodes are written.
-    pub(super) fn finish(mut self) -> Graph {
+    /// The graph, when all nodes are written, and the names of values.
+    pub(super) fn finish(mut self) -> (Graph, Vec<Option<String>>) {
         for (i, &result) in self.module.func.results().iter().enumerate() {
             let output = self.graph.output[i].name.clone();
             let value = self.operand(result, &output, "value");
@@ -94,7 +94,7 @@ impl<'a> Builder<'a> {
                 self.graph.node.push(Node::new("Identity", &name, &[&value], &[&output], vec![]));
             }
         }
-        self.graph
+        (self.graph, self.values)
     }
 
     fn info(&self, name: &str, value: Value) -> ValueInfo {
@@ -111,7 +111,8 @@ impl<'a> Builder<'a> {
         self.batch.as_ref().and_then(|places| places[value.index()])
     }
 
-    /// The name of a value that the node called `user` reads as its `role`: a constant is written when it is first read.
+    /// The name of a value that the node called `user` reads as its `role`: a constant is written when it is first
+    /// read.
     fn operand(&mut self, value: Value, user: &str, role: &str) -> String {
         if let Some(name) = &self.values[value.index()] {
             return name.clone();
@@ -145,7 +146,8 @@ fn raw(name: &str, dims: &[i64], data_type: i32, bytes: Vec<u8>) -> Tensor {
     Tensor { name: name.into(), dims: dims.to_vec(), data_type, raw_data: Some(bytes), ..Tensor::default() }
 }
 
-/// The node of the module that is being written: it becomes one node of the graph, or several of which the last one has its name.
+/// The node of the module that is being written: it becomes one node of the graph, or several of which the last one has
+/// its name.
 pub(super) struct Site<'b, 'a> {
     builder: &'b mut Builder<'a>,
     value: Value,

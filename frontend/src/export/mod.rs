@@ -1,7 +1,7 @@
 //! The exporter turns a module into an ONNX graph, one file per family of ops as in the importer.
 //!
-//! An op becomes the operator that the importer reads it from, or a few of them: a polynomial is written in sums and products.
-//! What the importer makes of the file computes what the module does.
+//! An op becomes the operator that the importer reads it from, or a few of them: a polynomial is written in sums and
+//! products. What the importer makes of the file computes what the module does.
 
 mod activation;
 mod builder;
@@ -19,7 +19,7 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::import::batch_places;
-use crate::proto::{Model, OperatorSet};
+use crate::proto::Model;
 use builder::{Builder, Site};
 
 /// The version of the operators that are written: the first that has all of them.
@@ -51,9 +51,9 @@ pub enum ExportError {
 
 /// The bytes of an ONNX file that computes what `module` does.
 ///
-/// Values are of type float32. Where nothing mixes images of the leading dimension, and that is 1 in every input, it is the
-/// symbol `batch`. Nodes have the names of the nodes that they come from, constants those of their node and their part in it.
-/// Coefficients and parameters are rounded to float32.
+/// Values are of type float32. Where nothing mixes images of the leading dimension, and that is 1 in every input, it is
+/// the symbol `batch`. Nodes have the names of the nodes that they come from, constants those of their node and their
+/// part in it. Coefficients and parameters are rounded to float32.
 ///
 /// ```
 /// use fhec_frontend::{ImportOptions, export, import};
@@ -72,19 +72,41 @@ pub enum ExportError {
 /// # Errors
 /// When the module does not pass the verifier, or is too large for one file.
 pub fn export(module: &Module<Nn>) -> Result<Vec<u8>, ExportError> {
-    let model = export_model(module)?;
-    let bytes = model.encoded_len();
-    if bytes > MOST_BYTES {
-        return Err(ExportError::TooLarge { bytes });
+    export_model(module)?.encode()
+}
+
+/// An ONNX model that was made of a module, and what the values of the module are called in it.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// The model.
+    pub model: Model,
+    names: Vec<Option<String>>,
+}
+
+impl Exported {
+    /// The name of a value: of an input, a constant, or the result of a node. Values that no result needs have none.
+    pub fn name(&self, value: Value) -> Option<&str> {
+        self.names.get(value.index())?.as_deref()
     }
-    Ok(model.encode_to_vec())
+
+    /// The bytes of the file.
+    ///
+    /// # Errors
+    /// When one file cannot hold it.
+    pub fn encode(&self) -> Result<Vec<u8>, ExportError> {
+        let bytes = self.model.encoded_len();
+        if bytes > MOST_BYTES {
+            return Err(ExportError::TooLarge { bytes });
+        }
+        Ok(self.model.encode_to_vec())
+    }
 }
 
 /// As [`export`], before it is encoded.
 ///
 /// # Errors
 /// When the module does not pass the verifier.
-pub fn export_model(module: &Module<Nn>) -> Result<Model, ExportError> {
+pub fn export_model(module: &Module<Nn>) -> Result<Exported, ExportError> {
     let _span = tracing::debug_span!("export").entered();
     verify(module).map_err(|source| ExportError::Invalid { source })?;
     let live = module.func.live();
@@ -94,11 +116,8 @@ pub fn export_model(module: &Module<Nn>) -> Result<Model, ExportError> {
             write(&mut builder, value);
         }
     }
-    Ok(Model {
-        ir_version: IR_VERSION,
-        opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
-        ..Model::new(OPSET, builder.finish())
-    })
+    let (graph, names) = builder.finish();
+    Ok(Exported { model: Model { ir_version: IR_VERSION, ..Model::new(OPSET, graph) }, names })
 }
 
 /// Writes the node of `value`.

@@ -21,6 +21,7 @@ use crate::pass::Pass;
 use crate::pipeline::{self, Packing, PlanOptions};
 use crate::planner::Limits;
 use crate::program::Program;
+use crate::skips::{self, ConvertSkips, SkipForm};
 
 /// Runs a pass.
 type Run = fn(Program, &mut PassContext<'_>) -> Result<Program, RunError>;
@@ -65,6 +66,25 @@ pub(super) fn passes() -> Vec<Box<dyn AnyPass>> {
     vec![
         pass("verify", "any", "same", "check the rules of the level", &[], |program, _| Ok(program)),
         pass("fold", nn, nn, "canonicalise and fold by equality saturation", &[], fold),
+        pass(
+            skips::RESIDUAL,
+            nn,
+            nn,
+            "find residual blocks and the forms that their skips can have",
+            &[],
+            |p, context| convert_skips(p, context, SkipForm::Residual),
+        ),
+        pass(skips::DIRAC, nn, nn, "put skips into Dirac kernels; the network must be trained", &[], |p, context| {
+            convert_skips(p, context, SkipForm::Dirac)
+        }),
+        pass(
+            skips::SHARED,
+            nn,
+            nn,
+            "add one tensor per stage at its joins; the network must be trained",
+            &[],
+            |p, context| convert_skips(p, context, SkipForm::Shared),
+        ),
         pass(
             given::NAME,
             nn,
@@ -111,6 +131,16 @@ pub(super) fn passes() -> Vec<Box<dyn AnyPass>> {
         pass("choose-parameters", ckks, ckks, "ring, primes and scale", &[Precision], choose_parameters),
         pass("plan", nn, ckks, "pack, lower and choose parameters", &[Calibration, Batch, Placement, Precision], plan),
     ]
+}
+
+fn convert_skips(program: Program, context: &mut PassContext<'_>, form: SkipForm) -> Result<Program, RunError> {
+    let pass = ConvertSkips { form };
+    let module = of_level(pass.name(), &program)?;
+    for block in skips::blocks(module) {
+        context.explanation.push_str(&format!("{block}; now {}\n", block.nearest(form)));
+    }
+    let converted = pass.run(module)?;
+    Ok(program.becomes(converted))
 }
 
 fn fold(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {

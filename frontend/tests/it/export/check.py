@@ -3,7 +3,8 @@
 usage: check.py FOLDER
 
 `list` names the files, `N.onnx` is a network, `N.I.in` and `N.I.out` are inputs and results of image I: for each tensor
-its rank, its extents (both 32-bit) and its elements (32-bit floats). Where the batch is open, both images run in one call.
+its rank, its extents (both 32-bit) and its elements (32-bit floats). Where the batch is open, both images run in one
+call.
 """
 
 import sys

@@ -146,8 +146,8 @@ fn names_are_kept_and_told_apart() {
     m.inputs = vec![port("x", &[1, 2])];
     m.outputs = ["y", "same", "x", "y again", ""].map(|name| port(name, &[1, 2])).to_vec();
     m.outputs[4].shape = Shape(vec![2]);
-    let model = fhec_frontend::export_model(&m).unwrap();
-    let graph = model.graph.unwrap();
+    let exported = fhec_frontend::export_model(&m).unwrap();
+    let graph = exported.model.graph.unwrap();
     let list = |of: Vec<String>| of.join(", ");
     assert_eq!(
         list(graph.node.iter().map(|n| n.name.clone()).collect()),
@@ -179,8 +179,8 @@ fn polynomials_come_back_as_sums_and_products() {
     let coeffs = [0.25, 0.5, 0.125, 1.0, -0.5, 0.0].map(F64).to_vec();
     let op = NnOp::Polynomial { basis: Basis::Monomial, lo: F64(-1.0), hi: F64(1.0), rows: 2, coeffs };
     let module = networks::unary("quadratic", &[1, 2, 3, 3], op);
-    let model = fhec_frontend::export_model(&module).unwrap();
-    let operators: Vec<String> = model.graph.unwrap().node.iter().map(|n| n.op_type.clone()).collect();
+    let exported = fhec_frontend::export_model(&module).unwrap();
+    let operators: Vec<String> = exported.model.graph.unwrap().node.iter().map(|n| n.op_type.clone()).collect();
     assert_eq!(operators, ["Mul", "Add", "Mul", "Add"]);
     check("quadratic", &module);
 }

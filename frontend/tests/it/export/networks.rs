@@ -195,6 +195,9 @@ impl Draw<'_> {
     fn below(&mut self, n: usize) -> usize {
         self.next() as usize % n
     }
+    fn flag(&mut self) -> bool {
+        self.below(2) == 1
+    }
     /// A constant of numbers below 1, all of them at least 1/2 where they must be positive.
     fn constant(&mut self, shape: &[usize], positive: bool) -> Value {
         let shape = Shape(shape.to_vec());
@@ -209,7 +212,7 @@ impl Draw<'_> {
     }
     fn value(&mut self) -> Value {
         let values: Vec<Value> = self.module.func.iter().map(|(v, _)| v).collect();
-        let back = if self.next() % 2 == 0 { self.below(2) } else { self.below(values.len()) };
+        let back = if self.flag() { self.below(2) } else { self.below(values.len()) };
         values[values.len() - 1 - back.min(values.len() - 1)]
     }
     fn shape(&self, v: Value) -> Vec<usize> {
@@ -243,7 +246,7 @@ impl Draw<'_> {
             }
             6 => (NnOp::Softmax { axis }, vec![x]),
             7 => (NnOp::LayerNorm { axis, epsilon: F64(0.5) }, vec![x]),
-            8 => (NnOp::ReduceMean { axes: vec![axis], keepdims: self.next() % 2 == 0 }, vec![x]),
+            8 => (NnOp::ReduceMean { axes: vec![axis], keepdims: self.flag() }, vec![x]),
             9 => {
                 let mut to = ints(&shape);
                 let last = to.pop().unwrap_or(1);

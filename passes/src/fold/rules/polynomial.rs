@@ -111,8 +111,9 @@ fn coefficients(tensor: &Tensor, shape: &Shape) -> Option<Vec<f64>> {
         return None;
     }
     let data: Vec<f64> = tensor.data().iter().map(|&c| f64::from(c)).collect();
-    if data.iter().all(|c| *c == data[0]) {
-        return data.get(..1).map(<[f64]>::to_vec);
+    let first = *data.first()?;
+    if data.iter().all(|c| *c == first) {
+        return Some(vec![first]);
     }
     let missing = shape.rank() - tensor.shape().rank();
     let along_channels = |(axis, &extent): (usize, &usize)| axis + missing == 1 || extent == 1;
@@ -124,7 +125,8 @@ fn views(g: &RuleGraph<'_>, class: Id) -> Vec<View> {
     let class = g.egraph.find(class);
     let mut out = vec![View { of: class, powers: Powers::identity(), shown: Vec::new() }];
     for node in g.nodes(class) {
-        let child = g.egraph.find(node.children[0]);
+        let Some(&child) = node.children.first() else { continue };
+        let child = g.egraph.find(child);
         if let NnOp::Polynomial { basis: Basis::Monomial, rows, coeffs, .. } = &node.op {
             let width = coeffs.len() / (*rows).max(1) as usize;
             let powers = Powers { rows: coeffs.chunks(width).map(|row| row.iter().map(|c| c.0).collect()).collect() };

@@ -1,0 +1,203 @@
+//! What is trained before it is compiled: a network with other skips and activations, and a recipe for its training.
+//!
+//! The student computes with the weights of the model as it was given, where it has them still. Its activations stay as
+//! they are: training moves from them to the polynomials that the [`Recipe`] states. `docs/recipe.md` says what a
+//! training program reads.
+
+mod recipe;
+
+use std::collections::BTreeMap;
+
+use fhec_frontend::Exported;
+use fhec_ir::nn::NnOp;
+use fhec_ir::{Entity, Module, Nn, Tensor, Value};
+use fhec_passes::activations::{ApproximateActivations, ApproximateOptions, Approximated};
+use fhec_passes::approx::Choice;
+use fhec_passes::pipeline::PlanOptions;
+use fhec_passes::skips::{self, Block, Converted, ConvertedJoin, DepthRow, SkipForm, SkipPricer};
+use fhec_passes::target::Target;
+
+pub use recipe::{
+    FORMAT, Fitted, Recipe, RecipeActivation, RecipeDirac, RecipeJoin, RecipeMatch, RecipePolynomial, VERSION,
+};
+
+use crate::compile::Model;
+use crate::error::Error;
+
+/// The degrees of activations of one to four levels, for tables of what skips cost.
+pub const DEGREES: [usize; 4] = [2, 3, 7, 15];
+
+/// What becomes of the skips of residual blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Skips {
+    /// They stay.
+    #[default]
+    Keep,
+    /// All that can go into Dirac kernels.
+    Dirac,
+    /// All that can add the first tensor of their stage instead.
+    Shared,
+    /// Those that cost something become what costs least.
+    Auto,
+}
+
+/// What is to be trained.
+#[derive(Clone, Debug, Default)]
+pub struct PrepareOptions {
+    /// What becomes of skips.
+    pub skips: Skips,
+    /// Degree of the polynomials that activations become in training; without one they stay.
+    pub degree: Option<usize>,
+}
+
+/// A network to be trained.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The network, as an ONNX file.
+    pub student: Vec<u8>,
+    /// What training must respect.
+    pub recipe: Recipe,
+    /// The decisions of [`Skips::Auto`], with what they rest on.
+    pub decisions: Vec<ConvertedJoin>,
+}
+
+/// The forms of a model's skips and what each costs, before any training.
+///
+/// # Errors
+/// A model that cannot be packed or planned.
+pub fn skip_table(model: &Model, degrees: &[usize], target: &dyn Target) -> Result<Vec<DepthRow>, Error> {
+    let (blocks, options) = (skips::blocks(&model.module), PlanOptions::default());
+    Ok(SkipPricer::new(&model.module, &blocks, target, &options).table(degrees)?)
+}
+
+/// The student of `model`, and its recipe; polynomials start at fits to `samples`, where there are some. Costs are
+/// those of `target`.
+///
+/// # Errors A model that cannot be planned, with [`Skips::Auto`]; one that does not run on the samples or is too large
+/// for a file.
+pub fn prepare(
+    model: &Model,
+    options: &PrepareOptions,
+    samples: Option<&[Vec<Tensor>]>,
+    target: &dyn Target,
+) -> Result<Prepared, Error> {
+    let _span = tracing::debug_span!("prepare").entered();
+    let teacher = &model.module;
+    let blocks = skips::blocks(teacher);
+    let mut decisions = Vec::new();
+    let forms: Vec<SkipForm> = match options.skips {
+        Skips::Keep => vec![SkipForm::Residual; blocks.len()],
+        Skips::Dirac => blocks.iter().map(|block| block.nearest(SkipForm::Dirac)).collect(),
+        Skips::Shared => blocks.iter().map(|block| block.nearest(SkipForm::Shared)).collect(),
+        Skips::Auto => {
+            let plan = PlanOptions::default();
+            // Activations that stay become polynomials when the network is compiled, of the default degree.
+            let degree = options.degree.unwrap_or(ApproximateOptions::default().default.degree);
+            decisions = SkipPricer::new(teacher, &blocks, target, &plan).automatic(degree)?;
+            decisions.iter().map(|decision| decision.form).collect()
+        }
+    };
+    let converted = skips::convert(teacher, &blocks, &forms)?;
+    let exported = fhec_frontend::export_model(&converted.module)?;
+    let student = exported.encode()?;
+    let fits = match (options.degree, samples) {
+        (Some(degree), Some(samples)) => fits(&converted.module, samples, degree)?,
+        _ => BTreeMap::new(),
+    };
+    let namer = Namer { teacher, converted: &converted, exported: &exported };
+    let recipe = Recipe {
+        format: FORMAT.into(),
+        version: VERSION,
+        teacher_digest: model.digest.clone(),
+        student_digest: blake3::hash(&student).to_hex().to_string(),
+        joins: joins(&blocks, &forms),
+        dirac: namer.dirac(),
+        activations: options.degree.map(|degree| namer.activations(degree, &fits)).unwrap_or_default(),
+        matches: namer.matches(),
+    };
+    Ok(Prepared { student, recipe, decisions })
+}
+
+/// The polynomials per channel of every activation, by its value, and the inputs seen there.
+fn fits(student: &Module<Nn>, samples: &[Vec<Tensor>], degree: usize) -> Result<BTreeMap<Value, Fitted>, Error> {
+    let default = Choice::least_squares_per_channel(degree);
+    let options = ApproximateOptions { default, ..ApproximateOptions::default() };
+    let Approximated { module, polynomials, .. } = ApproximateActivations::calibrated(student, samples, options)?;
+    let fitted = |(activation, stages): (&Value, &Vec<Value>)| {
+        let NnOp::Polynomial { basis, lo, hi, rows, coeffs } = &module.func.node(*stages.first()?).op else {
+            return None;
+        };
+        let width = coeffs.len() / (*rows).max(1) as usize;
+        let coefficients = coeffs.chunks(width).map(|row| row.iter().map(|c| c.0).collect()).collect();
+        Some((*activation, Fitted { basis: basis.to_string(), interval: [lo.0, hi.0], coefficients }))
+    };
+    Ok(polynomials.iter().filter_map(fitted).collect())
+}
+
+fn joins(blocks: &[Block], forms: &[SkipForm]) -> Vec<RecipeJoin> {
+    let join = |(block, form): (&Block, &SkipForm)| RecipeJoin { join: block.name.clone(), form: *form };
+    blocks.iter().zip(forms).map(join).collect()
+}
+
+/// What the values of the student are called in its file, and in that of the teacher.
+struct Namer<'a> {
+    teacher: &'a Module<Nn>,
+    converted: &'a Converted,
+    exported: &'a Exported,
+}
+
+impl Namer<'_> {
+    fn name(&self, value: Value) -> String {
+        self.exported.name(value).unwrap_or_default().to_string()
+    }
+
+    /// The activations of a network that results need.
+    fn of(module: &Module<Nn>) -> impl Iterator<Item = (Value, Value, &str, &str)> {
+        let live = module.func.live();
+        module.func.iter().filter(move |(v, _)| live[v.index()]).filter_map(|(v, node)| match &node.op {
+            NnOp::Activation { function, .. } => Some((v, node.operands[0], node.loc.name(), function.name())),
+            _ => None,
+        })
+    }
+
+    fn dirac(&self) -> Vec<RecipeDirac> {
+        let module = &self.converted.module;
+        let conv = |conv: &skips::DiracConv| {
+            let node = module.func.node(conv.conv);
+            RecipeDirac {
+                node: node.loc.name().into(),
+                output: self.name(conv.conv),
+                weight: self.name(node.operands[1]),
+                tap: conv.tap,
+                a: conv.a.clone(),
+                b: conv.b.clone(),
+            }
+        };
+        self.converted.dirac.iter().map(conv).collect()
+    }
+
+    fn activations(&self, degree: usize, fits: &BTreeMap<Value, Fitted>) -> Vec<RecipeActivation> {
+        let module = &self.converted.module;
+        let activation = |(v, operand, node, function): (Value, Value, &str, &str)| {
+            let axis = (module.func.ty(v).0.rank() > 1).then_some(1);
+            RecipeActivation {
+                node: node.into(),
+                input: self.name(operand),
+                output: self.name(v),
+                function: function.into(),
+                polynomial: RecipePolynomial { degree, axis, start: fits.get(&v).cloned() },
+            }
+        };
+        Self::of(module).map(activation).collect()
+    }
+
+    /// The operands of activations that both networks have.
+    fn matches(&self) -> Vec<RecipeMatch> {
+        let matched = |(v, _, node, _): (Value, Value, &str, &str)| {
+            let twin = *self.converted.values.get(&v)?;
+            let operand = *self.converted.module.func.node(twin).operands.first()?;
+            Some(RecipeMatch { student: self.name(operand), teacher_node: node.into() })
+        };
+        Self::of(self.teacher).filter_map(matched).collect()
+    }
+}
