@@ -46,7 +46,7 @@ use agreement::Reference;
 use choose::Chosen;
 use precision::Made;
 use report::{Measured, PassReport};
-use samples::has_activation;
+use samples::{guessed_ranges, has_activation};
 use warning::Warning;
 
 /// Compiles a [`Model`] to a [`Plan`]. [`CompileOptions`] says what may be asked for, and [`Compiled`] what came of it.
@@ -296,6 +296,10 @@ impl Compiler {
             notes.push(format!(
                 "the model fixes a batch of {batch}, of which it mixes no images: the plan is of one image; `--batch {packed}` packs {packed} into a run"
             ));
+        }
+        if self.calibration.is_none() {
+            let guessed = guessed_ranges(&folded, placement.as_ref(), approximate.margin);
+            warnings.extend(guessed.map(|w| w.to_string()));
         }
         self.check_placed(placement.as_ref())?;
         self.check_latency(&plan, &chosen)?;

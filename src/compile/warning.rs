@@ -8,10 +8,10 @@ use super::agreement::Agreement;
 #[derive(Clone, Debug, Error, PartialEq)]
 pub(super) enum Warning {
     #[error(
-        "no calibration data: the ranges of activations are guessed from synthetic inputs, with a margin of {margin}, and \
+        "no calibration data: the ranges of {of} are guessed from synthetic inputs, with a margin of {margin}, and \
          results may be wrong on real ones; give --calibration with a few hundred training inputs"
     )]
-    Synthetic { margin: f64 },
+    Synthetic { of: &'static str, margin: f64 },
     #[error(
         "the ranges of activations rest on {}: others may leave them, and results are wrong there; give \
          --calibration a few hundred training inputs", inputs(*samples)

@@ -3,7 +3,7 @@
 use fhec::ir::{Port, Shape};
 use fhec::{CompileOptions, Compiler, Model, data};
 
-use super::model::{numbers, write_conv, write_images, write_squares};
+use super::model::{numbers, write_conv, write_deep_squares, write_images, write_squares};
 use super::road::compiled;
 use super::{Place, repository};
 
@@ -144,6 +144,20 @@ fn little_calibration_data_is_a_warning() {
     data::write_samples(p.path("none.npy"), &[port], &[]).unwrap();
     let message = p.fails(&["tiny.onnx", "--calibration", "none.npy", "-o", "other.fhe"]);
     assert!(message.contains("none.npy: there are no images"), "{message}");
+}
+
+/// A network of squares alone was bootstrapped with ranges guessed from synthetic inputs, without a word.
+#[test]
+fn ranges_guessed_for_bootstraps_before_squares_are_a_warning() {
+    let p = compiled();
+    let warned = |squares: usize| {
+        write_deep_squares(&p.path("squares.onnx"), squares);
+        p.json(&["squares.onnx", "-o", "squares.fhe", "--force"])["warnings"].to_string()
+    };
+    let shallow = warned(3);
+    assert!(!shallow.contains("are guessed"), "{shallow}");
+    let deep = warned(56);
+    assert!(deep.contains("the ranges of polynomials are guessed from synthetic inputs"), "{deep}");
 }
 
 /// Confident networks lost 6 to 9 points without a word.
