@@ -1,6 +1,5 @@
 //! Checks whether the plan that was made keeps the limits, however it came about.
 
-use fhec_ir::nn::NnOp;
 use fhec_ir::{Entity, Module, Nn, Tensor, Value};
 use fhec_passes::activations::Replacement;
 use fhec_passes::bootstraps::offer::SENSITIVITY_SAMPLES;
@@ -86,7 +85,7 @@ fn surrogate(
     }
     let weights = sensitivities(folded, &samples[..samples.len().min(SENSITIVITY_SAMPLES)], warnings);
     let live = folded.func.live();
-    let is_activation = |v: Value| matches!(folded.func.node(v).op, NnOp::Activation { .. });
+    let is_activation = |v: Value| folded.func.node(v).op.is_function();
     let replaced = folded.func.iter().map(|(v, _)| v).filter(|&v| live[v.index()] && is_activation(v));
     // Both are in order of definition.
     replaced.zip(activations).map(|(v, a)| weights.of(v).unwrap_or(1.0) * a.rms_error.powi(2)).sum()

@@ -25,6 +25,7 @@ use fhec_passes::activations::given::{self, Measured as MeasuredRanges};
 use fhec_passes::activations::rebuild::{LayerGain, Reconstructed};
 use fhec_passes::activations::{Polynomials, Replacement};
 use fhec_passes::bootstraps::Placement;
+use fhec_passes::compose::{ComposeFunctions, Composed};
 use fhec_passes::ends::Ends;
 use fhec_passes::pipeline::{Placed, PlanOptions};
 use fhec_passes::program::Facts;
@@ -257,6 +258,11 @@ impl Compiler {
         facts.passes.push("fold".into());
         observe("fold", Snapshot::Nn(&folded), &facts);
         lap("fold");
+        let Composed { module: folded, functions } = self.composed(folded)?;
+        if !functions.is_empty() {
+            facts.passes.push("compose-functions".into());
+            observe("compose-functions", Snapshot::Nn(&folded), &facts);
+        }
         warnings.extend(pairwise_maxima(&model.module, &folded).map(|w| w.to_string()));
         let (mut samples, approximate) = self.samples(&folded, &mut warnings)?;
         let MeasuredRanges { module: folded, runaway } = given::measured(&folded, &samples, approximate.margin)?;
@@ -311,6 +317,7 @@ impl Compiler {
         let report = PassReport::new(&activations, &layers, placed, &front, measured, &notes, &warnings);
         let plan = plan.with_provenance(self.provenance(model, samples.len(), approximate.margin, &report));
         let mut explanation = rewrites.to_string();
+        functions.iter().for_each(|function| explanation.push_str(&function.to_string()));
         explanation.push_str(&chosen.forms);
         if let Some(placement) = &placement {
             explanation.push_str(&placement.explanation.to_string());
@@ -330,6 +337,15 @@ impl Compiler {
             explanation,
             seconds,
         })
+    }
+
+    /// The network with its clusters of ops on one value as functions. Composite signs stand for single functions, so that where
+    /// they are asked for, functions stay single.
+    fn composed(&self, module: Module<Nn>) -> Result<Composed, Error> {
+        if self.options.approximate.is_precise() {
+            return Ok(Composed { module, functions: Vec::new() });
+        }
+        Ok(ComposeFunctions.compose(&module)?)
     }
 
     /// How far the polynomials agree with the network as it was given: as measured when they were chosen, or on calibration inputs.
