@@ -139,10 +139,22 @@ impl Expression {
 
     /// Points where it or its derivative may jump, ascending: those of functions whose argument is linear in x.
     pub fn breaks(&self) -> Vec<f64> {
-        let mut breaks = self.run(Linear { form: Some((1.0, 0.0)), breaks: Vec::new() }).breaks;
+        let mut breaks = self.run(Linear::ARGUMENT).breaks;
         breaks.sort_by(f64::total_cmp);
         breaks.dedup();
         breaks
+    }
+
+    /// As [`Function::is_continuous`].
+    pub(crate) fn is_continuous(&self) -> bool {
+        const NEAR: f64 = 1e-9;
+        const JUMP: f64 = 1e-6;
+        let jumps = |b: f64| {
+            let step = NEAR * (1.0 + b.abs());
+            let (left, right) = (self.eval(b - step), self.eval(b + step));
+            (left - right).abs() > JUMP * (1.0 + left.abs().max(right.abs()))
+        };
+        !self.run(Linear::ARGUMENT).hides_jumps && !self.breaks().into_iter().any(jumps)
     }
 
     /// As [`Function::image`].
@@ -317,28 +329,34 @@ impl Arithmetic for Range {
 struct Linear {
     form: Option<(f64, f64)>,
     breaks: Vec<f64>,
+    /// Whether a part of it jumps at arguments that are not linear in x.
+    hides_jumps: bool,
 }
 
 impl Linear {
+    const ARGUMENT: Self = Self { form: Some((1.0, 0.0)), breaks: Vec::new(), hides_jumps: false };
+
     fn with(mut self, other: Self, op: impl Fn((f64, f64), (f64, f64)) -> Option<(f64, f64)>) -> Self {
         self.breaks.extend(other.breaks);
-        Self { form: self.form.zip(other.form).and_then(|(a, b)| op(a, b)), breaks: self.breaks }
+        let form = self.form.zip(other.form).and_then(|(a, b)| op(a, b));
+        Self { form, breaks: self.breaks, hides_jumps: self.hides_jumps || other.hides_jumps }
     }
 }
 
 impl Arithmetic for Linear {
     fn constant(c: f64) -> Self {
-        Self { form: Some((0.0, c)), breaks: Vec::new() }
+        Self { form: Some((0.0, c)), ..Self::ARGUMENT }
     }
     fn apply(mut self, function: &Function) -> Self {
         let form = self.form.filter(|form| form.0 != 0.0);
         let at = |b: f64| form.map(|(scale, shift)| (b - shift) / scale);
         self.breaks.extend(function.breaks().into_iter().filter_map(at).filter(|b| b.is_finite()));
         let constant = self.form.filter(|form| form.0 == 0.0).map(|(_, c)| (0.0, function.eval(c)));
-        Self { form: constant, breaks: self.breaks }
+        let hides_jumps = self.hides_jumps || (self.form.is_none() && !function.is_continuous());
+        Self { form: constant, breaks: self.breaks, hides_jumps }
     }
     fn neg(self) -> Self {
-        Self { form: self.form.map(|(a, b)| (-a, -b)), breaks: self.breaks }
+        Self { form: self.form.map(|(a, b)| (-a, -b)), ..self }
     }
     fn add(self, other: Self) -> Self {
         self.with(other, |a, b| Some((a.0 + b.0, a.1 + b.1)))

@@ -259,6 +259,17 @@ impl Function {
         }
     }
 
+    /// Whether the function has no jump, as far as that is known: a composed one has none where the jumps of its parts cancel at
+    /// arguments that are linear in x.
+    pub fn is_continuous(&self) -> bool {
+        match *self {
+            Function::Step => false,
+            Function::ThresholdedRelu { threshold } => threshold == 0.0,
+            Function::Composed(ref e) => e.is_continuous(),
+            _ => true,
+        }
+    }
+
     /// The symmetry about zero that its best approximations on `[-b, b]` under symmetric weights share.
     pub fn parity(&self) -> Parity {
         match *self {

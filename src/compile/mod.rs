@@ -290,6 +290,7 @@ impl Compiler {
         facts.magnitudes = Some(ends.magnitudes);
         observe("approximate-activations", Snapshot::Nn(&polynomial), &facts);
         self.check_fits(&activations)?;
+        warnings.extend(Self::jumps(&folded, &activations).iter().map(|w| w.to_string()));
         self.check_error(&folded, &samples, &activations, &chosen, &mut warnings)?;
         let agreement = self.agreement(&chosen, &folded, &polynomial, &samples)?;
         warnings.extend(agreement.filter(|a| a.measured < a.asked).map(|a| Warning::Disagrees(a).to_string()));

@@ -142,6 +142,17 @@ fn breaks_lie_where_linear_arguments_meet_them() {
 }
 
 #[test]
+fn jumps_that_cancel_are_none() {
+    for text in
+        ["x*step(x)", "abs(x - 1)*(1 - step(x))/(1 + x) + x", "thresholded_relu(x, 0)", "(x - 0.5)*step(2*x - 1)"]
+    {
+        let expected = !text.starts_with("abs");
+        assert_eq!(parsed(text).is_continuous(), expected, "{text}");
+    }
+    assert!(!parsed("step(tanh(x) - 0.5)").is_continuous() && !parsed("thresholded_relu(x, 1) + x").is_continuous());
+}
+
+#[test]
 fn domains_end_before_poles_and_roots_of_negative_numbers() {
     let domain = |text: &str, seen: (f64, f64), reach: (f64, f64)| parsed(text).domain(seen, reach);
     let everywhere = |text: &str, reach: (f64, f64)| {

@@ -254,6 +254,15 @@ fn chains_fold_as_far_as_short_ones() {
     }
 }
 
+/// So does the search for the cheapest term: what it looks at grows as the chain does, where all folds and where nothing does.
+#[test]
+fn searches_cost_what_is_linear_in_the_length_of_chains() {
+    for (name, shape, link) in KINDS {
+        let search = |links| Fold::default().fold(&chain(shape, links, *link)).expect("folds").cost.search;
+        assert_linear(name, "nodes searched", [25, 50, 100].map(search));
+    }
+}
+
 #[test]
 fn a_bound_that_is_met_is_a_warning() {
     let module = chain(&[1, 6], 8, KINDS[0].2);
