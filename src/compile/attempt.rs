@@ -8,6 +8,7 @@ use fhec_ir::{Entity, Module, Nn, Tensor, Value};
 use fhec_passes::activations::given::{self, Measured as MeasuredRanges};
 use fhec_passes::activations::rebuild::Reconstructed;
 use fhec_passes::activations::{ApproximateOptions, Polynomials};
+use fhec_passes::compose::{ComposeFunctions, Composed};
 use fhec_passes::ends::Ends;
 use fhec_passes::pipeline::Placed;
 use fhec_passes::program::Facts;
@@ -75,10 +76,16 @@ impl Compiler {
         observe("import", Snapshot::Nn(&model.module), &facts);
         let folded = self.options.fold.fold(&model.module)?;
         warnings.extend(folded.warning());
-        let (folded, rewrites) = (folded.module, folded.explanation.to_string());
+        let (folded, mut rewrites) = (folded.module, folded.explanation.to_string());
         facts.passes.push("fold".into());
         observe("fold", Snapshot::Nn(&folded), &facts);
         laps.lap("fold");
+        let Composed { module: folded, functions } = self.composed(folded)?;
+        if !functions.is_empty() {
+            facts.passes.push("compose-functions".into());
+            observe("compose-functions", Snapshot::Nn(&folded), &facts);
+        }
+        rewrites.extend(functions.iter().map(|function| function.to_string()));
         warnings.extend(pairwise_maxima(&model.module, &folded).map(|w| w.to_string()));
         let (mut samples, approximate) = self.samples(&folded, &mut warnings)?;
         let MeasuredRanges { module: folded, runaway } = given::measured(&folded, &samples, approximate.margin)?;
@@ -94,6 +101,15 @@ impl Compiler {
             observe("measure-ranges", Snapshot::Nn(&folded), &facts);
         }
         Ok(Prepared { folded, rewrites, samples, approximate, warnings, facts })
+    }
+
+    /// The network with its clusters of ops on one value as functions. Composite signs stand for single functions, so that where
+    /// they are asked for, functions stay single.
+    fn composed(&self, module: Module<Nn>) -> Result<Composed, Error> {
+        if self.options.approximate.is_precise() {
+            return Ok(Composed { module, functions: Vec::new() });
+        }
+        Ok(ComposeFunctions.compose(&module)?)
     }
 
     /// The plan that is best within the limits of its size.
@@ -142,6 +158,7 @@ impl Compiler {
         facts.magnitudes = Some(ends.magnitudes);
         observe("approximate-activations", Snapshot::Nn(polynomial), &facts);
         self.check_fits(activations)?;
+        warnings.extend(Self::jumps(folded, activations).iter().map(|w| w.to_string()));
         self.check_error(folded, samples, activations, &chosen, &mut warnings)?;
         let agreement = self.agreement(&chosen, folded, polynomial, samples)?;
         warnings.extend(agreement.filter(|a| a.measured < a.asked).map(|a| Warning::Disagrees(a).to_string()));

@@ -1,6 +1,5 @@
 //! The inputs that a compilation measures on are calibration data, or stand-ins for it.
 
-use fhec_ir::nn::NnOp;
 use fhec_ir::{Module, Nn, Shape, Tensor};
 use fhec_passes::activations::{ApproximateError, ApproximateOptions, given};
 use fhec_passes::bootstraps::Placement;
@@ -51,7 +50,7 @@ pub(super) fn guessed_ranges(folded: &Module<Nn>, placement: Option<&Placement>,
 
 /// Whether there is anything to approximate.
 pub(super) fn has_activation(module: &Module<Nn>) -> bool {
-    module.func.iter().any(|(_, node)| matches!(node.op, NnOp::Activation { .. }))
+    module.func.iter().any(|(_, node)| node.op.is_function())
 }
 
 /// Deterministic inputs of these shapes without knowledge of the data.

@@ -29,6 +29,12 @@ pub(super) enum Warning {
     )]
     MaxPool { nodes: String },
     #[error(
+        "node `{node}`: {function} jumps, which no polynomial does: that of degree {degree} is off by up to {largest:.1e}, and by \
+         {rms:.1e} on calibration data (root mean square), and results near the jump are wrong; train with a function that \
+         does not jump, such as sigmoid(k·x) for a step or a ReLU for a threshold"
+    )]
+    Jumps { node: String, function: String, degree: usize, largest: f64, rms: f64 },
+    #[error(
         "weights are not rebuilt: that takes {needed} calibration inputs, so as not to fit these alone, and {} given; \
          --no-reconstruct keeps the weights without this warning",
         if *samples == 1 { "one was".to_string() } else { format!("{samples} were") }
