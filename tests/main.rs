@@ -2,6 +2,8 @@
 
 mod cases;
 mod cli;
+#[cfg(feature = "compiler")]
+mod composed;
 mod dumps;
 mod filetests;
 #[cfg(feature = "compiler")]

@@ -10,14 +10,14 @@ largest expected value: that is the part of polynomials of the default degree. N
 
 import argparse
 import collections
-import json
 import pathlib
-import subprocess
 import tempfile
 
 import numpy
 import onnx
 from onnx import numpy_helper
+
+from fhec_command import fhec
 
 CALIBRATION, SHARE = 64, 0.05
 
@@ -44,23 +44,6 @@ def bound(case, folder):
     del model.graph.input[:]
     model.graph.input.extend(kept)
     return model, real[0], inputs[real[0]], expected
-
-
-def fhec(program, limit, *arguments):
-    """Runs a command; returns its report, or its error in one line."""
-    try:
-        command = [program, *map(str, arguments), "--json"]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return f"took more than {limit} s"
-    if result.returncode == 0:
-        return json.loads(result.stdout)
-    try:
-        error = json.loads(result.stdout)["error"]
-    except (json.JSONDecodeError, KeyError):
-        return result.stderr.strip() or f"ended with status {result.returncode}"
-    details = [detail["message"] for detail in error.get("details", [])]
-    return details[0] if details else ": ".join([error["message"], *error.get("causes", [])])
 
 
 def results(path, expected):

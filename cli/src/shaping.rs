@@ -7,10 +7,10 @@ use fhec::ir::Port;
 use fhec::passes::approx::{CompositeSign, PUBLISHED};
 use fhec::passes::bootstraps::Strategy;
 use fhec::report::profile;
-use fhec::{CompileOptions, Compiler, Engine, Error, data};
+use fhec::{CompileOptions, Compiler, Engine, Error, Sizes, data};
 
 use super::files::{self, Files};
-use super::values;
+use super::{output, values};
 
 /// What a compiler is told beside the model.
 #[derive(Args)]
@@ -18,7 +18,7 @@ pub struct Shaping {
     /// Inputs from the training set (.npy or .npz) on which the activations' ranges are measured
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     pub calibration: Option<PathBuf>,
-    /// Degree of all polynomials; without it and with a limit, those of a network that bootstraps are chosen one by one
+    /// Degree of all polynomials; without it, and with 128 or more calibration inputs or a limit, they are chosen one by one
     #[arg(long, value_parser = values::degree)]
     pub degree: Option<usize>,
     /// Instead of polynomials, degrees of a composite minimax sign of which every ReLU is made, such as 15,15,27; the weights
@@ -31,18 +31,25 @@ pub struct Shaping {
     /// Keep the trained weights instead of rebuilding each layer against the original network
     #[arg(long)]
     pub no_reconstruct: bool,
-    /// Take the most accurate plan that runs in this time, where the network bootstraps; refuse the plan of any network that is
-    /// predicted to take longer
+    /// Take the most accurate plan that runs in this time; refuse the model where none is predicted to
     #[arg(long, value_name = "SECONDS", value_parser = values::limit)]
     pub max_latency: Option<f64>,
-    /// Take the fastest plan whose error (sensitivity times mean square error, summed over activations) is at most this, where
-    /// the network bootstraps; refuse the plan of any network with a larger error
+    /// Take the fastest plan whose error (sensitivity times mean square error, summed over activations) is at most this; refuse the
+    /// model where none has so small an error
     #[arg(long, value_name = "ERROR", value_parser = values::limit)]
     pub max_error: Option<f64>,
-    /// Of the plans of a network that bootstraps, take the fastest that agrees with the network as it was given on so many per cent
+    /// Take the fastest plan that agrees with the network as it was given on so many per cent
     /// of held-back calibration inputs (99 by default), or that agrees most; without a limit of time or error
     #[arg(long, value_name = "PERCENT", value_parser = values::percent)]
     pub min_agreement: Option<f64>,
+    /// Take a plan whose evaluation keys take at most this, such as 4G: with fewer levels than the fastest has, or refuse the model
+    /// with the least that is possible
+    #[arg(long, value_name = "BYTES", value_parser = output::parse_bytes)]
+    pub max_keys: Option<u64>,
+    /// Take a plan that runs in so much memory with its keys and constants in it, as --max-keys does; `--mem` of a run bounds the
+    /// memory of any plan, and takes longer
+    #[arg(long, value_name = "BYTES", value_parser = output::parse_bytes)]
+    pub max_memory: Option<u64>,
     /// Times of this machine, as `fhec calibrate` writes them
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     pub latency: Option<PathBuf>,
@@ -74,6 +81,7 @@ impl Shaping {
         options.limits.max_latency_us = self.max_latency.map(|s| s * 1e6);
         options.limits.max_error = self.max_error;
         options.min_agreement = self.min_agreement.map(|percent| percent / 100.0);
+        options.sizes = Sizes { max_keys: self.max_keys, max_memory: self.max_memory };
         options.keep_weights = self.no_reconstruct;
         if let Some(margin) = self.margin {
             options.approximate.margin = margin;

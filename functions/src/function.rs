@@ -1,15 +1,15 @@
 //! The functions, their derivatives, kinks, symmetries and domains.
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
-use std::fmt;
 
 use serde::Serialize;
 
 use crate::erf::{erf, erfc};
+use crate::expression::Expression;
 use crate::parity::Parity;
 
 /// A real function of one variable.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Function {
     /// max(x, 0)
@@ -93,12 +93,14 @@ pub enum Function {
     Sin,
     /// cos(x)
     Cos,
+    /// What an expression of other functions says.
+    Composed(Expression),
 }
 
 impl Function {
     /// The value at `x`: NaN or infinite outside the domain.
-    pub fn eval(self, x: f64) -> f64 {
-        match self {
+    pub fn eval(&self, x: f64) -> f64 {
+        match *self {
             // Comparisons rather than `max`: they let NaN through.
             Function::Relu => {
                 if x < 0.0 {
@@ -159,13 +161,14 @@ impl Function {
             Function::Step => f64::from(u8::from(x > 0.0)),
             Function::Sin => x.sin(),
             Function::Cos => x.cos(),
+            Function::Composed(ref e) => e.eval(x),
         }
     }
 
     /// The derivative at `x`, at a kink the one of its right side.
-    pub fn derivative(self, x: f64) -> f64 {
+    pub fn derivative(&self, x: f64) -> f64 {
         let step = |inside: bool| f64::from(u8::from(inside));
-        match self {
+        match *self {
             Function::Relu => step(x >= 0.0),
             Function::LeakyRelu { slope } => {
                 if x < 0.0 {
@@ -230,12 +233,13 @@ impl Function {
             Function::Step => 0.0,
             Function::Sin => x.cos(),
             Function::Cos => -x.sin(),
+            Function::Composed(ref e) => e.derivative(x),
         }
     }
 
     /// Points where the function or its derivative jumps, ascending.
-    pub fn breaks(self) -> Vec<f64> {
-        match self {
+    pub fn breaks(&self) -> Vec<f64> {
+        match *self {
             Function::Relu
             | Function::LeakyRelu { .. }
             | Function::Abs
@@ -250,13 +254,25 @@ impl Function {
                 let (a, b) = (-shift / slope, (1.0 - shift) / slope);
                 vec![a.min(b), a.max(b)]
             }
+            Function::Composed(ref e) => e.breaks(),
             _ => Vec::new(),
         }
     }
 
+    /// Whether the function has no jump, as far as that is known: a composed one has none where the jumps of its parts cancel at
+    /// arguments that are linear in x.
+    pub fn is_continuous(&self) -> bool {
+        match *self {
+            Function::Step => false,
+            Function::ThresholdedRelu { threshold } => threshold == 0.0,
+            Function::Composed(ref e) => e.is_continuous(),
+            _ => true,
+        }
+    }
+
     /// The symmetry about zero that its best approximations on `[-b, b]` under symmetric weights share.
-    pub fn parity(self) -> Parity {
-        match self {
+    pub fn parity(&self) -> Parity {
+        match *self {
             Function::Abs | Function::Cos => Parity::Even,
             Function::Tanh | Function::Erf | Function::Softsign | Function::Sin => Parity::Odd,
             Function::Clip { lo, hi } if lo == -hi => Parity::Odd,
@@ -273,40 +289,6 @@ impl Function {
             Function::Pow { exponent } if exponent % 2.0 == 0.0 => Parity::Even,
             Function::Pow { exponent } if exponent.abs() % 2.0 == 1.0 => Parity::Odd,
             _ => Parity::Mixed,
-        }
-    }
-}
-
-impl fmt::Display for Function {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Function::Relu => f.write_str("relu"),
-            Function::LeakyRelu { slope } => write!(f, "leaky_relu({slope})"),
-            Function::Clip { lo, hi } => write!(f, "clip({lo}, {hi})"),
-            Function::Abs => f.write_str("abs"),
-            Function::Sigmoid => f.write_str("sigmoid"),
-            Function::Tanh => f.write_str("tanh"),
-            Function::Softplus => f.write_str("softplus"),
-            Function::Erf => f.write_str("erf"),
-            Function::Gelu => f.write_str("gelu"),
-            Function::GeluTanh => f.write_str("gelu_tanh"),
-            Function::Silu => f.write_str("silu"),
-            Function::HardSwish => f.write_str("hard_swish"),
-            Function::HardSigmoid { slope, shift } => write!(f, "hard_sigmoid({slope}, {shift})"),
-            Function::Elu { alpha } => write!(f, "elu({alpha})"),
-            Function::Selu { alpha, gamma } => write!(f, "selu({alpha}, {gamma})"),
-            Function::Mish => f.write_str("mish"),
-            Function::Exp => f.write_str("exp"),
-            Function::Log => f.write_str("log"),
-            Function::Reciprocal => f.write_str("reciprocal"),
-            Function::InvSqrt => f.write_str("inv_sqrt"),
-            Function::Sqrt => f.write_str("sqrt"),
-            Function::Pow { exponent } => write!(f, "pow({exponent})"),
-            Function::Softsign => f.write_str("softsign"),
-            Function::ThresholdedRelu { threshold } => write!(f, "thresholded_relu({threshold})"),
-            Function::Step => f.write_str("step"),
-            Function::Sin => f.write_str("sin"),
-            Function::Cos => f.write_str("cos"),
         }
     }
 }
@@ -367,14 +349,14 @@ mod tests {
         let positive =
             [Function::InvSqrt, Function::Sqrt, Function::Log, Function::Reciprocal, Function::Pow { exponent: 2.5 }];
         let h = 1e-5;
-        let close = |f: Function, x: f64| {
+        let close = |f: &Function, x: f64| {
             let difference = (f.eval(x + h) - f.eval(x - h)) / (2.0 * h);
             assert!((f.derivative(x) - difference).abs() < 1e-6 * (1.0 + difference.abs()), "{f} at {x}");
         };
         for i in 1..24 {
             let x = f64::from(i) * 0.37;
-            everywhere.iter().for_each(|&f| [x, -x].iter().for_each(|&x| close(f, x)));
-            positive.iter().for_each(|&f| close(f, x));
+            everywhere.iter().for_each(|f| [x, -x].iter().for_each(|&x| close(f, x)));
+            positive.iter().for_each(|f| close(f, x));
         }
     }
 

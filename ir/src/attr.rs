@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use fhec_functions::Expression;
 use serde::{Deserialize, Serialize};
 
 use crate::entity::ConstId;
@@ -127,6 +128,19 @@ impl AttrValue for F64 {
         match attr {
             Attr::Float(x) => Some(*x),
             Attr::Int(x) => Some(Self(*x as f64)),
+            _ => None,
+        }
+    }
+}
+
+impl AttrValue for Expression {
+    const EXPECTED: &'static str = "the text of an expression of x of at most 128 steps, such as \"x/(1 + abs(x))\"";
+    fn to_attr(&self) -> Option<Attr> {
+        Some(Attr::Str(self.text().to_string()))
+    }
+    fn from_attr(attr: &Attr) -> Option<Self> {
+        match attr {
+            Attr::Str(text) => Self::parse(text).ok(),
             _ => None,
         }
     }

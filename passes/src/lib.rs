@@ -3,6 +3,7 @@
 pub mod activations;
 pub mod batch;
 pub mod bootstraps;
+pub mod compose;
 pub mod ends;
 pub mod fold;
 pub mod lower;

@@ -58,11 +58,19 @@ pub struct PlanOptions {
     pub strategy: Strategy,
     /// Images in the slots of one ciphertext, a power of two.
     pub batch: usize,
+    /// Levels of a program at most: with fewer, keys and memory are smaller.
+    pub most_levels: Option<u32>,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { params: Default::default(), cost: Default::default(), strategy: Default::default(), batch: 1 }
+        Self {
+            params: Default::default(),
+            cost: Default::default(),
+            strategy: Default::default(),
+            batch: 1,
+            most_levels: None,
+        }
     }
 }
 
@@ -131,6 +139,17 @@ impl Packing {
     /// Level of the results of the bootstrapped program.
     pub(crate) fn bootstrapped_result_level(&self, options: &PlanOptions, target: &dyn Target) -> u32 {
         bootstrapped_result_level(&self.estimate, options, target)
+    }
+
+    /// The level at which leveled programs keep their results, and the parameters of every number of levels in rings no larger
+    /// than those that bootstrap.
+    pub(crate) fn leveled_parameters(&self, options: &PlanOptions) -> (u32, Vec<ParamSpec>) {
+        let (slots, estimate, most_levels, options) =
+            (self.slots(), &self.estimate, options.most_levels, &options.params);
+        let result_level = u32::from(!parameters::fits_level_zero(estimate, options, slots));
+        let of_levels = |levels| parameters::of_levels(levels, result_level, slots, estimate, options);
+        let offered = (1..=most_levels.unwrap_or(u32::MAX)).map_while(of_levels);
+        (result_level, offered.take_while(|spec| spec.log_n <= BOOTSTRAPPING_RING).collect())
     }
 
     /// log2 N of the leveled program of `module`, which this holds, if there is one.
@@ -281,7 +300,7 @@ fn bootstrapped(
         Some(placed) => (placed.placement.clone(), bootstrap_before(packed, &placed.before)),
         None => {
             let placer = Placer::new(packed, &Candidates::new(), target, result_level)?;
-            let placer = placer.with_strategy(options.strategy);
+            let placer = placer.with_strategy(options.strategy).with_most_levels(options.most_levels);
             let placement = placer.place(&Limits::default())?;
             let slot = placer.apply(&placement.plan);
             (placement, slot)
@@ -357,7 +376,13 @@ fn lowered(packing: &Packing, options: &PlanOptions) -> Result<Module<Ckks>, Pas
     let _span = tracing::debug_span!("lower").entered();
     let Packing { packed: Packed { module, .. }, estimate } = packing;
     let (mut lowered, spec) = lower_to_fit(module, estimate, options)?;
-    lowered.params = Some(spec?);
+    let spec = spec?;
+    if let Some(most) = options.most_levels.filter(|&most| spec.levels > most) {
+        let reason = format!("it needs {} levels, of {most} at most", spec.levels);
+        let issue = Issue::new(&Default::default(), "module", reason, "lower the degrees, or allow larger keys");
+        return Err(PassError { pass: parameters::NAME, issues: vec![issue] });
+    }
+    lowered.params = Some(spec);
     Ok(lowered)
 }
 

@@ -1,7 +1,6 @@
 //! Checks whether the plan that was made keeps the limits, however it came about.
 
-use fhec_ir::nn::NnOp;
-use fhec_ir::{Entity, Module, Nn, Tensor, Value};
+use fhec_ir::{Entity, Module, Nn, Node, Tensor, Value};
 use fhec_passes::activations::Replacement;
 use fhec_passes::bootstraps::offer::SENSITIVITY_SAMPLES;
 use fhec_passes::bootstraps::{Placement, Strategy};
@@ -10,6 +9,7 @@ use fhec_runtime::{Plan, predict_time};
 use super::Compiler;
 use super::choose::{Chosen, sensitivities};
 use super::refused::{self, Refused};
+use super::warning::Warning;
 use crate::error::Error;
 
 impl Compiler {
@@ -26,6 +26,17 @@ impl Compiler {
             reason: format!("the polynomial of `{}` has an error of {:.1e} on calibration data", a.node, a.rms_error),
             repair: "choose a lower degree, or check the calibration data".into(),
         })
+    }
+
+    /// How far polynomials are from functions that jump.
+    pub(super) fn jumps(folded: &Module<Nn>, activations: &[Replacement]) -> Vec<Warning> {
+        let jumps = |(node, a): (&Node<Nn>, &Replacement)| {
+            let continuous = node.op.function().is_none_or(|f| f.is_continuous());
+            let (node, function) = (a.node.clone(), a.function.clone());
+            let (degree, largest, rms) = (a.degree, a.max_error, a.rms_error);
+            (!continuous).then_some(Warning::Jumps { node, function, degree, largest, rms })
+        };
+        functions(folded).map(|v| folded.func.node(v)).zip(activations).filter_map(jumps).collect()
     }
 
     /// Refuses a placement other than the planner's where nothing is placed.
@@ -85,11 +96,13 @@ fn surrogate(
         return 0.0;
     }
     let weights = sensitivities(folded, &samples[..samples.len().min(SENSITIVITY_SAMPLES)], warnings);
+    functions(folded).zip(activations).map(|(v, a)| weights.of(v).unwrap_or(1.0) * a.rms_error.powi(2)).sum()
+}
+
+/// The functions of a network that become polynomials, in order of definition, as what became of them is.
+fn functions(folded: &Module<Nn>) -> impl Iterator<Item = Value> {
     let live = folded.func.live();
-    let is_activation = |v: Value| matches!(folded.func.node(v).op, NnOp::Activation { .. });
-    let replaced = folded.func.iter().map(|(v, _)| v).filter(|&v| live[v.index()] && is_activation(v));
-    // Both are in order of definition.
-    replaced.zip(activations).map(|(v, a)| weights.of(v).unwrap_or(1.0) * a.rms_error.powi(2)).sum()
+    folded.func.iter().filter(move |(v, node)| live[v.index()] && node.op.is_function()).map(|(v, _)| v)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The compiler makes a plan of a model.
 
 mod agreement;
+mod attempt;
 mod choose;
 mod limits;
 mod options;
@@ -10,23 +11,20 @@ mod report;
 mod result_errors;
 mod resume;
 mod samples;
+mod sizes;
 mod warning;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use fhec_frontend::{FixedBatch, ImportOptions};
-use fhec_ir::nn::NnOp;
-use fhec_ir::{Entity, Issue, Loc, Module, Nn, Port, Tensor, Value};
+use fhec_ir::{Issue, Loc, Module, Nn, Port, Tensor, Value};
 use fhec_passes::PassError;
-use fhec_passes::activations::given::{self, Measured as MeasuredRanges};
+use fhec_passes::activations::Replacement;
 use fhec_passes::activations::rebuild::{LayerGain, Reconstructed};
-use fhec_passes::activations::{Polynomials, Replacement};
 use fhec_passes::bootstraps::Placement;
 use fhec_passes::ends::Ends;
-use fhec_passes::pipeline::{Placed, PlanOptions};
+use fhec_passes::pipeline::PlanOptions;
 use fhec_passes::program::Facts;
 use fhec_passes::target::Target;
 use fhec_runtime::Plan;
@@ -35,19 +33,20 @@ pub use agreement::{Agreement, DEFAULT_AGREEMENT};
 pub use fhec_passes::pipeline::Snapshot;
 pub use options::{CompileOptions, MOST_MARGIN};
 pub use precision::SimulatedPrecision;
-pub use refused::{PrecisionLimit, Refused};
+pub use refused::{PrecisionLimit, Refused, Size};
 pub use resume::{Resumed, Samples};
+pub use sizes::Sizes;
 
 use crate::accuracy::Accuracy;
 use crate::error::Error;
 use crate::front::{FrontPoint, Validation};
 use crate::target::Engine;
 use agreement::Reference;
+use attempt::{Attempt, Laps, Prepared};
 use choose::Chosen;
 use precision::Made;
 use report::{Measured, PassReport};
 use samples::has_activation;
-use warning::Warning;
 
 /// Compiles a [`Model`] to a [`Plan`]. [`CompileOptions`] says what may be asked for, and [`Compiled`] what came of it.
 ///
@@ -235,86 +234,44 @@ impl Compiler {
         self.compile_observed(model, &mut |_, _, _| ())
     }
 
-    /// As [`Compiler::compile`]; `observe` sees the program after every pass.
+    /// As [`Compiler::compile`]; `observe` sees the program after every pass, also of plans that are made again since they are beyond
+    /// [`Sizes`].
     ///
     /// # Errors
     /// As [`Compiler::compile`].
     pub fn compile_observed(&self, model: &Model, observe: &mut Observer<'_>) -> Result<Compiled, Error> {
         let _span = tracing::debug_span!("compile", model = model.module.func.name.as_str()).entered();
         self.options.check(&model.module)?;
-        let mut seconds = Vec::new();
-        let mut warnings = Vec::new();
-        let mut clock = Instant::now();
-        let mut lap = |stage: &str| {
-            seconds.push((stage.to_string(), clock.elapsed().as_secs_f64()));
-            clock = Instant::now();
-        };
-        let mut facts = Facts::default();
-        observe("import", Snapshot::Nn(&model.module), &facts);
-        let folded = self.options.fold.fold(&model.module)?;
-        warnings.extend(folded.warning());
-        let (folded, rewrites) = (folded.module, folded.explanation);
-        facts.passes.push("fold".into());
-        observe("fold", Snapshot::Nn(&folded), &facts);
-        lap("fold");
-        warnings.extend(pairwise_maxima(&model.module, &folded).map(|w| w.to_string()));
-        let (mut samples, approximate) = self.samples(&folded, &mut warnings)?;
-        let MeasuredRanges { module: folded, runaway } = given::measured(&folded, &samples, approximate.margin)?;
-        if !runaway.is_empty() {
-            let (count, of) = (runaway.len(), samples.len());
-            warnings.push(Warning::RunsAway { count, of }.to_string());
-            let left_out: BTreeSet<usize> = runaway.into_iter().collect();
-            let mut place = 0..;
-            samples.retain(|_| place.next().is_none_or(|i| !left_out.contains(&i)));
-        }
-        if given::has_given(&folded) {
-            facts.passes.push("measure-ranges".into());
-            observe("measure-ranges", Snapshot::Nn(&folded), &facts);
-        }
-        let mut chosen = self.choose(&folded, &samples, approximate.clone(), &mut warnings)?;
-        lap("choose-polynomials");
-        let Reconstructed { module: mut polynomial, activations, layers, polynomials } =
-            self.polynomials(&folded, &samples, approximate.clone(), &chosen.choices)?;
-        let ends = Ends::measure(&polynomial, &samples)?;
-        let options = self.plan_options(&ends, &samples);
-        if self.calibration.is_some() {
-            ends.describe(&mut polynomial, options.params.precision.allows(ends.magnitudes.result));
-        }
-        facts.passes.push(if layers.is_empty() { "approximate-activations" } else { "reconstruct" }.into());
-        facts.magnitudes = Some(ends.magnitudes);
-        observe("approximate-activations", Snapshot::Nn(&polynomial), &facts);
-        self.check_fits(&activations)?;
-        self.check_error(&folded, &samples, &activations, &chosen, &mut warnings)?;
-        let agreement = self.agreement(&chosen, &folded, &polynomial, &samples)?;
-        warnings.extend(agreement.filter(|a| a.measured < a.asked).map(|a| Warning::Disagrees(a).to_string()));
-        lap("approximate-activations");
-        let placed = chosen.placed.as_ref().map(|placed| placed_in(placed, &polynomials));
-        let Made { plan, placement, mut notes, precision, .. } =
-            self.plan(&polynomial, &samples, placed, options, &mut after(&facts, observe), &mut warnings)?;
+        let mut laps = Laps::start();
+        let prepared = self.prepared(model, &mut laps, observe)?;
+        let mut attempt = self.attempt(&prepared, &mut laps, observe)?;
+        let Prepared { folded, samples, approximate, .. } = &prepared;
+        let plan = &attempt.made.plan;
         if let Some(batch) = model.batch {
             let packed = batch.next_power_of_two();
-            notes.push(format!(
+            attempt.made.notes.push(format!(
                 "the model fixes a batch of {batch}, of which it mixes no images: the plan is of one image; `--batch {packed}` packs {packed} into a run"
             ));
         }
-        self.check_placed(placement.as_ref())?;
-        self.check_latency(&plan, &chosen)?;
-        warnings.extend(self.undone(&folded, &samples).map(|w| w.to_string()));
-        lap("plan");
-        let front = self.measured(std::mem::take(&mut chosen.front), &folded, &samples, approximate.clone())?;
+        self.check_placed(attempt.made.placement.as_ref())?;
+        self.check_latency(plan, &attempt.chosen)?;
+        let mut warnings = prepared.warnings.clone();
+        warnings.append(&mut attempt.warnings);
+        warnings.extend(self.undone(folded, samples).map(|w| w.to_string()));
+        let Attempt { chosen, rebuilt, agreement, made, .. } = attempt;
+        let Reconstructed { module: polynomial, activations, layers, polynomials } = rebuilt;
+        let Made { plan, placement, notes, precision, .. } = made;
+        let front = self.measured(chosen.front, folded, samples, approximate.clone())?;
         let first: Vec<Value> = polynomials.values().filter_map(|stages| stages.first().copied()).collect();
-        let accuracy = |v| Accuracy::measure(&folded, &polynomial, &first, v);
+        let accuracy = |v| Accuracy::measure(folded, &polynomial, &first, v);
         let accuracy = self.validation.as_ref().map(accuracy).transpose()?;
-        lap("validate");
-        let placed = placement.as_ref();
+        laps.lap("validate");
         let measured = Measured { agreement, accuracy };
-        let report = PassReport::new(&activations, &layers, placed, &front, measured, &notes, &warnings);
+        let report = PassReport::new(&activations, &layers, placement.as_ref(), &front, measured, &notes, &warnings);
         let plan = plan.with_provenance(self.provenance(model, samples.len(), approximate.margin, &report));
-        let mut explanation = rewrites.to_string();
+        let mut explanation = prepared.rewrites;
         explanation.push_str(&chosen.forms);
-        if let Some(placement) = &placement {
-            explanation.push_str(&placement.explanation.to_string());
-        }
+        explanation.extend(placement.iter().map(|p| p.explanation.to_string()));
         Ok(Compiled {
             plan,
             polynomial,
@@ -328,7 +285,7 @@ impl Compiler {
             notes,
             warnings,
             explanation,
-            seconds,
+            seconds: laps.seconds,
         })
     }
 
@@ -353,23 +310,4 @@ impl Compiler {
     fn plan_options(&self, ends: &Ends, samples: &[Vec<Tensor>]) -> PlanOptions {
         ends.magnitudes.complete(&self.options.asked_of_plans(), samples)
     }
-}
-
-/// What became of maxima over windows.
-fn pairwise_maxima(given: &Module<Nn>, folded: &Module<Nn>) -> Option<Warning> {
-    let maxima = |module: &Module<Nn>| -> Vec<String> {
-        let live = module.func.live();
-        let live = module.func.iter().filter(|(v, _)| live[v.index()]);
-        let maxima = live.filter(|(_, node)| matches!(node.op, NnOp::MaxPool { .. }));
-        maxima.map(|(_, node)| format!("`{}`", node.loc.name())).collect()
-    };
-    let nodes = maxima(given);
-    let replaced = !nodes.is_empty() && maxima(folded).is_empty();
-    replaced.then(|| Warning::MaxPool { nodes: nodes.join(", ") })
-}
-
-/// The placement in terms of the polynomials that became of the activations before which it bootstraps.
-fn placed_in(placed: &Placed, polynomials: &Polynomials) -> Placed {
-    let first = |activation: &Value| polynomials.get(activation)?.first().copied();
-    Placed { before: placed.before.iter().filter_map(first).collect(), ..placed.clone() }
 }

@@ -11,6 +11,7 @@ use fhec_passes::planner::Limits;
 
 use super::agreement::DEFAULT_AGREEMENT;
 use super::refused::Refused;
+use super::sizes::Sizes;
 
 /// The largest margin: an interval a thousand times as long as what was seen leaves nothing of a polynomial's precision.
 pub const MOST_MARGIN: f64 = 1000.0;
@@ -49,6 +50,9 @@ pub struct CompileOptions {
     /// What the polynomials of a network that bootstraps are chosen for in place of agreement. None are chosen without calibration
     /// data, and where `uniform` or a composite is set. A plan beyond the limits is refused, however it came about.
     pub limits: Limits,
+    /// Bytes that the keys and a run may take. A plan beyond them is made again with fewer levels, and refused where that does not
+    /// help.
+    pub sizes: Sizes,
     /// All activations get the degree of `approximate`.
     pub uniform: bool,
     /// The weights stay as they are trained.

@@ -67,6 +67,17 @@ pub enum Refused {
         /// Whether the degrees of the polynomials were chosen for the limit.
         chosen: bool,
     },
+    /// The plan's keys or its runs take more bytes than was asked for.
+    #[error("no plan within {} {:.3} GiB: the smallest that can be made takes {:.3} GiB", of.option(), gib(*asked), gib(*found))]
+    #[diagnostic(help("{}", of.repair(*found)))]
+    Size {
+        /// What is too large.
+        of: Size,
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes predicted of the smallest plan that was made.
+        found: u64,
+    },
     /// Results are less precise than was asked for.
     #[error("--precision {asked}: at most {most} bits are possible, since {limit}")]
     #[diagnostic(help("ask for {most} bits or fewer"))]
@@ -78,6 +89,41 @@ pub enum Refused {
         /// Why no more are possible.
         limit: PrecisionLimit,
     },
+}
+
+/// What of a plan takes bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// The file of evaluation keys.
+    Keys,
+    /// A run that keeps its keys and constants in memory.
+    Memory,
+}
+
+impl Size {
+    fn option(self) -> &'static str {
+        match self {
+            Self::Keys => "--max-keys",
+            Self::Memory => "--max-memory",
+        }
+    }
+
+    fn repair(self, found: u64) -> String {
+        // Rounded up, so that asking for what is written is enough.
+        let enough = format!("ask for {} MiB or more", found.div_ceil(1 << 20));
+        match self {
+            Self::Keys => enough,
+            Self::Memory => {
+                format!(
+                    "{enough}, or leave the limit out and bound each run by `--mem`: it makes keys again and takes longer"
+                )
+            }
+        }
+    }
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1u32 << 30)
 }
 
 /// What bounds the precision of results.

@@ -84,6 +84,9 @@ impl Compiler {
         let samples = self.samples_of(&program, &mut warnings)?;
         let (plan, notes) = self.planned(program, &samples, &mut warnings)?;
         self.check_latency(&plan, &Chosen::default())?;
+        if let Some(refused) = self.options.sizes.exceeded(&plan) {
+            return Err(refused.into());
+        }
         let provenance = Provenance {
             fhec: env!("CARGO_PKG_VERSION").into(),
             model: plan.module().func.name.clone(),

@@ -1,8 +1,8 @@
 //! The inputs that a compilation measures on are calibration data, or stand-ins for it.
 
-use fhec_ir::nn::NnOp;
 use fhec_ir::{Module, Nn, Shape, Tensor};
-use fhec_passes::activations::{ApproximateError, ApproximateOptions};
+use fhec_passes::activations::{ApproximateError, ApproximateOptions, given};
+use fhec_passes::bootstraps::Placement;
 
 use super::Compiler;
 use super::warning::Warning;
@@ -33,16 +33,24 @@ impl Compiler {
         }
         let margin = self.options.approximate.margin.max(SYNTHETIC_MARGIN);
         if has_activation(module) {
-            warnings.push(Warning::Synthetic { margin }.to_string());
+            warnings.push(Warning::Synthetic { of: "activations", margin }.to_string());
         }
         let shapes: Vec<Shape> = module.func.params().iter().map(|&p| module.func.ty(p).0.clone()).collect();
         Ok((synthetic(&shapes), ApproximateOptions { margin, ..self.options.approximate.clone() }))
     }
 }
 
+/// Where polynomials of the network's own are bootstrapped, the ranges that their operands have on synthetic inputs matter, as
+/// those of activations always do.
+pub(super) fn guessed_ranges(folded: &Module<Nn>, placement: Option<&Placement>, margin: f64) -> Option<Warning> {
+    let bootstrapped = placement.is_some_and(|p| !p.plan.bootstraps.is_empty());
+    let guessed = bootstrapped && given::has_given(folded) && !has_activation(folded);
+    guessed.then_some(Warning::Synthetic { of: "polynomials", margin })
+}
+
 /// Whether there is anything to approximate.
 pub(super) fn has_activation(module: &Module<Nn>) -> bool {
-    module.func.iter().any(|(_, node)| matches!(node.op, NnOp::Activation { .. }))
+    module.func.iter().any(|(_, node)| node.op.is_function())
 }
 
 /// Deterministic inputs of these shapes without knowledge of the data.

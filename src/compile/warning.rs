@@ -8,10 +8,10 @@ use super::agreement::Agreement;
 #[derive(Clone, Debug, Error, PartialEq)]
 pub(super) enum Warning {
     #[error(
-        "no calibration data: the ranges of activations are guessed from synthetic inputs, with a margin of {margin}, and \
+        "no calibration data: the ranges of {of} are guessed from synthetic inputs, with a margin of {margin}, and \
          results may be wrong on real ones; give --calibration with a few hundred training inputs"
     )]
-    Synthetic { margin: f64 },
+    Synthetic { of: &'static str, margin: f64 },
     #[error(
         "the ranges of activations rest on {}: others may leave them, and results are wrong there; give \
          --calibration a few hundred training inputs", inputs(*samples)
@@ -28,6 +28,12 @@ pub(super) enum Warning {
          levels; average pooling costs next to nothing: replace them and retrain briefly"
     )]
     MaxPool { nodes: String },
+    #[error(
+        "node `{node}`: {function} jumps, which no polynomial does: that of degree {degree} is off by up to {largest:.1e}, and by \
+         {rms:.1e} on calibration data (root mean square), and results near the jump are wrong; train with a function that \
+         does not jump, such as sigmoid(k·x) for a step or a ReLU for a threshold"
+    )]
+    Jumps { node: String, function: String, degree: usize, largest: f64, rms: f64 },
     #[error(
         "weights are not rebuilt: that takes {needed} calibration inputs, so as not to fit these alone, and {} given; \
          --no-reconstruct keeps the weights without this warning",

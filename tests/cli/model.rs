@@ -149,6 +149,29 @@ pub fn write_chain(path: &Path, operators: &[&str]) {
     );
 }
 
+/// So many times 1 - x^2 / 2 of four numbers, which stay below 1.
+pub fn write_deep_squares(path: &Path, squares: usize) {
+    let mut node = vec![Node::new("Mul", "scale", &["x", "tenth"], &["v0"], vec![])];
+    for i in 0..squares {
+        let [x, square, half, out] = [format!("v{i}"), format!("s{i}"), format!("h{i}"), format!("v{}", i + 1)];
+        node.push(Node::new("Mul", &format!("square_{i}"), &[&x, &x], &[&square], vec![]));
+        node.push(Node::new("Mul", &format!("half_{i}"), &[&square, "minus_half"], &[&half], vec![]));
+        node.push(Node::new("Add", &format!("add_{i}"), &[&half, "one"], &[&out], vec![]));
+    }
+    let constant = |name, value| proto::Tensor::floats(name, &[1], &[value]);
+    write(
+        path,
+        Graph {
+            name: "squares".into(),
+            node,
+            initializer: vec![constant("tenth", 0.1), constant("minus_half", -0.5), constant("one", 1.0)],
+            input: vec![ValueInfo::floats("x", &[-1, 4])],
+            output: vec![ValueInfo::floats(&format!("v{squares}"), &[-1, 4])],
+            ..Graph::default()
+        },
+    );
+}
+
 /// Writes so many 8 x 8 images.
 pub fn write_images(path: &Path, seed: u32, count: usize) {
     write_scaled(path, seed, count, 1.0);

@@ -3,7 +3,7 @@
 use fhec::ir::{Port, Shape};
 use fhec::{CompileOptions, Compiler, Model, data};
 
-use super::model::{numbers, write_conv, write_images, write_squares};
+use super::model::{numbers, write_conv, write_deep_squares, write_images, write_squares};
 use super::road::compiled;
 use super::{Place, repository};
 
@@ -80,16 +80,59 @@ fn batches_that_do_not_fit_are_refused_at_once() {
 fn limits_hold_for_networks_without_bootstraps() {
     let p = compiled();
     let with = |options: &[&'static str]| [&COMPILE[..], options].concat();
-    let message = p.fails(&with(&["--max-latency", "0.000001"]));
-    assert!(message.contains("--max-latency") && message.contains("is predicted to take"), "{message}");
-    let message = p.fails(&with(&["--max-error", "1e-12"]));
-    assert!(message.contains("--max-error") && message.contains("have an error of"), "{message}");
+    for limit in [["--max-latency", "0.000001"], ["--max-error", "1e-12"]] {
+        let message = p.fails(&with(&limit));
+        assert!(message.contains("no plan is within the limits: the fastest takes"), "{message}");
+        // The same of polynomials that are not chosen.
+        let message = p.fails(&with(&[&limit[..], &["--degree", "7"]].concat()));
+        assert!(message.contains(&format!("no plan within {}", limit[0])), "{message}");
+    }
     assert!(!p.path("other.fhe").exists());
     p.ok(&with(&["--max-latency", "1000", "--max-error", "1000"]));
 }
 
+/// All activations of leveled networks had degree 15, whatever they needed.
 #[test]
-fn placements_and_fronts_of_networks_without_bootstraps_are_refused() {
+fn polynomials_of_networks_without_bootstraps_are_chosen() {
+    let p = compiled();
+    write_images(&p.path("many.npy"), 5, 512);
+    let compile = ["tiny.onnx", "--calibration", "many.npy", "-o", "other.fhe", "--force"];
+    let degree = |more: &[&str]| {
+        let report = p.json(&[&compile[..], more].concat());
+        assert!(report["agreement"]["held_back"].as_bool().unwrap() || more.contains(&"--degree"), "{report}");
+        (report["activations"][0]["degree"].as_u64().unwrap(), report["summary"]["levels"].as_u64().unwrap())
+    };
+    let (strict, lax) = (degree(&["--min-agreement", "100"]), degree(&["--min-agreement", "60"]));
+    assert!(lax.0 < strict.0 && lax.1 < strict.1, "{lax:?} {strict:?}");
+    assert_eq!(degree(&["--degree", "15"]).0, 15);
+}
+
+#[test]
+fn keys_and_memory_are_bounded_by_fewer_levels_or_the_model_is_refused() {
+    let p = compiled();
+    write_images(&p.path("many.npy"), 5, 512);
+    let compile = ["tiny.onnx", "--calibration", "many.npy", "--min-agreement", "100", "-o", "other.fhe", "--force"];
+    let sizes = |more: &[&str]| {
+        let report = p.json(&[&compile[..], more].concat());
+        let bytes = |name: &str| report["summary"][name].as_u64().unwrap();
+        (bytes("evaluation_key_bytes"), bytes("predicted_memory_bytes"))
+    };
+    let (keys, memory) = sizes(&[]);
+    let (fewer, _) = sizes(&["--max-keys", &(keys - 1).to_string()]);
+    assert!(fewer < keys, "{fewer} of {keys}");
+    let (_, less) = sizes(&["--max-memory", &(memory - 1).to_string()]);
+    assert!(less < memory, "{less} of {memory}");
+    for option in ["--max-keys", "--max-memory"] {
+        let message = p.fails(&[&compile[..], &[option, "1K"]].concat());
+        assert!(message.contains(&format!("no plan within {option}")) && message.contains("MiB or more"), "{message}");
+        // What is said to be possible is.
+        let most = message.split("ask for ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        sizes(&[option, &format!("{most}M")]);
+    }
+}
+
+#[test]
+fn placements_of_networks_without_bootstraps_are_refused_and_fronts_without_a_choice() {
     let p = compiled();
     for place in ["layerwise", "uniform", "greedy"] {
         let message = p.fails(&[&COMPILE[..], &["--place", place]].concat());
@@ -100,6 +143,11 @@ fn placements_and_fronts_of_networks_without_bootstraps_are_refused() {
         assert!(message.contains("--pareto has no effect"), "{message}");
     }
     assert!(!p.path("f.json").exists() && !p.path("other.fhe").exists());
+    write_images(&p.path("many.npy"), 5, 512);
+    p.ok(&["tiny.onnx", "--calibration", "many.npy", "-o", "other.fhe", "--pareto", "f.json"]);
+    let front: serde_json::Value = serde_json::from_slice(&std::fs::read(p.path("f.json")).unwrap()).unwrap();
+    let points = front.as_array().unwrap();
+    assert!(points.len() > 1 && points.iter().all(|point| point["bootstraps"] == 0), "{front}");
 }
 
 #[test]
@@ -144,6 +192,20 @@ fn little_calibration_data_is_a_warning() {
     data::write_samples(p.path("none.npy"), &[port], &[]).unwrap();
     let message = p.fails(&["tiny.onnx", "--calibration", "none.npy", "-o", "other.fhe"]);
     assert!(message.contains("none.npy: there are no images"), "{message}");
+}
+
+/// A network of squares alone was bootstrapped with ranges guessed from synthetic inputs, without a word.
+#[test]
+fn ranges_guessed_for_bootstraps_before_squares_are_a_warning() {
+    let p = compiled();
+    let warned = |squares: usize| {
+        write_deep_squares(&p.path("squares.onnx"), squares);
+        p.json(&["squares.onnx", "-o", "squares.fhe", "--force"])["warnings"].to_string()
+    };
+    let shallow = warned(3);
+    assert!(!shallow.contains("are guessed"), "{shallow}");
+    let deep = warned(56);
+    assert!(deep.contains("the ranges of polynomials are guessed from synthetic inputs"), "{deep}");
 }
 
 /// Confident networks lost 6 to 9 points without a word.

@@ -10,11 +10,10 @@ result. Most of a difference is that of polynomials from activations, in network
 
 import argparse
 import contextlib
-import json
 import logging
 import os
 import pathlib
-import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -23,6 +22,9 @@ import numpy
 import onnxruntime
 import torch
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from fhec_command import fhec
 from networks import NETWORKS
 
 CALIBRATION, SIMULATED = 64, 4
@@ -59,33 +61,15 @@ def export(network, inputs, path, dynamo, symbolic):
     return None
 
 
-def fhec(program, limit, *arguments):
-    """Runs a command of fhec; returns its error in one line, or None."""
-    try:
-        command = [program, *map(str, arguments), "--json"]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return f"took more than {limit} s"
-    if result.returncode == 0:
-        return None
-    try:
-        error = json.loads(result.stdout)["error"]
-    except (json.JSONDecodeError, KeyError):
-        return result.stderr.strip() or f"ended with status {result.returncode}"
-    details = [detail["message"] for detail in error["details"]]
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return (details[0] if details else ": ".join([error["message"], *error["causes"]])) + more
-
-
 def difference(program, limit, folder, model, images):
     """How far simulated results are from those of onnxruntime, in words."""
     session = onnxruntime.InferenceSession(model)
     port = session.get_inputs()[0].name
     expected = numpy.concatenate([session.run(None, {port: image[None]})[0] for image in images[:SIMULATED]])
     paths = ["--input", folder / "inputs.npy", "--output", folder / "results.npy", "--limit", SIMULATED]
-    error = fhec(program, limit, "simulate", folder / "plan.fhe", *paths, "--force")
-    if error:
-        return f"simulation: {error}"
+    simulated = fhec(program, limit, "simulate", folder / "plan.fhe", *paths, "--force")
+    if isinstance(simulated, str):
+        return f"simulation: {simulated}"
     results = numpy.load(folder / "results.npy").reshape(expected.shape)
     return f"{numpy.abs(results - expected).max():.1e} of {numpy.abs(expected).max():.1e}"
 
@@ -101,10 +85,10 @@ def attempt(options, program, folder, name, exporter):
     paths = [model, "--calibration", folder / "inputs.npy", "--output", folder / "plan.fhe", "--force"]
     degree = ["--degree", options.degree] if options.degree else []
     start = time.monotonic()
-    error = fhec(program, options.limit, "compile", *paths, *degree)
+    compiled = fhec(program, options.limit, "compile", *paths, *degree)
     seconds = time.monotonic() - start
-    if error:
-        return f"refused: {error}"
+    if isinstance(compiled, str):
+        return f"refused: {compiled}"
     return f"compiled in {seconds:.0f} s, {difference(program, options.limit, folder, model, inputs.numpy())}"
 
 

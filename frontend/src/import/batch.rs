@@ -281,7 +281,7 @@ fn follow(op: &NnOp, operands: &[(&Shape, &Track)], out: &Shape, extent: usize) 
         list.into_iter().map(|p| p - removed.iter().filter(|&&r| r < p).count()).collect::<Vec<_>>()
     };
     Ok(Track::At(match op {
-        NnOp::Activation { .. } | NnOp::Neg {} | NnOp::Polynomial { .. } => own.to_vec(),
+        NnOp::Activation { .. } | NnOp::Composed { .. } | NnOp::Neg {} | NnOp::Polynomial { .. } => own.to_vec(),
         NnOp::Add {} | NnOp::Sub {} | NnOp::Mul {} | NnOp::Div {} | NnOp::Pow {} | NnOp::PRelu {} => {
             return broadcast(operands, out, extent);
         }

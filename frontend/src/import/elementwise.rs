@@ -1,7 +1,7 @@
 //! Imports element-wise arithmetic.
 
-use fhec_ir::Value;
 use fhec_ir::nn::{Activation, NnOp};
+use fhec_ir::{Tensor, Value};
 
 use super::activation;
 use super::compare::uniform;
@@ -121,7 +121,70 @@ fn pow(cx: &mut Context, node: &NodeView<'_>) -> Result<Vec<Operand>> {
         Some(0.5) => activation::apply(cx, &base, Activation::Sqrt, None, None),
         Some(-1.0) => activation::apply(cx, &base, Activation::Reciprocal, None, None),
         Some(alpha) => activation::apply(cx, &base, Activation::Pow, Some(alpha), None),
-        None => cx.push(NnOp::Pow {}, &[&base, &exponent]),
+        None => match (&base, &exponent) {
+            (Operand::Value(_), Operand::Known(known)) => {
+                let exponents = known.to_floats();
+                powers(cx, &base, &exponents)
+            }
+            (Operand::Known(known), Operand::Value(_)) => {
+                let base = known.to_floats();
+                exponential(cx, base, &exponent)
+            }
+            _ => cx.push(NnOp::Pow {}, &[&base, &exponent]),
+        },
     }
     .map(|y| vec![y])
+}
+
+/// Most different exponents of one power.
+const MOST_EXPONENTS: usize = 16;
+
+/// x to exponents that differ by element: the sum over exponents e of (x·m + 1 - m)^e·m, where m is 1 at the elements of that
+/// exponent and 0 elsewhere. In place of the others stands 1, which lies in the domain of every power.
+fn powers(cx: &mut Context, x: &Operand, exponents: &Tensor) -> Result<Operand> {
+    let mut different: Vec<f32> = exponents.data().to_vec();
+    different.sort_by(f32::total_cmp);
+    different.dedup();
+    if different.len() > MOST_EXPONENTS {
+        return Err(Refusal::new(
+            format!("its exponents have {} different values", different.len()),
+            "use at most 16 different exponents, or split the operand and raise each part",
+        ));
+    }
+    let mut sum: Option<Operand> = None;
+    for exponent in different {
+        let mask = |own: f32, other: f32| {
+            Operand::Known(Known::Floats(exponents.map(|e| if e == exponent { own } else { other })))
+        };
+        let (here, elsewhere) = (mask(1.0, 0.0), mask(0.0, 1.0));
+        let own = cx.push(NnOp::Mul {}, &[x, &here])?;
+        let share = if exponent == 1.0 {
+            own
+        } else {
+            let filled = cx.push(NnOp::Add {}, &[&own, &elsewhere])?;
+            let power = match exponent {
+                2.0 => cx.push(NnOp::Mul {}, &[&filled, &filled])?,
+                e => activation::apply(cx, &filled, Activation::Pow, Some(e), None)?,
+            };
+            cx.push(NnOp::Mul {}, &[&power, &here])?
+        };
+        sum = Some(match sum {
+            Some(sum) => cx.push(NnOp::Add {}, &[&sum, &share])?,
+            None => share,
+        });
+    }
+    sum.ok_or_else(|| Refusal::invalid("its exponents have no elements"))
+}
+
+/// c^x = exp(x·ln(c)) for positive c.
+fn exponential(cx: &mut Context, base: Tensor, x: &Operand) -> Result<Operand> {
+    if !base.data().iter().all(|&c| c > 0.0) {
+        return Err(Refusal::new(
+            "its base is not positive and its exponent depends on the input",
+            "use a positive base, or write the power as products",
+        ));
+    }
+    let logarithms = Operand::Known(Known::Floats(base.map(|c| f64::from(c).ln() as f32)));
+    let scaled = cx.push(NnOp::Mul {}, &[x, &logarithms])?;
+    activation::apply(cx, &scaled, Activation::Exp, None, None)
 }

@@ -190,6 +190,27 @@ fn powers_of_usual_exponents_become_simpler_ops() {
 }
 
 #[test]
+fn powers_differ_by_element_or_have_the_input_as_exponent() {
+    let exponents = Tensor::floats("e", &[1, 4], &[3.0, 1.0, 0.5, 2.0]);
+    let node = |inputs: [&str; 2]| vec![Node::new("Pow", "power", &inputs, &["y"], vec![])];
+    let m = model(17, &[1, 4], vec![exponents], node(["x", "e"]));
+    // What the root is taken of stays in its domain, whatever the other elements are.
+    let x = fhec_ir::Tensor::new([1, 4], vec![-2.0, -3.0, 4.0, -5.0]);
+    assert_eq!(run(&m, x).data(), [-8.0, -3.0, 2.0, 25.0]);
+    let m = model(17, &[1, 3], vec![Tensor::floats("b", &[], &[2.0])], node(["b", "x"]));
+    let y = run(&m, iota([1, 3]));
+    assert!(y.data().iter().zip([1.0, 2.0, 4.0]).all(|(y, z)| (y - z).abs() < 1e-5), "{y:?}");
+    for (name, values, shape, names) in [
+        ("a negative base", vec![-2.0], vec![], ["c", "x"]),
+        ("many exponents", (0..17).map(|k| k as f32).collect(), vec![1, 17], ["x", "c"]),
+    ] {
+        let m = model(17, &[1, 17], vec![Tensor::floats("c", &shape, &values)], node(names));
+        let refused = fhec_frontend::import_model(&m, &fhec_frontend::ImportOptions::default());
+        assert!(refused.is_err(), "{name}");
+    }
+}
+
+#[test]
 fn swish_with_a_factor() {
     let nodes = vec![Node::new("Swish", "", &["x"], &["y"], vec![Attribute::float("alpha", 2.0)])];
     let y = run(&model(24, &[1, 3], vec![], nodes), iota([1, 3]));

@@ -5,6 +5,8 @@
 //! the rest of the function uses. A local search then changes one class of the chosen term at a time as long as the total
 //! over all roots falls.
 
+mod search;
+
 use std::collections::BTreeMap;
 
 use egg::{Analysis, EGraph, Id, Language};
@@ -45,6 +47,8 @@ pub struct Choice<O> {
     pub levels: u32,
     /// Work, each class counted once.
     pub work: u64,
+    /// Nodes that the local search looked at.
+    pub effort: usize,
 }
 
 impl<O: OpInfo> Choice<O> {
@@ -89,10 +93,10 @@ pub fn extract<O: OpInfo, N: Analysis<ENode<O>>>(
     let roots: Vec<usize> = roots.iter().map(|&r| table.row(egraph.find(r))).collect();
     let mut picks = table.bottom_up();
     let mut total = table.total(&roots, &picks)?;
-    table.improve(&roots, &mut picks, &mut total);
+    let effort = search::improve(&table, &roots, &mut picks, &mut total);
     let nodes =
         total.order.iter().filter_map(|&row| Some((table.classes[row], table.rows[row][picks[row]?].node.clone())));
-    Some(Choice { nodes: nodes.collect(), levels: total.levels, work: total.work })
+    Some(Choice { nodes: nodes.collect(), levels: total.levels, work: total.work, effort })
 }
 
 /// The allowed nodes of every class, with children as row numbers.
@@ -164,6 +168,11 @@ impl<O: OpInfo> Table<O> {
             changed = false;
             for row in 0..self.rows.len() {
                 for entry in 0..self.rows[row].len() {
+                    let fewest = best[row].as_ref().map_or(u32::MAX, |b| b.levels);
+                    // Levels are told faster than sets of classes.
+                    if self.levels(row, entry, &best).is_none_or(|levels| levels > fewest) {
+                        continue;
+                    }
                     let Some(found) = self.term(row, entry, &best) else {
                         continue;
                     };
@@ -176,6 +185,13 @@ impl<O: OpInfo> Table<O> {
             }
         }
         best.into_iter().map(|b| b.map(|b| b.entry)).collect()
+    }
+
+    /// Levels of `entry` over the best terms of its children.
+    fn levels(&self, row: usize, entry: usize, best: &[Option<Best>]) -> Option<u32> {
+        let Entry { own, children, .. } = &self.rows[row][entry];
+        let mut below = children.iter().map(|&c| best.get(c)?.as_ref().map(|b| b.levels));
+        below.try_fold(0, |most, levels| Some(most.max(levels?))).map(|most: u32| most + own.levels)
     }
 
     /// The term of `entry` over the best terms of its children; none if a child has none or needs `row` itself.
@@ -239,24 +255,5 @@ impl<O: OpInfo> Table<O> {
             total.levels = total.levels.max(levels[root]);
         }
         Some(total)
-    }
-
-    fn improve(&self, roots: &[usize], picks: &mut Picks, total: &mut Total) {
-        let mut improved = true;
-        while improved {
-            improved = false;
-            for row in total.order.clone() {
-                let mut kept = picks[row];
-                for entry in 0..self.rows[row].len() {
-                    picks[row] = Some(entry);
-                    if let Some(found) = self.total(roots, picks)
-                        && found.key() < total.key()
-                    {
-                        (*total, kept, improved) = (found, Some(entry), true);
-                    }
-                }
-                picks[row] = kept;
-            }
-        }
     }
 }

@@ -185,8 +185,9 @@ fn compute(op: &NnOp, operands: &[&Tensor], consts: &ConstPool, out: Shape) -> T
         (NnOp::LogSoftmax { axis }, Some(x)) => normalise::log_softmax(x, axis_of(*axis, x.shape())),
         (NnOp::ArgMax { axis, .. }, Some(x)) => normalise::arg_max(x, axis_of(*axis, x.shape()), out),
         (NnOp::Activation { function, alpha, beta }, Some(x)) => {
-            activation::map(x, function.function(alpha.map(|a| a.0), beta.map(|b| b.0)))
+            activation::map(x, &function.function(alpha.map(|a| a.0), beta.map(|b| b.0)))
         }
+        (NnOp::Composed { function }, Some(x)) => x.map(|x| function.eval(f64::from(x)) as f32),
         (NnOp::Polynomial { basis, lo, hi, rows, coeffs }, Some(x)) => {
             let coeffs: Vec<f64> = coeffs.iter().map(|c| c.0).collect();
             activation::polynomial(x, *basis, lo.0, hi.0, *rows as usize, &coeffs)

@@ -53,7 +53,7 @@ fn shape_of(op: &NnOp, shapes: &[&Shape], consts: &ConstPool) -> Result<Shape> {
             }
             Ok(out)
         }
-        NnOp::Activation { .. } | NnOp::Neg {} => Ok(shapes[0].clone()),
+        NnOp::Activation { .. } | NnOp::Composed { .. } | NnOp::Neg {} => Ok(shapes[0].clone()),
         NnOp::Polynomial { rows, coeffs, .. } => {
             let rows = usize::try_from(*rows).map_err(|_| "negative rows")?;
             if rows == 0 || coeffs.is_empty() || coeffs.len() % rows != 0 {

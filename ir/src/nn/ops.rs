@@ -1,5 +1,7 @@
 //! The table of `nn` ops.
 
+use fhec_functions::{Expression, Function};
+
 use crate::attr::F64;
 use crate::attr_enum;
 use crate::define_ops;
@@ -108,6 +110,8 @@ define_ops! {
         ArgMax = "arg_max" (1..=1) { axis: i64, keepdims: bool },
         /// An element-wise function.
         Activation = "activation" (1..=1) { function: Activation, alpha: Option<F64>, beta: Option<F64> },
+        /// An element-wise function made of others.
+        Composed = "composed" (1..=1) { function: Expression },
         /// x for x ≥ 0, else slope·x; the slope broadcasts.
         PRelu = "prelu" (2..=2) {},
         /// A polynomial per element: `rows` = 1 shares it, `rows` = C gives one per channel (dimension 1); `coeffs` is row-major [rows, degree+1], lowest first.
@@ -146,5 +150,23 @@ define_ops! {
         Gather = "gather" (1..=1) { axis: i64, indices: Vec<i64>, shape: Vec<i64> },
         /// The operand repeated to a larger shape by broadcasting.
         Expand = "expand" (1..=1) { shape: Vec<i64> },
+    }
+}
+
+impl NnOp {
+    /// Whether it is a function of one variable on every element, other than a polynomial.
+    pub fn is_function(&self) -> bool {
+        matches!(self, Self::Activation { .. } | Self::Composed { .. })
+    }
+
+    /// That function.
+    pub fn function(&self) -> Option<Function> {
+        match self {
+            Self::Activation { function, alpha, beta } => {
+                Some(function.function(alpha.map(|a| a.0), beta.map(|b| b.0)))
+            }
+            Self::Composed { function } => Some(Function::Composed(function.clone())),
+            _ => None,
+        }
     }
 }

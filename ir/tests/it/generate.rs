@@ -1,5 +1,6 @@
 //! Random valid modules of every level, drawn from a list of choices so that proptest can shrink them.
 
+use fhec_functions::Expression;
 use fhec_ir::ckks::{CkksOp, CtTy};
 use fhec_ir::nn::{Activation, Basis, NnOp, PadMode, TensorTy};
 use fhec_ir::slot::{SlotOp, SlotTy};
@@ -133,7 +134,7 @@ pub fn nn(choices: &[u32]) -> Module<Nn> {
 
 fn nn_node(m: &mut Module<Nn>, c: &mut Choices) {
     let ints = |c: &mut Choices, n: usize, lo: i64, hi: i64| (0..n).map(|_| c.int(lo, hi)).collect::<Vec<_>>();
-    let (op, arity) = match c.below(20) {
+    let (op, arity) = match c.below(21) {
         0 => {
             let shape = dims(c);
             let loc = c.loc();
@@ -187,7 +188,12 @@ fn nn_node(m: &mut Module<Nn>, c: &mut Choices) {
         16 => (NnOp::Transpose { perm: c.pick(&[vec![1, 0], vec![0, 2, 1, 3], vec![]]).clone() }, 1),
         17 => (NnOp::Pad { pads: ints(c, 8, -1, 2), mode: *c.pick(PadMode::ALL), value: c.float() }, 1),
         18 => (NnOp::Concat { axis: c.int(0, 3) }, 1 + c.below(3)),
-        _ => (NnOp::Gather { axis: c.int(0, 3), indices: vec![0, 1], shape: vec![1, 2] }, 1),
+        19 => (NnOp::Gather { axis: c.int(0, 3), indices: vec![0, 1], shape: vec![1, 2] }, 1),
+        _ => {
+            let texts = ["x/(1 + abs(x))", "-x*sigmoid(1.702*x)", "clip(x, -inf, 6)^2 - (-0.5)", "1e-300"];
+            let function = Expression::parse(c.pick::<&str>(&texts)).expect("an expression");
+            (NnOp::Composed { function }, 1)
+        }
     };
     push(m, c, op, arity);
 }

@@ -133,7 +133,7 @@ pub const MAX_DEGREE: usize = 255;
 ///
 /// Errors: the function is not finite on the interval, no weight inside it, or options out of range.
 pub fn least_squares(
-    f: Function,
+    f: &Function,
     distribution: &Distribution,
     interval: Interval,
     degree: usize,
@@ -145,7 +145,7 @@ pub fn least_squares(
 
 /// The best polynomials of all degrees up to `degree`; errors as [`least_squares`].
 pub fn least_squares_family(
-    f: Function,
+    f: &Function,
     distribution: &Distribution,
     interval: Interval,
     degree: usize,
@@ -347,7 +347,7 @@ mod tests {
         for sigma in [1.0, 0.35, 7.0] {
             let d = Distribution::normal(0.0, sigma).unwrap();
             let i = Interval::symmetric(20.0 * sigma).unwrap();
-            let family = least_squares_family(Function::Relu, &d, i, 62, plain()).unwrap();
+            let family = least_squares_family(&Function::Relu, &d, i, 62, plain()).unwrap();
             for (degree, published) in E {
                 let e = family.mean_square[degree] / (sigma * sigma);
                 assert!((e - closed_form(degree)).abs() < 1e-9, "E_{degree}({sigma}) = {e}");
@@ -363,7 +363,7 @@ mod tests {
     fn unscaled_fits_explode_in_the_tails() {
         let d = Distribution::normal(0.0, 1.0).unwrap();
         let wide = Interval::symmetric(13.0).unwrap();
-        let family = least_squares_family(Function::Relu, &d, wide, 6, plain()).unwrap();
+        let family = least_squares_family(&Function::Relu, &d, wide, 6, plain()).unwrap();
         let error = |degree: usize, x: f64| family.polynomials[degree].eval(x) - x;
         for (degree, x, want) in [(4, 5.0, -5.3), (6, 5.0, 7.0), (4, 6.0, -13.6), (6, 6.0, 34.0)] {
             assert!((error(degree, x) - want).abs() < 0.02 * f64::abs(want), "{degree} at {x}: {}", error(degree, x));
@@ -386,7 +386,7 @@ mod tests {
             let scaled = |inflate| FitOptions { inflate, ..plain() };
             let even = FitOptions { uniform_share: 1.0, ..plain() };
             for (options, (rms, max)) in [scaled(1.0), scaled(1.5), scaled(2.0), even].into_iter().zip(row) {
-                let p = least_squares(Function::Relu, &d, i, degree, options).unwrap();
+                let p = least_squares(&Function::Relu, &d, i, degree, options).unwrap();
                 let square: f64 =
                     truth.x.iter().zip(&truth.w).map(|(x, w)| w * (p.eval(*x) - x.max(0.0)).powi(2)).sum();
                 let got = square.sqrt();
@@ -408,7 +408,7 @@ mod tests {
         let i = Interval::symmetric(5.0).unwrap();
         let p = |parity, degree| {
             let options = FitOptions { parity, ..FitOptions::default() };
-            least_squares(Function::Gelu, &d, i, degree, options).unwrap()
+            least_squares(&Function::Gelu, &d, i, degree, options).unwrap()
         };
         assert_eq!(p(Parity::EvenPlusLinear, 15).parity(), Parity::EvenPlusLinear);
         assert_eq!(p(Parity::EvenPlusLinear, 15).degree(), 14);
@@ -417,9 +417,9 @@ mod tests {
         assert_eq!(p(Parity::OddPlusConstant, 9).parity(), Parity::OddPlusConstant);
         // The even functions and x hold GELU's best fit under a symmetric weight.
         let centred = Distribution::normal(0.0, 1.0).unwrap();
-        let full = least_squares(Function::Gelu, &centred, i, 12, FitOptions::default()).unwrap();
+        let full = least_squares(&Function::Gelu, &centred, i, 12, FitOptions::default()).unwrap();
         let even = FitOptions { parity: Parity::EvenPlusLinear, ..FitOptions::default() };
-        let half = least_squares(Function::Gelu, &centred, i, 12, even).unwrap();
+        let half = least_squares(&Function::Gelu, &centred, i, 12, even).unwrap();
         for x in [-4.9, -1.0, 0.3, 4.0] {
             assert!((full.eval(x) - half.eval(x)).abs() < 1e-9);
         }
@@ -429,11 +429,11 @@ mod tests {
     fn bad_input_is_an_error() {
         let d = Distribution::samples(&[1.0, 2.0]).unwrap();
         let i = Interval::symmetric(3.0).unwrap();
-        assert!(least_squares(Function::Log, &d, i, 3, plain()).is_err());
-        assert!(least_squares(Function::Relu, &d, Interval::new(-3.0, -2.0).unwrap(), 3, plain()).is_err());
-        assert!(least_squares(Function::Relu, &d, i, 3, FitOptions { uniform_share: 1.5, ..plain() }).is_err());
-        assert!(least_squares(Function::Relu, &d, i, 3, FitOptions { inflate: 0.0, ..plain() }).is_err());
-        assert!(least_squares(Function::Relu, &d, i, 1 << 40, plain()).is_err());
+        assert!(least_squares(&Function::Log, &d, i, 3, plain()).is_err());
+        assert!(least_squares(&Function::Relu, &d, Interval::new(-3.0, -2.0).unwrap(), 3, plain()).is_err());
+        assert!(least_squares(&Function::Relu, &d, i, 3, FitOptions { uniform_share: 1.5, ..plain() }).is_err());
+        assert!(least_squares(&Function::Relu, &d, i, 3, FitOptions { inflate: 0.0, ..plain() }).is_err());
+        assert!(least_squares(&Function::Relu, &d, i, 1 << 40, plain()).is_err());
     }
 
     proptest! {
@@ -454,7 +454,7 @@ mod tests {
         fn few_points_are_interpolated(values in prop::collection::vec(-3.0..3.0f64, 1..5)) {
             // More coefficients than points: the fit passes through all of them and stays finite.
             let d = Distribution::samples(&values).unwrap();
-            let p = least_squares(Function::Silu, &d, Interval::symmetric(4.0).unwrap(), 7, plain()).unwrap();
+            let p = least_squares(&Function::Silu, &d, Interval::symmetric(4.0).unwrap(), 7, plain()).unwrap();
             for x in values {
                 prop_assert!((p.eval(x) - Function::Silu.eval(x)).abs() < 1e-5);
             }

@@ -12,7 +12,7 @@
 //!
 //! let inputs = Distribution::normal(0.0, 1.0)?;
 //! let interval = inputs.symmetric_interval(1.0)?;
-//! let p = least_squares(Function::Relu, &inputs, interval, 15, FitOptions::default())?;
+//! let p = least_squares(&Function::Relu, &inputs, interval, 15, FitOptions::default())?;
 //! let tree = EvalTree::chebyshev(&[p], TreeOptions::default())?;
 //! assert_eq!(tree.counts().depth, 4);
 //! assert!((tree.eval(1.5, 0) - 1.5).abs() < 0.1);

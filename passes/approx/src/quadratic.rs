@@ -95,7 +95,7 @@ pub struct PowerOfTwoQuadratic {
 }
 
 /// The minimax quadratic of `f` on `interval` as `[c, b, a]` in powers of x, and its error. Errors as [`minimax_function`].
-pub fn minimax_quadratic(f: Function, interval: Interval) -> Result<([f64; 3], f64), ApproxError> {
+pub fn minimax_quadratic(f: &Function, interval: Interval) -> Result<([f64; 3], f64), ApproxError> {
     let m = minimax_function(f, interval, 2)?;
     let mut powers = m.polynomial.to_monomial()?;
     powers.resize(3, 0.0);
@@ -105,7 +105,7 @@ pub fn minimax_quadratic(f: Function, interval: Interval) -> Result<([f64; 3], f
 /// The quadratic with power-of-two coefficients (Faster CryptoNets, arXiv 1811.09953) of least largest error on `interval`.
 ///
 /// Exponents within three of the minimax coefficients are searched, and zero. Errors as [`minimax_function`].
-pub fn power_of_two_quadratic(f: Function, interval: Interval) -> Result<PowerOfTwoQuadratic, ApproxError> {
+pub fn power_of_two_quadratic(f: &Function, interval: Interval) -> Result<PowerOfTwoQuadratic, ApproxError> {
     let (best, _) = minimax_quadratic(f, interval)?;
     let choices = best.map(|c| {
         let exponent = if c.abs() > 1e-9 { c.abs().log2().round() as i32 } else { -4 };
@@ -147,7 +147,7 @@ mod tests {
             (Function::Relu, [0.25, 0.5, 0.125], 0.25),
         ];
         for (f, want, error) in cases {
-            let (got, e) = minimax_quadratic(f, four()).unwrap();
+            let (got, e) = minimax_quadratic(&f, four()).unwrap();
             for (g, w) in got.iter().zip(want) {
                 // Softplus's constant is published with five digits, cut off.
                 let tolerance = if w == 0.75248 { 1e-5 } else { 1e-8 };
@@ -165,7 +165,7 @@ mod tests {
             (Function::Softplus, [1.0, 0.5, 0.0625], 0.307, 4.0),
         ];
         for (f, want, error, shift) in cases {
-            let q = power_of_two_quadratic(f, four()).unwrap();
+            let q = power_of_two_quadratic(&f, four()).unwrap();
             assert_eq!(q.coefficients, want, "{f}");
             assert!((q.error - error).abs() < 5e-4, "{f}: {}", q.error);
             // (x + 2)²/8 - 1/4 for ReLU: in this form the shift is the same and 1/8 is the square of the scale.

@@ -51,7 +51,7 @@ pub fn minimax(
 }
 
 /// As [`minimax`] for a named function on one interval, with the zeros that its symmetry gives. Errors also when f is not finite there.
-pub fn minimax_function(f: Function, interval: Interval, degree: usize) -> Result<MinimaxFit, ApproxError> {
+pub fn minimax_function(f: &Function, interval: Interval, degree: usize) -> Result<MinimaxFit, ApproxError> {
     check_domain(f, interval)?;
     let parity = if interval.lo() == -interval.hi() { f.parity() } else { Parity::Mixed };
     let bound = interval.hi();
@@ -372,15 +372,15 @@ mod tests {
         for (f, degree) in
             [(Function::Relu, 6), (Function::Silu, 9), (Function::Sigmoid, 7), (Function::Tanh, 9), (Function::Gelu, 8)]
         {
-            let m = minimax_function(f, i, degree).unwrap();
+            let m = minimax_function(&f, i, degree).unwrap();
             let free = minimax(|x| f.eval(x), &f.breaks(), &[i], degree, Parity::Mixed).unwrap();
             assert!((m.error / free.error - 1.0).abs() < 1e-6, "{f}: {} {}", m.error, free.error);
             assert_eq!(m.polynomial.parity(), f.parity());
             assert!((m.polynomial.eval(2.2) - f.eval(2.2)).abs() <= m.error * 1.0001);
         }
-        let skew = minimax_function(Function::Silu, Interval::new(-3.0, 5.0).unwrap(), 6).unwrap();
+        let skew = minimax_function(&Function::Silu, Interval::new(-3.0, 5.0).unwrap(), 6).unwrap();
         assert_eq!(skew.polynomial.parity(), Parity::Mixed);
-        assert!(minimax_function(Function::Log, i, 6).is_err());
+        assert!(minimax_function(&Function::Log, i, 6).is_err());
     }
 
     #[test]

@@ -170,6 +170,20 @@ impl Chain {
         self.points.push(after);
         self
     }
+    /// No bootstrap anywhere.
+    fn close(&mut self) {
+        self.points.iter_mut().for_each(|point| point.site = Permission::Never);
+        for stage in &mut self.stages {
+            match stage {
+                Stage::Activation(a) => a.candidates.iter_mut().for_each(|c| c.body.close()),
+                Stage::Residual(r) => {
+                    r.main.close();
+                    r.skip.close();
+                }
+                Stage::Step(_) => {}
+            }
+        }
+    }
     /// One bootstrap before every activation, except before the `first` one in order of execution; none elsewhere.
     fn fix(&mut self, first: &mut bool) {
         for (i, point) in self.points.iter_mut().enumerate() {
@@ -279,6 +293,12 @@ impl Network {
     pub fn bootstrap_every_activation(&self) -> Network {
         let mut out = self.clone();
         out.chain.fix(&mut true);
+        out
+    }
+    /// The same network without bootstraps.
+    pub fn leveled(&self) -> Network {
+        let mut out = self.clone();
+        out.chain.close();
         out
     }
     /// The same network with one modulus chain: every bootstrap restores L.

@@ -117,7 +117,7 @@ pub(crate) fn gather(into: &mut Vec<Histogram>, tensors: &[Tensor]) -> Result<()
 fn watched(module: &Module<Nn>) -> BTreeMap<usize, Vec<Value>> {
     let mut watched: BTreeMap<usize, Vec<Value>> = BTreeMap::new();
     for (value, node) in module.func.iter() {
-        if matches!(node.op, NnOp::Activation { .. } | NnOp::Polynomial { .. }) {
+        if node.op.is_function() || matches!(node.op, NnOp::Polynomial { .. }) {
             watched.entry(node.operands[0].index()).or_default().push(value);
         }
     }

@@ -12,7 +12,7 @@ use fhec_ir::nn::NnOp;
 use fhec_ir::{Entity, Loc, Module, Nn, Value};
 use rayon::prelude::*;
 
-use super::polynomial::{Replaced, stage_ops};
+use super::polynomial::stage_ops;
 use super::{ApproximateOptions, Calibration, NAME, Polynomials, ill_typed, unfit};
 use crate::PassError;
 use crate::approx::{ApproxError, Approximation, Choice, Families, Site};
@@ -61,9 +61,10 @@ impl<'a> FormGraph<'a> {
         let families = &options.families;
         let live = module.func.live();
         let targets = module.func.iter().filter(|(v, _)| live[v.index()]);
-        let targets: Vec<_> = targets.filter_map(|(v, node)| Some((v, node, Replaced::of(&node.op)?))).collect();
-        let made = targets.par_iter().map(|&(value, _, replaced)| {
-            let site = replaced.site(calibration.channels_of(value).unwrap_or_default(), options)?;
+        let targets: Vec<_> = targets.filter_map(|(v, node)| Some((v, node, node.op.function()?))).collect();
+        let made = targets.par_iter().map(|&(value, _, ref function)| {
+            let seen = calibration.channels_of(value).unwrap_or_default();
+            let site = Site::new(function.clone(), seen, options.margin, options.fit)?;
             let form = |choice: &Choice| families.approximate(&site, choice);
             asked(value, &site).par_iter().map(form).collect()
         });

@@ -134,7 +134,7 @@ impl Replacement {
         let stages = families.get(&approximation.family).map(|family| family.stages(degree)).unwrap_or_default();
         Self {
             node: node.loc.name().to_string(),
-            function: function_name(&node.op).to_string(),
+            function: function_name(&node.op),
             degree,
             stages: if stages.len() > 1 { stages } else { Vec::new() },
             channels: approximation.channels(),
@@ -232,10 +232,11 @@ pub struct Approximated {
 }
 
 /// The name of an activation's function.
-fn function_name(op: &NnOp) -> &'static str {
+fn function_name(op: &NnOp) -> String {
     match op {
-        NnOp::Activation { function, .. } => function.name(),
-        other => other.mnemonic(),
+        NnOp::Activation { function, .. } => function.name().to_string(),
+        NnOp::Composed { function } => function.to_string(),
+        other => other.mnemonic().to_string(),
     }
 }
 
@@ -246,7 +247,7 @@ pub(crate) fn unfit(node: &Node<Nn>, error: &ApproxError) -> Issue {
         ApproxError::Family { .. } => "name one of the families that are known",
         _ => "calibrate with data that reaches this node and keeps its input where the function is smooth",
     };
-    Issue::new(&node.loc, function_name(&node.op), error.to_string(), repair)
+    Issue::new(&node.loc, &function_name(&node.op), error.to_string(), repair)
 }
 
 /// A defect: a pass made a node that does not fit.

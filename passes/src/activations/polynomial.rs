@@ -1,37 +1,9 @@
-//! Activations as functions to be approximated, and approximations as ops of the `nn` level.
+//! Approximations as ops of the `nn` level.
 
 use fhec_ir::F64;
-use fhec_ir::nn::{Activation, Basis, NnOp};
+use fhec_ir::nn::{Basis, NnOp};
 
-use super::ApproximateOptions;
-use crate::approx::{ApproxError, Approximation, Histogram, Interval, Polynomial, Site};
-
-/// An activation by its attributes.
-#[derive(Clone, Copy)]
-pub(super) struct Replaced {
-    activation: Activation,
-    alpha: Option<F64>,
-    beta: Option<F64>,
-}
-
-impl Replaced {
-    /// The activation that `op` is.
-    pub(super) fn of(op: &NnOp) -> Option<Self> {
-        match *op {
-            NnOp::Activation { function, alpha, beta } => Some(Self { activation: function, alpha, beta }),
-            _ => None,
-        }
-    }
-
-    /// Its function on the inputs seen per channel.
-    ///
-    /// # Errors
-    /// Inputs without values.
-    pub(super) fn site(self, seen: &[Histogram], options: &ApproximateOptions) -> Result<Site, ApproxError> {
-        let function = self.activation.function(self.alpha.map(|a| a.0), self.beta.map(|b| b.0));
-        Site::new(function, seen, options.margin, options.fit)
-    }
-}
+use crate::approx::{ApproxError, Approximation, Interval, Polynomial};
 
 /// The ops of an approximation, stage after stage, without its product with the operand.
 ///

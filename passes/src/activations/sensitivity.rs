@@ -59,7 +59,7 @@ impl Sensitivities {
             return Err(SensitivityError::NoSamples);
         }
         let live = func.live();
-        let watched = |n: &NnOp| matches!(n, NnOp::Activation { .. } | NnOp::Polynomial { .. });
+        let watched = |n: &NnOp| n.is_function() || matches!(n, NnOp::Polynomial { .. });
         let of: Vec<Value> = func.iter().filter(|(v, n)| live[v.index()] && watched(&n.op)).map(|(v, _)| v).collect();
         let mut all = Self::default();
         for &result in func.results() {

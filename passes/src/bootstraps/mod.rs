@@ -112,6 +112,8 @@ impl Placement {
 pub struct Placer<'a> {
     tensors: Tensors<'a>,
     target: &'a dyn Target,
+    /// The parameters that are tried.
+    offered: Vec<ParamSpec>,
     output_level: u32,
     strategy: Strategy,
 }
@@ -127,7 +129,24 @@ impl<'a> Placer<'a> {
         target: &'a dyn Target,
         output_level: u32,
     ) -> Result<Self, PassError> {
-        Ok(Self { tensors: Tensors::read(packed, candidates)?, target, output_level, strategy: Strategy::Joint })
+        let offered = LEVELS.filter_map(|levels| target.bootstrapping(levels)).collect();
+        Self::offering(packed, candidates, target, output_level, offered)
+    }
+
+    /// A placer that tries these parameters; under those for no bootstraps it places none, and only chooses how activations are
+    /// computed.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn offering(
+        packed: &'a Packed,
+        candidates: &Candidates,
+        target: &'a dyn Target,
+        output_level: u32,
+        offered: Vec<ParamSpec>,
+    ) -> Result<Self, PassError> {
+        let tensors = Tensors::read(packed, candidates)?;
+        Ok(Self { tensors, target, offered, output_level, strategy: Strategy::Joint })
     }
 
     /// The placer with another strategy.
@@ -136,16 +155,22 @@ impl<'a> Placer<'a> {
         Self { strategy, ..self }
     }
 
+    /// The placer without the parameters of more levels.
+    #[must_use]
+    pub fn with_most_levels(mut self, most: Option<u32>) -> Self {
+        self.offered.retain(|spec| most.is_none_or(|most| spec.levels <= most));
+        self
+    }
+
     /// The networks for every number of levels on offer, with their parameters.
     fn networks(&self) -> Result<Vec<(ParamSpec, AnyNetwork)>, PassError> {
         let slots = self.tensors.module().func.iter().next().map_or(1, |(_, node)| node.ty.0);
-        let of_levels = |top: u32| {
-            let spec = self.target.bootstrapping(top)?;
-            let table = self.target.costs(&spec, slots)?;
-            let network = self.tensors.network(&table, top, self.output_level);
-            Some(network.map(|network| (spec, network.restricted(self.strategy))))
+        let of = |spec: &ParamSpec| {
+            let table = self.target.costs(spec, slots)?;
+            let network = self.tensors.network(&table, spec, self.output_level);
+            Some(network.map(|network| (spec.clone(), network.restricted(self.strategy))))
         };
-        LEVELS.collect::<Vec<u32>>().into_par_iter().filter_map(of_levels).collect()
+        self.offered.par_iter().filter_map(of).collect()
     }
 
     /// The best plan within `limits` over all numbers of levels: the fastest where the error is limited, else the most
@@ -162,7 +187,7 @@ impl<'a> Placer<'a> {
             None => (a.error, a.latency_us) < (b.error, b.latency_us),
         };
         let mut best: Option<(Plan, usize)> = None;
-        let mut failure = "the engine offers no parameters for bootstrapping".to_string();
+        let mut failure = "the engine offers no parameters for this program".to_string();
         let mut limited = false;
         for (number, plan) in plans.into_iter().enumerate() {
             match plan {

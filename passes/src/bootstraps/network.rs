@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fhec_ir::cost::LatencyTable;
-use fhec_ir::{Issue, Module, Slot, Value};
+use fhec_ir::{Issue, Module, ParamSpec, Slot, Value};
 
 use super::dag::dag;
 use super::forks::{Forks, Unfit};
@@ -119,21 +119,31 @@ impl<'a> Tensors<'a> {
         self.packed.tensors[tensor].values.len() as u32
     }
 
-    /// The network for programs of `top` levels with the times of `table`: of forks and joins one inside the other
-    /// where there are no others, or else of any shape.
+    /// The network for programs under `spec` with the times of `table`: of forks and joins one inside the other where there are
+    /// no others, or else of any shape; without bootstraps where the parameters are for none.
     ///
     /// # Errors
     /// An op without a time.
-    pub(super) fn network(&self, table: &LatencyTable, top: u32, output_level: u32) -> Result<AnyNetwork, PassError> {
-        let prices = Times { tensors: self, table, top };
+    pub(super) fn network(
+        &self,
+        table: &LatencyTable,
+        spec: &ParamSpec,
+        output_level: u32,
+    ) -> Result<AnyNetwork, PassError> {
+        let prices = Times { tensors: self, table, top: spec.levels, bootstraps: spec.bootstrap.is_some() };
+        let network = self.any_network(&prices, output_level)?;
+        Ok(if prices.bootstraps { network } else { network.leveled() })
+    }
+
+    fn any_network(&self, prices: &Times<'_>, output_level: u32) -> Result<AnyNetwork, PassError> {
         if let Some(forks) = &self.forks {
-            match forks.network(&prices, output_level) {
+            match forks.network(prices, output_level) {
                 Ok(network) => return Ok(AnyNetwork::Nested(network)),
                 Err(Unfit::Pass(e)) => return Err(e),
                 Err(Unfit::NotNested) => {}
             }
         }
-        Ok(AnyNetwork::Dag(dag(&prices, output_level)?))
+        Ok(AnyNetwork::Dag(dag(prices, output_level)?))
     }
 }
 
@@ -200,6 +210,8 @@ pub(super) struct Times<'a> {
     pub(super) tensors: &'a Tensors<'a>,
     pub(super) table: &'a LatencyTable,
     pub(super) top: u32,
+    /// Whether they bootstrap.
+    pub(super) bootstraps: bool,
 }
 
 impl Times<'_> {
@@ -209,8 +221,11 @@ impl Times<'_> {
         Ok(times.map_err(|e| self.missing(&e, tensor))?.into())
     }
 
-    /// Microseconds of a bootstrap, by level.
+    /// Microseconds of a bootstrap, by level; none of them counts in programs that do not bootstrap.
     pub(super) fn bootstraps(&self, tensor: usize) -> Result<Micros, PassError> {
+        if !self.bootstraps {
+            return Ok(vec![0.0; self.top as usize + 1].into());
+        }
         let slots = self.tensors.module().func.ty(self.tensors.tensors()[tensor].values[0]).0;
         let times = (0..=self.top).map(|to| self.table.bootstrap_time(slots, to)).collect::<Result<Vec<f64>, _>>();
         Ok(times.map_err(|e| self.missing(&e, tensor))?.into())
@@ -230,6 +245,14 @@ pub(super) enum AnyNetwork {
 }
 
 impl AnyNetwork {
+    /// The network without bootstraps.
+    fn leveled(self) -> Self {
+        match self {
+            Self::Nested(network) => Self::Nested(network.leveled()),
+            Self::Dag(dag) => Self::Dag(dag.leveled()),
+        }
+    }
+
     /// The network with no more freedom than the strategy has.
     pub(super) fn restricted(self, strategy: Strategy) -> Self {
         match self {

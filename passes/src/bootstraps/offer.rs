@@ -1,4 +1,4 @@
-//! What the planner is offered for a network, and what it decides: polynomials and bootstraps together.
+//! What the planner is offered for a network, and what it decides: polynomials and bootstraps together, or polynomials alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,6 +61,8 @@ pub struct Decision {
     pub choices: Choices,
     /// Where the network is bootstrapped: before these activations.
     pub placed: Placed,
+    /// Whether the plan is one of programs that bootstrap; otherwise nothing is placed, and only the activations are chosen.
+    pub bootstraps: bool,
     /// All Pareto-optimal plans in time and error, if a front was asked for.
     pub front: Vec<FrontPlan>,
 }
@@ -105,16 +107,27 @@ impl<'a> Offer<'a> {
         self.forms.to_string()
     }
 
-    /// Chooses polynomials and bootstraps together: of all plans within `limits` the fastest, or with a limit of time alone the
-    /// most accurate; and the front within limits of its own, if one is asked for.
+    /// Chooses polynomials, and bootstraps where the network does not run without: of all plans within `limits` the fastest, or
+    /// with a limit of time alone the most accurate; and the front within limits of its own, if one is asked for.
     ///
     /// # Errors
     /// A network that cannot be planned, or no plan within the limits.
     pub fn choose(&self, target: &dyn Target, limits: &Limits, front: Option<&Limits>) -> Result<Decision, PassError> {
         let _span = tracing::debug_span!("choose-polynomials").entered();
-        let result_level = self.packing.bootstrapped_result_level(&self.options, target);
-        let placer = Placer::new(self.packing.packed(), &self.candidates, target, result_level)?;
-        let placer = placer.with_strategy(self.options.strategy);
+        let packed = self.packing.packed();
+        let placer = if self.runs_leveled() {
+            let (result_level, offered) = self.packing.leveled_parameters(&self.options);
+            Placer::offering(packed, &self.candidates, target, result_level, offered)?
+        } else {
+            let result_level = self.packing.bootstrapped_result_level(&self.options, target);
+            let placer = Placer::new(packed, &self.candidates, target, result_level)?;
+            placer.with_strategy(self.options.strategy).with_most_levels(self.options.most_levels)
+        };
+        self.decision(&placer, limits, front)
+    }
+
+    /// What `placer` finds, in terms of activations.
+    fn decision(&self, placer: &Placer<'_>, limits: &Limits, front: Option<&Limits>) -> Result<Decision, PassError> {
         let placement = placer.place(limits)?;
         let front = front.map(|limits| placer.front(limits)).transpose()?.unwrap_or_default();
         let choices = |plan: &Plan| self.of_activations(&placer.choices(plan, &self.candidates));
@@ -124,7 +137,7 @@ impl<'a> Offer<'a> {
         let before = self.polynomials.keys().filter(is_before).copied().collect();
         let choices = choices(&placement.plan);
         let placed = Placed { placement, before, leveled: self.leveled.is_some() };
-        Ok(Decision { choices, placed, front })
+        Ok(Decision { choices, placed, bootstraps: !self.runs_leveled(), front })
     }
 
     /// From the polynomials that were planned with to the activations that they stand for.

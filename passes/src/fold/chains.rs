@@ -208,7 +208,7 @@ fn ops(module: &Module<Nn>) -> usize {
 /// What 50 more links add is twice what 25 add, up to a tenth and to what the ends of a chain cost.
 #[track_caller]
 fn assert_linear(name: &str, what: &str, [short, middle, long]: [usize; 3]) {
-    let (first, second) = (middle - short, long - middle);
+    let (first, second) = (middle.saturating_sub(short), long.saturating_sub(middle));
     assert!(10 * second <= 22 * first + 500, "{name}: {what} of 25, 50 and 100 links: {short}, {middle}, {long}");
 }
 
@@ -251,6 +251,15 @@ fn chains_fold_as_far_as_short_ones() {
         // Two links are a round trip of what they transpose.
         let each = left[1] - left[0].min(left[1]);
         assert_eq!(left[2], left[1] + 18 * each, "{name}: ops left of 2, 4 and 40 links: {left:?}");
+    }
+}
+
+/// So does the search for the cheapest term: what it looks at grows as the chain does, where all folds and where nothing does.
+#[test]
+fn searches_cost_what_is_linear_in_the_length_of_chains() {
+    for (name, shape, link) in KINDS {
+        let search = |links| Fold::default().fold(&chain(shape, links, *link)).expect("folds").cost.search;
+        assert_linear(name, "nodes searched", [25, 50, 100].map(search));
     }
 }
 

@@ -57,7 +57,7 @@ impl Levels<'_> {
             NnOp::Activation { function: Activation::Pow, .. } | NnOp::Pow {} => (8, 64 * elements),
             // The simpler name of the same function is the cheaper one.
             NnOp::Activation { function: Activation::Relu, .. } => (4, 15 * elements),
-            NnOp::Activation { .. } => (4, 16 * elements),
+            NnOp::Activation { .. } | NnOp::Composed { .. } => (4, 16 * elements),
             NnOp::PRelu {} => (5, 17 * elements),
             NnOp::Div {} => (16, 64 * elements),
             // What has no form on ciphertexts costs more than any form of it.

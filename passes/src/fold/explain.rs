@@ -192,6 +192,7 @@ impl<'a> Justifier<'a> {
     fn term(&self, node: &NnNode, inner: &HashMap<Id, &NnNode>, depth: usize) -> String {
         let name = match &node.op {
             NnOp::Activation { function, .. } => function.name().to_string(),
+            NnOp::Composed { function } => format!("[{function}]"),
             op => op.mnemonic().to_string(),
         };
         let operands: Vec<String> = node.children.iter().map(|&c| self.operand(c, inner, depth)).collect();

@@ -103,6 +103,7 @@ fn takes_scales(op: &NnOp) -> bool {
             | NnOp::MatMul {}
             | NnOp::BatchNorm { .. }
             | NnOp::Activation { .. }
+            | NnOp::Composed { .. }
             | NnOp::PRelu {}
             | NnOp::MaxPool { .. }
     )

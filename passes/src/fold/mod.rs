@@ -131,13 +131,14 @@ impl Fold {
             PassError { pass: NAME, issues: issues.map(issue).collect() }
         })?;
         let rules: Vec<Rule> = rules::all().into_iter().chain(self.more.iter().cloned()).collect();
-        let Saturated { egraph, ids, cost } = self.saturate(module, &rules)?;
+        let Saturated { egraph, ids, mut cost } = self.saturate(module, &rules)?;
         tracing::debug!("cost of saturation\n{cost}");
         let roots = egraph::roots(module, &ids);
         let justifier = Justifier::new(module, &ids, &egraph);
         let original = justifier.original_nodes();
         let levels = cost::Levels { egraph: &egraph, original: &original };
         let choice = egraph::extract(&egraph, &roots, &levels).ok_or_else(|| defect("no term was found"))?;
+        cost.search = choice.effort;
         let folded = egraph::rebuild(module, egraph.analysis.pool.clone(), &egraph, &choice, &roots, |class, node| {
             justifier.loc(class, node)
         });

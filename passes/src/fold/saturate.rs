@@ -70,6 +70,8 @@ pub struct FoldCost {
     pub nodes: usize,
     /// Bytes of constants computed.
     pub bytes: usize,
+    /// Nodes that the search for a cheaper term looked at.
+    pub search: usize,
     /// The bound that was met, if any.
     pub bound: Option<Bound>,
 }
@@ -80,8 +82,8 @@ impl fmt::Display for FoldCost {
         for (name, RuleCost { matches, applications, nodes, bytes }) in &self.rules {
             writeln!(f, "{name:24} {matches:>9} {applications:>12} {nodes:>9} {bytes:>12}")?;
         }
-        let Self { rounds, nodes, bytes, .. } = self;
-        writeln!(f, "{rounds} rounds, {nodes} nodes, {bytes} bytes of constants computed")
+        let Self { rounds, nodes, bytes, search, .. } = self;
+        writeln!(f, "{rounds} rounds, {nodes} nodes, {bytes} bytes of constants computed, {search} nodes searched")
     }
 }
 

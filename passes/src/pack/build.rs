@@ -148,7 +148,7 @@ impl Builder<'_> {
                     Err(Self::issue(
                         node,
                         "only the powers 1 and 2 of a ciphertext are packed",
-                        "write the power as products, or give calibration data so that it can be approximated",
+                        "write x^y as exp(y·log(x)), of which both functions are approximated on calibration data",
                     ))
                 }
             }

@@ -41,6 +41,10 @@ fn obstacle(op: &NnOp, secret: &[bool]) -> Option<(String, &'static str)> {
                 _ => "run `approximate-activations` first, with calibration data for its range",
             },
         ),
+        NnOp::Composed { function } => (
+            format!("`{function}` is not a polynomial; ciphertexts only add and multiply"),
+            "run `approximate-activations` first, with calibration data for its range",
+        ),
         NnOp::PRelu {} => (
             "`prelu` is not a polynomial; ciphertexts only add and multiply".into(),
             "use one slope for all channels (leaky ReLU), which `approximate-activations` replaces",

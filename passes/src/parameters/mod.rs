@@ -184,61 +184,95 @@ pub fn choose(
     estimate: &Estimate,
     options: &ParamOptions,
 ) -> Result<ParamSpec, PassError> {
-    let levels = depth(module);
     let result_level = module.func.results().iter().map(|&r| module.func.ty(r).level).min().unwrap_or(0);
-    let needed = slots.trailing_zeros() + 1;
-    let rings: Vec<(u32, u32)> = fhec_parameters::rings()
-        .filter(|&(log_n, _)| log_n >= needed && options.log_n.is_none_or(|asked| asked == log_n))
-        .collect();
-    let rings = match options.log_n {
-        Some(asked) if rings.is_empty() && options.insecure && asked >= needed => vec![(asked, 0)],
-        _ => rings,
-    };
-    let switches = key_switches(module);
-    let mut why = Vec::new();
-    for &(log_n, limit) in &rings {
-        let scale_bits = scale_bits(estimate, options, slots, log_n);
-        let bound = options.result_bound.unwrap_or(estimate.result_bound);
-        let wanted = first_bits(scale_bits, bound);
-        let first_bits = if result_level > 0 { wanted.min(MOST_BITS) } else { wanted };
-        if scale_bits >= MOST_BITS || first_bits > MOST_BITS {
-            why.push(format!(
-                "N = 2^{log_n}: a scale of {scale_bits} bits and results up to {bound:.3} need a first prime of \
-                 {wanted} bits, the largest has {MOST_BITS}"
-            ));
-            continue;
-        }
-        let spec = |special: u32| ParamSpec {
-            log_n,
-            first_bits,
-            scale_bits,
-            levels,
-            special_bits: first_bits,
-            special,
-            bootstrap: None,
-            insecure: false,
+    let demand = Demand { levels: depth(module), result_level, slots, switches: key_switches(module) };
+    demand.parameters(estimate, options).map_err(|why| {
+        let repair = "lower the degrees of the activations, ask for less precision, or take a model with fewer layers; \
+                      bootstrapping is not planned here";
+        let issue = Issue::new(&Default::default(), "module", why.join("; "), repair);
+        PassError { pass: NAME, issues: vec![issue] }
+    })
+}
+
+/// The parameters for programs of `levels` levels that keep their results at `result_level`, before there is one: as if it
+/// switched keys as often at each level.
+pub(crate) fn of_levels(
+    levels: u32,
+    result_level: u32,
+    slots: usize,
+    estimate: &Estimate,
+    options: &ParamOptions,
+) -> Option<ParamSpec> {
+    let switches = (1..=levels).map(|level| (level, 1)).collect();
+    Demand { levels, result_level, slots, switches }.parameters(estimate, options).ok()
+}
+
+/// What a program needs of its parameters.
+struct Demand {
+    levels: u32,
+    result_level: u32,
+    slots: usize,
+    /// Key switches by level.
+    switches: Vec<(u32, usize)>,
+}
+
+impl Demand {
+    /// The smallest ring, with the number of special primes that is fastest in it.
+    ///
+    /// # Errors
+    /// For each ring, why it does not do.
+    fn parameters(&self, estimate: &Estimate, options: &ParamOptions) -> Result<ParamSpec, Vec<String>> {
+        let &Self { levels, result_level, slots, ref switches } = self;
+        let needed = slots.trailing_zeros() + 1;
+        let rings: Vec<(u32, u32)> = fhec_parameters::rings()
+            .filter(|&(log_n, _)| log_n >= needed && options.log_n.is_none_or(|asked| asked == log_n))
+            .collect();
+        let rings = match options.log_n {
+            Some(asked) if rings.is_empty() && options.insecure && asked >= needed => vec![(asked, 0)],
+            _ => rings,
         };
-        let secure = |special: &u32| spec(*special).log_qp() + SLACK_BITS <= limit;
-        let counts = 1..=MOST_SPECIAL.min(levels + 1);
-        let time = |special: &u32| key_switch_time(&switches, *special);
-        let by_time = |a: &u32, b: &u32| time(a).total_cmp(&time(b));
-        if let Some(special) = counts.clone().filter(secure).min_by(by_time) {
-            return Ok(spec(special));
+        let mut why = Vec::new();
+        for &(log_n, limit) in &rings {
+            let scale_bits = scale_bits(estimate, options, slots, log_n);
+            let bound = options.result_bound.unwrap_or(estimate.result_bound);
+            let wanted = first_bits(scale_bits, bound);
+            let first_bits = if result_level > 0 { wanted.min(MOST_BITS) } else { wanted };
+            if scale_bits >= MOST_BITS || first_bits > MOST_BITS {
+                why.push(format!(
+                    "N = 2^{log_n}: a scale of {scale_bits} bits and results up to {bound:.3} need a first prime of \
+                     {wanted} bits, the largest has {MOST_BITS}"
+                ));
+                continue;
+            }
+            let spec = |special: u32| ParamSpec {
+                log_n,
+                first_bits,
+                scale_bits,
+                levels,
+                special_bits: first_bits,
+                special,
+                bootstrap: None,
+                insecure: false,
+            };
+            let secure = |special: &u32| spec(*special).log_qp() + SLACK_BITS <= limit;
+            let counts = 1..=MOST_SPECIAL.min(levels + 1);
+            let time = |special: &u32| key_switch_time(switches, *special);
+            let by_time = |a: &u32, b: &u32| time(a).total_cmp(&time(b));
+            if let Some(special) = counts.clone().filter(secure).min_by(by_time) {
+                return Ok(spec(special));
+            }
+            if options.insecure && options.log_n.is_some() {
+                let special = counts.min_by(by_time).unwrap_or(1);
+                return Ok(ParamSpec { insecure: true, ..spec(special) });
+            }
+            why.push(format!(
+                "N = 2^{log_n}: {levels} levels of {scale_bits} bits need log QP = {}, 128-bit security allows {limit}",
+                spec(1).log_qp() + SLACK_BITS
+            ));
         }
-        if options.insecure && options.log_n.is_some() {
-            let special = counts.min_by(by_time).unwrap_or(1);
-            return Ok(ParamSpec { insecure: true, ..spec(special) });
+        if why.is_empty() {
+            why.push(format!("{slots} slots need N = 2^{needed} or more"));
         }
-        why.push(format!(
-            "N = 2^{log_n}: {levels} levels of {scale_bits} bits need log QP = {}, 128-bit security allows {limit}",
-            spec(1).log_qp() + SLACK_BITS
-        ));
+        Err(why)
     }
-    if why.is_empty() {
-        why.push(format!("{slots} slots need N = 2^{needed} or more"));
-    }
-    let repair = "lower the degrees of the activations, ask for less precision, or take a model with fewer layers; \
-                  bootstrapping is not planned here";
-    let issue = Issue::new(&Default::default(), "module", why.join("; "), repair);
-    Err(PassError { pass: NAME, issues: vec![issue] })
 }

@@ -12,6 +12,7 @@ use crate::activations::{ApproximateActivations, Approximated, Replacement};
 use crate::batch::Batch;
 use crate::bootstraps::offer::{Decision, Offer, Request, SENSITIVITY_SAMPLES};
 use crate::bootstraps::{self, Placer};
+use crate::compose::{self, ComposeFunctions, Composed};
 use crate::ends::Ends;
 use crate::fold::Fold;
 use crate::lower::{LowerToCkks, depth};
@@ -86,6 +87,14 @@ pub(super) fn passes() -> Vec<Box<dyn AnyPass>> {
             |p, context| convert_skips(p, context, SkipForm::Shared),
         ),
         pass(
+            compose::NAME,
+            nn,
+            nn,
+            "what is made of one value, element by element, becomes one function",
+            &[],
+            compose,
+        ),
+        pass(
             given::NAME,
             nn,
             nn,
@@ -148,6 +157,12 @@ fn fold(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunE
     context.explanation.push_str(&folded.explanation.to_string());
     context.warnings.extend(folded.warning());
     Ok(program.becomes(folded.module))
+}
+
+fn compose(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
+    let Composed { module, functions } = ComposeFunctions.compose(of_level(compose::NAME, &program)?)?;
+    functions.iter().for_each(|function| context.explanation.push_str(&function.to_string()));
+    Ok(program.becomes(module))
 }
 
 /// The samples of a pass that cannot do without.
@@ -338,8 +353,13 @@ mod tests {
     /// The names in the registry are those that the passes give themselves.
     #[test]
     fn passes_have_their_own_names() {
-        let within =
-            [Pass::name(&Fold::default()), Pass::name(&Batch { images: 1 }), bootstraps::NAME, parameters::NAME];
+        let within = [
+            Pass::name(&Fold::default()),
+            Pass::name(&ComposeFunctions),
+            Pass::name(&Batch { images: 1 }),
+            bootstraps::NAME,
+            parameters::NAME,
+        ];
         let registry = Registry::standard();
         for name in within.into_iter().chain([Lower::name(&Pack::new(8)), Lower::name(&LowerToCkks::default())]) {
             assert!(registry.find(name).is_ok(), "{name}");

@@ -61,7 +61,7 @@ impl Activation {
 }
 
 /// `function` on every element.
-pub(super) fn map(x: &Tensor, function: Function) -> Tensor {
+pub(super) fn map(x: &Tensor, function: &Function) -> Tensor {
     match function {
         Function::Relu => x.map(|x| if x < 0.0 { 0.0 } else { x }),
         _ => x.map(|x| function.eval(f64::from(x)) as f32),

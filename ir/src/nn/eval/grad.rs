@@ -113,6 +113,9 @@ impl EvaluatedNode<'_> {
                 let function = function.function(alpha.map(|a| a.0), beta.map(|b| b.0));
                 zip(grad, x, |g, x| (f64::from(g) * function.derivative(f64::from(x))) as f32)
             }
+            NnOp::Composed { function } => {
+                zip(grad, x, |g, x| (f64::from(g) * function.derivative(f64::from(x))) as f32)
+            }
             NnOp::Polynomial { basis, lo, hi, rows, coeffs } => {
                 let coeffs: Vec<f64> = coeffs.iter().map(|c| c.0).collect();
                 let rows = *rows as usize;

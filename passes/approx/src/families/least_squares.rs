@@ -71,7 +71,7 @@ fn tame(
     degree: usize,
 ) -> Result<Polynomial, ApproxError> {
     let mut options = site.fit;
-    let fit = |options| least_squares(site.function, distribution, interval, degree, options);
+    let fit = |options| least_squares(&site.function, distribution, interval, degree, options);
     let mut polynomial = fit(options)?;
     while options.reach_share > 0.0
         && options.reach_share < MOST_SHARE
@@ -139,7 +139,7 @@ mod tests {
             for function in [Function::Relu, Function::Silu, Function::Gelu] {
                 for uniform_share in [2e-4, 2e-2] {
                     let fit = FitOptions { uniform_share, ..FitOptions::default() };
-                    let site = Site::new(function, &[seen(quantile)], 1.2, fit).unwrap();
+                    let site = Site::new(function.clone(), &[seen(quantile)], 1.2, fit).unwrap();
                     let wild = FitOptions { reach_share: 0.0, ..fit };
                     let wild = Site { fit: wild, ..site.clone() };
                     let family = LeastSquares { per_channel: false };

@@ -24,6 +24,6 @@ impl Family for Minimax {
 
     fn approximate(&self, site: &Site, degree: usize) -> Result<Approximation, ApproxError> {
         let interval = site.interval()?;
-        Ok(site.shared(self, minimax_function(site.function, interval, degree)?.polynomial))
+        Ok(site.shared(self, minimax_function(&site.function, interval, degree)?.polynomial))
     }
 }

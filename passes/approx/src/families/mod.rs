@@ -76,8 +76,8 @@ impl Site {
     /// A distribution without values, or a function that is not finite on the interval.
     pub fn interval_of(&self, distribution: &Distribution) -> Result<Interval, ApproxError> {
         let hull = distribution.hull_interval(self.margin).or_else(|_| distribution.symmetric_interval(self.margin))?;
-        let hull = within_domain(self.function, hull, distribution.extremes(), self.margin)?;
-        check_domain(self.function, hull).map(|()| hull)
+        let hull = within_domain(&self.function, hull, distribution.extremes(), self.margin)?;
+        check_domain(&self.function, hull).map(|()| hull)
     }
 
     /// Mean square error of `approximation` on `interval` under `distribution`.

@@ -28,7 +28,7 @@ impl Family for PowerOfTwo {
             return Err(ApproxError::Degree { degree, reason: "power-of-two polynomials are quadratics" });
         }
         let interval = site.interval()?;
-        let quadratic = power_of_two_quadratic(site.function, interval)?;
+        let quadratic = power_of_two_quadratic(&site.function, interval)?;
         Ok(site.shared(self, Polynomial::from_monomial(interval, &quadratic.coefficients)?))
     }
 }

@@ -170,6 +170,13 @@ impl Dag {
         out
     }
 
+    /// The same network without bootstraps.
+    pub fn leveled(&self) -> Dag {
+        let mut out = self.clone();
+        out.nodes.iter_mut().for_each(|node| node.point.site = Permission::Never);
+        out
+    }
+
     /// The same network with one modulus chain: every bootstrap restores L.
     pub fn single_chain(&self) -> Dag {
         Dag { targets: Targets::Top, ..self.clone() }

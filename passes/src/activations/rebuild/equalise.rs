@@ -222,7 +222,7 @@ fn factors(sets: &Channels, ranges: &BTreeMap<Value, Vec<f64>>) -> BTreeMap<usiz
 
 /// The largest magnitude of each channel of the activations' inputs, by input.
 fn ranges(module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<BTreeMap<Value, Vec<f64>>, EvalError> {
-    let activations = module.func.iter().filter(|(_, n)| matches!(n.op, NnOp::Activation { .. }));
+    let activations = module.func.iter().filter(|(_, n)| n.op.is_function());
     let zero: BTreeMap<Value, Vec<f64>> =
         activations.map(|(_, n)| n.operands[0]).map(|v| (v, vec![0.0; channels(module.func.node(v))])).collect();
     let one = |sample: &Vec<Tensor>| {

@@ -55,7 +55,7 @@ pub(super) fn layers(module: &Module<Nn>) -> BTreeMap<Value, LinearLayer> {
     };
     let mut activation_follows = vec![false; func.len()];
     for (value, node) in func.iter().rev() {
-        let here = activation_follows[value.index()] || matches!(node.op, NnOp::Activation { .. });
+        let here = activation_follows[value.index()] || node.op.is_function();
         node.operands.iter().for_each(|o| activation_follows[o.index()] |= here);
     }
 

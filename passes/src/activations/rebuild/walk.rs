@@ -10,9 +10,9 @@ use super::layer::{LinearLayer, layers};
 use super::regression::{LayerWeights, Regression, apply, node_error, rebuild};
 use super::{LayerGain, ReconstructOptions, Reconstructed};
 use crate::PassError;
-use crate::activations::polynomial::{Replaced, on_unit_interval, stage_ops};
+use crate::activations::polynomial::{on_unit_interval, stage_ops};
 use crate::activations::{ApproximateError, NAME, Polynomials, Replacement, channels, gather, ill_typed, unfit};
-use crate::approx::{Histogram, Site};
+use crate::approx::{Function, Histogram, Site};
 
 /// The values of a node: one tensor per sample, or a single one of a constant.
 type Values = Vec<Tensor>;
@@ -58,21 +58,20 @@ impl<'a> Walk<'a> {
         let deferred: BTreeMap<Value, Value> =
             self.layers.values().flat_map(|l| l.inner().map(|v| (v, l.target))).collect();
         let dying = self.last_uses(&deferred);
-        let is_step = |(v, n): &(Value, &Node<Nn>)| {
-            live[v.index()] && (self.layers.contains_key(v) || Replaced::of(&n.op).is_some())
-        };
+        let is_step =
+            |(v, n): &(Value, &Node<Nn>)| live[v.index()] && (self.layers.contains_key(v) || n.op.is_function());
         let (mut done, total) = (0, func.iter().filter(is_step).count());
         for (value, node) in func.iter().filter(|(v, _)| live[v.index()]) {
             self.teacher[value.index()] = Some(self.evaluate(node, &self.teacher)?);
             let layer = self.layers.get(&value).copied();
-            let student = match (layer, Replaced::of(&node.op)) {
+            let student = match (layer, node.op.function()) {
                 (Some(layer), _) => Some(self.layer(layer)?),
-                (None, Some(replaced)) => Some(self.activation(value, node, replaced)?),
+                (None, Some(function)) => Some(self.activation(value, node, function)?),
                 _ if deferred.contains_key(&value) => None,
                 _ => Some(self.evaluate(node, &self.student)?),
             };
             self.student[value.index()] = student;
-            if layer.is_some() || Replaced::of(&node.op).is_some() {
+            if layer.is_some() || node.op.is_function() {
                 done += 1;
                 progress(node.loc.name(), done, total);
             }
@@ -191,7 +190,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Fits the polynomials of an activation; the student's values behind them.
-    fn activation(&mut self, value: Value, node: &Node<Nn>, replaced: Replaced) -> Result<Values, ApproximateError> {
+    fn activation(&mut self, value: Value, node: &Node<Nn>, function: Function) -> Result<Values, ApproximateError> {
         let inputs = self.student[node.operands[0].index()].as_deref().unwrap_or_default();
         let seen =
             distribution(inputs).ok_or_else(|| ApproximateError::NotFinite { node: node.loc.name().to_string() })?;
@@ -201,7 +200,7 @@ impl<'a> Walk<'a> {
         let layer = self.layers.get(&node.operands[0]).copied();
         let foldable = layer.is_some_and(|l| l.skip.is_none() && l.bias.is_none() && self.foldable(l));
         let refuse = |e| ApproximateError::from(PassError { pass: NAME, issues: vec![unfit(node, &e)] });
-        let site = replaced.site(&seen, options).map_err(refuse)?;
+        let site = Site::new(function, &seen, options.margin, options.fit).map_err(refuse)?;
         let site = Site { own_intervals: foldable, ..site };
         let approximation = options.families.approximate(&site, choice).map_err(refuse)?;
         let per_channel = match approximation.stages.as_slice() {

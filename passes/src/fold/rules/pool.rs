@@ -28,16 +28,21 @@ fn pairwise(g: &mut RuleGraph<'_>, node: &NnNode) -> Option<Id> {
         let (axis, dilation) = (i + 2, dilations[i]);
         let extent = out.0[axis] as i64;
         let (before, after) = (pads[i], pads[i + kernel.len()]);
-        // The elements nearest to the edge stand for what lies beyond it: a window that reaches out holds them anyhow.
-        if dilation != 1 && (before, after) != (0, 0) {
-            return None;
-        }
-        let last = (extent - 1) * stride + (taps - 1) * dilation + 1;
-        let missing = (last - before - g.shape(x).0[axis] as i64).max(0);
-        x = padded(g, x, axis, before, missing)?;
         let mut values: Vec<Id> = Vec::new();
-        for tap in 0..taps {
-            values.push(taken(g, x, axis, (tap * dilation, extent, stride))?);
+        if dilation != 1 && (before, after) != (0, 0) {
+            let windows =
+                inside(taps, |out, tap| out * stride + tap * dilation - before, extent, g.shape(x).0[axis] as i64)?;
+            for indices in windows {
+                values.push(g.add(NnOp::Gather { axis: axis as i64, indices, shape: vec![extent] }, [x])?);
+            }
+        } else {
+            // The elements nearest to the edge stand for what lies beyond it: a window that reaches out holds them anyhow.
+            let last = (extent - 1) * stride + (taps - 1) * dilation + 1;
+            let missing = (last - before - g.shape(x).0[axis] as i64).max(0);
+            x = padded(g, x, axis, before, missing)?;
+            for tap in 0..taps {
+                values.push(taken(g, x, axis, (tap * dilation, extent, stride))?);
+            }
         }
         while values.len() > 1 {
             let pairs: Option<Vec<Id>> = values
@@ -52,6 +57,16 @@ fn pairwise(g: &mut RuleGraph<'_>, node: &NnNode) -> Option<Id> {
         x = values.pop()?;
     }
     Some(x)
+}
+
+/// For every tap the element that each window takes, of `length`: where `at` puts one outside, the nearest that the window has
+/// inside. With gaps between taps that need not be the element at the edge. None where a window lies outside altogether.
+fn inside(taps: i64, at: impl Fn(i64, i64) -> i64, windows: i64, length: i64) -> Option<Vec<Vec<i64>>> {
+    let element = |window: i64, tap: i64| {
+        let within = (0..taps).filter(|&t| (0..length).contains(&at(window, t)));
+        within.min_by_key(|&t| (t - tap).abs()).map(|t| at(window, t))
+    };
+    (0..taps).map(|tap| (0..windows).map(|window| element(window, tap)).collect()).collect()
 }
 
 /// The value with its edges repeated along a dimension.
