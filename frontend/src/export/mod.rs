@@ -132,6 +132,7 @@ fn write(builder: &mut Builder<'_>, value: Value) {
         NnOp::Activation { function, alpha, beta } => {
             activation::write(&mut site, *function, alpha.map(|a| a.0), beta.map(|b| b.0));
         }
+        NnOp::Composed { function } => activation::write_composed(&mut site, function),
         NnOp::Polynomial { basis, lo, hi, rows, coeffs } => {
             polynomial::write(&mut site, *basis, (lo.0, hi.0), *rows as usize, coeffs);
         }
