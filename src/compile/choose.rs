@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use fhec_ir::{Module, Nn, Tensor, Value};
+use fhec_passes::PassError;
 use fhec_passes::activations::rebuild::{ReconstructOptions, Reconstructed, equalised, reconstruct};
 use fhec_passes::activations::sensitivity::Sensitivities;
 use fhec_passes::activations::{ApproximateActivations, ApproximateError, ApproximateOptions, Approximated, Choices};
@@ -116,18 +117,17 @@ impl Compiler {
         let untried = samples.len() < TRIAL_LEAST && !limited;
         let decision = if untried {
             // What the fewest errors mean for the results cannot be measured, so they are as small as they get.
-            in_terms_of(&given, offer.choose(&*self.engine, &Limits::default(), None)?)
+            in_terms_of(&given, self.asked(&offer, &Limits::default(), None)?)
         } else if limited {
             let front = self.options.front.then_some(&self.options.limits);
-            in_terms_of(&given, offer.choose(&*self.engine, &self.options.limits, front)?)
+            in_terms_of(&given, self.asked(&offer, &self.options.limits, front)?)
         } else {
             let trial = self.search(&offer, &given, folded, samples, &approximate)?;
             agreement = Some(trial.1);
             let mut decision = trial.0.decision;
             if self.options.front {
                 let limits = Limits { max_error: Some(trial.0.error), ..Limits::default() };
-                decision.front =
-                    in_terms_of(&given, offer.choose(&*self.engine, &limits, Some(&self.options.limits))?).front;
+                decision.front = in_terms_of(&given, self.asked(&offer, &limits, Some(&self.options.limits))?).front;
             }
             decision
         };
@@ -145,6 +145,14 @@ impl Compiler {
             placed: bootstraps.then_some(placed),
             forms: offer.forms(),
         })
+    }
+
+    /// What the planner chooses: with bootstraps only where the network does not run without.
+    fn asked(&self, offer: &Offer<'_>, limits: &Limits, front: Option<&Limits>) -> Result<Decision, PassError> {
+        match offer.runs_leveled() {
+            true => offer.choose_leveled(&*self.engine, limits, front),
+            false => offer.choose(&*self.engine, limits, front),
+        }
     }
 
     /// The fastest plan whose polynomials agree with the network as it was given as far as asked, or the one that agrees most.
@@ -172,9 +180,9 @@ impl Compiler {
         while let Some(error) = next.filter(|_| tried.len() < TRIALS) {
             let limits = Limits { max_error: Some(error), ..Limits::default() };
             // With the tightest limits that no plan meets, the most accurate one is what can be had.
-            let (found, last) = match offer.choose(&*self.engine, &limits, None) {
+            let (found, last) = match self.asked(offer, &limits, None) {
                 Ok(found) => (found, false),
-                Err(_) => (offer.choose(&*self.engine, &Limits::default(), None)?, true),
+                Err(_) => (self.asked(offer, &Limits::default(), None)?, true),
             };
             let decision = in_terms_of(given, found);
             let known = tried

@@ -107,22 +107,33 @@ impl<'a> Offer<'a> {
         self.forms.to_string()
     }
 
-    /// Chooses polynomials, and bootstraps where the network does not run without: of all plans within `limits` the fastest, or
-    /// with a limit of time alone the most accurate; and the front within limits of its own, if one is asked for.
+    /// Chooses polynomials and bootstraps together: of all plans within `limits` the fastest, or with a limit of time alone the
+    /// most accurate; and the front within limits of its own, if one is asked for.
     ///
     /// # Errors
     /// A network that cannot be planned, or no plan within the limits.
     pub fn choose(&self, target: &dyn Target, limits: &Limits, front: Option<&Limits>) -> Result<Decision, PassError> {
         let _span = tracing::debug_span!("choose-polynomials").entered();
-        let packed = self.packing.packed();
-        let placer = if self.runs_leveled() {
-            let (result_level, offered) = self.packing.leveled_parameters(&self.options);
-            Placer::offering(packed, &self.candidates, target, result_level, offered)?
-        } else {
-            let result_level = self.packing.bootstrapped_result_level(&self.options, target);
-            let placer = Placer::new(packed, &self.candidates, target, result_level)?;
-            placer.with_strategy(self.options.strategy).with_most_levels(self.options.most_levels)
-        };
+        let result_level = self.packing.bootstrapped_result_level(&self.options, target);
+        let placer = Placer::new(self.packing.packed(), &self.candidates, target, result_level)?;
+        let placer = placer.with_strategy(self.options.strategy).with_most_levels(self.options.most_levels);
+        Ok(Decision { bootstraps: true, ..self.decision(&placer, limits, front)? })
+    }
+
+    /// As [`choose`](Self::choose), for programs that do not bootstrap: polynomials alone, under the parameters of any number of
+    /// levels.
+    ///
+    /// # Errors
+    /// As [`choose`](Self::choose).
+    pub fn choose_leveled(
+        &self,
+        target: &dyn Target,
+        limits: &Limits,
+        front: Option<&Limits>,
+    ) -> Result<Decision, PassError> {
+        let _span = tracing::debug_span!("choose-polynomials").entered();
+        let (result_level, offered) = self.packing.leveled_parameters(&self.options);
+        let placer = Placer::offering(self.packing.packed(), &self.candidates, target, result_level, offered)?;
         self.decision(&placer, limits, front)
     }
 
@@ -137,7 +148,7 @@ impl<'a> Offer<'a> {
         let before = self.polynomials.keys().filter(is_before).copied().collect();
         let choices = choices(&placement.plan);
         let placed = Placed { placement, before, leveled: self.leveled.is_some() };
-        Ok(Decision { choices, placed, bootstraps: !self.runs_leveled(), front })
+        Ok(Decision { choices, placed, bootstraps: false, front })
     }
 
     /// From the polynomials that were planned with to the activations that they stand for.
