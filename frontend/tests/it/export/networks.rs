@@ -1,5 +1,6 @@
 //! Networks to export: one of every op, and random ones.
 
+use fhec_functions::Expression;
 use fhec_ir::nn::{Activation, Basis, NnOp, PadMode, TensorTy};
 use fhec_ir::{F64, Loc, Module, Nn, Port, Shape, Tensor, Value};
 
@@ -108,6 +109,9 @@ pub fn of_every_op() -> Vec<(String, Module<Nn>)> {
         conv([1, 1], [0; 4], [1, 1], 1),
     );
     add("matmul", &[1, 4], &[&[4, 3]], NnOp::MatMul {});
+    for text in ["x/(1 + abs(x))", "2 - x*sigmoid(1.5*x)", "-exp(-x*x)", "x"] {
+        add(text, &[1, 2, 3], &[], NnOp::Composed { function: Expression::parse(text).unwrap() });
+    }
     add("matmul of batches", &[1, 2, 3, 4], &[&[2, 4, 3]], NnOp::MatMul {});
     let epsilon = F64(f64::from(1e-3f32));
     add("batch norm", &[1, 3, 2, 2], &[&[3], &[3], &[3], &[1, 3, 1]], NnOp::BatchNorm { epsilon });
