@@ -78,7 +78,7 @@ impl Function {
             Function::Cos => wave(0.0),
             Function::Gelu => vec![-0.751_791_524_693_564_6],
             Function::GeluTanh => vec![-0.752_461_462_112_154_1],
-            Function::Silu => vec![-1.278_464_542_761_073_8],
+            Function::Silu => vec![-1.278_464_542_761_074],
             Function::Mish => vec![-1.192_431_214_183_1],
             Function::HardSwish => vec![-1.5],
             _ => Vec::new(),

@@ -62,7 +62,7 @@ pub enum ExportError {
 ///   %y = nn.activation %x {function = relu} : tensor<1x4> loc("act")
 ///   return %y
 /// }"#;
-/// let module = fhec_ir::text::parse_module::<fhec_ir::Nn>("f.fhir", text, &Default::default()).unwrap();
+/// let module = fhec_ir::text::parse_module::<fhec_ir::Nn>("f.fhir", text, &fhec_ir::ConstPool::default()).unwrap();
 /// let bytes = export(&module)?;
 /// let again = import(&bytes, &ImportOptions::default()).unwrap();
 /// assert_eq!(again.func.node(again.func.results()[0]).loc.name(), "act");
