@@ -47,8 +47,9 @@ const CAUTIOUS_SHARE: f64 = 5.0;
 const LEVELED_SHARE: f64 = 1.0;
 /// The factor between errors that are tried until one is good enough and one is not.
 const STRIDE: f64 = 4.0;
-/// The factor between two errors from which on what lies between is not worth a trial.
-const CLOSE: f64 = 1.5;
+/// The factor between two errors from which on what lies between is not worth a trial, which takes as long as the rest of a
+/// compilation.
+const CLOSE: f64 = 2.5;
 
 /// What the planner chose for the activations.
 #[derive(Default)]
