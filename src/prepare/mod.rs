@@ -73,8 +73,8 @@ pub fn skip_table(model: &Model, degrees: &[usize], target: &dyn Target) -> Resu
 /// The student of `model`, and its recipe; polynomials start at fits to `samples`, where there are some. Costs are
 /// those of `target`.
 ///
-/// # Errors A model that cannot be planned, with [`Skips::Auto`]; one that does not run on the samples or is too large
-/// for a file.
+/// # Errors
+/// A model that cannot be planned, with [`Skips::Auto`]; one that does not run on the samples or is too large for a file.
 pub fn prepare(
     model: &Model,
     options: &PrepareOptions,

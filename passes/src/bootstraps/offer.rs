@@ -81,7 +81,8 @@ impl<'a> Offer<'a> {
         let Extracted { module: first, polynomials } = forms.extract(|_| 0)?;
         let options = Ends::measure(&first, few)?.magnitudes.complete(plan, few);
         let packing = Packing::new(&first, &options)?;
-        let leveled = packing.leveled_ring(&first, &options);
+        // The forms in place may be of more levels than a limit allows, and others of fewer.
+        let leveled = packing.leveled_ring(&first, &PlanOptions { most_levels: None, ..options.clone() });
         let offer = Self { forms, polynomials, packing, options, leveled, candidates: Candidates::new() };
         Ok(offer.weighed(&Sensitivities::default()))
     }
