@@ -44,7 +44,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         families: Families::standard().with(Arc::new(Interpolation)),
         ..ApproximateOptions::default()
     };
-    let options = CompileOptions { approximate, ..CompileOptions::default() };
+    // Every activation gets the default choice; without `uniform` the planner chooses among what all families offer.
+    let options = CompileOptions { approximate, uniform: true, ..CompileOptions::default() };
     let compiled = Compiler::with_options(options).calibration(calibration).compile(&model)?;
     for activation in &compiled.activations {
         println!("{}: degree {}, rms error {:.1e}", activation.node, activation.degree, activation.rms_error);
