@@ -269,7 +269,8 @@ impl Compiler {
         let enough = samples.len() >= RECONSTRUCTION_SAMPLES || self.calibration.is_none();
         let unwanted = self.options.keep_weights || self.options.approximate.is_precise();
         let undone = !enough && !unwanted && has_activation(folded);
-        undone.then_some(Warning::NotRebuilt { samples: samples.len(), needed: RECONSTRUCTION_SAMPLES })
+        let untried = self.given(folded).is_none() && self.options.limits == Limits::default();
+        undone.then_some(Warning::NotRebuilt { samples: samples.len(), needed: RECONSTRUCTION_SAMPLES, untried })
     }
 
     /// The network with polynomials in place of its activations, and with rebuilt weights where there is enough calibration

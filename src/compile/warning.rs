@@ -35,11 +35,12 @@ pub(super) enum Warning {
     )]
     Jumps { node: String, function: String, degree: usize, largest: f64, rms: f64 },
     #[error(
-        "weights are not rebuilt: that takes {needed} calibration inputs, so as not to fit these alone, and {} given; \
+        "weights are not rebuilt{}: that takes {needed} calibration inputs, so as not to fit these alone, and {} given; \
          --no-reconstruct keeps the weights without this warning",
+        if *untried { ", and polynomials not chosen by trial" } else { "" },
         if *samples == 1 { "one was".to_string() } else { format!("{samples} were") }
     )]
-    NotRebuilt { samples: usize, needed: usize },
+    NotRebuilt { samples: usize, needed: usize, untried: bool },
     #[error(
         "the network with polynomials agrees with the original on {:.1} % of {} calibration inputs{}, where {:.1} % are aimed at; \
          give more calibration data, allow more time or a larger error, or set --min-agreement lower",

@@ -191,6 +191,8 @@ fn little_calibration_data_is_a_warning() {
         !some.contains("rest on") && some.contains("takes 128 calibration inputs") && some.contains("64 were given"),
         "{some}"
     );
+    assert!(some.contains("polynomials not chosen by trial"), "{some}");
+    assert!(!warned("calibration.npy", &["--degree", "7"]).contains("not chosen by trial"));
     assert_eq!(warned("calibration.npy", &["--no-reconstruct", "--min-agreement", "90"]), "[]");
     assert_eq!(warned("many.npy", &["--min-agreement", "90"]), "[]");
     let port = Port { name: "x".into(), shape: Shape(vec![1, 1, 8, 8]), ..Default::default() };
