@@ -11,17 +11,10 @@ use fhec_passes::approx::Choice;
 use fhec_passes::fold::Fold;
 
 use crate::material::material;
+use crate::nets::samples;
 
 /// As a share of the largest result: coefficients are rounded to float32, and polynomials evaluated in it.
 const CLOSE: f32 = 1e-5;
-
-fn samples(module: &Module<Nn>) -> Vec<Vec<Tensor>> {
-    let shape = &module.func.ty(module.func.params()[0]).0;
-    let pixel = |image: usize, i: usize| (((i * 31 + image * 7919) * 2_654_435_761) >> 7 & 1023) as f32 / 1023.0;
-    (0..16)
-        .map(|k| vec![Tensor::new(shape.clone(), (0..shape.len()).map(|i| pixel(k, i)).collect::<Vec<_>>())])
-        .collect()
-}
 
 /// What comes back of `module`, which must compute what `module` does on `x`.
 #[track_caller]

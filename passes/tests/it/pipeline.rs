@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use fhec_ir::{Dialect, Module, Nn, OpInfo, Tensor};
+use fhec_ir::{Dialect, Module, OpInfo};
 use fhec_passes::Pass;
 use fhec_passes::activations::{ApproximateActivations, ApproximateOptions, Approximated};
 use fhec_passes::approx::Choice;
@@ -11,6 +11,7 @@ use fhec_passes::fold::Fold;
 use fhec_passes::pipeline::{PlanOptions, Snapshot, plan};
 
 use crate::material::material;
+use crate::nets::samples;
 
 /// One line per op: mnemonic, type, lengths of list attributes, ONNX names. Weights and coefficients do not show.
 fn outline<D: Dialect>(module: &Module<D>) -> String {
@@ -25,15 +26,6 @@ fn outline<D: Dialect>(module: &Module<D>) -> String {
         writeln!(out, "{} {}{lists} {}", node.op.mnemonic(), node.ty, node.loc.name()).expect("strings grow");
     }
     out
-}
-
-/// Inputs like images, the same on every machine.
-fn samples(module: &Module<Nn>) -> Vec<Vec<Tensor>> {
-    let shape = &module.func.ty(module.func.params()[0]).0;
-    let pixel = |image: usize, i: usize| (((i * 31 + image * 7919) * 2_654_435_761) >> 7 & 1023) as f32 / 1023.0;
-    (0..16)
-        .map(|k| vec![Tensor::new(shape.clone(), (0..shape.len()).map(|i| pixel(k, i)).collect::<Vec<_>>())])
-        .collect()
 }
 
 #[track_caller]
