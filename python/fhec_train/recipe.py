@@ -1,0 +1,140 @@
+"""Recipes, the files in which `fhec prepare` says what training must respect (docs/recipe.md)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import types
+import typing
+
+import blake3
+
+from .errors import TrainError
+
+FORMAT = "fhec recipe"
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Join:
+    """A join of a residual block: the teacher's node, and `residual`, `dirac` or `shared`."""
+
+    join: str
+    form: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Dirac:
+    """A convolution whose weights are diag(a)·δ + diag(b)·W/‖W‖, the norm over all of a filter."""
+
+    node: str
+    output: str
+    weight: str
+    tap: int
+    a: list[float]
+    b: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A least-squares fit on calibration data: one row of coefficients per channel or one for all, lowest first."""
+
+    basis: str
+    interval: list[float]
+    coefficients: list[list[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Polynomial:
+    """A polynomial that is trained; `axis` is the dimension of channels, `None` where all share their coefficients."""
+
+    degree: int
+    axis: int | None
+    start: Fitted | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Activation:
+    """An activation of the student that becomes a polynomial."""
+
+    node: str
+    input: str
+    output: str
+    function: str
+    polynomial: Polynomial
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """A tensor of the student, and the teacher's node of whose first operand it is the counterpart."""
+
+    student: str
+    teacher_node: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What the training of a student must respect."""
+
+    format: str
+    version: int
+    teacher_digest: str
+    student_digest: str
+    joins: list[Join]
+    dirac: list[Dirac]
+    activations: list[Activation]
+    matches: list[Match]
+
+    @classmethod
+    def load(cls, path) -> Recipe:
+        """The recipe in the file at `path`. Raises `TrainError` for another file, or another version's."""
+        path = pathlib.Path(path)
+        try:
+            return cls.parse(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise TrainError(f"{path}: {error}") from error
+        except TrainError as error:
+            raise TrainError(f"{path}: {error}") from error
+
+    @classmethod
+    def parse(cls, value) -> Recipe:
+        """The recipe that a JSON value holds. A field that is not known here is an error: it would go unheeded."""
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise TrainError("this is no recipe of `fhec prepare`")
+        if value.get("version") != VERSION:
+            raise TrainError(f"the recipe has version {value.get('version')}, and this program reads {VERSION}")
+        return _read(cls, value, "recipe")
+
+    def check(self, student: bytes, teacher: bytes | None) -> None:
+        """Raises `TrainError` unless the recipe was written for these files."""
+        for name, data, digest in (("student", student, self.student_digest), ("teacher", teacher, self.teacher_digest)):
+            if data is not None and blake3.blake3(data).hexdigest() != digest:
+                raise TrainError(
+                    f"the {name} is not the file that the recipe was written for; run `fhec prepare` again for both"
+                )
+
+
+def _read(kind, value, where: str):
+    """`value` as a `kind`, which is a data class, a list, an optional or a plain type."""
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise TrainError(f"{where}: an object is expected")
+        hints = typing.get_type_hints(kind)
+        for name in value.keys() - hints.keys():
+            raise TrainError(f"{where}: the field {name!r} is not known")
+        for name in hints.keys() - value.keys():
+            raise TrainError(f"{where}: the field {name!r} is missing")
+        return kind(**{name: _read(hint, value[name], f"{where}.{name}") for name, hint in hints.items()})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is list:
+        if not isinstance(value, list):
+            raise TrainError(f"{where}: a list is expected")
+        return [_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _read(arguments[0], value, where)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TrainError(f"{where}: {value!r} is not of type {kind.__name__}")
+    return value
