@@ -5,7 +5,8 @@
 Needs torch, onnx, onnxscript, onnxruntime and numpy. Calibration is on 64 random inputs. A plan that was made is
 simulated on 4 of them with modelled noise, and the largest difference from onnxruntime stands beside the largest
 result. Most of a difference is that of polynomials from activations, in networks that are not trained: it falls where
-`--degree` rises.
+`--degree` rises. With `--encrypted` the first input is also run encrypted, and the largest difference from
+onnxruntime is added.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def export(network, inputs, path, dynamo, symbolic):
     return None
 
 
-def difference(program, limit, folder, model, images):
+def difference(program, limit, folder, model, images, encrypt):
     """How far simulated results are from those of onnxruntime, in words."""
     session = onnxruntime.InferenceSession(model)
     port = session.get_inputs()[0].name
@@ -71,7 +72,18 @@ def difference(program, limit, folder, model, images):
     if isinstance(simulated, str):
         return f"simulation: {simulated}"
     results = numpy.load(folder / "results.npy").reshape(expected.shape)
-    return f"{numpy.abs(results - expected).max():.1e} of {numpy.abs(expected).max():.1e}"
+    text = f"{numpy.abs(results - expected).max():.1e} of {numpy.abs(expected).max():.1e}"
+    return text + encrypted(program, limit, folder, expected[0]) if encrypt else text
+
+
+def encrypted(program, limit, folder, expected):
+    """How far the decrypted result of the first input is from that of onnxruntime, in words."""
+    paths = ["--input", folder / "inputs.npy", "--output", folder / "decrypted.npy", "--limit", 1]
+    ran = fhec(program, limit, "run", folder / "plan.fhe", *paths, "--force")
+    if isinstance(ran, str):
+        return f", encrypted: {ran}"
+    results = numpy.load(folder / "decrypted.npy").reshape(expected.shape)
+    return f", encrypted {numpy.abs(results - expected).max():.1e}"
 
 
 def attempt(options, program, folder, name, exporter):
@@ -89,7 +101,8 @@ def attempt(options, program, folder, name, exporter):
     seconds = time.monotonic() - start
     if isinstance(compiled, str):
         return f"refused: {compiled}"
-    return f"compiled in {seconds:.0f} s, {difference(program, options.limit, folder, model, inputs.numpy())}"
+    far = difference(program, options.limit, folder, model, inputs.numpy(), options.encrypted)
+    return f"compiled in {seconds:.0f} s, {far}"
 
 
 def main():
@@ -99,6 +112,7 @@ def main():
     parser.add_argument("--limit", type=float, help="seconds that a command may take", default=120)
     parser.add_argument("--symbolic-batch", action="store_true", help="export with a batch of any size")
     parser.add_argument("--degree", help="of the polynomials, instead of the default")
+    parser.add_argument("--encrypted", action="store_true", help="run one input of each encrypted as well")
     parser.add_argument("--keep", type=pathlib.Path, help="a folder in which the exports stay")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
