@@ -28,7 +28,7 @@ _STATISTICS = {"BatchNormalization": (3, 4)}
 
 
 class Graph(nn.Module):
-    """The first graph of an ONNX model of one input and one output that training looks at, the first.
+    """The graph of an ONNX model that has one input; of several outputs the first is trained.
 
     Weights are parameters, the statistics of batch normalisations are buffers, both under the names of the file.
     """

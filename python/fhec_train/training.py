@@ -153,6 +153,7 @@ class _Run:
         if teacher is not None:
             teacher.to(self.device).eval().requires_grad_(False)
         self.original = self._original()
+        self._check_labels()
         self.steps = len(self.data) // options.batch
         self.total = self.steps * options.epochs
         self.optimiser = torch.optim.SGD(self._groups(), lr=options.rate, momentum=options.momentum, nesterov=True)
@@ -215,6 +216,17 @@ class _Run:
             return {"classes": self.held.labels.to(self.device), "largest": torch.tensor(math.inf)}
         logits = torch.cat([self.teacher(x.to(self.device))[0] for x in self.held.inputs.split(256)])
         return {"classes": logits.argmax(1), "largest": logits.abs().max()}
+
+    @torch.no_grad()
+    def _check_labels(self) -> None:
+        """Raises `TrainError` where a label names a class that the network does not have."""
+        labels = [part.labels for part in (self.data, self.held) if part.labels is not None]
+        if not labels:
+            return
+        classes = self.student.eval()(self.held.inputs[:1].to(self.device))[0].shape[1]
+        largest = int(torch.cat(labels).max())
+        if largest >= classes:
+            raise TrainError(f"the label {largest} names no class: the network has {classes}, which count from 0")
 
     # ---- one step
 

@@ -12,14 +12,18 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import blake3
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 CHANNELS = 6
 
 
-def _model(seed: int, dirac: bool) -> onnx.ModelProto:
-    """conv, batch normalisation, ReLU, conv, (add,) batch normalisation, SiLU of two nodes, mean, fully connected."""
+def _model(seed: int, dirac: bool, scale=1.0, shift=0.0) -> onnx.ModelProto:
+    """conv, batch normalisation, ReLU, conv, (add,) batch normalisation, SiLU of two nodes, mean, fully connected.
+
+    Logits are `scale` times those drawn, plus `shift`, one element per class.
+    """
     draw = np.random.default_rng(seed)
 
     def tensor(name, *shape, scale=0.4, mean=0.0):
@@ -30,7 +34,9 @@ def _model(seed: int, dirac: bool) -> onnx.ModelProto:
         constants += [tensor(f"{bn}.scale", CHANNELS, mean=1.0, scale=0.1), tensor(f"{bn}.bias", CHANNELS, scale=0.1)]
         constants += [tensor(f"{bn}.mean", CHANNELS, scale=0.1)]
         constants += [numpy_helper.from_array(np.ones(CHANNELS, np.float32), f"{bn}.variance")]
-    constants += [tensor("fc.weight", CHANNELS, 3, scale=1.0), tensor("fc.bias", 3)]
+    head = draw.standard_normal((CHANNELS, 3)) * scale
+    constants += [numpy_helper.from_array(head.astype(np.float32), "fc.weight")]
+    constants += [numpy_helper.from_array(np.broadcast_to(shift, 3).astype(np.float32), "fc.bias")]
     constants += [numpy_helper.from_array(np.array([2, 3], np.int64), "axes")]
     pads = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
     norm = lambda name, x: helper.make_node(  # noqa: E731
@@ -63,7 +69,18 @@ class Case:
         self.directory = directory
         self.teacher, self.student = directory / "teacher.onnx", directory / "student.onnx"
         self.recipe, self.data = directory / "recipe.json", directory / "data.npz"
-        teacher, student = _model(1, False), _model(1, dirac)
+
+        def logits(model):
+            return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": self.x})[0]
+
+        # Classes that the teacher gives: a student can be as right as it is. Each is about as frequent as the others.
+        self.x = np.random.default_rng(7).standard_normal((1280, 2, 8, 8)).astype(np.float32)
+        drawn = logits(_model(1, False))
+        scale = 2.0 / drawn.std(axis=0)
+        head = (scale, -scale * drawn.mean(axis=0))
+        teacher, student = _model(1, False, *head), _model(1, dirac, *head)
+        self.labels = logits(teacher).argmax(1)
+        assert np.bincount(self.labels, minlength=3).min() > 256, "no class is rare"
         recipe = {"format": "fhec recipe", "version": 1, "joins": [], "dirac": []}
         if dirac:
             weight = next(t for t in student.graph.initializer if t.name == "conv2.weight")
@@ -87,13 +104,7 @@ class Case:
             digest = blake3.blake3((directory / f"{name}.onnx").read_bytes()).hexdigest()
             recipe[f"{name}_digest"] = digest
         self.recipe.write_text(json.dumps(recipe))
-        # Classes that the teacher itself gives: it is right, and a student can be as right as it.
-        import onnxruntime
-
-        x = np.random.default_rng(7).standard_normal((1280, 2, 8, 8)).astype(np.float32)
-        logits = onnxruntime.InferenceSession(self.teacher.read_bytes()).run(None, {"x": x})[0]
-        self.x, self.labels = x, logits.argmax(1)
-        np.savez(self.data, x=x, labels=self.labels)
+        np.savez(self.data, x=self.x, labels=self.labels)
 
     def arguments(self, out: str = "trained.onnx", *more: str) -> list[str]:
         files = ["--recipe", self.recipe, "--teacher", self.teacher, "--data", self.data, "-o", self.directory / out]

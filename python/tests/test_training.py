@@ -98,6 +98,8 @@ def test_files_that_do_not_belong_together_are_refused(case, capsys):
     made = type(made)(made.directory, 2)
     refused(arguments[:-4] + ["--batch", "4096"], "too few for batches of 4096")
     refused([*arguments[:-4], "--batch", "32", "--held", "0", "--rate", "1e9", "--epochs", "1"], "not finite")
+    np.save(made.directory / "labels.npy", made.labels + 1)
+    refused([*arguments, "--labels", str(made.directory / "labels.npy")], "the label 3 names no class: the network has 3")
     recipe = json.loads(made.recipe.read_text())
     made.recipe.write_text(json.dumps({**recipe, "masks": []}))
     refused(arguments, "the field 'masks' is not known")
