@@ -139,7 +139,7 @@ mod tests {
             for function in [Function::Relu, Function::Silu, Function::Gelu] {
                 for uniform_share in [2e-4, 2e-2] {
                     let fit = FitOptions { uniform_share, ..FitOptions::default() };
-                    let site = Site::new(function.clone(), &[seen(quantile)], 1.2, fit).unwrap();
+                    let site = Site::new(function.clone(), &seen(quantile).into(), 1.2, fit).unwrap();
                     let wild = FitOptions { reach_share: 0.0, ..fit };
                     let wild = Site { fit: wild, ..site.clone() };
                     let family = LeastSquares { per_channel: false };
