@@ -85,5 +85,8 @@ fn the_page_of_options_is_the_help_of_the_commands() {
     }
     let stated = std::fs::read_to_string(&path).unwrap_or_default();
     let differs = page.lines().zip(stated.lines()).find(|(a, b)| a != b);
-    assert_eq!(page, stated, "{PATH} is out of date (FHEC_BLESS=1 rewrites it); the first lines that differ: {differs:?}");
+    assert_eq!(
+        page, stated,
+        "{PATH} is out of date (FHEC_BLESS=1 rewrites it); the first lines that differ: {differs:?}"
+    );
 }
