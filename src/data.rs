@@ -14,8 +14,8 @@
 //! # Ok::<(), fhec::data::DataError>(())
 //! ```
 
-mod header;
 mod labels;
+mod npy;
 mod write;
 
 use std::fs::File;
@@ -24,9 +24,9 @@ use std::path::Path;
 
 use fhec_ir::{Port, Shape, Tensor};
 use miette::Diagnostic;
-use npyz::{DType, NpyFile, Order, TypeChar};
 use thiserror::Error;
 use zeroize::Zeroizing;
+use zip::ZipArchive;
 
 pub use labels::{argmax, class, count_right, labels_from_bytes, read_labels};
 pub use write::{check_samples, write_samples};
@@ -161,76 +161,39 @@ fn read_arrays(path: &Path, mut file: impl Read + Seek) -> Result<Arrays, DataEr
     let read = file.read(&mut start).map_err(broken)?;
     file.rewind().map_err(broken)?;
     if start[..read] == *b"PK\x03\x04" {
-        let mut archive = npyz::npz::NpzArchive::new(file).map_err(broken)?;
-        let mut names: Vec<String> = archive.array_names().map(str::to_string).collect();
+        let mut archive = ZipArchive::new(file).map_err(|e| broken(e.into()))?;
+        let names: Result<Vec<String>, _> = archive.file_names().map(|name| name.map(String::from)).collect();
+        let mut names = names.map_err(|e| broken(e.into()))?;
         names.sort();
         let mut out = Vec::with_capacity(names.len());
         for name in names {
-            let entry = archive.zip_archive().by_name(&npyz::npz::file_name_from_array_name(&name));
-            let entry = entry.map_err(|e| broken(e.into()))?;
-            let array = read_array(path, NpyFile::new(header::checked(entry).map_err(broken)?).map_err(broken)?)?;
-            out.push((Some(name), array));
+            // What is no array is not looked at, as in numpy.load.
+            let Some(array) = name.strip_suffix(".npy") else { continue };
+            let entry = archive.by_name(&name).map_err(|e| broken(e.into()))?;
+            out.push((Some(array.to_string()), read_array(path, entry)?));
         }
         Ok(out)
-    } else if start[..read] == *b"\x93NUM" {
-        Ok(vec![(None, read_array(path, NpyFile::new(header::checked(file).map_err(broken)?).map_err(broken)?)?)])
+    } else if start[..read] == npy::MAGIC[..4] {
+        Ok(vec![(None, read_array(path, file)?)])
     } else {
         Err(DataError::new(path, "neither an .npy nor an .npz file", NOT_NUMPY))
     }
 }
 
-fn read_array<R: Read>(path: &Path, npy: NpyFile<R>) -> Result<Array, DataError> {
-    let shape: Option<Vec<usize>> = npy.shape().iter().map(|&d| usize::try_from(d).ok()).collect();
-    let shape = shape.map(Shape).filter(|s| s.checked_len().is_some());
-    let shape = shape.ok_or_else(|| DataError::new(path, "the array is too large to address", NOT_NUMPY))?;
-    if npy.order() == Order::Fortran && shape.rank() > 1 {
+fn read_array(path: &Path, mut file: impl Read) -> Result<Array, DataError> {
+    let broken = |e: std::io::Error| DataError::new(path, format!("the file is damaged: {e}"), NOT_NUMPY);
+    let header = npy::header(&mut file).map_err(broken)?;
+    let shape: Option<Vec<usize>> = header.shape.iter().map(|&d| usize::try_from(d).ok()).collect();
+    let sized = shape.map(Shape).and_then(|shape| shape.checked_len().map(|len| (shape, len)));
+    let (shape, len) = sized.ok_or_else(|| DataError::new(path, "the array is too large to address", NOT_NUMPY))?;
+    if header.column_major && shape.rank() > 1 {
         return Err(DataError::new(path, "the array is in column-major order", "save numpy.ascontiguousarray(x)"));
     }
-    let (kind, size) = match npy.dtype() {
-        DType::Plain(ty) => (ty.type_char(), ty.size_field()),
-        _ => return Err(DataError::new(path, "the array has a structured type", "save x.astype(numpy.float32)")),
+    let Some(element) = npy::Element::of(&header.descr) else {
+        let reason = format!("elements of type '{}' are not read", header.descr);
+        return Err(DataError::new(path, reason, "save x.astype(numpy.float32)"));
     };
-    let data = match (kind, size) {
-        (TypeChar::Float, 2) => elements(path, npy, |x: npyz::half::f16| x.to_f32()),
-        (TypeChar::Float, 4) => elements(path, npy, |x: f32| x),
-        (TypeChar::Float, 8) => elements(path, npy, |x: f64| x as f32),
-        (TypeChar::Uint, 1) => elements(path, npy, |x: u8| f32::from(x)),
-        (TypeChar::Int, 1) => elements(path, npy, |x: i8| f32::from(x)),
-        (TypeChar::Int, 4) => elements(path, npy, |x: i32| x as f32),
-        (TypeChar::Int, 8) => elements(path, npy, |x: i64| x as f32),
-        _ => {
-            let dtype = npy.dtype().descr();
-            return Err(DataError::new(
-                path,
-                format!("elements of type {dtype} are not read"),
-                "save x.astype(numpy.float32)",
-            ));
-        }
-    }?;
-    if data.len() != shape.len() {
-        return Err(DataError::new(path, format!("{} elements for shape {shape}", data.len()), NOT_NUMPY));
-    }
-    Ok(Array { shape, data })
-}
-
-/// Elements one by one: the file ends where it ends, whatever its header claims.
-fn elements<R: Read, T: npyz::Deserialize>(
-    path: &Path,
-    npy: NpyFile<R>,
-    convert: impl Fn(T) -> f32,
-) -> Result<Zeroizing<Vec<f32>>, DataError> {
-    let broken = |e: &dyn std::fmt::Display| DataError::new(path, format!("the file is damaged: {e}"), NOT_NUMPY);
-    let mut out = Zeroizing::new(Vec::new());
-    for element in npy.data::<T>().map_err(|e| broken(&e))? {
-        if out.len() == out.capacity() {
-            // A vector that grows by itself leaves its elements behind.
-            let mut larger = Zeroizing::new(Vec::with_capacity((2 * out.len()).max(1 << 10)));
-            larger.extend_from_slice(&out);
-            out = larger;
-        }
-        out.push(convert(element.map_err(|e| broken(&e))?));
-    }
-    Ok(out)
+    Ok(Array { shape, data: element.read(file, len).map_err(broken)? })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod cases;
 mod cli;
 #[cfg(feature = "compiler")]
 mod composed;
+mod docs;
 mod dumps;
 mod filetests;
 #[cfg(feature = "compiler")]

@@ -9,11 +9,11 @@ use fhec::{Client, Compiler, Error, Model, Server, Tensor, data};
 use super::comparison::Comparison;
 use super::{Resources, output, progress};
 
-/// The network the demo compiles, part of the program.
-const MODEL: &[u8] = include_bytes!("../../models/mnist_cnn.onnx");
-const CALIBRATION: &[u8] = include_bytes!("../../models/calibration.npz");
-const DIGITS: &[u8] = include_bytes!("../../models/digits.npy");
-const LABELS: &[u8] = include_bytes!("../../models/digits_labels.npy");
+/// The network the demo compiles, part of the program. `cli/demo` links to `models`, for a package holds what is below it.
+const MODEL: &[u8] = include_bytes!("../demo/mnist_cnn.onnx");
+const CALIBRATION: &[u8] = include_bytes!("../demo/calibration.npz");
+const DIGITS: &[u8] = include_bytes!("../demo/digits.npy");
+const LABELS: &[u8] = include_bytes!("../demo/digits_labels.npy");
 
 /// Compile the digit network of this repository and classify a digit it cannot see
 #[derive(Args)]
