@@ -37,7 +37,7 @@
 //! let encrypted = client.encrypt(&images)?;
 //!
 //! // The server: plan, evaluation keys, ciphertexts; nothing that decrypts.
-//! let mut server = Server::new(&plan, client.context().clone(), keys, ExecutorOptions::default())?;
+//! let server = Server::new(plan, client.context().clone(), keys, ExecutorOptions::default())?;
 //! let (results, _) = server.eval(&encrypted, &mut |_| ())?;
 //!
 //! // The client again.
