@@ -94,6 +94,8 @@ pub use compile::{
 };
 pub use error::Error;
 pub use fhec_ckks::Ciphertext;
+/// What a callback that hears of progress answers.
+pub use fhec_ckks::Verdict;
 /// What the publication of results promises.
 #[cfg(feature = "client")]
 pub use fhec_client::Publication;

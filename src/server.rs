@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use fhec_ckks::{Ciphertext, Context, KeySet};
+use fhec_ckks::{Ciphertext, Context, KeySet, Verdict};
 use fhec_runtime::{
     ClientPlan, Executor, ExecutorOptions, MemoryPrediction, Plan, Progress, RunReport, context, params,
 };
@@ -116,11 +116,12 @@ impl Server {
     /// Runs the plan until all images are done, one run after another. The executed ops are checked against the plan.
     ///
     /// # Errors
-    /// Ciphertexts that are no inputs of the plan or of another client, or an op that fails.
-    pub fn eval(
+    /// Ciphertexts that are no inputs of the plan or of another client, an op that fails, or when `progress`, which is
+    /// called before every op, says to stop ([`Verdict`]).
+    pub fn eval<V: Verdict>(
         &self,
         inputs: &Encrypted,
-        progress: &mut (dyn FnMut(BatchProgress<'_>) + Send),
+        progress: &mut (impl FnMut(BatchProgress<'_>) -> V + Send + ?Sized),
     ) -> Result<(Encrypted, Vec<RunReport>), Error> {
         self.eval_from(inputs, Vec::new(), &mut |_| Ok(()), progress)
     }
@@ -130,12 +131,12 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::eval`], or when `keep` fails.
-    pub fn eval_from(
+    pub fn eval_from<V: Verdict>(
         &self,
         inputs: &Encrypted,
         done: Vec<Vec<Ciphertext>>,
         keep: &mut dyn FnMut(&[Ciphertext]) -> Result<(), Error>,
-        progress: &mut (dyn FnMut(BatchProgress<'_>) + Send),
+        progress: &mut (impl FnMut(BatchProgress<'_>) -> V + Send + ?Sized),
     ) -> Result<(Encrypted, Vec<RunReport>), Error> {
         inputs.expect(&self.plan, Content::Inputs)?;
         let runs = inputs.runs.len();

@@ -3,14 +3,15 @@
 mod cache;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use fhec_ckks::{
     Bootstrapper, Ciphertext, CkksError, Context, Diagonal, EngineCounts, Evaluator, KeySet, LinearTransform, Role,
-    bound_recycled,
+    Verdict, bound_recycled,
 };
-use fhec_ir::ckks::exec::{Backend, Constant, LinearMap, Observer, RunStep, execute};
+use fhec_ir::ckks::exec::{Backend, Constant, ExecError, LinearMap, Observer, RunStep, execute};
 use fhec_ir::ckks::{CkksOp, CtTy};
 use fhec_ir::{Ckks, Entity, Module, Node, OpInfo};
 use serde::Serialize;
@@ -290,16 +291,17 @@ pub struct Executor {
 
 /// Shows progress and takes times.
 struct Watch<'p> {
-    progress: &'p mut (dyn FnMut(Progress<'_>) + Send),
+    progress: &'p mut (dyn FnMut(Progress<'_>) -> bool + Send),
     started: Instant,
     report: RunReport,
 }
 
 impl Observer<CkksBackend> for Watch<'_> {
-    fn before(&mut self, _: &mut CkksBackend, step: RunStep<'_>) {
+    fn before(&mut self, _: &mut CkksBackend, step: RunStep<'_>) -> ControlFlow<()> {
         let (op, level, node) = (step.node.op.mnemonic(), step.node.ty.level, step.node.loc.name());
-        (self.progress)(Progress { index: step.index, total: step.total, op, level, node });
+        let goes_on = (self.progress)(Progress { index: step.index, total: step.total, op, level, node });
         self.started = Instant::now();
+        if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
     fn after(&mut self, _: &mut CkksBackend, step: RunStep<'_>, _: &Ciphertext) {
         let seconds = self.started.elapsed().as_secs_f64();
@@ -383,11 +385,11 @@ impl Executor {
     /// Runs the plan. `progress` is called before every op.
     ///
     /// # Errors
-    /// When the ciphertexts do not fit, an op fails, or what was executed is not what the plan says.
-    pub fn run(
+    /// When the ciphertexts do not fit, an op fails, `progress` says to stop, or what was executed is not what the plan says.
+    pub fn run<V: Verdict>(
         &self,
         inputs: Vec<Ciphertext>,
-        progress: &mut (dyn FnMut(Progress<'_>) + Send),
+        progress: &mut (impl FnMut(Progress<'_>) -> V + Send + ?Sized),
     ) -> Result<(Vec<Ciphertext>, RunReport), RuntimeError> {
         // A run that panicked has left a trace, and no more: it is cleared here.
         let mut backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner);
@@ -395,11 +397,15 @@ impl Executor {
         let before = backend.counts();
         backend.take_trace();
         let started = Instant::now();
-        let mut watch = Watch { progress, started, report: RunReport::default() };
+        let mut progress = |op: Progress<'_>| progress(op).goes_on();
+        let mut watch = Watch { progress: &mut progress, started, report: RunReport::default() };
         // The log's span is that of this thread, the ops run on another.
         let span = tracing::Span::current();
         let execute = || span.in_scope(|| execute(self.plan.module(), backend, inputs, &mut watch));
-        let outputs = self.pool.install(execute)?;
+        let outputs = self.pool.install(execute).map_err(|e| match e {
+            ExecError::Cancelled => CkksError::Cancelled.into(),
+            e => RuntimeError::from(e),
+        })?;
         let mut report = watch.report;
         report.seconds = started.elapsed().as_secs_f64();
         let done = backend.counts() - before;

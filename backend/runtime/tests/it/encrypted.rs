@@ -1,5 +1,6 @@
 //! Plans on ciphertexts.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use fhec_ckks::{Ciphertext, CkksError, Context, KeySet};
@@ -97,6 +98,28 @@ fn progress_names_every_op_in_order() {
     assert_eq!(seen.len(), plan.module().func.len() - 1);
     assert_eq!(seen[0], (0, seen.len(), "linear"));
     assert!(seen.iter().enumerate().all(|(i, s)| s.0 == i));
+}
+
+#[test]
+fn a_run_stops_where_its_progress_says_so_and_the_executor_runs_on() {
+    let plan = Arc::new(every_op());
+    let mut client = Client::new(&plan);
+    let keys = client.keys(&plan);
+    let executor = Executor::new(plan.clone(), client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
+    let slots = pack_inputs(plan.inputs(), &[image(0)]).unwrap();
+    let ct = client.secret.encrypt(&client.ctx, &slots[0], 5, &mut client.random).unwrap();
+    let mut last = 0;
+    let stopped = executor.run(vec![ct.clone()], &mut |p| {
+        last = p.index;
+        if p.index < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    assert!(matches!(stopped, Err(RuntimeError::Engine(CkksError::Cancelled))), "{stopped:?}");
+    assert_eq!(last, 3);
+    executor.run(vec![ct], &mut |_| ()).unwrap();
+
+    let images: Vec<_> = (0..100).map(|i| vec![image(i)]).collect();
+    let stopped = Simulator::exact(&plan).run_many(&images, 1, &|_| ControlFlow::Break(()));
+    assert!(matches!(stopped, Err(RuntimeError::Engine(CkksError::Cancelled))));
 }
 
 #[test]
