@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import fhec
@@ -31,9 +30,7 @@ def digit_labels() -> np.ndarray:
 @pytest.fixture(scope="session")
 def plan(calibration: np.ndarray) -> fhec.Plan:
     """Of the network with the fewest operations."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", fhec.FhecWarning)
-        return fhec.compile(MODELS / "mnist_mlp.onnx", calibration, degree=7, quiet=True)
+    return fhec.compile(MODELS / "mnist_mlp.onnx", calibration, quiet=True)
 
 
 @pytest.fixture(scope="session")

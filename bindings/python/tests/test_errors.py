@@ -66,7 +66,7 @@ def test_warnings_of_the_compiler_are_warnings():
 def test_labels_give_accuracy(calibration, digits, digit_labels):
     model = MODELS / "mnist_mlp.onnx"
     plan = fhec.compile(model, calibration, digit_labels, validation=digits, degree=7, quiet=True)
-    assert plan.accuracy["original"] == 1.0 and plan.accuracy["polynomial"] > 0.8
+    assert plan.accuracy["original"] > 0.9 and plan.accuracy["polynomial"] > 0.8
     with pytest.raises(fhec.UsageError):
         fhec.compile(model, calibration, validation=digits)
     with pytest.raises(fhec.DataError, match="labels"):
