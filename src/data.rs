@@ -77,14 +77,40 @@ pub fn samples_from_bytes(name: &str, bytes: &[u8], ports: &[Port]) -> Result<Ve
     samples(path, read_arrays(path, Cursor::new(bytes))?, ports)
 }
 
+/// [`read_samples`] from arrays in memory; `name` stands for them in errors.
+///
+/// # Errors
+/// As [`read_samples`].
+pub fn samples_from_arrays(
+    name: &str,
+    arrays: &[ArrayView<'_>],
+    ports: &[Port],
+) -> Result<Vec<Vec<Tensor>>, DataError> {
+    let path = Path::new(name);
+    if let Some(array) = arrays.iter().find(|a| a.shape.checked_len() != Some(a.data.len())) {
+        let reason = format!("{} elements for shape {}", array.data.len(), array.shape);
+        return Err(DataError::new(path, reason, "give as many elements as the shape has"));
+    }
+    samples_of(path, arrays, ports)
+}
+
 fn samples(path: &Path, arrays: Arrays, ports: &[Port]) -> Result<Vec<Vec<Tensor>>, DataError> {
+    let views = arrays.iter().map(|(name, array)| ArrayView {
+        name: name.clone(),
+        shape: array.shape.clone(),
+        data: &array.data,
+    });
+    samples_of(path, &views.collect::<Vec<_>>(), ports)
+}
+
+fn samples_of(path: &Path, arrays: &[ArrayView<'_>], ports: &[Port]) -> Result<Vec<Vec<Tensor>>, DataError> {
     let mut columns = Vec::with_capacity(ports.len());
     for port in ports {
-        let named = arrays.iter().find(|(name, _)| name.as_deref() == Some(&port.name));
-        let array = match (named, &arrays[..], ports) {
-            (Some((_, array)), _, _) | (None, [(_, array)], [_]) => array,
+        let named = arrays.iter().find(|array| array.name.as_deref() == Some(&port.name));
+        let array = match (named, arrays, ports) {
+            (Some(array), _, _) | (None, [array], [_]) => array,
             _ => {
-                let have: Vec<&str> = arrays.iter().map(|(n, _)| n.as_deref().unwrap_or("(unnamed)")).collect();
+                let have: Vec<&str> = arrays.iter().map(|a| a.name.as_deref().unwrap_or("(unnamed)")).collect();
                 return Err(DataError::new(
                     path,
                     format!("no array for input `{}` among: {}", port.name, have.join(", ")),
@@ -109,7 +135,7 @@ fn samples(path: &Path, arrays: Arrays, ports: &[Port]) -> Result<Vec<Vec<Tensor
 }
 
 /// The images of one array, each of the port's shape.
-fn split(path: &Path, port: &Port, array: &Array) -> Result<Vec<Tensor>, DataError> {
+fn split(path: &Path, port: &Port, array: &ArrayView<'_>) -> Result<Vec<Tensor>, DataError> {
     let core = |dims: &[usize]| dims.iter().copied().skip_while(|&d| d == 1).collect::<Vec<_>>();
     let (image, dims) = (core(&port.shape.0), &array.shape.0);
     // The images may lie in sets of the size that one run takes.
@@ -133,6 +159,17 @@ fn split(path: &Path, port: &Port, array: &Array) -> Result<Vec<Tensor>, DataErr
         ));
     }
     Ok((0..count).map(|i| Tensor::private(port.shape.clone(), array.data[i * len..(i + 1) * len].to_vec())).collect())
+}
+
+/// An array in memory whose elements are in row-major order: the images of one input, in the leading dimension.
+#[derive(Clone, Debug)]
+pub struct ArrayView<'a> {
+    /// Name of the input; absent where there is one.
+    pub name: Option<String>,
+    /// Extents.
+    pub shape: Shape,
+    /// Elements.
+    pub data: &'a [f32],
 }
 
 struct Array {
@@ -235,6 +272,23 @@ mod tests {
         assert_eq!(read_samples(&path, &swapped).unwrap()[2][0], Tensor::full([1, 2], -2.0));
         let error = read_samples(&path, &[port("c", &[1, 6])]).unwrap_err();
         assert!(error.reason.contains("no array for input `c` among: a, b"), "{error}");
+    }
+
+    #[test]
+    fn arrays_in_memory_are_taken_as_files_are() {
+        let data: Vec<f32> = (0..12).map(|i| i as f32).collect();
+        let array = |name: Option<&str>, shape: &[usize]| ArrayView {
+            name: name.map(str::to_string),
+            shape: Shape(shape.to_vec()),
+            data: &data,
+        };
+        let read = samples_from_arrays("x", &[array(None, &[2, 2, 3])], &[port("x", &[1, 2, 3])]).unwrap();
+        assert_eq!((read.len(), read[1][0].data()), (2, &data[6..]));
+        let ports = [port("a", &[1, 6]), port("b", &[1, 3])];
+        let other = samples_from_arrays("x", &[array(Some("a"), &[2, 6]), array(Some("b"), &[4, 3])], &ports);
+        assert!(other.unwrap_err().reason.contains("input `b` has 4 images, `a` has 2"));
+        let short = samples_from_arrays("x", &[array(None, &[3, 6])], &[port("x", &[1, 6])]).unwrap_err();
+        assert_eq!(short.reason, "12 elements for shape 3x6");
     }
 
     #[test]

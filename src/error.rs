@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use fhec_ckks::CkksError;
 #[cfg(feature = "compiler")]
 use fhec_frontend::ImportError;
 use fhec_runtime::RuntimeError;
@@ -25,7 +26,7 @@ pub enum Error {
     /// The engine: parameters, keys, ciphertexts.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Engine(#[from] fhec_ckks::CkksError),
+    Engine(#[from] CkksError),
     /// A model that cannot be read.
     #[cfg(feature = "compiler")]
     #[error(transparent)]
@@ -176,7 +177,7 @@ impl Error {
         match self {
             Self::Data(_) => "data",
             Self::Runtime(e) => runtime_kind(e),
-            Self::Engine(_) => "engine",
+            Self::Engine(e) => engine_kind(e),
             #[cfg(feature = "compiler")]
             Self::Import(_) | Self::Export(_) => "model",
             #[cfg(feature = "compiler")]
@@ -198,6 +199,25 @@ impl Error {
             Self::Passphrase { .. } => "passphrase",
             Self::Usage { .. } => "usage",
         }
+    }
+
+    /// The nodes that cannot be compiled, all at once, where these are the reason.
+    #[cfg(feature = "compiler")]
+    pub fn issues(&self) -> &[fhec_ir::Issue] {
+        use fhec_passes::activations::ApproximateError;
+        use fhec_passes::registry::RunError;
+        match self {
+            Self::Import(e) => e.issues(),
+            Self::Compile(e)
+            | Self::Approximate(ApproximateError::Pass(e))
+            | Self::Passes(RunError::Pass(e) | RunError::Approximate(ApproximateError::Pass(e))) => &e.issues,
+            _ => &[],
+        }
+    }
+
+    /// Whether this is the end of work that was told to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.kind() == "cancelled"
     }
 
     /// The file that is at fault, where there is one.
@@ -235,19 +255,27 @@ fn run_kind(error: &fhec_passes::registry::RunError) -> &'static str {
     }
 }
 
+fn engine_kind(error: &CkksError) -> &'static str {
+    match error {
+        CkksError::Cancelled => "cancelled",
+        _ => "engine",
+    }
+}
+
 fn runtime_kind(error: &RuntimeError) -> &'static str {
     match error {
         RuntimeError::Container(_) => "file",
         RuntimeError::Program { .. } | RuntimeError::Verify { .. } | RuntimeError::NotAPlan { .. } => "plan",
         RuntimeError::Input { .. } => "data",
         RuntimeError::Memory { .. } => "memory",
+        RuntimeError::Engine(e) => engine_kind(e),
         _ => "engine",
     }
 }
 
 #[cfg(all(test, feature = "compiler"))]
 mod tests {
-    use fhec_ckks::{CkksError, KeyName, ShortDigest};
+    use fhec_ckks::{KeyName, ShortDigest};
     use fhec_ir::ckks::exec::ExecError;
     use fhec_ir::nn::eval::EvalError;
     use fhec_ir::{Entity, Issue, Loc, Value};
@@ -289,6 +317,7 @@ mod tests {
                 CkksError::KeyMismatch { what, found: digest, expected: digest },
                 CkksError::Format { what, reason: "short".into() },
                 CkksError::System("full".into()),
+                CkksError::Cancelled,
             ]
         };
         all().into_iter().for_each(|e| check(Error::from(e)));

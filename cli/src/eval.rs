@@ -1,6 +1,7 @@
 //! The command `fhec eval` runs a plan on ciphertexts.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
@@ -44,10 +45,10 @@ pub fn run(c: &Eval) -> Result<(), Error> {
     let mut files = files.reads("the evaluation keys", [&c.evaluation])?.reads("the input", [&c.input])?;
     Partial::discard_finished(&c.output);
     let to = files.writes("--output", &c.output)?;
-    let plan = c.max_size.plan(&c.plan)?;
+    let plan = Arc::new(c.max_size.plan(&c.plan)?);
     // What the request says of itself comes first: it costs nothing.
     let inputs = EncryptedFile::open(&plan.client()?, &c.input)?.expect(Content::Inputs)?;
-    let mut server = Server::open(&plan, &c.evaluation, c.resources.options())?;
+    let server = Server::open(plan.clone(), &c.evaluation, c.resources.options())?;
     let inputs = inputs.with_limit(c.max_size.bytes()).read(server.context())?;
     let bar = progress::bar("eval", (plan.counts().ops.values().sum::<u64>()).max(1));
     let started = Instant::now();
@@ -86,7 +87,7 @@ pub fn run(c: &Eval) -> Result<(), Error> {
 fn partial_results(
     c: &Eval,
     to: &Destination,
-    server: &Server<'_>,
+    server: &Server,
     inputs: &Encrypted,
 ) -> Result<(Option<Partial>, Vec<Vec<Ciphertext>>), Error> {
     let files = [c.plan.as_path(), &c.evaluation, &c.input];

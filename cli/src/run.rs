@@ -75,7 +75,7 @@ struct Checked {
 pub fn run(c: &Run) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
-    let plan = c.max_size.plan(&c.plan)?;
+    let plan = Arc::new(c.max_size.plan(&c.plan)?);
     let ports = plan.image_outputs();
     let written = c.heads.outputs(&ports)?;
     let to = files.writes_results("--output", &c.output, &written)?;
@@ -137,7 +137,7 @@ fn in_the_clear(plan: &Plan, images: &[Vec<Tensor>]) -> Result<(Vec<Vec<Tensor>>
 
 /// All four stages.
 fn encrypted(
-    plan: &Plan,
+    plan: &Arc<Plan>,
     images: &[Vec<Tensor>],
     options: ClientOptions,
     resources: Resources,
@@ -152,7 +152,7 @@ fn encrypted(
     let per_image = |all: usize| (all / images.len().max(1)) as u64;
     let input_bytes = per_image(inputs.to_bytes(client.context())?.len());
     let key_bytes = keys.infos().iter().map(|k| k.stored_bytes as u64).sum();
-    let mut server = Server::new(plan, client.context().clone(), keys, resources.options())?;
+    let server = Server::new(plan.clone(), client.context().clone(), keys, resources.options())?;
     let bar = progress::bar("eval", 1);
     lap();
     let (outputs, reports) = server.eval(&inputs, &mut |at| progress::show(&bar, &at))?;

@@ -10,6 +10,8 @@ mod hostile;
 mod insecure;
 mod json;
 mod labels;
+#[cfg(feature = "compiler")]
+mod library;
 mod model;
 mod options;
 mod passphrase;
