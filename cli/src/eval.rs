@@ -71,6 +71,8 @@ pub fn run(c: &Eval) -> Result<(), Error> {
             "seconds_per_image": seconds_per_image(&reports, images), "trace": "equal to the plan",
             "ops": reports.first().map(|r| r.ops), "rotations": reports.first().map(|r| r.rotations),
             "key_switches": reports.first().map(|r| r.key_switches),
+            "products": reports.first().map(|r| r.products),
+            "plain_products": reports.first().map(|r| r.plain_products),
             "seconds_by_op": reports.last().map(|r| &r.seconds_by_op),
             "peak_memory_bytes": peak, "predicted_memory_bytes": server.predicted_memory(),
             "ciphertext_bytes": output::written_bytes(&to), "plan_digest": output::digest(&plan)?,

@@ -196,6 +196,8 @@ fn json(plan: &Plan, o: &Outcome, checked: &Checked, heads: &[Left]) -> Result<(
         "ops": o.reports.first().map(|r| r.ops),
         "rotations": o.reports.first().map(|r| r.rotations),
         "key_switches": o.reports.first().map(|r| r.key_switches),
+        "products": o.reports.first().map(|r| r.products),
+        "plain_products": o.reports.first().map(|r| r.plain_products),
         "trace": "equal to the plan",
         "security_bits": plan.security().bits,
         "plan_digest": output::digest(plan)?,
@@ -220,7 +222,13 @@ fn print(plan: &Plan, o: &Outcome, checked: &Checked) {
     say!("evaluation keys {keys}, ciphertext in {input}, out {result}");
     say!("memory {}", eval::memory_line(o.predicted, o.peak));
     let counts = plan.counts();
-    say!("executed ops equal the plan: {} rotations, {} key switches", counts.rotations, counts.key_switches);
+    say!(
+        "executed ops equal the plan: {} rotations, {} key switches, {} products, {} with constants",
+        counts.rotations,
+        counts.key_switches,
+        counts.products,
+        counts.plain_products
+    );
     say!("against the same program in the clear: {}", checked.comparison.line(images));
     say!("layers with out-of-range values: {}", checked.ranges.layers.len());
     if let Some(right) = checked.right {

@@ -108,6 +108,7 @@ const COMMANDS: &[&str] = &[
     "compile tiny.onnx -o precise.fhe --calibration calibration.npy --precision 8",
     "prepare residual.onnx -o student.onnx --recipe recipe.json --skips auto --activations quadratic \
      --calibration residual.npy",
+    "prepare residual.onnx -o pruned.onnx --recipe pruned.json --prune 0.3 --activations quadratic",
     "prepare residual.onnx --table",
     "export-client plan.fhe -o client.fhe",
     "inspect plan.fhe",

@@ -273,6 +273,10 @@ pub struct RunReport {
     pub rotations: u64,
     /// Key switches executed.
     pub key_switches: u64,
+    /// Products of two ciphertexts executed.
+    pub products: u64,
+    /// Products with plain vectors executed.
+    pub plain_products: u64,
 }
 
 /// Runs one [`Plan`] on ciphertexts of one key. The ops that it executes are compared with the plan.
@@ -411,13 +415,15 @@ impl Executor {
         let done = backend.counts() - before;
         let trace = backend.take_trace();
         self.check_trace(&trace)?;
-        // The engine counts conjugations among rotations.
-        let conjugations = self.plan.counts().ops.get("conjugate").copied().unwrap_or(0);
+        // The engine counts conjugations among rotations, and products with a number among those with vectors.
         let planned = self.plan.counts();
+        let ops = |mnemonic: &str| planned.ops.get(mnemonic).copied().unwrap_or(0);
+        let (conjugations, with_numbers) = (ops("conjugate"), ops("mul_scalar"));
         for (what, executed, planned) in [
             ("rotations", done.rotations, planned.rotations + conjugations),
             ("key switches", done.key_switches, planned.key_switches),
             ("products", done.products, planned.products),
+            ("products with constants", done.plain_products, planned.plain_products + with_numbers),
             ("bootstraps", done.bootstraps, planned.bootstraps),
         ] {
             if executed != planned {
@@ -425,6 +431,7 @@ impl Executor {
             }
         }
         (report.ops, report.rotations, report.key_switches) = (trace.len(), done.rotations, done.key_switches);
+        (report.products, report.plain_products) = (done.products, done.plain_products - with_numbers);
         Ok((outputs, report))
     }
 

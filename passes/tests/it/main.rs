@@ -13,3 +13,4 @@ mod place;
 mod run;
 mod sensitivity;
 mod shapes;
+mod weights;
