@@ -18,7 +18,7 @@ use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::Pass;
 use fhec_passes::activations::rebuild::{ReconstructOptions, reconstruct};
 use fhec_passes::activations::{ApproximateActivations, Choices};
-use fhec_passes::approx::Choice;
+use fhec_passes::approx::{Choice, Margin};
 use fhec_passes::fold::Fold;
 use rayon::prelude::*;
 
