@@ -11,3 +11,5 @@ mod headline;
 mod material;
 #[cfg(feature = "compiler")]
 mod openfhe;
+#[cfg(feature = "compiler")]
+mod powers_of_two;
