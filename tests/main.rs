@@ -12,3 +12,5 @@ mod headline;
 mod material;
 #[cfg(feature = "compiler")]
 mod openfhe;
+#[cfg(feature = "compiler")]
+mod powers_of_two;

@@ -60,10 +60,10 @@ pub fn prune(module: &Module<Nn>, share: f64, degree: usize, target: &dyn Target
     let polynomial = numbered(module, degree);
     let (planned, before) = costed(&polynomial.module, target)?;
     let transforms = Pack::new(slots(&planned)).weights(&polynomial.module)?;
-    let times = Times::of(&planned, target)?;
-    let layer = |t: &TransformWeights| Ok(Layer::new(t, times.of_node(t.loc.name())?, &polynomial.module));
+    let times = TransformTimes::of(&planned, target)?;
+    let layer = |t: &TransformWeights| Ok(PrunedTransform::new(t, times.of_node(t.loc.name())?, &polynomial.module));
     let mut layers = transforms.iter().map(layer).collect::<Result<Vec<_>, PassError>>()?;
-    let whole: f64 = layers.iter().map(Layer::seconds).sum();
+    let whole: f64 = layers.iter().map(PrunedTransform::seconds).sum();
     let mut zeros: BTreeMap<Value, BTreeSet<u32>> = BTreeMap::new();
     let mut saved = 0.0;
     let mut best: Vec<Option<(usize, f64)>> = layers.iter().map(|layer| layer.best(&zeros)).collect();
@@ -157,14 +157,14 @@ fn with_zeros(module: &Module<Nn>, zeros: &BTreeMap<Value, BTreeSet<u32>>) -> Mo
 }
 
 /// Seconds of the steps of transforms, at the level of each.
-struct Times {
+struct TransformTimes {
     table: LatencyTable,
     /// Levels by the name of the node.
     levels: BTreeMap<String, u32>,
     highest: u32,
 }
 
-impl Times {
+impl TransformTimes {
     fn of(planned: &Module<Ckks>, target: &dyn Target) -> Result<Self, PassError> {
         let level = |(_, node): (Value, &fhec_ir::Node<Ckks>)| match node.op {
             CkksOp::Linear { at, .. } => Some((node.loc.name().to_string(), at)),
@@ -184,7 +184,7 @@ impl Times {
 }
 
 /// Weights of one constant whose zeros take a rotation or a diagonal away.
-struct Candidate {
+struct RemovableSet {
     constant: Value,
     elements: Vec<u32>,
     /// The diagonals that vanish.
@@ -192,18 +192,18 @@ struct Candidate {
 }
 
 /// A transform while weights are chosen.
-struct Layer {
+struct PrunedTransform {
     steps: Vec<(i64, i64)>,
     /// Whether each diagonal is still made.
     made: Vec<bool>,
-    candidates: Vec<Candidate>,
+    candidates: Vec<RemovableSet>,
     /// Squares of the elements of each constant, over their sum.
     importance: BTreeMap<Value, Vec<f64>>,
     /// Seconds of a baby step, of a giant step and of a diagonal.
     times: [f64; 3],
 }
 
-impl Layer {
+impl PrunedTransform {
     fn new(transform: &TransformWeights, times: [f64; 3], module: &Module<Nn>) -> Self {
         let diagonals = &transform.diagonals;
         let mut sets: BTreeSet<Vec<usize>> = (0..diagonals.len()).map(|k| vec![k]).collect();
@@ -236,7 +236,7 @@ impl Layer {
                 let sum: f64 = squares.iter().sum();
                 squares.iter().map(|s| s / sum.max(f64::MIN_POSITIVE)).collect()
             });
-            candidates.push(Candidate { constant, elements: elements.into_iter().collect(), diagonals: set });
+            candidates.push(RemovableSet { constant, elements: elements.into_iter().collect(), diagonals: set });
         }
         Self {
             steps: diagonals.iter().map(|d| (d.baby, d.giant)).collect(),
@@ -273,7 +273,7 @@ impl Layer {
 
     /// Seconds that the zeros of a candidate save, where `made` says which diagonals are made and `all` how many of these
     /// take each step.
-    fn saved(&self, candidate: &Candidate, made: &[bool], all: &BTreeMap<(i64, i64), usize>) -> f64 {
+    fn saved(&self, candidate: &RemovableSet, made: &[bool], all: &BTreeMap<(i64, i64), usize>) -> f64 {
         let gone: Vec<usize> = candidate.diagonals.iter().copied().filter(|&k| made[k]).collect();
         let steps = self.steps_of(gone.iter().copied());
         self.seconds_of(
@@ -292,7 +292,7 @@ impl Layer {
     /// The candidate that saves most seconds for what is lost, and that quotient.
     fn best(&self, zeros: &BTreeMap<Value, BTreeSet<u32>>) -> Option<(usize, f64)> {
         let all = self.steps_of((0..self.made.len()).filter(|&k| self.made[k]));
-        let quotient = |(k, candidate): (usize, &Candidate)| {
+        let quotient = |(k, candidate): (usize, &RemovableSet)| {
             let saved = self.saved(candidate, &self.made, &all);
             let gone = zeros.get(&candidate.constant);
             let kept = candidate.elements.iter().filter(|e| gone.is_none_or(|gone| !gone.contains(e)));
@@ -305,7 +305,7 @@ impl Layer {
     /// Makes the elements of a candidate zeros, and returns the seconds that this saves.
     fn take(&mut self, candidate: usize, zeros: &mut BTreeMap<Value, BTreeSet<u32>>) -> f64 {
         let before = self.seconds();
-        let Candidate { constant, elements, .. } = &self.candidates[candidate];
+        let RemovableSet { constant, elements, .. } = &self.candidates[candidate];
         let gone = zeros.entry(*constant).or_default();
         gone.extend(elements.iter().copied());
         for single in self.candidates.iter().filter(|c| c.diagonals.len() == 1 && c.constant == *constant) {

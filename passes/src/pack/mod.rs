@@ -103,7 +103,7 @@ impl Pack {
     /// Every node that has no form on packed slots, with the repair a user could make.
     pub fn pack(&self, module: &Module<Nn>) -> Result<Packed, PassError> {
         let _span = tracing::debug_span!("pack").entered();
-        let Placed { headless, graph, placements, slots } = self.place(module, false)?;
+        let PlacedGraph { headless, graph, placements, slots } = self.place(module, false)?;
         let Headless { module, origins, heads, notes } = headless;
         let (mut module_out, tensors) =
             emit::emit(&module, &graph, &placements, slots, &self.cost).map_err(|i| error(vec![i]))?;
@@ -120,7 +120,7 @@ impl Pack {
     /// As [`Pack::pack`].
     pub fn weights(&self, module: &Module<Nn>) -> Result<Vec<TransformWeights>, PassError> {
         let _span = tracing::debug_span!("weights").entered();
-        let Placed { headless, graph, placements, .. } = self.place(module, true)?;
+        let PlacedGraph { headless, graph, placements, .. } = self.place(module, true)?;
         let mut transforms = weights::transforms(&graph, &placements, &self.cost);
         // Values of the network as it was given, where it lost its heads.
         for diagonal in transforms.iter_mut().flat_map(|t| &mut t.diagonals) {
@@ -133,7 +133,7 @@ impl Pack {
     }
 
     /// Builds the packed program of `module` and chooses the layouts of its tensors.
-    fn place(&self, module: &Module<Nn>, traced: bool) -> Result<Placed, PassError> {
+    fn place(&self, module: &Module<Nn>, traced: bool) -> Result<PlacedGraph, PassError> {
         if !self.max_slots.is_power_of_two() {
             let reason = format!("{} slots: the number of slots is a power of two", self.max_slots);
             return Err(error(vec![Issue::new(&Default::default(), "module", reason, "choose a power of two")]));
@@ -150,12 +150,12 @@ impl Pack {
             let reason = "a tensor has no layout in slots";
             error(vec![Issue::new(&Default::default(), "module", reason, "report this as a bug")])
         })?;
-        Ok(Placed { headless, graph, placements, slots })
+        Ok(PlacedGraph { headless, graph, placements, slots })
     }
 }
 
 /// A packed program whose tensors have layouts, before it is written.
-struct Placed {
+struct PlacedGraph {
     headless: Headless,
     graph: graph::SourceGraph,
     placements: Vec<layout::Placing>,

@@ -30,7 +30,7 @@ fn with_zeros(module: &Module<Nn>, constant: Value, zeros: &BTreeSet<u32>) -> Mo
             NnOp::Const { value } if v == constant => {
                 let tensor = module.consts.tensor(*value);
                 let data = tensor.data().iter().enumerate();
-                let data = data.map(|(e, &w)| if zeros.contains(&(e as u32)) { 0.0 } else { w }).collect();
+                let data: Vec<f32> = data.map(|(e, &w)| if zeros.contains(&(e as u32)) { 0.0 } else { w }).collect();
                 NnOp::Const { value: out.consts.insert("w", Tensor::new(tensor.shape().clone(), data)) }
             }
             op => op.clone(),
