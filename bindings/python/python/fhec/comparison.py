@@ -42,7 +42,7 @@ class Comparison:
 def held_back(x: Named) -> Named:
     """Calibration inputs that the choice of polynomials holds back: every other one. The polynomials that were chosen are fitted
     again on all of them, so that new inputs (``compare``) say more."""
-    return [(name, array[1::2][:MOST_HELD_BACK] if len(array) > 1 else array) for name, array in x]
+    return [(name, np.ascontiguousarray(array[1::2][:MOST_HELD_BACK]) if len(array) > 1 else array) for name, array in x]
 
 
 def compare(plan: Plan, run: Callable[[Named], list[Array]], x: Named, inputs: str) -> Comparison:

@@ -28,6 +28,19 @@ def wrap(estimator: Any) -> Wrapped:
     return Wrapped(estimator)
 
 
+def _prune(graph: Any) -> None:
+    """Removes what no output depends on: constants of the label may be texts, which are not read."""
+    needed = {output.name for output in graph.output}
+    for node in reversed(list(graph.node)):
+        if needed.isdisjoint(node.output):
+            graph.node.remove(node)
+        else:
+            needed.update(node.input)
+    for constant in list(graph.initializer):
+        if constant.name not in needed:
+            graph.initializer.remove(constant)
+
+
 class Wrapped:
     """A fitted estimator: :func:`wrap` makes it.
 
@@ -74,6 +87,7 @@ class Wrapped:
             ) from e
         if self.classes is not None:
             del model.graph.output[0]  # The label, which cannot be told from encrypted scores.
+            _prune(model.graph)
         return model.SerializeToString()
 
     def compile(self, X: Any, y: Any = None, **options: Any) -> Plan:
