@@ -151,6 +151,17 @@ pub enum Error {
         /// The model that the plan is of.
         plan: String,
     },
+    /// A service that refuses a request, does not answer, or answers what it should not.
+    #[error("{service}: {reason}")]
+    Service {
+        /// Its address.
+        service: String,
+        /// What it said, or what is wrong.
+        reason: String,
+        /// What to do about it.
+        #[help]
+        repair: String,
+    },
     /// A request that makes no sense.
     #[error("{reason}")]
     Usage {
@@ -197,6 +208,7 @@ impl Error {
             Self::KeysTooLarge { .. } => "memory",
             Self::OtherPlan { .. } => "plan",
             Self::Passphrase { .. } => "passphrase",
+            Self::Service { .. } => "service",
             Self::Usage { .. } => "usage",
         }
     }
@@ -341,6 +353,7 @@ mod tests {
         check(Error::Results { reason: reason.clone(), repair: "mend it".into() });
         check(Error::Passphrase { file: "client.key".into(), reason: reason.clone(), repair: "mend it".into() });
         check(Error::Insecure { plan: "tiny".into() });
+        check(Error::Service { service: "http://x".into(), reason: reason.clone(), repair: "mend it".into() });
         check(Error::Usage { reason, repair: "mend it".into() });
     }
 

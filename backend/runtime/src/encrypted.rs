@@ -337,14 +337,7 @@ impl Executor {
     ) -> Result<Self, RuntimeError> {
         let plan = plan.into();
         let _span = tracing::debug_span!("prepare").entered();
-        let infos = keys.infos();
-        for wanted in plan.keys().requests() {
-            let levels = infos.iter().filter(|info| info.name == wanted.name).map(|info| info.level);
-            let have = levels.max().ok_or(CkksError::MissingKey(wanted.name))?;
-            if have < wanted.level {
-                return Err(CkksError::KeyLevel { name: wanted.name, have, need: wanted.level }.into());
-            }
-        }
+        plan.keys().check_covered(&keys)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.threads)
             .thread_name(|i| format!("fhec-{i}"))
