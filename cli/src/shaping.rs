@@ -53,7 +53,7 @@ pub struct Shaping {
     /// Times of this machine, as `fhec calibrate` writes them
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     pub latency: Option<PathBuf>,
-    /// Length of a polynomial's interval over that of the inputs seen in calibration; without, what one input in 10,000 is
+    /// Length of a polynomial's interval over that of the inputs seen in calibration; without, what one input in 100,000 is
     /// expected to reach
     #[arg(long, value_parser = values::margin)]
     pub margin: Option<f64>,

@@ -23,7 +23,7 @@ pub enum Distribution {
         points: Vec<f64>,
         /// Their weights, > 0, in sum 1.
         weights: Vec<f64>,
-        /// Between which values all but one network input in ten thousand are expected to stay, where inputs were told
+        /// Between which values all but one network input in a hundred thousand are expected to stay, where inputs were told
         /// apart.
         expected: Option<(f64, f64)>,
     },
@@ -111,7 +111,7 @@ impl Distribution {
         self
     }
 
-    /// Between which values all but one network input in ten thousand are expected to stay, where inputs were told apart.
+    /// Between which values all but one network input in a hundred thousand are expected to stay, where inputs were told apart.
     pub fn expected(&self) -> Option<(f64, f64)> {
         match self {
             Distribution::Normal { .. } => None,
@@ -300,7 +300,7 @@ impl Histogram {
                 pairs.push((x, 1e-12 * total));
             }
         }
-        Ok(Distribution::weighted(pairs)?.expecting(expected(&self.tails)))
+        Ok(Distribution::weighted(pairs)?.expecting(expected(&self.tails, 1)))
     }
 }
 
@@ -348,14 +348,16 @@ impl Seen {
 
     /// The distribution of every channel. Errors: a channel without values.
     pub fn channels(&self) -> Result<Vec<Distribution>, ApproxError> {
-        self.channels.iter().map(Histogram::distribution).collect()
+        // Where each has an interval of its own, an input leaves one of them as seldom as it would one of all.
+        let places = self.channels.len();
+        self.channels.iter().map(|h| Ok(h.distribution()?.expecting(expected(&h.tails, places)))).collect()
     }
 
     /// The distribution of all channels together. Errors: no values.
     pub fn together(&self) -> Result<Distribution, ApproxError> {
         let mut all = Histogram::default();
         self.channels.iter().for_each(|h| all.merge(h.clone()));
-        Ok(all.distribution()?.expecting(expected(&self.together)))
+        Ok(all.distribution()?.expecting(expected(&self.together, 1)))
     }
 }
 
@@ -366,8 +368,8 @@ impl From<Histogram> for Seen {
 }
 
 /// Between which values inputs are expected, from the tails of the values and of their negatives.
-fn expected(tails: &[Tail; 2]) -> Option<(f64, f64)> {
-    let [above, below] = tails.each_ref().map(Tail::expected);
+fn expected(tails: &[Tail; 2], places: usize) -> Option<(f64, f64)> {
+    let [above, below] = tails.each_ref().map(|tail| tail.expected(places));
     below.zip(above).map(|(below, above)| (-below, above))
 }
 

@@ -11,7 +11,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// An interval holds what all but one input in this many have.
-const PERIOD: f64 = 1e4;
+const PERIOD: f64 = 1e5;
 /// The share of inputs whose largest values are taken for the tail, and the fewest of them.
 const SHARE: usize = 10;
 const FEWEST: usize = 8;
@@ -29,7 +29,7 @@ const UNTOLD: f64 = 1.3;
 /// How far an interval goes beyond the values seen on calibration data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub enum Margin {
-    /// To where the tails of what single inputs had let one input in ten thousand go.
+    /// To where the tails of what single inputs had let one input in a hundred thousand go.
     #[default]
     Expected,
     /// The length of the interval over that of the hull of the values, with the same centre.
@@ -96,8 +96,9 @@ impl Tail {
         self.largest.iter().copied().reduce(f64::max).unwrap_or(0.0)
     }
 
-    /// What one input in ten thousand reaches, at least the largest value seen; `None` of fewer than two inputs.
-    pub fn expected(&self) -> Option<f64> {
+    /// What one input in a hundred thousand reaches in any of as many places as `places`, of which this is one; at least the
+    /// largest value seen. `None` of fewer than two inputs.
+    pub fn expected(&self, places: usize) -> Option<f64> {
         let mut largest = self.largest.clone();
         largest.sort_by(|a, b| b.total_cmp(a));
         let over = (self.inputs / SHARE).max(FEWEST).min(largest.len().min(KEPT).checked_sub(1)?);
@@ -119,7 +120,7 @@ impl Tail {
         let shape = (count * measured.clamp(-MOST_SHAPE, 1.0) + PRIOR * USUAL_SHAPE) / (count + PRIOR);
         let shape = shape.clamp(0.0, MOST_SHAPE);
         let scale = mean * (1.0 - shape);
-        let times = (PERIOD * count / self.inputs as f64).max(1.0).ln();
+        let times = (PERIOD * places as f64 * count / self.inputs as f64).max(1.0).ln();
         // (timesˢ − 1)/s, which is ln(times) at s = 0.
         let quantile = if shape * times < 1e-6 { times } else { (shape * times).exp_m1() / shape };
         Some(largest[0].max(threshold + scale * quantile))
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn an_exponential_tail_is_met() {
-        let expected = of(4096, |u| 3.0 - 2.0 * (1.0 - u).ln()).expected().unwrap();
+        let expected = of(4096, |u| 3.0 - 2.0 * (1.0 - u).ln()).expected(1).unwrap();
         let exact = 3.0 + 2.0 * PERIOD.ln();
         assert!((expected / exact - 1.0).abs() < 0.05, "{expected} for {exact}");
     }
@@ -148,11 +149,11 @@ mod tests {
     #[test]
     fn a_heavy_tail_is_met_and_a_light_one_not_stretched_much() {
         let shape = 0.25;
-        let expected = of(4096, |u| ((1.0 - u).powf(-shape) - 1.0) / shape).expected().unwrap();
+        let expected = of(4096, |u| ((1.0 - u).powf(-shape) - 1.0) / shape).expected(1).unwrap();
         let exact = (PERIOD.powf(shape) - 1.0) / shape;
         assert!(expected > 0.7 * exact && expected < 1.4 * exact, "{expected} for {exact}");
         // Uniform maxima: the end of their range is at 1.
-        let bounded = of(4096, |u| u).expected().unwrap();
+        let bounded = of(4096, |u| u).expected(1).unwrap();
         assert!((1.0..1.5).contains(&bounded), "{bounded}");
     }
 
@@ -160,13 +161,15 @@ mod tests {
     fn fewer_inputs_say_less() {
         let value = |u: f64| -(1.0 - u).ln();
         let (many, few) = (of(4096, value), of(32, value));
-        let beyond = |t: &Tail| t.expected().unwrap() / t.largest.iter().fold(0.0, |m: f64, x| m.max(*x));
+        let beyond = |t: &Tail| t.expected(1).unwrap() / t.largest.iter().fold(0.0, |m: f64, x| m.max(*x));
         assert!(beyond(&few) > 1.5 * beyond(&many), "{} {}", beyond(&few), beyond(&many));
-        assert_eq!(of(1, value).expected(), None);
-        assert_eq!(Tail::default().expected(), None);
+        assert_eq!(of(1, value).expected(1), None);
+        assert_eq!(Tail::default().expected(1), None);
         // Two inputs, and inputs that are all alike.
-        assert!(of(2, value).expected().unwrap().is_finite());
-        assert_eq!(of(100, |_| 4.0).expected(), Some(4.0));
+        assert!(of(2, value).expected(1).unwrap().is_finite());
+        assert_eq!(of(100, |_| 4.0).expected(1), Some(4.0));
+        // In one of many places something is rarer than in each.
+        assert!(many.expected(64) > many.expected(1));
     }
 
     #[test]
@@ -178,14 +181,14 @@ mod tests {
             (0..1000).for_each(|k| tail.add(value((f64::from(4 * k + part) + 0.5) / 4000.0)));
             parts.merge(tail);
         }
-        assert_eq!(parts.expected(), of(4000, value).expected());
+        assert_eq!(parts.expected(1), of(4000, value).expected(1));
     }
 
     #[test]
     fn the_estimate_moves_and_scales_with_the_values() {
         let value = |u: f64| -(1.0 - u).ln();
-        let plain = of(500, value).expected().unwrap();
-        let moved = of(500, |u| 1e3 * value(u) - 50.0).expected().unwrap();
+        let plain = of(500, value).expected(1).unwrap();
+        let moved = of(500, |u| 1e3 * value(u) - 50.0).expected(1).unwrap();
         assert!((moved - (1e3 * plain - 50.0)).abs() < 1e-6 * moved.abs());
     }
 }

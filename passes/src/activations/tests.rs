@@ -34,7 +34,8 @@ fn an_interval_goes_as_far_as_single_inputs_let_expect() {
     let module = one_activation(Activation::Relu);
     // Of 200 inputs one in `seldom` is ten times as large as the others.
     let inputs = |seldom: usize| -> Vec<Vec<Tensor>> {
-        let largest = |i: usize| 1.0 + 0.1 * ((i * 37 % 200) as f32 / 200.0) * if i.is_multiple_of(seldom) { 10.0 } else { 1.0 };
+        let largest =
+            |i: usize| 1.0 + 0.1 * ((i * 37 % 200) as f32 / 200.0) * if i.is_multiple_of(seldom) { 10.0 } else { 1.0 };
         (0..200).map(|i| vec![Tensor::new([1, 4], vec![-1.0, 0.0, 0.5, largest(i)])]).collect()
     };
     let of = |samples: &[Vec<Tensor>]| {
