@@ -227,6 +227,11 @@ impl Error {
         }
     }
 
+    /// The end of work that was told to stop.
+    pub(crate) fn cancelled() -> Self {
+        fhec_ckks::CkksError::Cancelled.into()
+    }
+
     /// Whether this is the end of work that was told to stop.
     pub fn is_cancelled(&self) -> bool {
         self.kind() == "cancelled"

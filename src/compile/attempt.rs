@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use fhec_ckks::CkksError;
 use fhec_ir::nn::NnOp;
 use fhec_ir::{Entity, Module, Nn, Tensor, Value};
 use fhec_passes::activations::given::{self, Measured as MeasuredRanges};
@@ -47,7 +46,7 @@ impl Laps {
             Some((_, seconds)) => *seconds += took,
             None => self.seconds.push((stage.to_string(), took)),
         }
-        if self.cancelled.load(Ordering::Relaxed) { Err(CkksError::Cancelled.into()) } else { Ok(()) }
+        if self.cancelled.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) }
     }
 }
 

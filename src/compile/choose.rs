@@ -198,7 +198,8 @@ impl Compiler {
         let reference = Reference::of(folded, &held)?;
         let mut tried: Vec<Trial> = Vec::new();
         // The largest error that was good and the smallest that was not, with what each used.
-        let (mut good, mut bad): (Option<(f64, f64)>, Option<(f64, f64)>) = (None, None);
+        let mut good: Option<(f64, f64)> = None;
+        let mut bad: Option<(f64, f64)> = None;
         let mut next = Some(FIRST_ERROR);
         while let Some(error) = next.filter(|_| tried.len() < TRIALS) {
             let limits = Limits { max_error: Some(error), ..Limits::default() };

@@ -171,12 +171,14 @@ fn files_that_do_not_fit_are_refused() {
     p.ok(&["tiny.onnx", "-o", "other.fhe", "--calibration", "calibration.npy", "--degree", "3"]);
     p.ok(&["keygen", "other.fhe", "--secret", "other.key", "--evaluation", "other-server.key"]);
     p.ok(&["keygen", "client.fhe", "--secret", "second.key", "--evaluation", "second-server.key"]);
-    for (plan, secret, ct) in [
-        ("client.fhe", "client.key", "x.ct"),
-        ("client.fhe", "second.key", "second.ct"),
-        ("other.fhe", "other.key", "other.ct"),
+    write_images(&p.path("two.npy"), 31, 2);
+    for (plan, secret, input, ct) in [
+        ("client.fhe", "client.key", "x.npy", "x.ct"),
+        ("client.fhe", "client.key", "two.npy", "two.ct"),
+        ("client.fhe", "second.key", "two.npy", "second.ct"),
+        ("other.fhe", "other.key", "two.npy", "other.ct"),
     ] {
-        p.ok(&["encrypt", plan, "--secret", secret, "--input", "x.npy", "-o", ct]);
+        p.ok(&["encrypt", plan, "--secret", secret, "--input", input, "-o", ct]);
     }
     let service = Service::start(&p, &["--listen", "127.0.0.1:0", "--max-runs", "2"]);
     let (_, status, answer) = service.upload(&p.path("other-server.key"));
@@ -187,9 +189,9 @@ fn files_that_do_not_fit_are_refused() {
     assert_eq!((status, &answer["state"]), (200, &"ready".into()));
     let send = |bytes: Vec<u8>| service.ask("POST", &format!("/v1/jobs?key={key}"), &[], bytes);
     let read = |name: &str| std::fs::read(p.path(name)).unwrap();
-    let mut damaged = read("x.ct");
+    let mut damaged = read("two.ct");
     damaged[5000] ^= 1;
-    let truncated = read("x.ct")[..read("x.ct").len() / 2].to_vec();
+    let truncated = read("two.ct")[..read("two.ct").len() / 2].to_vec();
     for (what, bytes, says) in [
         ("of another plan", read("other.ct"), "made "),
         ("of another key", read("second.ct"), "another secret key"),

@@ -210,9 +210,8 @@ impl Shared {
         let outcome = state.word();
         let (tenant, id, seconds) = (&*job.tenant, job.id.as_str(), record.seconds);
         tracing::info!(tenant, job = id, outcome, seconds, attempts = record.attempts, "a job is final");
-        if let Err(e) = self.note(job, record.clone()) {
+        if let Err(e) = write_json(&job.folder.join(RECORD), &record) {
             tracing::error!(tenant, job = id, error = %e, "the end of a job could not be written");
-            job.show(record);
         }
         self.metrics.jobs.get_or_create(&JobLabels { outcome }).inc();
         let partial = PathBuf::from([job.output().as_os_str(), ".partial".as_ref()].join("".as_ref()));
@@ -221,6 +220,8 @@ impl Shared {
             let _ = std::fs::remove_file(path);
         }
         lock(&job.disk).shrink(result.unwrap_or(0));
+        // Whoever sees that it is final finds the disk as it is then.
+        job.show(record);
     }
 
     /// Removes what is kept no longer.

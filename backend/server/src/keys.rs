@@ -128,7 +128,8 @@ pub async fn append(app: &App, keys: &Arc<Keys>, offset: u64, body: &mut Body) -
     let Ok(_uploading) = keys.upload.try_lock() else {
         return Err(Refusal::Full { what: "uploads of these keys", retry: 1 });
     };
-    let (bytes, there) = (lock(&keys.announced).bytes, keys.offset());
+    let bytes = lock(&keys.announced).bytes;
+    let there = keys.offset();
     if keys.is_whole() || offset != there {
         return Err(Refusal::Offset { expected: there });
     }

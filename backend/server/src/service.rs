@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio::task;
 
 use crate::app::App;
@@ -14,6 +15,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::ServeError;
 use crate::http;
+use crate::queue::Queue;
 use crate::tokens::Tokens;
 use crate::worker;
 
@@ -31,15 +33,22 @@ pub struct Service {
     connections: Option<task::JoinHandle<()>>,
 }
 
-/// Tells a service to stop.
+/// Tells a service to stop. It holds nothing of it: the folder of a service that has ended is free.
 #[derive(Clone)]
-pub struct Stopper(App);
+pub struct Stopper {
+    stopping: watch::Sender<bool>,
+    queue: Arc<Queue>,
+}
 
 impl Stopper {
+    fn of(app: &App) -> Self {
+        Self { stopping: app.stopping.clone(), queue: app.queue.clone() }
+    }
+
     /// Takes no further requests and starts no further job. A running job may end within the time of grace.
     pub fn stop(&self) {
-        self.0.stopping.send_replace(true);
-        self.0.queue.close();
+        self.stopping.send_replace(true);
+        self.queue.close();
     }
 }
 
@@ -89,7 +98,7 @@ impl Service {
 
     /// What tells it to stop.
     pub fn stopper(&self) -> Stopper {
-        Stopper(self.app.clone())
+        Stopper::of(&self.app)
     }
 
     /// Waits until it was told to stop, and has. What was accepted and not computed is on the disk, for the next start.
@@ -104,7 +113,7 @@ impl Service {
 
     fn end(&mut self) {
         let Some(runtime) = self.runtime.take() else { return };
-        Stopper(self.app.clone()).stop();
+        self.stopper().stop();
         tracing::info!("the service stops");
         let (app, grace) = (self.app.clone(), self.app.limits.grace);
         runtime.spawn(async move {

@@ -300,7 +300,7 @@ impl Histogram {
                 pairs.push((x, 1e-12 * total));
             }
         }
-        Ok(Distribution::weighted(pairs)?.expecting(expected(&self.tails, 1)))
+        Ok(Distribution::weighted(pairs)?.expecting(expected(&self.tails, 1, self.extremes)))
     }
 }
 
@@ -350,14 +350,14 @@ impl Seen {
     pub fn channels(&self) -> Result<Vec<Distribution>, ApproxError> {
         // Where each has an interval of its own, an input leaves one of them as seldom as it would one of all.
         let places = self.channels.len();
-        self.channels.iter().map(|h| Ok(h.distribution()?.expecting(expected(&h.tails, places)))).collect()
+        self.channels.iter().map(|h| Ok(h.distribution()?.expecting(expected(&h.tails, places, h.extremes)))).collect()
     }
 
     /// The distribution of all channels together. Errors: no values.
     pub fn together(&self) -> Result<Distribution, ApproxError> {
         let mut all = Histogram::default();
         self.channels.iter().for_each(|h| all.merge(h.clone()));
-        Ok(all.distribution()?.expecting(expected(&self.together, 1)))
+        Ok(all.distribution()?.expecting(expected(&self.together, 1, all.extremes)))
     }
 }
 
@@ -367,9 +367,12 @@ impl From<Histogram> for Seen {
     }
 }
 
-/// Between which values inputs are expected, from the tails of the values and of their negatives.
-fn expected(tails: &[Tail; 2], places: usize) -> Option<(f64, f64)> {
-    let [above, below] = tails.each_ref().map(|tail| tail.expected(places));
+/// Between which values inputs with these extremes are expected, from the tails of the values and of their negatives.
+fn expected(tails: &[Tail; 2], places: usize, (least, largest): (f64, f64)) -> Option<(f64, f64)> {
+    let [above, below] = tails.each_ref().map(|tail| {
+        let believed = tail.believed() * (largest - least);
+        tail.expected(places).map(|expected| expected.min(tail.largest() + believed))
+    });
     below.zip(above).map(|(below, above)| (-below, above))
 }
 

@@ -23,6 +23,8 @@ const PRIOR: f64 = 30.0;
 const USUAL_SHAPE: f64 = 0.1;
 /// From this shape on the variance is infinite and an estimate from moments has no meaning.
 const MOST_SHAPE: f64 = 0.5;
+/// So many inputs are believed half as much as any number.
+const DOUBT: f64 = 200.0;
 /// Where single inputs are not told apart, the length of an interval over that of the hull of what was seen.
 const UNTOLD: f64 = 1.3;
 
@@ -94,6 +96,13 @@ impl Tail {
     /// The largest value seen; 0 of none.
     pub fn largest(&self) -> f64 {
         self.largest.iter().copied().reduce(f64::max).unwrap_or(0.0)
+    }
+
+    /// How far beyond the hull of what was seen an estimate is believed, in lengths of the hull: the less, the fewer inputs there
+    /// are, down to a tenth at each end.
+    pub fn believed(&self) -> f64 {
+        let inputs = self.inputs as f64;
+        (0.5 * inputs / (inputs + DOUBT)).max(0.1)
     }
 
     /// What one input in a hundred thousand reaches in any of as many places as `places`, of which this is one; at least the

@@ -250,6 +250,9 @@ fn ranges(module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<BTreeMap<Value
             all.entry(value).or_default().iter_mut().zip(tails).for_each(|(a, b)| a.merge(b));
         }
     }
-    let range = |tail: &Tail| tail.expected(1).unwrap_or_else(|| tail.largest());
+    let range = |tail: &Tail| {
+        let (seen, believed) = (tail.largest(), 1.0 + tail.believed());
+        tail.expected(1).unwrap_or(seen).min(believed * seen)
+    };
     Ok(all.into_iter().map(|(value, tails)| (value, tails.iter().map(range).collect())).collect())
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Networks of shapes that chains and residual blocks are not, bootstrapped and encrypted once each.
 
-    python tests/shapes.py FHEC [--only NAME,...] [--small FILE]
+    python tests/shapes/networks.py FHEC [--only NAME,...] [--small FILE]
 
 makes each network with random weights that keep its values in range, compiles it with calibration data of its own, runs one image
 encrypted, and compares with onnxruntime. `--small FILE` writes the network of all shapes in small that `.ci/headline` runs, with
