@@ -228,6 +228,7 @@ impl Error {
     }
 
     /// The end of work that was told to stop.
+    #[cfg(feature = "compiler")]
     pub(crate) fn cancelled() -> Self {
         fhec_ckks::CkksError::Cancelled.into()
     }

@@ -13,6 +13,7 @@ pub struct Log {
     /// A filter, where something is.
     pub filter: Option<&'static str>,
     /// Whether every line is a JSON object.
+    #[cfg(feature = "serve")]
     pub json: bool,
 }
 

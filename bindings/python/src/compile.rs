@@ -63,7 +63,7 @@ impl Options {
         options.sizes = Sizes { max_keys: self.max_keys, max_memory: self.max_memory };
         options.keep_weights = self.no_reconstruct;
         if let Some(margin) = self.margin {
-            options.approximate.margin = margin;
+            options.approximate.margin = margin.into();
         }
         options.plan.batch = self.batch;
         options.precision = self.precision;

@@ -28,8 +28,11 @@ fn made(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     Ok(PyErr::from_value(exception))
 }
 
-/// Node, op, reason and help of everything that stands in the way.
-fn issues(error: &Error) -> Vec<(Option<String>, Option<String>, String, Option<String>)> {
+/// Node, op, reason and help of what stands in the way.
+type Issue = (Option<String>, Option<String>, String, Option<String>);
+
+/// Everything that stands in the way.
+fn issues(error: &Error) -> Vec<Issue> {
     let known = error.issues();
     if !known.is_empty() {
         let parts = |issue: &fhec::ir::Issue| {

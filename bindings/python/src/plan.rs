@@ -25,6 +25,9 @@ pub fn destination(path: PathBuf, force: bool) -> Destination {
 /// Name, shape and heads of a port.
 type Described = (String, Vec<usize>, Vec<String>);
 
+/// Results with noise and without, what happened as JSON, and warnings.
+type Simulated<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>, String, Vec<String>);
+
 /// A compiled model.
 #[pyclass(frozen, module = "fhec._fhec")]
 pub struct Plan {
@@ -127,7 +130,7 @@ impl Plan {
         seed: u64,
         threads: Option<usize>,
         progress: Option<Py<PyAny>>,
-    ) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyDict>, String, Vec<String>)> {
+    ) -> PyResult<Simulated<'py>> {
         let raise = |e: Error| exception(py, &e);
         let inputs = arrays::images(py, "the input", &x, &self.plan.image_inputs())?;
         let count = inputs.len();
