@@ -17,6 +17,7 @@ mod head;
 pub mod io;
 mod issue;
 mod loc;
+pub mod matrix;
 pub mod nn;
 pub mod slot;
 mod tensor;
