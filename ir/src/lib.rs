@@ -33,7 +33,7 @@ pub use fhec_parameters::{BootstrapSpec, Circuit, ParamSpec};
 pub use func::{Func, Module, Node, Operands};
 pub use head::Head;
 pub use io::{Digit, Layout, LayoutError, Port, ValueRange, batches, images};
-pub use issue::Issue;
+pub use issue::{Issue, IssueNode};
 pub use loc::Loc;
 pub use nn::Nn;
 pub use slot::Slot;
