@@ -7,7 +7,6 @@ use clap::Args;
 use fhec::ir::text::to_hex;
 use fhec::passes::program::{Facts, Program};
 use fhec::program::{Written, data_beside};
-use fhec::runtime::Saved;
 use fhec::{
     Accuracy, Agreement, CompileOptions, Compiled, Destination, Error, Model, SimulatedPrecision, Snapshot, Validation,
     data,
@@ -175,8 +174,7 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     if let Some(failure) = dump.failure {
         return Err(failure);
     }
-    let Saved { digest, limit } = compiled.plan.save(&to)?;
-    output::large_file("this plan", limit);
+    let digest = compiled.plan.save(&to)?;
     dump.large.iter().for_each(|(program, limit)| output::large_file(program, *limit));
     if let Some(client) = client {
         compiled.plan.client()?.save(client)?;

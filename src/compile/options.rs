@@ -55,6 +55,8 @@ pub struct CompileOptions {
     pub sizes: Sizes,
     /// All activations get the degree of `approximate`.
     pub uniform: bool,
+    /// Without calibration data, the ranges of activations are guessed from synthetic inputs, with a warning, in place of a refusal.
+    pub guess_ranges: bool,
     /// The weights stay as they are trained.
     pub keep_weights: bool,
     /// Report all plans that no other one beats in time and error.

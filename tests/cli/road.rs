@@ -156,11 +156,11 @@ func @main(%0: tensor<1x4> loc(\"x\")) -> tensor<1x4> {
 ";
     std::fs::write(p.path("f.fhir"), text).unwrap();
     assert_eq!(p.ok(&["opt", "f.fhir"]), text);
-    let polynomial = p.ok(&["opt", "f.fhir", "--pass", "approximate-activations", "--degree", "3"]);
+    let polynomial = p.ok(&["opt", "f.fhir", "--pass", "approximate-activations", "--degree", "3", "--guess-ranges"]);
     assert!(polynomial.contains("nn.polynomial") && !polynomial.contains("sigmoid"), "{polynomial}");
-    let lowered = p.ok(&["opt", "f.fhir", "--pass", "fold,approximate-activations,pack,lower"]);
+    let lowered = p.ok(&["opt", "f.fhir", "--pass", "fold,approximate-activations,pack,lower", "--guess-ranges"]);
     assert!(lowered.contains("ckks.rescale"), "{lowered}");
-    let planned = p.ok(&["opt", "f.fhir", "--pass", "approximate-activations,plan"]);
+    let planned = p.ok(&["opt", "f.fhir", "--pass", "approximate-activations,plan", "--guess-ranges"]);
     assert!(planned.starts_with("params {log_n = "), "{planned}");
     let message = p.fails(&["opt", "f.fhir", "--pass", "lower"]);
     assert!(message.contains("takes a program of the slot level"), "{message}");

@@ -28,7 +28,7 @@ pub use noise::{
     Exact, LANES, Lanes, LayerEscape, NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, OpNoise, Range,
     RangeEscape, ResultError, chebyshev_arguments,
 };
-pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Saved, Security};
+pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Security};
 pub use simulate::{Simulated, Simulation, Simulator, run_clear};
 pub use stats::{TraceEntry, expected_trace, peak_ciphertext_bytes};
 pub use tensors::{pack_inputs, runs_of, unpack_outputs};
