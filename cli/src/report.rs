@@ -13,7 +13,7 @@ use super::files::{self, Files, Overwrite};
 use super::limits::MaxSize;
 use super::{inspect, output};
 
-/// Write a page that shows a plan: levels and memory over time, layers, polynomials, keys, predicted against measured times
+/// Write a page that shows a plan: levels and memory over time, layers, polynomials, keys, measured times
 #[derive(Args)]
 pub struct Report {
     /// The plan
