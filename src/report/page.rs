@@ -216,8 +216,7 @@ fn activations(out: &mut String, report: &Report) {
     for polynomial in &report.polynomials {
         let Some(activation) = findings.activations.get(polynomial.activation) else { continue };
         let Some(chart) = chart::polynomial(polynomial, activation) else { continue };
-        let each =
-            if activation.channels.is_some_and(|c| c > 1) { ", one per channel, on its own interval" } else { "" };
+        let each = if activation.channels.is_some_and(|c| c > 1) { ", one per channel" } else { "" };
         put!(cards, "<figure><figcaption><strong class=\"name\">{}</strong>", Text(&activation.node));
         let (function, degrees) = (Text(&activation.function), tables::degrees(activation));
         put!(cards, "<span class=\"soft\">{function}, degree {degrees}{each}</span></figcaption>{chart}");
@@ -244,7 +243,9 @@ fn activations(out: &mut String, report: &Report) {
         put!(content, "{}<div class=\"cards\">{cards}</div>", legend(&items));
     }
     content.push_str(&tables::activations(report));
-    section(out, "Activations", "Upright lines end the interval on which a polynomial was fitted.", &content);
+    let lead = "Upright lines end the interval on which a polynomial was fitted. Where every channel has its own, the values of all \
+                are drawn, each on its channel's interval.";
+    section(out, "Activations", lead, &content);
 }
 
 /// Values of a polynomial's argument outside of its interval.

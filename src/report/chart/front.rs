@@ -34,7 +34,12 @@ impl Errors {
     fn marks(&self) -> Vec<Mark> {
         let mark = |error: f64, label: String| Mark { at: self.share(error), label };
         if self.logarithmic {
-            decades(self.low, self.high, 6).into_iter().map(|e| mark(e, decade(e))).collect()
+            let powers = decades(10f64.powf(self.low.log10().floor()), self.high * 1.4, 6);
+            // Few powers of ten leave room for what is between them.
+            let between = if powers.len() < 4 { &[1.0, 2.0, 5.0][..] } else { &[1.0] };
+            let all = powers.into_iter().flat_map(|e| between.iter().map(move |m| (m * e, *m == 1.0)));
+            let inside = all.filter(|(e, _)| *e >= self.low / 1.4 && *e <= self.high * 1.4);
+            inside.map(|(e, power)| mark(e, if power { decade(e) } else { round(e) })).collect()
         } else {
             ticks(self.high, 5.0).into_iter().map(|e| mark(e, round(e))).collect()
         }
@@ -75,8 +80,11 @@ pub fn front(points: &[ParetoPoint], plan: Option<usize>) -> String {
     let drawing = format!("<path class=\"line\" d=\"M{}\"/>", path.join("L"));
     let mut dots = String::new();
     let step = points.len().div_ceil(DOTS).max(1);
-    let shown = |i: usize| i.is_multiple_of(step) || plan == Some(i) || points[i].accuracy.is_some();
-    for (i, p) in points.iter().enumerate().filter(|(i, _)| shown(*i)) {
+    let shown = |i: usize| i.is_multiple_of(step) || points[i].accuracy.is_some();
+    // The plan of the page comes last, on top of its neighbours.
+    let others = (0..points.len()).filter(|&i| shown(i) && plan != Some(i));
+    for i in others.chain(plan.filter(|&i| i < points.len())) {
+        let p = &points[i];
         let mut tip = format!("{} · error {}", seconds(p.seconds), small(p.error));
         p.bootstraps.iter().for_each(|n| put!(tip, "\n{n} bootstraps"));
         p.accuracy.iter().for_each(|a| put!(tip, "\naccuracy {}", accuracy(*a)));

@@ -99,7 +99,7 @@ fn decades(low: f64, high: f64, count: i32) -> Vec<f64> {
 fn decade(x: f64) -> String {
     let digits = ["⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"];
     match x.log10().round() as i32 {
-        power @ -2..=3 => round(10f64.powi(power)),
+        power @ -3..=3 => round(10f64.powi(power)),
         power => {
             let sign = if power < 0 { "⁻" } else { "" };
             let digit = |c: char| c.to_digit(10).map_or("", |d| digits[d as usize]);

@@ -36,15 +36,17 @@ fn unary(module: &Module<Ckks>, op: &CkksOp, x: &[f64]) -> Option<Vec<f64>> {
         CkksOp::MulInt { by } => each(&|x| x * *by as f64),
         CkksOp::AddPlain { value } => constant(module, *value).and_then(|c| each(&|x| x + c)),
         CkksOp::MulPlain { value, .. } => constant(module, *value).and_then(|c| each(&|x| x * c)),
-        CkksOp::Relinearize {} | CkksOp::Rescale {} | CkksOp::LevelDrop { .. } => Some(x.to_vec()),
+        // A bootstrap gives back the slots it reads.
+        CkksOp::Relinearize {} | CkksOp::Rescale {} | CkksOp::LevelDrop { .. } | CkksOp::Bootstrap { .. } => {
+            Some(x.to_vec())
+        }
         CkksOp::Input { .. }
         | CkksOp::Add {}
         | CkksOp::Sub {}
         | CkksOp::Mul {}
         | CkksOp::Rotate { .. }
         | CkksOp::Conjugate {}
-        | CkksOp::Linear { .. }
-        | CkksOp::Bootstrap { .. } => None,
+        | CkksOp::Linear { .. } => None,
     }
 }
 
