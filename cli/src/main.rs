@@ -127,7 +127,7 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Show parameters, security, levels, operations, keys, predicted time and memory of a plan
     Inspect(inspect::Inspect),
-    /// Write a page that shows a plan: levels over time, layers, keys, predicted against measured times
+    /// Write a page that shows a plan: levels and memory over time, layers, polynomials, keys, measured times
     Report(report::Report),
     /// Run passes on a program in text form
     #[cfg(feature = "compiler")]

@@ -185,6 +185,7 @@ fn json(plan: &Plan, o: &Outcome, checked: &Checked, heads: &[Left]) -> Result<(
         "threads": o.threads,
         "seconds": { "keygen": keygen, "encrypt": encrypt, "eval": eval, "decrypt": decrypt },
         "seconds_by_op": o.reports.last().map(|r| &r.seconds_by_op),
+        "op_seconds": o.reports.last().map(|r| &r.seconds_of),
         "evaluation_key_bytes": o.bytes[0],
         "input_ciphertext_bytes": o.bytes[1],
         "output_ciphertext_bytes": o.bytes[2],

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::runtime::{LayerEscape, OpNoise, RangeEscape, Simulation, runs_of};
+use fhec::runtime::{ArgumentHistogram, LayerEscape, OpNoise, RangeEscape, Simulation, runs_of};
 use fhec::{Error, Simulator, data, ir};
 use serde::Serialize;
 
@@ -34,7 +34,7 @@ pub struct Simulate {
     /// Without noise: only what the program computes, and its out-of-range values
     #[arg(long, conflicts_with_all = ["per_op", "seed"])]
     exact: bool,
-    /// Print the error of every operation
+    /// Print the error of every operation; with --json also where the arguments of polynomials are
     #[arg(long)]
     per_op: bool,
     /// Selects the noise; the same seed gives the same results
@@ -69,6 +69,10 @@ struct SimulateReport<'a> {
     escapes: &'a [RangeEscape],
     #[serde(skip_serializing_if = "Option::is_none")]
     ops: Option<&'a [OpNoise]>,
+    /// Where the arguments of polynomials are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<&'a [ArgumentHistogram]>,
+    plan_digest: String,
     security_bits: u32,
 }
 
@@ -134,6 +138,8 @@ pub fn run(c: &Simulate) -> Result<(), Error> {
         layers: &done.report.layers,
         escapes: &done.report.escapes,
         ops: c.per_op.then_some(&done.report.ops),
+        arguments: c.per_op.then_some(&done.report.arguments),
+        plan_digest: output::digest(&plan)?,
         security_bits: plan.security().bits,
     };
     escapes::warn(&done.report.layers, runs.len(), plan.batch());
