@@ -6,7 +6,7 @@ use super::model::Report;
 use super::tables;
 use super::units::{bytes, seconds};
 
-const STYLE: &str = include_str!("style.css");
+pub(super) const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
 /// The page of a report.
@@ -116,7 +116,7 @@ fn threads(n: usize) -> String {
 }
 
 /// The figures that matter most.
-fn figures(out: &mut String, report: &Report) {
+pub(super) fn figures(out: &mut String, report: &Report) {
     let on = report.predicted_threads.map_or(String::new(), |n| format!(", {}", threads(n)));
     let mut cards = vec![(
         "Predicted time",
@@ -142,7 +142,8 @@ fn figures(out: &mut String, report: &Report) {
     put!(out, "</dl>\n");
 }
 
-fn timeline(out: &mut String, report: &Report) {
+/// The phases by colour, with their times.
+pub(super) fn legend(report: &Report) -> String {
     let mut content = String::new();
     let total: f64 = report.predicted_seconds_by_phase.values().sum();
     if total > 0.0 {
@@ -162,7 +163,13 @@ fn timeline(out: &mut String, report: &Report) {
         }
         put!(content, "</li>");
     }
-    put!(content, "</ul><div class=\"scroll\">{}</div>", chart::timeline(report));
+    content.push_str("</ul>");
+    content
+}
+
+fn timeline(out: &mut String, report: &Report) {
+    let mut content = legend(report);
+    put!(content, "<div class=\"scroll\">{}</div>", chart::timeline(report));
     put!(
         content,
         "<p class=\"hint\">Scroll over the chart to stretch time, drag to move, double-click for all of it.</p>"
