@@ -202,6 +202,7 @@ impl Compiler {
         let mut bad: Option<(f64, f64)> = None;
         let mut next = Some(FIRST_ERROR);
         while let Some(error) = next.filter(|_| tried.len() < TRIALS) {
+            self.goes_on("choose-polynomials", tried.len(), TRIALS)?;
             let limits = Limits { max_error: Some(error), ..Limits::default() };
             // With the tightest limits that no plan meets, the most accurate one is what can be had.
             let (found, last) = match self.asked(offer, &limits, None) {
@@ -324,7 +325,9 @@ impl Compiler {
         }
         let mut options = ReconstructOptions { approximate, choices: choices.clone(), ..Default::default() };
         options.positions = positions.unwrap_or(options.positions);
-        Ok(reconstruct(folded, samples, &options, &mut |_, _, _| ())?)
+        Ok(reconstruct(folded, samples, &options, &mut |layer, done, total| {
+            self.tell("reconstruct", layer, done, total);
+        })?)
     }
 
     /// The front with the accuracy of some of its plans, where there are inputs to measure it on.
