@@ -1,13 +1,17 @@
 //! What a service does with the library: everything by bytes, one plan for many servers, and work that is told to stop.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use fhec::ir::cost::LatencyTable;
 use fhec::ir::nn::NnOp;
-use fhec::ir::{Module, Nn};
+use fhec::ir::{Module, Nn, ParamSpec};
 use fhec::passes::{Pass, PassError};
-use fhec::{Client, ClientPlan, CompileProgress, Compiler, Encrypted, ExecutorOptions, Model, Plan, Server, data};
+use fhec::{
+    Client, ClientPlan, CompileProgress, Compiler, Encrypted, Engine, ExecutorOptions, Model, Plan, Server, Target,
+    data,
+};
 
 use super::model::write_images;
 use super::road::compiled;
@@ -118,6 +122,36 @@ fn a_pass_of_the_user_runs_within_a_compilation_and_progress_is_told() {
     }
     let refused = compiler.pass(Broken).compile(&model).unwrap_err();
     assert!(refused.to_string().contains("drop-operand") && !refused.issues().is_empty(), "{refused:?}");
+}
+
+/// The engine of this project, which counts how often it is asked for times and does not bootstrap.
+#[derive(Debug)]
+struct Leveled {
+    engine: Engine,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Target for Leveled {
+    fn bootstrapping(&self, _: u32) -> Option<ParamSpec> {
+        None
+    }
+
+    fn costs(&self, spec: &ParamSpec, slots: usize) -> Option<LatencyTable> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.engine.costs(spec, slots)
+    }
+}
+
+#[test]
+fn a_target_of_the_user_is_asked_for_its_times() {
+    let p = compiled();
+    let model = Model::load(p.path("tiny.onnx")).unwrap();
+    write_images(&p.path("more.npy"), 100, 160);
+    let calibration = data::read_samples(&p.path("more.npy"), &model.module.inputs).unwrap();
+    let asked = Arc::<AtomicUsize>::default();
+    let target = Leveled { engine: Engine::default(), asked: asked.clone() };
+    let plan = Compiler::new().calibration(calibration).engine(target).compile(&model).unwrap().plan;
+    assert!(asked.load(Ordering::Relaxed) > 0 && plan.spec().bootstrap.is_none());
 }
 
 #[test]
