@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from .errors import FileError
 
 _SUFFIX = ".shared"
+_PART = ".part"
 
 
 class NodeFile:
@@ -26,7 +27,7 @@ class NodeFile:
         with _locked(folder):
             _sweep(folder)
             if not self.path.exists():
-                part = self.path.with_suffix(".part")
+                part = self.path.with_suffix(_PART)
                 with open(part, "wb") as file:
                     file.write(content)
                 os.replace(part, self.path)
@@ -65,7 +66,10 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what no process has: processes that were killed leave files behind."""
+    """Removes what no process has: processes that were killed leave files behind. The caller has locked the folder, so that none
+    is being written."""
+    for part in folder.glob(f"*{_PART}"):
+        part.unlink()
     for path in folder.glob(f"*{_SUFFIX}"):
         with open(path, "rb") as file:
             try:

@@ -217,8 +217,9 @@ class Pool:
 
     def close(self) -> None:
         """Ends the workers, and removes their files."""
-        closing = [worker.close.remote() for worker in self._known]
-        ray.wait(closing, num_returns=len(closing), timeout=_STOPPING) if closing else None
+        ends = [worker.close.remote() for worker in self._known]
+        if ends:
+            ray.wait(ends, num_returns=len(ends), timeout=_STOPPING)
         for worker in [*self._known, *self._starting.values()]:
             ray.kill(worker)
         self._known, self._starting, self._idle = {}, {}, []
