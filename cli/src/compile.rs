@@ -1,6 +1,7 @@
 //! The command `fhec compile` makes a plan of a model.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
@@ -152,7 +153,7 @@ impl<'a> Dump<'a> {
 pub fn run(c: &Compile) -> Result<(), Error> {
     c.shaping.check(c.pareto.is_some())?;
     let started = Instant::now();
-    let spinner = progress::spinner("compile");
+    let spinner = Arc::new(progress::spinner("compile"));
     spinner.set_message("reading the model");
     let model = Model::load(&c.model)?;
     let options = CompileOptions { front: c.pareto.is_some(), ..c.shaping.options() };
@@ -165,6 +166,8 @@ pub fn run(c: &Compile) -> Result<(), Error> {
         let labels = data::read_labels(labels, inputs.len(), &model.module.outputs)?;
         compiler = compiler.validation(Validation { inputs, labels, points: c.points });
     }
+    let shown = spinner.clone();
+    let compiler = compiler.progress(move |at| shown.set_message(at.to_string()));
     let (files, to, [client, pareto]) = destinations(c)?;
     let mut dump = Dump::new(c.dump_passes.as_deref(), &files)?;
     let compiled = compiler.compile_observed(&model, &mut |pass, snapshot, facts| {

@@ -29,6 +29,7 @@ mod failure;
 mod files;
 #[cfg(feature = "client")]
 mod heads;
+mod images;
 mod inspect;
 #[cfg(feature = "client")]
 mod keygen;
@@ -44,6 +45,8 @@ mod progress;
 #[cfg(feature = "remote")]
 mod remote;
 mod report;
+#[cfg(feature = "client")]
+mod results;
 #[cfg(feature = "client")]
 mod run;
 #[cfg(feature = "client")]

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::comparison::Comparison;
 use super::files::{self, Files, Overwrite};
+use super::images::Images;
 use super::limits::MaxSize;
 use super::{escapes, output, progress};
 
@@ -19,18 +20,14 @@ pub struct Simulate {
     /// The plan
     #[arg(value_parser = files::input())]
     plan: PathBuf,
-    /// Inputs, .npy or .npz, one image or many in the leading dimension
-    #[arg(long, value_name = "FILE", value_parser = files::input())]
-    input: PathBuf,
+    #[command(flatten)]
+    images: Images,
     /// Where the results go: .npy, or .npz for several outputs
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     output: Option<PathBuf>,
     /// Class numbers of the images (.npy): reports how many are right, with noise and without
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     labels: Option<PathBuf>,
-    /// Simulate only the first N images
-    #[arg(long, value_name = "N", value_parser = super::values::count)]
-    limit: Option<usize>,
     /// Without noise: only what the program computes, and its out-of-range values
     #[arg(long, conflicts_with_all = ["per_op", "seed"])]
     exact: bool,
@@ -98,14 +95,13 @@ struct Right {
 
 pub fn run(c: &Simulate) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
-    let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
+    let mut files = c.images.among(files)?.reads("the labels", &c.labels)?;
     let plan = c.max_size.plan(&c.plan)?;
     let results = |path: &PathBuf| files.writes_results("--output", path, &plan.image_outputs());
     let to = c.output.as_ref().map(results).transpose()?;
-    let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
-    let labels = |path| data::read_labels(path, images.len(), &plan.image_outputs());
+    let (images, count) = c.images.read(&plan.image_inputs())?;
+    let labels = |path| data::read_labels(path, count, &plan.image_outputs());
     let labels = c.labels.as_deref().map(labels).transpose()?;
-    images.truncate(c.limit.unwrap_or(usize::MAX));
     let threads = c.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let simulator = if c.exact { Simulator::exact(&plan) } else { Simulator::new(&plan, c.seed) };
     let runs = runs_of(&plan.image_inputs(), plan.batch(), &images)?;

@@ -203,6 +203,7 @@ impl Compiler {
         let mut bad: Option<(f64, f64)> = None;
         let mut next = Some(FIRST_ERROR);
         while let Some(error) = next.filter(|_| tried.len() < TRIALS) {
+            self.goes_on("choose-polynomials", tried.len(), TRIALS)?;
             let limits = Limits { max_error: Some(error), ..Limits::default() };
             // With the tightest limits that no plan meets, the most accurate one is what can be had.
             let (found, last) = match self.asked(offer, &limits, None) {
@@ -218,7 +219,7 @@ impl Compiler {
             let (agreement, cautious) = match known {
                 Some(known) => known,
                 None => {
-                    let tried = fitting.polynomials(folded, approximate.clone(), &decision.choices)?;
+                    let tried = fitting.polynomials(self, folded, approximate.clone(), &decision.choices)?;
                     reference.agreement(&tried.module, CAUTION)?
                 }
             };
@@ -305,7 +306,7 @@ impl Compiler {
         approximate: ApproximateOptions,
         choices: &Choices,
     ) -> Result<Reconstructed, Error> {
-        self.fitting(folded, samples, None)?.polynomials(folded, approximate, choices)
+        self.fitting(folded, samples, None)?.polynomials(self, folded, approximate, choices)
     }
 
     /// What does not depend on the choice of polynomials, with so many rows in each regression.
@@ -348,8 +349,10 @@ struct Fitting<'a> {
 }
 
 impl Fitting<'_> {
+    /// The network with polynomials, of which `compiler` tells how far it is.
     fn polynomials(
         &self,
+        compiler: &Compiler,
         folded: &Module<Nn>,
         approximate: ApproximateOptions,
         choices: &Choices,
@@ -361,7 +364,8 @@ impl Fitting<'_> {
         };
         let mut options = ReconstructOptions { approximate, choices: choices.clone(), ..Default::default() };
         options.positions = self.positions.unwrap_or(options.positions);
-        Ok(equal.reconstruct(self.samples, &options, &mut |_, _, _| ())?)
+        let mut tell = |layer: &str, done: usize, total: usize| compiler.tell("reconstruct", layer, done, total);
+        Ok(equal.reconstruct(self.samples, &options, &mut tell)?)
     }
 }
 

@@ -3,6 +3,7 @@
 mod agreement;
 mod attempt;
 mod choose;
+mod extend;
 mod limits;
 mod options;
 mod precision;
@@ -31,6 +32,7 @@ use fhec_passes::target::Target;
 use fhec_runtime::Plan;
 
 pub use agreement::{Agreement, DEFAULT_AGREEMENT};
+pub use extend::CompileProgress;
 pub use fhec_passes::pipeline::Snapshot;
 pub use options::{CompileOptions, MOST_MARGIN};
 pub use precision::SimulatedPrecision;
@@ -45,6 +47,7 @@ use crate::target::Engine;
 use agreement::Reference;
 use attempt::{Attempt, Laps, Prepared};
 use choose::Chosen;
+use extend::{Listener, OwnPasses};
 use precision::Made;
 use report::{Measured, PassReport};
 use samples::has_activation;
@@ -75,6 +78,8 @@ pub struct Compiler {
     validation: Option<Validation>,
     engine: Arc<dyn Target>,
     cancelled: Arc<AtomicBool>,
+    passes: OwnPasses,
+    listener: Listener,
 }
 
 /// A model read from an ONNX file, for a [`Compiler`].
@@ -184,6 +189,8 @@ impl Default for Compiler {
             validation: None,
             engine: Arc::new(Engine::default()),
             cancelled: Arc::default(),
+            passes: OwnPasses::default(),
+            listener: Listener::default(),
         }
     }
 }
@@ -229,8 +236,8 @@ impl Compiler {
         self
     }
 
-    /// Stops compilations once `cancelled` is set, at the end of the stage that they are in: the choice of polynomials is one, and
-    /// takes seconds to a minute. They then end in an error of which [`Error::is_cancelled`] holds.
+    /// Stops compilations once `cancelled` is set, at the end of the stage, or of the trial of polynomials, that they are in: each
+    /// takes up to some ten seconds. They then end in an error of which [`Error::is_cancelled`] holds.
     pub fn cancelled_by(mut self, cancelled: Arc<AtomicBool>) -> Self {
         self.cancelled = cancelled;
         self

@@ -129,7 +129,7 @@ fn threads(n: usize) -> String {
 }
 
 /// The figures that matter most.
-fn figures(out: &mut String, report: &Report) {
+pub(super) fn figures(out: &mut String, report: &Report) {
     let on = report.predicted_threads.map_or(String::new(), |n| format!(", {}", threads(n)));
     let mut cards = vec![(
         "Predicted time",
@@ -155,7 +155,8 @@ fn figures(out: &mut String, report: &Report) {
     put!(out, "</dl>\n");
 }
 
-fn timeline(out: &mut String, report: &Report) {
+/// The phases by colour, with their times.
+pub(super) fn phases(report: &Report) -> String {
     let mut content = String::new();
     let total: f64 = report.predicted_seconds_by_phase.values().sum();
     if total > 0.0 {
@@ -165,15 +166,21 @@ fn timeline(out: &mut String, report: &Report) {
         }
         put!(content, "</div>");
     }
-    let phases: std::collections::BTreeSet<_> = report.spans.iter().map(|s| s.phase).collect();
+    let used: std::collections::BTreeSet<_> = report.spans.iter().map(|s| s.phase).collect();
     let mut items = Vec::new();
-    for phase in phases {
+    for phase in used {
         let (class, name) = phase_names(phase);
         let time = report.predicted_seconds_by_phase.get(&phase).filter(|_| total > 0.0);
         let about = time.map_or(String::new(), |&t| format!("{}, {:.0} %", seconds(t), t / total * 100.0));
         items.push((class, name, about));
     }
-    put!(content, "{}{}", legend(&items), chart::timeline(report));
+    content.push_str(&legend(&items));
+    content
+}
+
+fn timeline(out: &mut String, report: &Report) {
+    let mut content = phases(report);
+    content.push_str(&chart::timeline(report));
     let buttons = [
         ("in", "Stretch time"),
         ("out", "Shrink time"),

@@ -208,6 +208,15 @@ fn the_page_is_well_formed_and_needs_nothing_from_elsewhere() {
 }
 
 #[test]
+fn the_card_is_a_small_page_without_a_script() {
+    let report = predicted(&plan(Some(full())), None);
+    let card = card(&report);
+    check_well_formed(&card);
+    assert!(card.contains("id=\"timeline\"") && card.contains("Evaluation keys") && card.len() < html(&report).len());
+    assert!(!card.contains("<script") && !card.contains("<b>relu"));
+}
+
+#[test]
 fn text_from_the_plan_stays_text() {
     let page = html(&predicted(&plan(Some(full())), Some(run())));
     assert!(page.contains("&lt;script&gt;alert(&#39;relu &amp; &quot;1&quot;&#39;)&lt;/script&gt;"));
