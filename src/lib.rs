@@ -92,8 +92,9 @@ pub use ciphertexts::{Content, Encrypted, EncryptedFile};
 pub use client::{Client, ClientOptions, DEFAULT_KEY_BYTES, Published, Remains};
 #[cfg(feature = "compiler")]
 pub use compile::{
-    Agreement, CompileOptions, CompileProgress, Compiled, Compiler, DEFAULT_AGREEMENT, MOST_MARGIN, Model, Observer,
-    PrecisionLimit, Refused, Resumed, Samples, SimulatedPrecision, Size, Sizes, Snapshot,
+    ActivationForm, Agreement, CompileOptions, CompileProgress, Compiled, Compiler, DEFAULT_AGREEMENT, Forms,
+    MOST_MARGIN, Model, Observer, PrecisionLimit, Refused, Resumed, Samples, SearchFolder, SearchFront, SearchOptions,
+    SearchPoint, SearchProgress, Searched, SimulatedPrecision, Size, Sizes, Snapshot,
 };
 pub use error::Error;
 pub use fhec_ckks::Ciphertext;

@@ -9,8 +9,8 @@ use fhec::ir::text::to_hex;
 use fhec::passes::program::{Facts, Program};
 use fhec::program::{Written, data_beside};
 use fhec::{
-    Accuracy, Agreement, CompileOptions, Compiled, Destination, Error, Model, SimulatedPrecision, Snapshot, Validation,
-    data,
+    Accuracy, Agreement, CompileOptions, Compiled, Destination, Error, Forms, Model, SimulatedPrecision, Snapshot,
+    Validation, data,
 };
 use serde::Serialize;
 
@@ -32,6 +32,9 @@ pub struct Compile {
     client: Option<PathBuf>,
     #[command(flatten)]
     shaping: Shaping,
+    /// The polynomial of every activation, as `fhec search` writes them for each point of its front, in place of any choice
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["degree", "composite", "max_latency", "max_error", "pareto"], value_parser = files::input())]
+    forms: Option<PathBuf>,
     /// Write the program after every pass into this directory
     #[arg(long, value_name = "DIR")]
     dump_passes: Option<PathBuf>,
@@ -156,7 +159,8 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     let spinner = Arc::new(progress::spinner("compile"));
     spinner.set_message("reading the model");
     let model = Model::load(&c.model)?;
-    let options = CompileOptions { front: c.pareto.is_some(), ..c.shaping.options() };
+    let forms = c.forms.as_ref().map(Forms::load).transpose()?;
+    let options = CompileOptions { front: c.pareto.is_some(), forms, ..c.shaping.options() };
     if c.shaping.calibration.is_some() {
         spinner.set_message("reading calibration data");
     }
@@ -192,8 +196,12 @@ pub fn run(c: &Compile) -> Result<(), Error> {
 /// Where the plan, the client plan and the front go, with all files of the command.
 fn destinations(c: &Compile) -> Result<(Files, Destination, [Option<Destination>; 2]), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the model", [&c.model])?;
-    let mut files =
-        c.shaping.reads(files)?.reads("the validation data", &c.validation)?.reads("the labels", &c.labels)?;
+    let mut files = c
+        .shaping
+        .reads(files)?
+        .reads("the validation data", &c.validation)?
+        .reads("the labels", &c.labels)?
+        .reads("the forms", &c.forms)?;
     let to = files.writes("--output", &c.output)?;
     let client = c.client.as_ref().map(|path| files.writes("--client", path)).transpose()?;
     let pareto = c.pareto.as_ref().map(|path| files.writes("--pareto", path)).transpose()?;

@@ -49,6 +49,8 @@ mod report;
 mod results;
 #[cfg(feature = "client")]
 mod run;
+#[cfg(feature = "compiler")]
+mod search;
 #[cfg(feature = "client")]
 mod secret;
 #[cfg(feature = "serve")]
@@ -101,6 +103,9 @@ enum Command {
     /// Write the network that is to be trained in a model's place, and a recipe for its training
     #[cfg(feature = "compiler")]
     Prepare(prepare::Prepare),
+    /// Search for plans of a model over the polynomials of all activations at once, by measured agreement
+    #[cfg(feature = "compiler")]
+    Search(search::Search),
     /// Write what a client needs of a plan, without the model's weights
     ExportClient(export_client::ExportClient),
     /// Make a secret key and the evaluation keys a plan needs
@@ -214,6 +219,8 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Compile(c) => compile::run(&c),
         #[cfg(feature = "compiler")]
         Command::Prepare(c) => prepare::run(&c),
+        #[cfg(feature = "compiler")]
+        Command::Search(c) => search::run(&c),
         Command::ExportClient(c) => export_client::run(&c),
         #[cfg(feature = "client")]
         Command::Keygen(c) => keygen::run(&c),

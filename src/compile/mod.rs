@@ -4,6 +4,8 @@ mod agreement;
 mod attempt;
 mod choose;
 mod extend;
+mod fitting;
+mod forms;
 mod limits;
 mod options;
 mod precision;
@@ -12,7 +14,9 @@ mod report;
 mod result_errors;
 mod resume;
 mod samples;
+mod search;
 mod sizes;
+mod trials;
 mod warning;
 
 use std::path::Path;
@@ -34,10 +38,12 @@ use fhec_runtime::Plan;
 pub use agreement::{Agreement, DEFAULT_AGREEMENT};
 pub use extend::CompileProgress;
 pub use fhec_passes::pipeline::Snapshot;
+pub use forms::{ActivationForm, Forms};
 pub use options::{CompileOptions, MOST_MARGIN};
 pub use precision::SimulatedPrecision;
 pub use refused::{PrecisionLimit, Refused, Size};
 pub use resume::{Resumed, Samples};
+pub use search::{SearchFolder, SearchFront, SearchOptions, SearchPoint, SearchProgress, Searched};
 pub use sizes::Sizes;
 
 use crate::accuracy::Accuracy;
@@ -259,6 +265,9 @@ impl Compiler {
     pub fn compile_observed(&self, model: &Model, observe: &mut Observer<'_>) -> Result<Compiled, Error> {
         let _span = tracing::debug_span!("compile", model = model.module.func.name.as_str()).entered();
         self.options.check(&model.module)?;
+        if let Some(forms) = &self.options.forms {
+            forms.check(model)?;
+        }
         let mut laps = Laps::start(self.cancelled.clone());
         let prepared = self.prepared(model, &mut laps, observe)?;
         let mut attempt = self.attempt(&prepared, &mut laps, observe)?;
