@@ -140,9 +140,9 @@ impl<'a> Breeder<'a> {
         let (a, b) = (self.winner(), self.winner());
         let mut child: Genome = a.iter().zip(b).map(|(&a, &b)| if self.chance(0.5) { a } else { b }).collect();
         let (share, certain) = (1.0 / child.len() as f64, self.below(child.len()));
-        for i in 0..child.len() {
+        for (i, form) in child.iter_mut().enumerate() {
             if i == certain || self.chance(share) {
-                child[i] = self.moved(child[i], self.forms[i]);
+                *form = self.moved(*form, self.forms[i]);
             }
         }
         child
