@@ -72,8 +72,12 @@ fn a_plan_prints_as_a_program_of_openfhe() {
 #[test]
 fn plans_and_the_compiler_name_no_type_of_an_engine() {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let mut files: Vec<_> =
-        std::fs::read_dir(root.join("src/compile")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = ["src/compile", "src/compile/search"]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
     files.extend(
         ["backend/runtime/src/plan.rs", "passes/src/target.rs", "examples/openfhe/printer.rs"].map(|f| root.join(f)),
     );

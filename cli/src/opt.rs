@@ -79,7 +79,7 @@ impl Opt {
             ("--max-keys", s.max_keys.is_some(), None),
             ("--max-memory", s.max_memory.is_some(), None),
             ("--no-reconstruct", s.no_reconstruct, None),
-            ("--guess-ranges", s.guess_ranges, Some(PassOption::Calibration)),
+            ("--guess-ranges", s.guess_ranges, None),
         ];
         let reads = |option: PassOption| {
             let of_pass = |name: &String| registry.find(name).is_ok_and(|pass| pass.options().contains(&option));

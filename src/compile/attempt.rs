@@ -98,7 +98,7 @@ impl Compiler {
         }
         rewrites.extend(functions.iter().map(|function| function.to_string()));
         warnings.extend(pairwise_maxima(&model.module, &folded).map(|w| w.to_string()));
-        let (mut samples, approximate) = self.samples(&folded, &mut warnings)?;
+        let (mut samples, approximate) = self.samples(&folded, self.options.guess_ranges, &mut warnings)?;
         let MeasuredRanges { module: folded, runaway } = given::measured(&folded, &samples, approximate.margin)?;
         if !runaway.is_empty() {
             let (count, of) = (runaway.len(), samples.len());

@@ -32,13 +32,13 @@ pub struct Resumed {
 }
 
 impl Compiler {
-    /// The calibration data, or stand-ins for it of the shapes that one input of `program` has.
+    /// The calibration data, or stand-ins for it, with a warning where activations rest on them, of the shapes that one input of `program` has.
     ///
     /// # Errors
     /// Calibration data without any inputs.
     pub fn samples_of(&self, program: &Program, warnings: &mut Vec<String>) -> Result<Samples, Error> {
         let ports = match &program.module {
-            AnyModule::Nn(module) => return self.samples(module, warnings),
+            AnyModule::Nn(module) => return self.samples(module, true, warnings),
             AnyModule::Slot(module) => &module.inputs,
             AnyModule::Ckks(module) => &module.inputs,
         };

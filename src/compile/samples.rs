@@ -18,10 +18,11 @@ const SYNTHETIC_MARGIN: f64 = 2.0;
 const FEW_SAMPLES: usize = 32;
 
 impl Compiler {
-    /// The calibration data, or stand-ins for it.
+    /// The calibration data, or stand-ins for it, where they are allowed or nothing rests on them.
     pub(super) fn samples(
         &self,
         module: &Module<Nn>,
+        guess: bool,
         warnings: &mut Vec<String>,
     ) -> Result<(Vec<Vec<Tensor>>, ApproximateOptions), Error> {
         if let Some(samples) = &self.calibration {
@@ -38,7 +39,7 @@ impl Compiler {
             Margin::Expected => SYNTHETIC_MARGIN,
         };
         if has_activation(module) {
-            if !self.options.guess_ranges {
+            if !guess {
                 return Err(Refused::Uncalibrated.into());
             }
             warnings.push(Warning::Synthetic { of: "activations", margin }.to_string());

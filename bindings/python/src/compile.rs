@@ -32,6 +32,7 @@ pub struct Options {
     degree: Option<usize>,
     composite: Option<Vec<usize>>,
     place: String,
+    guess_ranges: bool,
     no_reconstruct: bool,
     max_latency: Option<f64>,
     max_error: Option<f64>,
@@ -61,6 +62,7 @@ impl Options {
             Limits { max_latency_us: self.max_latency.map(|s| s * 1e6), max_error: self.max_error, ..options.limits };
         options.min_agreement = self.min_agreement.map(|percent| percent / 100.0);
         options.sizes = Sizes { max_keys: self.max_keys, max_memory: self.max_memory };
+        options.guess_ranges = self.guess_ranges;
         options.keep_weights = self.no_reconstruct;
         if let Some(margin) = self.margin {
             options.approximate.margin = margin.into();

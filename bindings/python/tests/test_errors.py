@@ -69,7 +69,7 @@ def test_options_are_those_of_the_command_line(calibration):
 
 def test_warnings_of_the_compiler_are_warnings():
     with pytest.warns(fhec.FhecWarning, match="calibration"):
-        plan = fhec.compile((MODELS / "mnist_mlp.onnx").read_bytes(), degree=7)
+        plan = fhec.compile((MODELS / "mnist_mlp.onnx").read_bytes(), guess_ranges=True, degree=7)
     assert plan.warnings and plan.comparison is None
 
 
