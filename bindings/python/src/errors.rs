@@ -36,7 +36,7 @@ fn issues(error: &Error) -> Vec<Issue> {
     let known = error.issues();
     if !known.is_empty() {
         let parts = |issue: &fhec::ir::Issue| {
-            let fhec::ir::Issue { node, op, reason, repair } = issue.clone();
+            let fhec::ir::Issue { node, reason, repair } = issue.clone();
             let (name, op) = node.map(|node| (node.name, node.op)).unzip();
             (name, op, reason, Some(repair))
         };
