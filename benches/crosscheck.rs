@@ -84,7 +84,7 @@ fn run(program: Program, precision_bits: u32) -> Result<Results, Error> {
     let mut client = Client::generate(&plan.client()?)?;
     let keys = client.evaluation_keys(|_| ())?;
     let encrypted = client.encrypt(&inputs)?;
-    let mut server = Server::new(&plan, client.context().clone(), keys, ExecutorOptions::default())?;
+    let server = Server::new(plan.clone(), client.context().clone(), keys, ExecutorOptions::default())?;
     let (outputs, _) = server.eval(&encrypted, &mut |_| ())?;
     let slots = |tensor: &Tensor| tensor.data().iter().map(|&x| f64::from(x)).collect();
     let outputs = client.decrypt(&outputs)?.iter().flatten().map(slots).collect();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fhec_ckks::{Ciphertext, CiphertextFile, CiphertextInfo, Context};
+use fhec_ckks::{Ciphertext, CiphertextFile, CiphertextInfo, Context, ShortDigest};
 use fhec_files::Destination;
 use fhec_ir::Digest;
 use fhec_ir::text::to_hex;
@@ -159,6 +159,31 @@ impl EncryptedFile {
     /// The request that the file is, or that it answers.
     pub fn request(&self) -> RequestId {
         self.label.request
+    }
+
+    /// Number of images.
+    pub fn images(&self) -> usize {
+        self.label.images
+    }
+
+    /// Number of runs of the plan that they are for, or from.
+    pub fn runs(&self) -> usize {
+        self.file.infos().len() / self.per_run
+    }
+
+    /// Id of the secret key that all its ciphertexts are under; none where they differ.
+    pub fn key(&self) -> Option<ShortDigest> {
+        let mut keys = self.file.infos().iter().map(|info| info.key);
+        let first = keys.next()?;
+        keys.all(|key| key == first).then_some(first)
+    }
+
+    /// Compares every ciphertext with its hash, without reading it into memory.
+    ///
+    /// # Errors
+    /// A damaged ciphertext.
+    pub fn verify(&self) -> Result<(), Error> {
+        Ok(self.file.verify()?)
     }
 
     /// Refuses a file that holds something else.

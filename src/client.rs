@@ -7,7 +7,7 @@ pub use publication::{Published, Remains};
 use std::path::Path;
 use std::sync::Arc;
 
-use fhec_ckks::{Ciphertext, Context, KeySet};
+use fhec_ckks::{Ciphertext, Context, KeySet, Verdict};
 use fhec_client::{KeyGenerator, KeyProgress, Passphrase, PassphraseError, Randomness, SecretKey, SecretKeyFile};
 use fhec_files::Destination;
 use fhec_ir::Tensor;
@@ -220,8 +220,11 @@ impl Client {
     /// The evaluation keys the plan needs, in memory: for a [`Server`](crate::Server) in the same process.
     ///
     /// # Errors
-    /// When the engine refuses the plan's key list.
-    pub fn evaluation_keys(&mut self, progress: impl FnMut(KeyProgress)) -> Result<Arc<KeySet>, Error> {
+    /// When the engine refuses the plan's key list, or `progress` says to stop ([`Verdict`]).
+    pub fn evaluation_keys<V: Verdict>(
+        &mut self,
+        progress: impl FnMut(KeyProgress) -> V,
+    ) -> Result<Arc<KeySet>, Error> {
         let requests = self.plan.keys().requests();
         let mut generator = KeyGenerator::new(&self.context, &self.secret, &mut self.random)?;
         Ok(Arc::new(generator.generate(&requests, progress)?))
@@ -231,21 +234,37 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::evaluation_keys`], or a file that cannot be written.
-    pub fn write_evaluation_keys(
+    pub fn write_evaluation_keys<V: Verdict>(
         &mut self,
         to: impl Into<Destination>,
-        progress: impl FnMut(KeyProgress),
+        progress: impl FnMut(KeyProgress) -> V,
     ) -> Result<(), Error> {
         let requests = self.plan.keys().requests();
         let mut generator = KeyGenerator::new(&self.context, &self.secret, &mut self.random)?;
         Ok(generator.write(to, &requests, progress)?)
     }
 
+    /// The evaluation keys the plan needs, as the bytes of a file.
+    ///
+    /// # Errors
+    /// As [`Client::evaluation_keys`].
+    pub fn evaluation_key_bytes<V: Verdict>(
+        &mut self,
+        progress: impl FnMut(KeyProgress) -> V,
+    ) -> Result<Vec<u8>, Error> {
+        let requests = self.plan.keys().requests();
+        let mut generator = KeyGenerator::new(&self.context, &self.secret, &mut self.random)?;
+        Ok(generator.to_bytes(&requests, progress)?)
+    }
+
     /// The evaluation keys the plan needs, in a file without a name: for one process that has little memory.
     ///
     /// # Errors
     /// As [`Client::write_evaluation_keys`].
-    pub fn evaluation_keys_on_disk(&mut self, progress: impl FnMut(KeyProgress)) -> Result<Arc<KeySet>, Error> {
+    pub fn evaluation_keys_on_disk<V: Verdict>(
+        &mut self,
+        progress: impl FnMut(KeyProgress) -> V,
+    ) -> Result<Arc<KeySet>, Error> {
         let requests = self.plan.keys().requests();
         let mut generator = KeyGenerator::new(&self.context, &self.secret, &mut self.random)?;
         Ok(Arc::new(generator.generate_on_disk(&requests, progress)?))

@@ -14,8 +14,8 @@
 //! # Ok::<(), fhec::data::DataError>(())
 //! ```
 
-mod header;
 mod labels;
+mod npy;
 mod write;
 
 use std::fs::File;
@@ -24,9 +24,9 @@ use std::path::Path;
 
 use fhec_ir::{Port, Shape, Tensor};
 use miette::Diagnostic;
-use npyz::{DType, NpyFile, Order, TypeChar};
 use thiserror::Error;
 use zeroize::Zeroizing;
+use zip::ZipArchive;
 
 pub use labels::{argmax, class, count_right, labels_from_bytes, read_labels};
 pub use write::{check_samples, write_samples};
@@ -77,14 +77,40 @@ pub fn samples_from_bytes(name: &str, bytes: &[u8], ports: &[Port]) -> Result<Ve
     samples(path, read_arrays(path, Cursor::new(bytes))?, ports)
 }
 
+/// [`read_samples`] from arrays in memory; `name` stands for them in errors.
+///
+/// # Errors
+/// As [`read_samples`].
+pub fn samples_from_arrays(
+    name: &str,
+    arrays: &[ArrayView<'_>],
+    ports: &[Port],
+) -> Result<Vec<Vec<Tensor>>, DataError> {
+    let path = Path::new(name);
+    if let Some(array) = arrays.iter().find(|a| a.shape.checked_len() != Some(a.data.len())) {
+        let reason = format!("{} elements for shape {}", array.data.len(), array.shape);
+        return Err(DataError::new(path, reason, "give as many elements as the shape has"));
+    }
+    samples_of(path, arrays, ports)
+}
+
 fn samples(path: &Path, arrays: Arrays, ports: &[Port]) -> Result<Vec<Vec<Tensor>>, DataError> {
+    let views = arrays.iter().map(|(name, array)| ArrayView {
+        name: name.clone(),
+        shape: array.shape.clone(),
+        data: &array.data,
+    });
+    samples_of(path, &views.collect::<Vec<_>>(), ports)
+}
+
+fn samples_of(path: &Path, arrays: &[ArrayView<'_>], ports: &[Port]) -> Result<Vec<Vec<Tensor>>, DataError> {
     let mut columns = Vec::with_capacity(ports.len());
     for port in ports {
-        let named = arrays.iter().find(|(name, _)| name.as_deref() == Some(&port.name));
-        let array = match (named, &arrays[..], ports) {
-            (Some((_, array)), _, _) | (None, [(_, array)], [_]) => array,
+        let named = arrays.iter().find(|array| array.name.as_deref() == Some(&port.name));
+        let array = match (named, arrays, ports) {
+            (Some(array), _, _) | (None, [array], [_]) => array,
             _ => {
-                let have: Vec<&str> = arrays.iter().map(|(n, _)| n.as_deref().unwrap_or("(unnamed)")).collect();
+                let have: Vec<&str> = arrays.iter().map(|a| a.name.as_deref().unwrap_or("(unnamed)")).collect();
                 return Err(DataError::new(
                     path,
                     format!("no array for input `{}` among: {}", port.name, have.join(", ")),
@@ -109,7 +135,7 @@ fn samples(path: &Path, arrays: Arrays, ports: &[Port]) -> Result<Vec<Vec<Tensor
 }
 
 /// The images of one array, each of the port's shape.
-fn split(path: &Path, port: &Port, array: &Array) -> Result<Vec<Tensor>, DataError> {
+fn split(path: &Path, port: &Port, array: &ArrayView<'_>) -> Result<Vec<Tensor>, DataError> {
     let core = |dims: &[usize]| dims.iter().copied().skip_while(|&d| d == 1).collect::<Vec<_>>();
     let (image, dims) = (core(&port.shape.0), &array.shape.0);
     // The images may lie in sets of the size that one run takes.
@@ -133,6 +159,17 @@ fn split(path: &Path, port: &Port, array: &Array) -> Result<Vec<Tensor>, DataErr
         ));
     }
     Ok((0..count).map(|i| Tensor::private(port.shape.clone(), array.data[i * len..(i + 1) * len].to_vec())).collect())
+}
+
+/// An array in memory whose elements are in row-major order: the images of one input, in the leading dimension.
+#[derive(Clone, Debug)]
+pub struct ArrayView<'a> {
+    /// Name of the input; absent where there is one.
+    pub name: Option<String>,
+    /// Extents.
+    pub shape: Shape,
+    /// Elements.
+    pub data: &'a [f32],
 }
 
 struct Array {
@@ -161,76 +198,39 @@ fn read_arrays(path: &Path, mut file: impl Read + Seek) -> Result<Arrays, DataEr
     let read = file.read(&mut start).map_err(broken)?;
     file.rewind().map_err(broken)?;
     if start[..read] == *b"PK\x03\x04" {
-        let mut archive = npyz::npz::NpzArchive::new(file).map_err(broken)?;
-        let mut names: Vec<String> = archive.array_names().map(str::to_string).collect();
+        let mut archive = ZipArchive::new(file).map_err(|e| broken(e.into()))?;
+        let names: Result<Vec<String>, _> = archive.file_names().map(|name| name.map(String::from)).collect();
+        let mut names = names.map_err(|e| broken(e.into()))?;
         names.sort();
         let mut out = Vec::with_capacity(names.len());
         for name in names {
-            let entry = archive.zip_archive().by_name(&npyz::npz::file_name_from_array_name(&name));
-            let entry = entry.map_err(|e| broken(e.into()))?;
-            let array = read_array(path, NpyFile::new(header::checked(entry).map_err(broken)?).map_err(broken)?)?;
-            out.push((Some(name), array));
+            // What is no array is not looked at, as in numpy.load.
+            let Some(array) = name.strip_suffix(".npy") else { continue };
+            let entry = archive.by_name(&name).map_err(|e| broken(e.into()))?;
+            out.push((Some(array.to_string()), read_array(path, entry)?));
         }
         Ok(out)
-    } else if start[..read] == *b"\x93NUM" {
-        Ok(vec![(None, read_array(path, NpyFile::new(header::checked(file).map_err(broken)?).map_err(broken)?)?)])
+    } else if start[..read] == npy::MAGIC[..4] {
+        Ok(vec![(None, read_array(path, file)?)])
     } else {
         Err(DataError::new(path, "neither an .npy nor an .npz file", NOT_NUMPY))
     }
 }
 
-fn read_array<R: Read>(path: &Path, npy: NpyFile<R>) -> Result<Array, DataError> {
-    let shape: Option<Vec<usize>> = npy.shape().iter().map(|&d| usize::try_from(d).ok()).collect();
-    let shape = shape.map(Shape).filter(|s| s.checked_len().is_some());
-    let shape = shape.ok_or_else(|| DataError::new(path, "the array is too large to address", NOT_NUMPY))?;
-    if npy.order() == Order::Fortran && shape.rank() > 1 {
+fn read_array(path: &Path, mut file: impl Read) -> Result<Array, DataError> {
+    let broken = |e: std::io::Error| DataError::new(path, format!("the file is damaged: {e}"), NOT_NUMPY);
+    let header = npy::header(&mut file).map_err(broken)?;
+    let shape: Option<Vec<usize>> = header.shape.iter().map(|&d| usize::try_from(d).ok()).collect();
+    let sized = shape.map(Shape).and_then(|shape| shape.checked_len().map(|len| (shape, len)));
+    let (shape, len) = sized.ok_or_else(|| DataError::new(path, "the array is too large to address", NOT_NUMPY))?;
+    if header.column_major && shape.rank() > 1 {
         return Err(DataError::new(path, "the array is in column-major order", "save numpy.ascontiguousarray(x)"));
     }
-    let (kind, size) = match npy.dtype() {
-        DType::Plain(ty) => (ty.type_char(), ty.size_field()),
-        _ => return Err(DataError::new(path, "the array has a structured type", "save x.astype(numpy.float32)")),
+    let Some(element) = npy::Element::of(&header.descr) else {
+        let reason = format!("elements of type '{}' are not read", header.descr);
+        return Err(DataError::new(path, reason, "save x.astype(numpy.float32)"));
     };
-    let data = match (kind, size) {
-        (TypeChar::Float, 2) => elements(path, npy, |x: npyz::half::f16| x.to_f32()),
-        (TypeChar::Float, 4) => elements(path, npy, |x: f32| x),
-        (TypeChar::Float, 8) => elements(path, npy, |x: f64| x as f32),
-        (TypeChar::Uint, 1) => elements(path, npy, |x: u8| f32::from(x)),
-        (TypeChar::Int, 1) => elements(path, npy, |x: i8| f32::from(x)),
-        (TypeChar::Int, 4) => elements(path, npy, |x: i32| x as f32),
-        (TypeChar::Int, 8) => elements(path, npy, |x: i64| x as f32),
-        _ => {
-            let dtype = npy.dtype().descr();
-            return Err(DataError::new(
-                path,
-                format!("elements of type {dtype} are not read"),
-                "save x.astype(numpy.float32)",
-            ));
-        }
-    }?;
-    if data.len() != shape.len() {
-        return Err(DataError::new(path, format!("{} elements for shape {shape}", data.len()), NOT_NUMPY));
-    }
-    Ok(Array { shape, data })
-}
-
-/// Elements one by one: the file ends where it ends, whatever its header claims.
-fn elements<R: Read, T: npyz::Deserialize>(
-    path: &Path,
-    npy: NpyFile<R>,
-    convert: impl Fn(T) -> f32,
-) -> Result<Zeroizing<Vec<f32>>, DataError> {
-    let broken = |e: &dyn std::fmt::Display| DataError::new(path, format!("the file is damaged: {e}"), NOT_NUMPY);
-    let mut out = Zeroizing::new(Vec::new());
-    for element in npy.data::<T>().map_err(|e| broken(&e))? {
-        if out.len() == out.capacity() {
-            // A vector that grows by itself leaves its elements behind.
-            let mut larger = Zeroizing::new(Vec::with_capacity((2 * out.len()).max(1 << 10)));
-            larger.extend_from_slice(&out);
-            out = larger;
-        }
-        out.push(convert(element.map_err(|e| broken(&e))?));
-    }
-    Ok(out)
+    Ok(Array { shape, data: element.read(file, len).map_err(broken)? })
 }
 
 #[cfg(test)]
@@ -272,6 +272,23 @@ mod tests {
         assert_eq!(read_samples(&path, &swapped).unwrap()[2][0], Tensor::full([1, 2], -2.0));
         let error = read_samples(&path, &[port("c", &[1, 6])]).unwrap_err();
         assert!(error.reason.contains("no array for input `c` among: a, b"), "{error}");
+    }
+
+    #[test]
+    fn arrays_in_memory_are_taken_as_files_are() {
+        let data: Vec<f32> = (0..12).map(|i| i as f32).collect();
+        let array = |name: Option<&str>, shape: &[usize]| ArrayView {
+            name: name.map(str::to_string),
+            shape: Shape(shape.to_vec()),
+            data: &data,
+        };
+        let read = samples_from_arrays("x", &[array(None, &[2, 2, 3])], &[port("x", &[1, 2, 3])]).unwrap();
+        assert_eq!((read.len(), read[1][0].data()), (2, &data[6..]));
+        let ports = [port("a", &[1, 6]), port("b", &[1, 3])];
+        let other = samples_from_arrays("x", &[array(Some("a"), &[2, 6]), array(Some("b"), &[4, 3])], &ports);
+        assert!(other.unwrap_err().reason.contains("input `b` has 4 images, `a` has 2"));
+        let short = samples_from_arrays("x", &[array(None, &[3, 6])], &[port("x", &[1, 6])]).unwrap_err();
+        assert_eq!(short.reason, "12 elements for shape 3x6");
     }
 
     #[test]

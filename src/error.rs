@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use fhec_ckks::CkksError;
 #[cfg(feature = "compiler")]
 use fhec_frontend::ImportError;
 use fhec_runtime::RuntimeError;
@@ -25,7 +26,7 @@ pub enum Error {
     /// The engine: parameters, keys, ciphertexts.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Engine(#[from] fhec_ckks::CkksError),
+    Engine(#[from] CkksError),
     /// A model that cannot be read.
     #[cfg(feature = "compiler")]
     #[error(transparent)]
@@ -150,6 +151,17 @@ pub enum Error {
         /// The model that the plan is of.
         plan: String,
     },
+    /// A service that refuses a request, does not answer, or answers what it should not.
+    #[error("{service}: {reason}")]
+    Service {
+        /// Its address.
+        service: String,
+        /// What it said, or what is wrong.
+        reason: String,
+        /// What to do about it.
+        #[help]
+        repair: String,
+    },
     /// A request that makes no sense.
     #[error("{reason}")]
     Usage {
@@ -176,7 +188,7 @@ impl Error {
         match self {
             Self::Data(_) => "data",
             Self::Runtime(e) => runtime_kind(e),
-            Self::Engine(_) => "engine",
+            Self::Engine(e) => engine_kind(e),
             #[cfg(feature = "compiler")]
             Self::Import(_) | Self::Export(_) => "model",
             #[cfg(feature = "compiler")]
@@ -196,8 +208,34 @@ impl Error {
             Self::KeysTooLarge { .. } => "memory",
             Self::OtherPlan { .. } => "plan",
             Self::Passphrase { .. } => "passphrase",
+            Self::Service { .. } => "service",
             Self::Usage { .. } => "usage",
         }
+    }
+
+    /// The nodes that cannot be compiled, all at once, where these are the reason.
+    #[cfg(feature = "compiler")]
+    pub fn issues(&self) -> &[fhec_ir::Issue] {
+        use fhec_passes::activations::ApproximateError;
+        use fhec_passes::registry::RunError;
+        match self {
+            Self::Import(e) => e.issues(),
+            Self::Compile(e)
+            | Self::Approximate(ApproximateError::Pass(e))
+            | Self::Passes(RunError::Pass(e) | RunError::Approximate(ApproximateError::Pass(e))) => &e.issues,
+            _ => &[],
+        }
+    }
+
+    /// The end of work that was told to stop.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn cancelled() -> Self {
+        fhec_ckks::CkksError::Cancelled.into()
+    }
+
+    /// Whether this is the end of work that was told to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.kind() == "cancelled"
     }
 
     /// The file that is at fault, where there is one.
@@ -235,19 +273,27 @@ fn run_kind(error: &fhec_passes::registry::RunError) -> &'static str {
     }
 }
 
+fn engine_kind(error: &CkksError) -> &'static str {
+    match error {
+        CkksError::Cancelled => "cancelled",
+        _ => "engine",
+    }
+}
+
 fn runtime_kind(error: &RuntimeError) -> &'static str {
     match error {
         RuntimeError::Container(_) => "file",
         RuntimeError::Program { .. } | RuntimeError::Verify { .. } | RuntimeError::NotAPlan { .. } => "plan",
         RuntimeError::Input { .. } => "data",
         RuntimeError::Memory { .. } => "memory",
+        RuntimeError::Engine(e) => engine_kind(e),
         _ => "engine",
     }
 }
 
 #[cfg(all(test, feature = "compiler"))]
 mod tests {
-    use fhec_ckks::{CkksError, KeyName, ShortDigest};
+    use fhec_ckks::{KeyName, ShortDigest};
     use fhec_ir::ckks::exec::ExecError;
     use fhec_ir::nn::eval::EvalError;
     use fhec_ir::{Entity, Issue, Loc, Value};
@@ -289,6 +335,7 @@ mod tests {
                 CkksError::KeyMismatch { what, found: digest, expected: digest },
                 CkksError::Format { what, reason: "short".into() },
                 CkksError::System("full".into()),
+                CkksError::Cancelled,
             ]
         };
         all().into_iter().for_each(|e| check(Error::from(e)));
@@ -312,6 +359,7 @@ mod tests {
         check(Error::Results { reason: reason.clone(), repair: "mend it".into() });
         check(Error::Passphrase { file: "client.key".into(), reason: reason.clone(), repair: "mend it".into() });
         check(Error::Insecure { plan: "tiny".into() });
+        check(Error::Service { service: "http://x".into(), reason: reason.clone(), repair: "mend it".into() });
         check(Error::Usage { reason, repair: "mend it".into() });
     }
 

@@ -37,7 +37,7 @@
 //! let encrypted = client.encrypt(&images)?;
 //!
 //! // The server: plan, evaluation keys, ciphertexts; nothing that decrypts.
-//! let mut server = Server::new(&plan, client.context().clone(), keys, ExecutorOptions::default())?;
+//! let server = Server::new(plan, client.context().clone(), keys, ExecutorOptions::default())?;
 //! let (results, _) = server.eval(&encrypted, &mut |_| ())?;
 //!
 //! // The client again.
@@ -94,6 +94,8 @@ pub use compile::{
 };
 pub use error::Error;
 pub use fhec_ckks::Ciphertext;
+/// What a callback that hears of progress answers.
+pub use fhec_ckks::Verdict;
 /// What the publication of results promises.
 #[cfg(feature = "client")]
 pub use fhec_client::Publication;

@@ -3,6 +3,8 @@
 use fhec_ir::{Port, Tensor, ValueRange};
 use serde::Serialize;
 
+use crate::error::Error;
+
 /// The elements of one port, over all images, beside the range that calibration data showed. The ports of a
 /// [`Plan`](crate::Plan) or a [`ClientPlan`](crate::ClientPlan) carry these ranges.
 ///
@@ -47,6 +49,16 @@ pub struct Outside {
     pub excess: f64,
 }
 
+impl std::fmt::Display for Outside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { image, value, excess } = self;
+        match excess.is_finite() {
+            true => write!(f, "image {image} has {value}, {excess:.2} times the width of that range outside"),
+            false => write!(f, "image {image} has {value}"),
+        }
+    }
+}
+
 impl RangeCheck {
     /// Compares the tensors of every image with the ports they belong to.
     pub fn of(ports: &[Port], images: &[Vec<Tensor>]) -> Vec<Self> {
@@ -55,6 +67,51 @@ impl RangeCheck {
             .enumerate()
             .map(|(at, port)| Self::of_port(port, images.iter().map(|image| image.get(at))))
             .collect()
+    }
+
+    /// What the owner of inputs should know: that some of the elements in `file` lie outside, or that no range is known.
+    pub fn warning(&self, file: &str, images: usize) -> Option<String> {
+        let Self { port, elements, outside, .. } = self;
+        match (self.range, self.worst) {
+            (Some([low, high]), Some(worst)) => Some(format!(
+                "{file}: {outside} of {elements} elements of input `{port}`, in {} of {images} images, lie outside {low} to {high}, \
+                 the range of the calibration data: {worst}",
+                self.images
+            )),
+            (None, _) => Some(format!(
+                "the plan does not say what input `{port}` is like, as it was compiled without calibration data: results \
+                 of inputs that do not fit its ranges are wrong"
+            )),
+            (Some(_), None) => None,
+        }
+    }
+
+    /// Refuses inputs in `file` with elements far outside: their results would be wrong.
+    ///
+    /// # Errors
+    /// [`Error::Inputs`] of the first input that has such elements.
+    pub fn admit_inputs(checks: &[Self], file: &str) -> Result<(), Error> {
+        let Some((check, worst)) = Self::far_of(checks) else { return Ok(()) };
+        Err(Error::Inputs {
+            file: file.into(),
+            reason: format!("input `{}` is far outside the range of the calibration data: {worst}", check.port),
+            repair:
+                "scale and normalise the input as the calibration data was; `--force` takes it as it is, for results \
+                     that are most likely wrong"
+                    .into(),
+        })
+    }
+
+    /// Why results are not to be trusted, if one is not finite or far outside.
+    pub fn distrust(checks: &[Self]) -> Option<String> {
+        let (check, worst) = Self::far_of(checks)?;
+        let range = check.range.map(|[low, high]| format!("; calibration data gave {low:.3} to {high:.3}"));
+        Some(format!("output `{}` is not to be trusted: {worst}{}", check.port, range.unwrap_or_default()))
+    }
+
+    /// The first port with an element far outside, and its furthest one.
+    fn far_of(checks: &[Self]) -> Option<(&Self, Outside)> {
+        checks.iter().find_map(|check| Some((check, check.worst.filter(|_| check.far > 0)?)))
     }
 
     fn of_port<'a>(port: &Port, images: impl Iterator<Item = Option<&'a Tensor>>) -> Self {

@@ -195,12 +195,12 @@ fn arrays(path: &PathBuf) -> Vec<Vec<f64>> {
     if path.extension().is_some_and(|e| e == "npy") {
         return vec![read(npyz::NpyFile::new(&mut file as &mut dyn std::io::Read).unwrap())];
     }
-    let mut archive = npyz::npz::NpzArchive::new(file).unwrap();
-    let mut names: Vec<String> = archive.array_names().map(str::to_string).collect();
+    let mut archive = zip::ZipArchive::new(file).unwrap();
+    let mut names: Vec<String> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
     names.sort();
     let mut out = Vec::new();
     for name in names {
-        let mut entry = archive.zip_archive().by_name(&npyz::npz::file_name_from_array_name(&name)).unwrap();
+        let mut entry = archive.by_name(&name).unwrap();
         out.push(read(npyz::NpyFile::new(&mut entry as &mut dyn std::io::Read).unwrap()));
     }
     out

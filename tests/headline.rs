@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use fhec::ir::Port;
 use fhec::ir::nn::eval::eval;
+use fhec::ir::{Port, largest_magnitude};
 use fhec::{Model, Tensor, data};
 use serde_json::Value;
 
@@ -77,6 +77,27 @@ fn the_residual_network_ran_encrypted_as_planned() {
         run["peak_memory_bytes"].as_f64().unwrap() / 1e9,
         run["evaluation_key_bytes"].as_f64().unwrap() / 1e9
     );
+}
+
+#[test]
+#[ignore = "`.ci/headline` makes the reports that it reads"]
+fn a_network_of_every_shape_ran_encrypted_as_planned() {
+    let reports = Reports(std::env::var_os("FHEC_HEADLINE").expect("the folder that `.ci/headline` makes").into());
+    let run = reports.json("shapes-run.json");
+    executed_as_planned(&run);
+    let network = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/shapes/all.onnx"));
+    let outputs = Model::load(network).unwrap().module.outputs;
+    assert_eq!(outputs.len(), 2);
+    let decrypted = reports.scores("shapes-decrypted.npz", &outputs);
+    let exact = reports.scores("shapes-exact.npz", &outputs);
+    for ((decrypted, exact), port) in decrypted[0].iter().zip(&exact[0]).zip(&outputs) {
+        let (decrypted, exact) = (decrypted.data(), exact.data());
+        let errors = decrypted.iter().zip(exact).map(|(a, b)| f64::from(a - b));
+        let (error, size) = (largest_magnitude(errors), largest_magnitude(exact.iter().map(|&x| x.into())));
+        println!("output `{}`: largest error {error:.1e} of {size:.1e}", port.name);
+        assert!(decrypted != exact, "`{}`: results of ciphertexts are never exactly those in the clear", port.name);
+        assert!(error < 0.02 * size, "`{}` is off by {error} of {size}", port.name);
+    }
 }
 
 /// The planner chose polynomials together with bootstraps, and weights were rebuilt for them.

@@ -4,6 +4,7 @@ mod cases;
 mod cli;
 #[cfg(feature = "compiler")]
 mod composed;
+mod docs;
 mod dumps;
 mod filetests;
 #[cfg(feature = "compiler")]
@@ -11,3 +12,5 @@ mod headline;
 mod material;
 #[cfg(feature = "compiler")]
 mod openfhe;
+#[cfg(feature = "compiler")]
+mod powers_of_two;

@@ -1,19 +1,20 @@
 //! The command `fhec demo` compiles the digit network of this repository and classifies a digit it cannot see.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use fhec::ir::nn::eval;
-use fhec::{Client, Compiler, Error, Model, Server, Tensor, data};
+use fhec::{Client, Compiled, Compiler, Error, Model, Server, Tensor, data};
 
 use super::comparison::Comparison;
 use super::{Resources, output, progress};
 
-/// The network the demo compiles, part of the program.
-const MODEL: &[u8] = include_bytes!("../../models/mnist_cnn.onnx");
-const CALIBRATION: &[u8] = include_bytes!("../../models/calibration.npz");
-const DIGITS: &[u8] = include_bytes!("../../models/digits.npy");
-const LABELS: &[u8] = include_bytes!("../../models/digits_labels.npy");
+/// The network the demo compiles, part of the program. `cli/demo` links to `models`, for a package holds what is below it.
+const MODEL: &[u8] = include_bytes!("../demo/mnist_cnn.onnx");
+const CALIBRATION: &[u8] = include_bytes!("../demo/calibration.npz");
+const DIGITS: &[u8] = include_bytes!("../demo/digits.npy");
+const LABELS: &[u8] = include_bytes!("../demo/digits_labels.npy");
 
 /// Compile the digit network of this repository and classify a digit it cannot see
 #[derive(Args)]
@@ -66,9 +67,9 @@ pub fn run(c: &Demo) -> Result<(), Error> {
     stages.done("read", "a network with ReLU, trained on MNIST");
 
     let spinner = progress::spinner("compile");
-    let compiled = Compiler::new().calibration(calibration).compile(&model)?;
+    let Compiled { plan, polynomial, .. } = Compiler::new().calibration(calibration).compile(&model)?;
     spinner.finish_and_clear();
-    let plan = &compiled.plan;
+    let plan = Arc::new(plan);
     let (spec, counts) = (plan.spec(), plan.counts());
     stages.done(
         "compile",
@@ -93,7 +94,7 @@ pub fn run(c: &Demo) -> Result<(), Error> {
     let request = encrypted.to_bytes(client.context())?;
     stages.done("encrypt", &format!("the digit, {}", output::bytes(request.len() as u64)));
 
-    let mut server = Server::new(plan, client.context().clone(), keys, c.resources.options())?;
+    let server = Server::new(plan.clone(), client.context().clone(), keys, c.resources.options())?;
     let bar = progress::bar("evaluate", 1);
     let (results, _) = server.eval(&encrypted, &mut |at| progress::show(&bar, &at))?;
     bar.finish_and_clear();
@@ -103,7 +104,7 @@ pub fn run(c: &Demo) -> Result<(), Error> {
     stages.done("decrypt", "the ten scores");
 
     let failed = |e: eval::EvalError| Error::Usage { reason: e.to_string(), repair: "report this".into() };
-    let exact = eval::eval(&compiled.polynomial, digit).map_err(failed)?;
+    let exact = eval::eval(&polynomial, digit).map_err(failed)?;
     let original = eval::eval(&model.module, digit).map_err(failed)?;
     let class = data::class(&logits).ok_or_else(|| Error::Results {
         reason: "a score that was decrypted is not finite".into(),

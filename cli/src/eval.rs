@@ -1,6 +1,7 @@
 //! The command `fhec eval` runs a plan on ciphertexts.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
@@ -44,10 +45,10 @@ pub fn run(c: &Eval) -> Result<(), Error> {
     let mut files = files.reads("the evaluation keys", [&c.evaluation])?.reads("the input", [&c.input])?;
     Partial::discard_finished(&c.output);
     let to = files.writes("--output", &c.output)?;
-    let plan = c.max_size.plan(&c.plan)?;
+    let plan = Arc::new(c.max_size.plan(&c.plan)?);
     // What the request says of itself comes first: it costs nothing.
     let inputs = EncryptedFile::open(&plan.client()?, &c.input)?.expect(Content::Inputs)?;
-    let mut server = Server::open(&plan, &c.evaluation, c.resources.options())?;
+    let server = Server::open(plan.clone(), &c.evaluation, c.resources.options())?;
     let inputs = inputs.with_limit(c.max_size.bytes()).read(server.context())?;
     let bar = progress::bar("eval", (plan.counts().ops.values().sum::<u64>()).max(1));
     let started = Instant::now();
@@ -70,6 +71,8 @@ pub fn run(c: &Eval) -> Result<(), Error> {
             "seconds_per_image": seconds_per_image(&reports, images), "trace": "equal to the plan",
             "ops": reports.first().map(|r| r.ops), "rotations": reports.first().map(|r| r.rotations),
             "key_switches": reports.first().map(|r| r.key_switches),
+            "products": reports.first().map(|r| r.products),
+            "plain_products": reports.first().map(|r| r.plain_products),
             "seconds_by_op": reports.last().map(|r| &r.seconds_by_op),
             "peak_memory_bytes": peak, "predicted_memory_bytes": server.predicted_memory(),
             "ciphertext_bytes": output::written_bytes(&to), "plan_digest": output::digest(&plan)?,
@@ -86,7 +89,7 @@ pub fn run(c: &Eval) -> Result<(), Error> {
 fn partial_results(
     c: &Eval,
     to: &Destination,
-    server: &Server<'_>,
+    server: &Server,
     inputs: &Encrypted,
 ) -> Result<(Option<Partial>, Vec<Vec<Ciphertext>>), Error> {
     let files = [c.plan.as_path(), &c.evaluation, &c.input];

@@ -59,6 +59,8 @@ pub struct Summary {
     special_primes: usize,
     security: Security,
     counts: OpCounts,
+    /// Homomorphic operations, of every kind.
+    hops: u64,
     /// log2 of a bound on the probability that a bootstrap of a run fails; absent without bootstraps.
     #[serde(skip_serializing_if = "Option::is_none")]
     bootstrap_failure_log2: Option<f64>,
@@ -101,6 +103,7 @@ impl Summary {
             primes: plan.spec().primes(),
             special_primes: plan.spec().special as usize,
             security: plan.security(),
+            hops: plan.counts().total(),
             counts: plan.counts().clone(),
             bootstrap_failure_log2: plan.bootstrap_failure(),
             evaluation_key_bytes: prediction.key_bytes(),
@@ -146,11 +149,16 @@ impl Summary {
         say!("security    {bits}, log QP = {:.1}{bound}", self.security.log_qp);
         let c = &self.counts;
         say!(
-            "operations  {} rotations, {} key switches, {} products, {} products with constants, {} bootstraps",
-            c.rotations,
-            c.key_switches,
-            c.products,
+            "operations  {} HOPs: {} products with constants, {} with numbers, {} of ciphertexts, {} additions, {} key switches \
+             ({} of them rotations), {} rescales, {} bootstraps",
+            self.hops,
             c.plain_products,
+            c.scalar_products,
+            c.products,
+            c.additions,
+            c.key_switches,
+            c.rotations,
+            c.rescales,
             c.bootstraps
         );
         if let Some(log2) = self.bootstrap_failure_log2 {

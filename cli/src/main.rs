@@ -41,11 +41,15 @@ mod output;
 #[cfg(feature = "compiler")]
 mod prepare;
 mod progress;
+#[cfg(feature = "remote")]
+mod remote;
 mod report;
 #[cfg(feature = "client")]
 mod run;
 #[cfg(feature = "client")]
 mod secret;
+#[cfg(feature = "serve")]
+mod serve;
 #[cfg(feature = "compiler")]
 mod shaping;
 mod signals;
@@ -110,6 +114,15 @@ enum Command {
     /// Keygen, encrypt, eval and decrypt in one process
     #[cfg(feature = "client")]
     Run(run::Run),
+    /// Encrypt inputs, have a service compute on them, and decrypt the results
+    #[cfg(feature = "remote")]
+    Remote(remote::Remote),
+    /// Run a plan for several tenants over HTTP; needs no secret key
+    #[cfg(feature = "serve")]
+    Serve(serve::Serve),
+    /// Make a token of a tenant of `fhec serve`
+    #[cfg(feature = "serve")]
+    Token(serve::Token),
     /// Run a plan in the clear with modelled noise
     Simulate(simulate::Simulate),
     /// Show parameters, security, levels, operations, keys, predicted time and memory of a plan
@@ -171,15 +184,24 @@ impl Consent {
 /// Runs the command line of this process.
 fn main() -> ExitCode {
     signals::handle();
-    log::start();
     failure::keep_words_whole();
     let Cli { command } = match arguments::parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(code) => return code,
     };
+    log::start(log(&command));
     match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => failure::report(e),
+    }
+}
+
+/// What a command logs unasked: a service what it does, the others nothing.
+fn log(command: &Command) -> log::Log {
+    match command {
+        #[cfg(feature = "serve")]
+        Command::Serve(c) => log::Log { filter: Some("fhec_server=info"), json: c.logs_json() },
+        _ => log::Log::default(),
     }
 }
 
@@ -199,6 +221,12 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Decrypt(c) => decrypt::run(&c),
         #[cfg(feature = "client")]
         Command::Run(c) => run::run(&c),
+        #[cfg(feature = "remote")]
+        Command::Remote(c) => remote::run(&c),
+        #[cfg(feature = "serve")]
+        Command::Serve(c) => serve::run(&c),
+        #[cfg(feature = "serve")]
+        Command::Token(c) => serve::token(&c),
         Command::Simulate(c) => simulate::run(&c),
         Command::Inspect(c) => inspect::run(&c),
         Command::Report(c) => report::run(&c),

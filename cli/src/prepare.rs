@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use fhec::passes::skips::{ConvertedJoin, DepthRow};
-use fhec::prepare::{DEGREES, PrepareOptions, Prepared, RecipeJoin, Skips, prepare, skip_table};
+use fhec::prepare::{Activations, DEGREES, PrepareOptions, Prepared, Pruned, RecipeJoin, Skips, prepare, skip_table};
 use fhec::report::profile;
 use fhec::{Destination, Engine, Error, Model, data};
 use serde::Serialize;
@@ -31,9 +31,17 @@ pub struct Prepare {
     /// What becomes of the skips of residual blocks
     #[arg(long, value_enum, default_value_t = SkipsOption::Keep)]
     skips: SkipsOption,
-    /// What activations become in training: `keep`, `quadratic`, or the degree of polynomials per channel
+    /// What activations become in training: `keep`, `quadratic`, `power-of-two` (quadratics whose coefficients are powers of
+    /// two, not trained), or the degree of polynomials per channel
     #[arg(long, value_name = "FORM", default_value = "keep", value_parser = activations)]
     activations: Activations,
+    /// Zeros among the weights that save this share of the predicted time of linear layers, between 0 and 1: those of
+    /// whole rotations and diagonals, of the least squares. Training may exchange them
+    #[arg(long, value_name = "SHARE", value_parser = values::share)]
+    prune: Option<f64>,
+    /// Weights and biases become 0 or ±2^k in training, of this many neighbouring k each
+    #[arg(long, value_name = "EXPONENTS", value_parser = clap::value_parser!(u32).range(1..=16))]
+    powers_of_two: Option<u32>,
     /// Inputs from the training set (.npy or .npz), to which the polynomials are fitted that training starts from
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     calibration: Option<PathBuf>,
@@ -74,20 +82,14 @@ impl From<SkipsOption> for Skips {
     }
 }
 
-/// What activations become.
-#[derive(Clone, Copy)]
-enum Activations {
-    Keep,
-    Degree(usize),
-}
-
 fn activations(text: &str) -> Result<Activations, String> {
     match text {
         "keep" => Ok(Activations::Keep),
         "quadratic" => Ok(Activations::Degree(2)),
+        "power-of-two" => Ok(Activations::PowerOfTwo),
         degree => values::degree(degree)
             .map(Activations::Degree)
-            .map_err(|e| format!("{e}; besides degrees there are `keep` and `quadratic`")),
+            .map_err(|e| format!("{e}; besides degrees there are `keep`, `quadratic` and `power-of-two`")),
     }
 }
 
@@ -97,6 +99,8 @@ struct PrepareReport<'a> {
     files: Option<FileReport<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decisions: Option<&'a [ConvertedJoin]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pruned: Option<Pruned>,
     #[serde(skip_serializing_if = "Option::is_none")]
     table: Option<&'a [DepthRow]>,
 }
@@ -143,8 +147,12 @@ fn check(c: &Prepare) -> Result<(), Error> {
     if !written && !keeps {
         return idle("--activations", "no student is written, and --table is of several degrees");
     }
-    if c.latency.is_some() && !c.table && c.skips != SkipsOption::Auto {
-        return idle("--latency", "times are predicted by --table and --skips auto");
+    if !written && (c.prune.is_some() || c.powers_of_two.is_some()) {
+        let option = if c.prune.is_some() { "--prune" } else { "--powers-of-two" };
+        return idle(option, "no student is written");
+    }
+    if c.latency.is_some() && !c.table && c.skips != SkipsOption::Auto && c.prune.is_none() {
+        return idle("--latency", "times are predicted by --table, --skips auto and --prune");
     }
     Ok(())
 }
@@ -167,14 +175,15 @@ pub fn run(c: &Prepare) -> Result<(), Error> {
         }
         false => None,
     };
-    let degree = match c.activations {
-        Activations::Keep => None,
-        Activations::Degree(degree) => Some(degree),
-    };
     let prepared = match &to {
         Some((student, recipe)) => {
             spinner.set_message("preparing the student");
-            let options = PrepareOptions { skips: c.skips.into(), degree };
+            let options = PrepareOptions {
+                skips: c.skips.into(),
+                activations: c.activations,
+                prune: c.prune,
+                powers_of_two: c.powers_of_two,
+            };
             let prepared = prepare(&model, &options, samples.as_deref(), &engine)?;
             let json = serde_json::to_string_pretty(&prepared.recipe).unwrap_or_default();
             student.write(&prepared.student)?;
@@ -190,6 +199,7 @@ pub fn run(c: &Prepare) -> Result<(), Error> {
 fn report(c: &Prepare, prepared: Option<&(Prepared, &Destination)>, table: Option<&[DepthRow]>) -> Result<(), Error> {
     let name = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
     let decisions = prepared.map(|(p, _)| &p.decisions[..]).filter(|_| c.skips == SkipsOption::Auto);
+    let pruned = prepared.and_then(|(p, _)| p.pruned);
     if c.json {
         let files = prepared.map(|(p, to)| FileReport {
             student: name(&c.output),
@@ -197,7 +207,7 @@ fn report(c: &Prepare, prepared: Option<&(Prepared, &Destination)>, table: Optio
             recipe: name(&c.recipe),
             joins: &p.recipe.joins,
         });
-        return output::json(&PrepareReport { files, decisions, table });
+        return output::json(&PrepareReport { files, decisions, pruned, table });
     }
     if let Some(table) = table {
         print_table(table);
@@ -209,6 +219,17 @@ fn report(c: &Prepare, prepared: Option<&(Prepared, &Destination)>, table: Optio
         let rows: Vec<Vec<String>> = decisions.iter().map(row).collect();
         output::table(&["join", "form", "bootstraps of the skip", "time of the skip"], &rows);
         say!();
+    }
+    if let Some(Pruned { weights, zeros, before, after }) = pruned {
+        say!(
+            "{zeros} of {weights} weights become zeros: {} to {} rotations, {} to {} products with constants, {} to {} predicted",
+            before.rotations,
+            after.rotations,
+            before.plain_products,
+            after.plain_products,
+            output::seconds(before.seconds),
+            output::seconds(after.seconds)
+        );
     }
     if let Some((prepared, to)) = prepared {
         let recipe = &prepared.recipe;

@@ -75,7 +75,7 @@ struct Checked {
 pub fn run(c: &Run) -> Result<(), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
-    let plan = c.max_size.plan(&c.plan)?;
+    let plan = Arc::new(c.max_size.plan(&c.plan)?);
     let ports = plan.image_outputs();
     let written = c.heads.outputs(&ports)?;
     let to = files.writes_results("--output", &c.output, &written)?;
@@ -137,7 +137,7 @@ fn in_the_clear(plan: &Plan, images: &[Vec<Tensor>]) -> Result<(Vec<Vec<Tensor>>
 
 /// All four stages.
 fn encrypted(
-    plan: &Plan,
+    plan: &Arc<Plan>,
     images: &[Vec<Tensor>],
     options: ClientOptions,
     resources: Resources,
@@ -152,7 +152,7 @@ fn encrypted(
     let per_image = |all: usize| (all / images.len().max(1)) as u64;
     let input_bytes = per_image(inputs.to_bytes(client.context())?.len());
     let key_bytes = keys.infos().iter().map(|k| k.stored_bytes as u64).sum();
-    let mut server = Server::new(plan, client.context().clone(), keys, resources.options())?;
+    let server = Server::new(plan.clone(), client.context().clone(), keys, resources.options())?;
     let bar = progress::bar("eval", 1);
     lap();
     let (outputs, reports) = server.eval(&inputs, &mut |at| progress::show(&bar, &at))?;
@@ -196,6 +196,8 @@ fn json(plan: &Plan, o: &Outcome, checked: &Checked, heads: &[Left]) -> Result<(
         "ops": o.reports.first().map(|r| r.ops),
         "rotations": o.reports.first().map(|r| r.rotations),
         "key_switches": o.reports.first().map(|r| r.key_switches),
+        "products": o.reports.first().map(|r| r.products),
+        "plain_products": o.reports.first().map(|r| r.plain_products),
         "trace": "equal to the plan",
         "security_bits": plan.security().bits,
         "plan_digest": output::digest(plan)?,
@@ -220,7 +222,13 @@ fn print(plan: &Plan, o: &Outcome, checked: &Checked) {
     say!("evaluation keys {keys}, ciphertext in {input}, out {result}");
     say!("memory {}", eval::memory_line(o.predicted, o.peak));
     let counts = plan.counts();
-    say!("executed ops equal the plan: {} rotations, {} key switches", counts.rotations, counts.key_switches);
+    say!(
+        "executed ops equal the plan: {} rotations, {} key switches, {} products, {} with constants",
+        counts.rotations,
+        counts.key_switches,
+        counts.products,
+        counts.plain_products
+    );
     say!("against the same program in the clear: {}", checked.comparison.line(images));
     say!("layers with out-of-range values: {}", checked.ranges.layers.len());
     if let Some(right) = checked.right {

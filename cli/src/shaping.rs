@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use fhec::ir::Port;
-use fhec::passes::approx::{CompositeSign, PUBLISHED};
+use fhec::passes::approx::{CompositeSign, Margin, PUBLISHED};
 use fhec::passes::bootstraps::Strategy;
 use fhec::report::profile;
 use fhec::{CompileOptions, Compiler, Engine, Error, Sizes, data};
@@ -53,7 +53,8 @@ pub struct Shaping {
     /// Times of this machine, as `fhec calibrate` writes them
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     pub latency: Option<PathBuf>,
-    /// Length of a polynomial's interval over that of the inputs seen in calibration, 1.3 by default
+    /// Length of a polynomial's interval over that of the inputs seen in calibration; without, what one input in 100,000 is
+    /// expected to reach
     #[arg(long, value_parser = values::margin)]
     pub margin: Option<f64>,
     /// Images in one ciphertext, a power of two: they are computed together, in the time of one where slots are left over
@@ -84,7 +85,7 @@ impl Shaping {
         options.sizes = Sizes { max_keys: self.max_keys, max_memory: self.max_memory };
         options.keep_weights = self.no_reconstruct;
         if let Some(margin) = self.margin {
-            options.approximate.margin = margin;
+            options.approximate.margin = Margin::Factor(margin);
         }
         options.plan.batch = self.batch;
         options.precision = self.precision;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use fhec::ir::{Port, ValueRange, largest_magnitude};
-use fhec::{Error, Outside, RangeCheck, Tensor};
+use fhec::{Error, RangeCheck, Tensor};
 
 use super::comparison::differences;
 use super::output;
@@ -12,24 +12,8 @@ use super::output;
 /// Compares the inputs in `file` with the ranges of the plan's inputs, and warns of what lies outside.
 pub fn inputs(file: &Path, ports: &[Port], images: &[Vec<Tensor>]) -> Vec<RangeCheck> {
     let checks = RangeCheck::of(ports, images);
-    for check in &checks {
-        let RangeCheck { port, elements, outside, .. } = check;
-        if let (Some([low, high]), Some(worst)) = (check.range, check.worst) {
-            output::warning(format_args!(
-                "{}: {outside} of {elements} elements of input `{port}`, in {} of {} images, lie outside {low} to {high}, \
-                 the range of the calibration data: {}",
-                file.display(),
-                check.images,
-                images.len(),
-                described(worst)
-            ));
-        } else if check.range.is_none() {
-            output::warning(format_args!(
-                "the plan does not say what input `{port}` is like, as it was compiled without calibration data: results \
-                 of inputs that do not fit its ranges are wrong"
-            ));
-        }
-    }
+    let file = file.display().to_string();
+    checks.iter().filter_map(|check| check.warning(&file, images.len())).for_each(output::warning);
     checks
 }
 
@@ -38,21 +22,7 @@ pub fn inputs(file: &Path, ports: &[Port], images: &[Vec<Tensor>]) -> Vec<RangeC
 /// # Errors
 /// When they do.
 pub fn near(file: &Path, checks: &[RangeCheck], force: bool) -> Result<(), Error> {
-    match far(checks) {
-        Some((check, worst)) if !force => Err(Error::Inputs {
-            file: file.display().to_string(),
-            reason: format!(
-                "input `{}` is far outside the range of the calibration data: {}",
-                check.port,
-                described(worst)
-            ),
-            repair:
-                "scale and normalise the input as the calibration data was; `--force` takes it as it is, for results \
-                     that are most likely wrong"
-                    .into(),
-        }),
-        _ => Ok(()),
-    }
+    if force { Ok(()) } else { RangeCheck::admit_inputs(checks, &file.display().to_string()) }
 }
 
 /// Compares results with the ranges of the plan's outputs.
@@ -61,11 +31,7 @@ pub fn near(file: &Path, checks: &[RangeCheck], force: bool) -> Result<(), Error
 /// When one is not finite or lies far outside and they are not forced.
 pub fn results(ports: &[Port], images: &[Vec<Tensor>], force: bool) -> Result<Vec<RangeCheck>, Error> {
     let checks = RangeCheck::of(ports, images);
-    if let Some((check, worst)) = far(&checks) {
-        let range = check.range.map(|[low, high]| format!("; calibration data gave {low:.3} to {high:.3}"));
-        let found = format!("output `{}` is not to be trusted: {}", check.port, described(worst));
-        untrusted(found + &range.unwrap_or_default(), force)?;
-    }
+    RangeCheck::distrust(&checks).map_or(Ok(()), |found| untrusted(found, force))?;
     Ok(checks)
 }
 
@@ -100,18 +66,6 @@ pub fn broken<'a>(ports: &[Port], results: &'a [Vec<Tensor>], exact: &'a [Vec<Te
             })
         })
     })
-}
-
-/// The first port with an element far outside, and its furthest one.
-fn far(checks: &[RangeCheck]) -> Option<(&RangeCheck, Outside)> {
-    checks.iter().find_map(|check| Some((check, check.worst.filter(|_| check.far > 0)?)))
-}
-
-fn described(Outside { image, value, excess }: Outside) -> String {
-    match excess.is_finite() {
-        true => format!("image {image} has {value}, {excess:.2} times the width of that range outside"),
-        false => format!("image {image} has {value}"),
-    }
 }
 
 #[cfg(test)]

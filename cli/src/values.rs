@@ -62,6 +62,13 @@ pub fn degree(text: &str) -> Result<usize, String> {
     within(text, "the degree of a polynomial", 1..=MAX_DEGREE)
 }
 
+/// The share of a time that is to be saved: some of it, not all.
+#[cfg(feature = "compiler")]
+pub fn share(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.trim().parse().ok();
+    number.filter(|n| *n > 0.0 && *n < 1.0).ok_or_else(|| "a share is a number between 0 and 1".into())
+}
+
 /// A number of slots, or of what lies in them.
 #[cfg(feature = "compiler")]
 pub fn slots(text: &str) -> Result<usize, String> {

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use fhec::Plan;
@@ -136,12 +137,13 @@ fn one_line(name: &str) -> String {
 struct Comments;
 
 impl Observer<Printer> for Comments {
-    fn before(&mut self, printer: &mut Printer, step: RunStep<'_>) {
+    fn before(&mut self, printer: &mut Printer, step: RunStep<'_>) -> ControlFlow<()> {
         let comment = format!("    # {}\n", one_line(step.node.loc.name()));
         let last = printer.body.rfind("    # ").map(|at| &printer.body[at..]);
         if last.is_none_or(|last| !last.starts_with(&comment)) {
             printer.body.push_str(&comment);
         }
+        ControlFlow::Continue(())
     }
 }
 

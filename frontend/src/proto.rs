@@ -346,6 +346,10 @@ impl Attribute {
     pub fn ints(name: &str, ints: &[i64]) -> Self {
         Self { name: name.into(), ints: ints.to_vec(), kind: attribute_kind::INTS, ..Self::default() }
     }
+    /// An attribute of numbers.
+    pub fn floats(name: &str, floats: &[f32]) -> Self {
+        Self { name: name.into(), floats: floats.to_vec(), kind: attribute_kind::FLOATS, ..Self::default() }
+    }
     /// A text attribute.
     pub fn text(name: &str, s: &str) -> Self {
         Self { name: name.into(), s: Some(s.into()), kind: attribute_kind::STRING, ..Self::default() }

@@ -24,7 +24,7 @@ fn run(bytes: &[u8]) -> Option<()> {
     let image: Vec<Tensor> = plan.image_inputs().iter().map(|p| Tensor::full(p.shape.clone(), 0.5)).collect();
     let request = client.encrypt(&[image]).ok()?;
     let options = ExecutorOptions { threads: 1, memory: None };
-    let mut server = Server::new(&plan, client.context().clone(), keys, options).ok()?;
+    let server = Server::new(plan, client.context().clone(), keys, options).ok()?;
     let (results, _) = server.eval(&request, &mut |_| ()).ok()?;
     client.decrypt(&results).expect("results of the plan can be decrypted");
     Some(())

@@ -18,7 +18,7 @@ use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::Pass;
 use fhec_passes::activations::rebuild::{ReconstructOptions, reconstruct};
 use fhec_passes::activations::{ApproximateActivations, Choices};
-use fhec_passes::approx::Choice;
+use fhec_passes::approx::{Choice, Margin};
 use fhec_passes::fold::Fold;
 use rayon::prelude::*;
 
@@ -115,7 +115,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 "calibration" => {
                     calibration = images(&Path::new(&data).join("cifar10_train.bin"), value.parse()?, raw)?;
                 }
-                "margin" => options.approximate.margin = value.parse()?,
+                "margin" => options.approximate.margin = Margin::Factor(value.parse()?),
                 "uniform" => options.uniform_share = value.parse()?,
                 "lambda" => options.lambda = value.parse()?,
                 "positions" => options.positions = value.parse()?,

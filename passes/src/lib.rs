@@ -12,6 +12,7 @@ pub mod parameters;
 mod pass;
 pub mod pipeline;
 pub mod program;
+pub mod prune;
 pub mod quantise;
 pub mod registry;
 pub mod skips;

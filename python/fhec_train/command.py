@@ -27,6 +27,8 @@ _HELP = {
     "bound": "in standard deviations of a channel",
     "clip": "the largest norm of a gradient",
     "straight_through": "backward the function's gradient where the degree is above 2",
+    "surgery": "the share of the epochs over which masked weights may return",
+    "portions": "the shares of weights that are frozen at powers of two, one after another",
     "shift": "move images by up to this many pixels",
     "flip": "mirror half of the images",
     "held": "inputs at the end of the data to measure on (0: a tenth, at most 2,000)",

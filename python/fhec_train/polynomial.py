@@ -1,4 +1,4 @@
-"""The polynomial that takes an activation's place in training."""
+"""The polynomials that take the places of activations in training."""
 
 from __future__ import annotations
 
@@ -34,24 +34,16 @@ def hermite(degree: int) -> np.ndarray:
     return rows
 
 
-class PolynomialActivation(nn.Module):
-    """p(z) of z, the argument over the statistics of its channel; one polynomial per channel.
+class Replacement(nn.Module):
+    """What takes an activation's place. `share` moves the result from the function (0) to the polynomial (1)."""
 
-    Batch statistics stand inside the activation, since without them the first hundred steps of training end in NaN.
-    `folded` takes them into the coefficients. `share` moves the result from the function (0) to the polynomial (1).
-    """
-
-    def __init__(self, spec: recipe.Activation, channels: int):
+    def __init__(self, spec: recipe.Activation, axis: int | None):
         super().__init__()
         degree = spec.polynomial.degree
         if degree < 1:
             raise TrainError(f"activation {spec.node!r}: the degree of a polynomial is 1 or more, not {degree}")
-        self.spec, self.axis, self.degree = spec, spec.polynomial.axis, degree
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("variance", torch.ones(channels))
-        self.register_buffer("basis", torch.from_numpy(hermite(degree)).float())
+        self.spec, self.axis, self.degree = spec, axis, degree
         self.register_buffer("reach", torch.zeros(()))
-        self.coefficients = nn.Parameter(torch.zeros(channels, degree + 1))
         self.share, self.straight_through, self.bound = 1.0, False, 4.0
         self.penalty: Tensor | None = None
 
@@ -62,6 +54,76 @@ class PolynomialActivation(nn.Module):
     def _by_channel(self, x: Tensor) -> Tensor:
         """`x` with its channels as the second dimension."""
         return x.reshape(1, 1, -1) if self.axis is None else x.movedim(self.axis, 1)
+
+    def _within(self, z: Tensor) -> Tensor:
+        """`z`, of which those beyond `bound` are penalised, and cut off far outside, in training; else they are noted."""
+        if not self.training:
+            self.reach = torch.maximum(self.reach, z.detach().abs().amax())
+            return z
+        outside = F.relu(z.abs() - self.bound)
+        # The tail is in single inputs: the mean over a batch does not see the element that destroys one of them.
+        worst = outside.flatten(1).amax(dim=1)
+        self.penalty = outside.square().mean() + worst.square().mean() * 1e-3
+        limit = self.bound * (1.5 if self.share < 1.0 else 3.0)
+        return z.clamp(-limit, limit)
+
+    def _blended(self, p: Tensor, y: Tensor | None) -> Tensor:
+        """The polynomial's result `p`, with what `share` leaves of the function's, `y`."""
+        if self.straight_through and self.training:
+            # Forward the polynomial, backward the function's gradient to the argument (AutoFHE, section 3.3, PAT).
+            p = p + y - y.detach()
+        if self.training and self.share < 1.0:
+            p = self.share * p + (1.0 - self.share) * y
+        return p
+
+
+class FixedPolynomial(Replacement):
+    """The polynomial that the recipe states, of the argument itself; no coefficient is trained.
+
+    Its argument, for the penalty and for `reach`, is counted so that the recipe's interval ends at `bound`.
+    """
+
+    def __init__(self, spec: recipe.Activation):
+        super().__init__(spec, None)
+        start = spec.polynomial.start
+        if start is None or len(start.coefficients) != 1:
+            raise TrainError(f"activation {spec.node!r}: a polynomial that is not trained has one row of coefficients")
+        self.monomial = np.pad(_monomial(spec, 0), (0, self.degree + 1))[: self.degree + 1]
+        lo, hi = start.interval
+        self.middle, self.half = (hi + lo) / 2, (hi - lo) / 2
+
+    def start(self, x: Tensor, y: Tensor) -> None:
+        """Nothing is fitted."""
+
+    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """As [`PolynomialActivation.forward`]."""
+        given = x.detach() if self.straight_through and self.training else x
+        z = self._within((given - self.middle) * (self.bound / self.half))
+        if self.training:
+            given = z * (self.half / self.bound) + self.middle
+        p = torch.full_like(given, self.monomial[-1])
+        for k in reversed(range(self.degree)):
+            p = p * given + self.monomial[k]
+        return self._blended(p, y)
+
+    def folded(self) -> np.ndarray:
+        """The monomial coefficients, lowest first, in one row."""
+        return self.monomial[None]
+
+
+class PolynomialActivation(Replacement):
+    """p(z) of z, the argument over the statistics of its channel; one polynomial per channel.
+
+    Batch statistics stand inside the activation, since without them the first hundred steps of training end in NaN.
+    `folded` takes them into the coefficients.
+    """
+
+    def __init__(self, spec: recipe.Activation, channels: int):
+        super().__init__(spec, spec.polynomial.axis)
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+        self.register_buffer("basis", torch.from_numpy(hermite(self.degree)).float())
+        self.coefficients = nn.Parameter(torch.zeros(channels, self.degree + 1))
 
     def start(self, x: Tensor, y: Tensor) -> None:
         """Takes statistics of the arguments `x`, and coefficients from the recipe or by least squares to `y`."""
@@ -89,27 +151,14 @@ class PolynomialActivation(nn.Module):
         if self.straight_through and self.training:
             moved = moved.detach()
         z = F.batch_norm(moved, self.mean, self.variance, None, None, self.training, _MOMENTUM, _EPSILON)
-        if self.training:
-            outside = F.relu(z.abs() - self.bound)
-            # The tail is in single inputs: the mean over a batch does not see the element that destroys one of them.
-            worst = outside.flatten(1).amax(dim=1) if self.axis is not None else outside.amax()
-            self.penalty = outside.square().mean() + worst.square().mean() * 1e-3
-            limit = 6.0 if self.share < 1.0 else 12.0
-            z = z.clamp(-limit, limit)
-        else:
-            self.reach = torch.maximum(self.reach, z.detach().abs().amax())
+        z = self._within(z)
         monomial = self.coefficients @ self.basis
         shape = [1, -1] + [1] * (z.dim() - 2)
         p = monomial[:, -1].reshape(shape)
         for k in reversed(range(self.degree)):
             p = p * z + monomial[:, k].reshape(shape)
         p = p.reshape(x.shape) if self.axis is None else p.movedim(1, self.axis)
-        if self.straight_through and self.training:
-            # Forward the polynomial, backward the function's gradient to the argument (AutoFHE, section 3.3, PAT).
-            p = p + y - y.detach()
-        if self.training and self.share < 1.0:
-            p = self.share * p + (1.0 - self.share) * y
-        return p
+        return self._blended(p, y)
 
     def folded(self) -> np.ndarray:
         """The monomial coefficients of the argument itself, lowest first, one row per channel, in double precision."""

@@ -13,7 +13,9 @@ import blake3
 from .errors import TrainError
 
 FORMAT = "fhec recipe"
-VERSION = 1
+VERSION = 2
+# The versions that are read.
+_READ = (1, 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +49,15 @@ class Fitted:
 
 @dataclasses.dataclass(frozen=True)
 class Polynomial:
-    """A polynomial that is trained; `axis` is the dimension of channels, `None` where all share their coefficients."""
+    """What an activation becomes; `axis` is the dimension of channels, `None` where all share their coefficients.
+
+    Where it is not `trained`, its coefficients stay as they start: powers of two.
+    """
 
     degree: int
     axis: int | None
     start: Fitted | None
+    trained: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +69,32 @@ class Activation:
     output: str
     function: str
     polynomial: Polynomial
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Weights, by their places in the flattened tensor, that together cost `seconds`; whether they begin as zeros."""
+
+    elements: list[int]
+    seconds: float
+    masked: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Mask:
+    """An initialiser of which groups become zero. Groups may share elements: an element of a masked one is masked."""
+
+    weight: str
+    groups: list[Group]
+
+
+@dataclasses.dataclass(frozen=True)
+class PowersOfTwo:
+    """An initialiser whose elements become 0 or ±2^k, `lowest` ≤ k ≤ `highest`."""
+
+    weight: str
+    lowest: int
+    highest: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +117,8 @@ class Recipe:
     dirac: list[Dirac]
     activations: list[Activation]
     matches: list[Match]
+    masks: list[Mask]
+    powers_of_two: list[PowersOfTwo]
 
     @classmethod
     def load(cls, path) -> Recipe:
@@ -102,9 +136,10 @@ class Recipe:
         """The recipe that a JSON value holds. A field that is not known here is an error: it would go unheeded."""
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise TrainError("this is no recipe of `fhec prepare`")
-        if value.get("version") != VERSION:
-            raise TrainError(f"the recipe has version {value.get('version')}, and this program reads {VERSION}")
-        return _read(cls, value, "recipe")
+        if value.get("version") not in _READ:
+            known = " and ".join(map(str, _READ))
+            raise TrainError(f"the recipe has version {value.get('version')}, and this program reads {known}")
+        return _read(cls, _upgraded(value), "recipe")
 
     def check(self, student: bytes, teacher: bytes | None) -> None:
         """Raises `TrainError` unless the recipe was written for these files."""
@@ -113,6 +148,25 @@ class Recipe:
                 raise TrainError(
                     f"the {name} is not the file that the recipe was written for; run `fhec prepare` again for both"
                 )
+
+
+def _upgraded(value: dict) -> dict:
+    """A recipe of version 1 as one of version 2: all polynomials are trained, nothing is masked or rounded."""
+    if value["version"] != 1:
+        return value
+    new = value | {"version": 2, "masks": [], "powers_of_two": []}
+    activations = value.get("activations")
+    if isinstance(activations, list):
+        new["activations"] = [
+            a | {"polynomial": a["polynomial"] | {"trained": True}}
+            if isinstance(a, dict) and isinstance(a.get("polynomial"), dict)
+            else a
+            for a in activations
+        ]
+    for name in ("masks", "powers_of_two"):
+        if name in value:
+            raise TrainError(f"recipe: the field {name!r} is not known in version 1")
+    return new
 
 
 def _read(kind, value, where: str):
@@ -135,6 +189,6 @@ def _read(kind, value, where: str):
         return None if value is None else _read(arguments[0], value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TrainError(f"{where}: {value!r} is not of type {kind.__name__}")
     return value

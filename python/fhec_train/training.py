@@ -14,16 +14,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .constrained import ConstrainedWeight
 from .data import Data, distorted
 from .dirac import DiracKernel
 from .errors import TrainError
 from .export import export
 from .graph import Graph
-from .polynomial import PolynomialActivation
+from .polynomial import FixedPolynomial, PolynomialActivation, Replacement
 from .recipe import Recipe
 
 # Inputs that statistics and coefficients start from.
 _START = 512
+# Steps between two choices of masks.
+_SURGERY = 16
+# The share of the epochs after which the first weights are frozen; the last ones are at the end.
+_FIRST_FREEZE = 0.4
 # An input is destroyed where its results are this many times as large as any of the original network's.
 _DESTROYED = 10.0
 
@@ -55,6 +60,10 @@ class Options:
     """The largest norm of a step's gradient."""
     straight_through: bool = False
     """Forward the polynomial, backward the function's gradient, for degrees above 2 (AutoFHE, PAT)."""
+    surgery: float = 0.35
+    """The share of the epochs over which masked weights may return in place of others."""
+    portions: str = "0.5,0.75,0.875,1"
+    """The shares of weights that are frozen at powers of two, one after another; the rest is trained on in between."""
     shift: int = 0
     """Images are moved by up to this many pixels."""
     flip: bool = False
@@ -133,8 +142,9 @@ class _Run:
     """A training run: the networks, the optimiser and where it is."""
 
     def __init__(self, student: Graph, recipe: Recipe, teacher: Graph | None, data: Data, options: Options):
-        if not (recipe.activations or recipe.dirac):
-            raise TrainError("the recipe changes nothing: run `fhec prepare` with --activations or --skips")
+        if not (recipe.activations or recipe.dirac or recipe.masks or recipe.powers_of_two):
+            raise TrainError("the recipe changes nothing: run `fhec prepare` with --activations, --skips, --prune or --powers-of-two")
+        self.portions = _portions(options.portions)
         if teacher is None and data.labels is None:
             raise TrainError("there is nothing to learn from: give the teacher, or data with labels")
         held = options.held or min(len(data) // 10, 2000)
@@ -180,24 +190,35 @@ class _Run:
         """Puts kernels and activations in place, these started on the first inputs."""
         for dirac in self.recipe.dirac:
             self.student.replace_weight(dirac.weight, DiracKernel(dirac, self.student.tensor(dirac.weight)))
+        masks = {mask.weight: mask for mask in self.recipe.masks}
+        powers = {each.weight: each for each in self.recipe.powers_of_two}
+        for name in sorted(masks.keys() | powers.keys()):
+            kernel = ConstrainedWeight(self.student.tensor(name), masks.get(name), powers.get(name))
+            self.student.replace_weight(name, kernel)
         self.student.eval()
         names = {name for a in self.recipe.activations for name in (a.input, a.output)}
         parts = [self.student(x, names)[1] for x in self.data.inputs[:_START].split(64)]
         for activation in self.recipe.activations:
             x, y = (torch.cat([part[name] for part in parts]) for name in (activation.input, activation.output))
             axis = activation.polynomial.axis
-            made = PolynomialActivation(activation, 1 if axis is None else x.shape[axis])
+            if activation.polynomial.trained:
+                made = PolynomialActivation(activation, 1 if axis is None else x.shape[axis])
+            else:
+                made = FixedPolynomial(activation)
             made.bound = self.options.bound
             made.straight_through = self.options.straight_through and made.degree > 2
             made.start(x, y)
             self.student.replace_activation(activation.input, activation.output, made)
 
-    def _polynomials(self) -> list[PolynomialActivation]:
+    def _polynomials(self) -> list[Replacement]:
         return list(self.student.activations.values())
+
+    def _constrained(self) -> list[ConstrainedWeight]:
+        return [kernel for kernel in self.student.kernels.values() if isinstance(kernel, ConstrainedWeight)]
 
     def _groups(self) -> list[dict]:
         """Weights decay; statistics' factors, biases and the factors of Dirac kernels do not; coefficients move slowly."""
-        coefficients = {id(p.coefficients) for p in self._polynomials()}
+        coefficients = {id(p.coefficients) for p in self._polynomials() if isinstance(p, PolynomialActivation)}
         groups = {"weights": [], "others": [], "coefficients": []}
         for p in self.student.parameters():
             kind = "coefficients" if id(p) in coefficients else "weights" if p.dim() > 1 else "others"
@@ -271,6 +292,7 @@ class _Run:
 
     def _advance(self, order: Tensor) -> None:
         rate, share = self._schedule()
+        self._operate()
         for group in self.optimiser.param_groups:
             group["lr"] = self.options.rate * rate * group["factor"]
         for p in self._polynomials():
@@ -288,6 +310,28 @@ class _Run:
         for name, part in parts.items():
             self.sums[name] = self.sums.get(name, 0.0) + part.item()
         self.step += 1
+
+    def _operate(self) -> None:
+        """Chooses masks while they may change, and leaves them as they are from then on."""
+        at = self.epoch * self.steps + self.step
+        for weight in self._constrained():
+            if weight.settled:
+                continue
+            if at >= self.options.surgery * self.total:
+                weight.settle()
+            elif at % _SURGERY == 0:
+                weight.operate()
+
+    def _freeze(self) -> None:
+        """Freezes weights at the ends of epochs, the largest first, as many as have their turn by now."""
+        later = len(self.portions) - 1
+        for i, portion in enumerate(self.portions):
+            turn = _FIRST_FREEZE + (1.0 - _FIRST_FREEZE) * i / later if later else 1.0
+            if self.epoch + 1 >= round(turn * self.options.epochs):
+                for weight in self._constrained():
+                    if weight.powers is not None:
+                        weight.settle()
+                        weight.freeze(portion)
 
     # ---- the loop
 
@@ -348,8 +392,10 @@ class _Run:
         return {"kind": kind, **place, "share": share, "losses": losses, "seconds_left": left}
 
     def _end_epoch(self, report: Callable[[dict], None], begun: float) -> None:
+        self._freeze()
         measured, record = self.measure(), self._record("epoch", begun)
         whole = all(p.share >= 1.0 for p in self._polynomials())
+        whole = whole and all(w.is_frozen() if w.powers is not None else w.settled for w in self._constrained())
         if self.best is None or (whole and measured.score() > self.best.score()) or self.best_epoch == 0:
             self.best, self.best_epoch = measured, self.epoch + 1 if whole else 0
             self.best_state = {k: v.detach().clone() for k, v in self.student.state_dict().items()}
@@ -403,6 +449,17 @@ class _Run:
         self.epoch, self.step, self.best_epoch, self.spent, self.stop = state["place"]
         self.sums, self.best_state = state["sums"], state["best_state"]
         self.best = None if state["best"] is None else Measured(**state["best"])
+
+
+def _portions(text: str) -> list[float]:
+    """The shares of weights in `text`. Raises `TrainError` unless they rise to 1."""
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if not shares or shares[-1] != 1.0 or shares[0] <= 0.0 or any(a >= b for a, b in zip(shares, shares[1:])):
+        raise TrainError(f"--portions {text}: shares that rise to 1 are expected, such as 0.5,0.75,0.875,1")
+    return shares
 
 
 class _Signals:

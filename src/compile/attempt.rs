@@ -1,6 +1,8 @@
 //! The stages of a compilation: what is done once, and what is done again where a plan is larger than it may be.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use fhec_ir::nn::NnOp;
@@ -25,21 +27,26 @@ use crate::error::Error;
 /// Seconds per stage.
 pub(super) struct Laps {
     clock: Instant,
+    cancelled: Arc<AtomicBool>,
     pub(super) seconds: Vec<(String, f64)>,
 }
 
 impl Laps {
-    pub(super) fn start() -> Self {
-        Self { clock: Instant::now(), seconds: Vec::new() }
+    pub(super) fn start(cancelled: Arc<AtomicBool>) -> Self {
+        Self { clock: Instant::now(), cancelled, seconds: Vec::new() }
     }
 
     /// Ends a stage; one of the same name goes on.
-    pub(super) fn lap(&mut self, stage: &str) {
+    ///
+    /// # Errors
+    /// When the compilation is to stop.
+    pub(super) fn lap(&mut self, stage: &str) -> Result<(), Error> {
         let took = std::mem::replace(&mut self.clock, Instant::now()).elapsed().as_secs_f64();
         match self.seconds.iter_mut().find(|(name, _)| name == stage) {
             Some((_, seconds)) => *seconds += took,
             None => self.seconds.push((stage.to_string(), took)),
         }
+        if self.cancelled.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) }
     }
 }
 
@@ -79,7 +86,7 @@ impl Compiler {
         let (folded, mut rewrites) = (folded.module, folded.explanation.to_string());
         facts.passes.push("fold".into());
         observe("fold", Snapshot::Nn(&folded), &facts);
-        laps.lap("fold");
+        laps.lap("fold")?;
         let Composed { module: folded, functions } = self.composed(folded)?;
         if !functions.is_empty() {
             facts.passes.push("compose-functions".into());
@@ -130,7 +137,7 @@ impl Compiler {
             narrower.options.plan.most_levels = Some(levels.saturating_sub(1));
             let found = narrower.unbounded(prepared, laps, observe);
             // With so few levels there is no plan, so the last one was the smallest.
-            attempt = found.map_err(|_| Error::from(refused.clone()))?;
+            attempt = found.map_err(|e| if e.is_cancelled() { e } else { refused.clone().into() })?;
             match self.options.sizes.exceeded(&attempt.made.plan) {
                 Some(larger) => refused = nearest(refused, larger),
                 None => return Ok(attempt),
@@ -146,7 +153,7 @@ impl Compiler {
         let Prepared { folded, samples, approximate, facts, .. } = prepared;
         let (mut warnings, mut facts) = (Vec::new(), facts.clone());
         let chosen = self.choose(folded, samples, approximate.clone(), &mut warnings)?;
-        laps.lap("choose-polynomials");
+        laps.lap("choose-polynomials")?;
         let mut rebuilt = self.polynomials(folded, samples, approximate.clone(), &chosen.choices)?;
         let ends = Ends::measure(&rebuilt.module, samples)?;
         let options = self.plan_options(&ends, samples);
@@ -162,14 +169,14 @@ impl Compiler {
         self.check_error(folded, samples, activations, &chosen, &mut warnings)?;
         let agreement = self.agreement(&chosen, folded, polynomial, samples)?;
         warnings.extend(agreement.filter(|a| a.measured < a.asked).map(|a| Warning::Disagrees(a).to_string()));
-        laps.lap("approximate-activations");
+        laps.lap("approximate-activations")?;
         let placed = chosen.placed.as_ref().map(|placed| placed_in(placed, polynomials));
         let made = self.plan(polynomial, samples, placed, options, &mut after(&facts, observe), &mut warnings)?;
         if self.calibration.is_none() {
             let guessed = guessed_ranges(folded, made.placement.as_ref(), approximate.margin);
             warnings.extend(guessed.map(|w| w.to_string()));
         }
-        laps.lap("plan");
+        laps.lap("plan")?;
         Ok(Attempt { chosen, rebuilt, agreement, made, warnings })
     }
 }

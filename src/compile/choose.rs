@@ -47,9 +47,11 @@ const CAUTIOUS_SHARE: f64 = 5.0;
 const LEVELED_SHARE: f64 = 1.0;
 /// The factor between errors that are tried until one is good enough and one is not.
 const STRIDE: f64 = 4.0;
-/// The factor between two errors from which on what lies between is not worth a trial, which takes as long as the rest of a
-/// compilation.
-const CLOSE: f64 = 2.5;
+/// A larger error by less than this factor is not worth a trial, which takes as long as the rest of a compilation: a plan of half
+/// the error takes a tenth more time.
+const WORTH: f64 = 1.15;
+/// What the next trial is to use of the disagreement that is allowed: with all of it every other one would fail.
+const AIM: f64 = 0.95;
 
 /// What the planner chose for the activations.
 #[derive(Default)]
@@ -79,9 +81,28 @@ struct Trial {
 impl Trial {
     /// Whether it agrees on the share that is asked for, and with larger errors on not much less.
     fn is_good(&self, asked: f64) -> bool {
-        let share = if self.decision.bootstraps { CAUTIOUS_SHARE } else { LEVELED_SHARE };
-        self.agreement >= asked && 1.0 - self.cautious <= share * (1.0 - asked)
+        self.agreement >= asked && 1.0 - self.cautious <= self.share() * (1.0 - asked)
     }
+
+    fn share(&self) -> f64 {
+        if self.decision.bootstraps { CAUTIOUS_SHARE } else { LEVELED_SHARE }
+    }
+
+    /// How much it uses of the disagreement that is allowed, above 1 where it is not good.
+    fn used(&self, asked: f64) -> f64 {
+        ((1.0 - self.agreement) / (1.0 - asked)).max((1.0 - self.cautious) / (self.share() * (1.0 - asked)))
+    }
+}
+
+/// The error between those of a good and a bad trial that is tried next: where what they use of the allowed disagreement,
+/// a power of the error between them, comes to [`AIM`].
+fn between(good: (f64, f64), bad: (f64, f64)) -> f64 {
+    let least = 0.05;
+    let (used, over) = (good.1.max(least), bad.1.max(1.0));
+    let place = ((AIM / used).ln() / (over / used).ln()).clamp(0.1, 0.9);
+    // Where nothing is allowed, one error is as good a guess as another.
+    let place = if place.is_nan() { 0.5 } else { place };
+    good.0 * (bad.0 / good.0).powf(place)
 }
 
 impl Compiler {
@@ -176,7 +197,9 @@ impl Compiler {
         let [fitted, held] = [fitted, held].map(|half| half.into_iter().map(|(_, s)| s).collect::<Vec<_>>());
         let reference = Reference::of(folded, &held)?;
         let mut tried: Vec<Trial> = Vec::new();
-        let (mut good, mut bad): (Option<f64>, Option<f64>) = (None, None);
+        // The largest error that was good and the smallest that was not, with what each used.
+        let mut good: Option<(f64, f64)> = None;
+        let mut bad: Option<(f64, f64)> = None;
         let mut next = Some(FIRST_ERROR);
         while let Some(error) = next.filter(|_| tried.len() < TRIALS) {
             let limits = Limits { max_error: Some(error), ..Limits::default() };
@@ -203,18 +226,18 @@ impl Compiler {
             let (seconds, bootstraps) = (plan.latency_us / 1e6, plan.bootstraps.len());
             tracing::debug!(error, agreement, cautious, seconds, bootstraps, "tried");
             let trial = Trial { error, decision, agreement, cautious };
-            let is_good = trial.is_good(asked);
+            let (is_good, used) = (trial.is_good(asked), trial.used(asked));
             tried.push(trial);
-            if is_good {
-                good = Some(good.map_or(error, |g| g.max(error)));
-            } else {
-                bad = Some(bad.map_or(error, |b| b.min(error)));
+            if is_good && good.is_none_or(|(known, _)| known < error) {
+                good = Some((error, used));
+            } else if !is_good && bad.is_none_or(|(known, _)| known > error) {
+                bad = Some((error, used));
             }
             next = match (good, bad) {
-                (Some(good), Some(bad)) if bad > CLOSE * good => Some((good * bad).sqrt()),
+                (Some(good), Some(bad)) => Some(between(good, bad)).filter(|&next| next > WORTH * good.0),
                 // A looser limit that changes nothing has the fastest plan there is.
-                (Some(good), None) if !repeated => Some(good * STRIDE),
-                (None, Some(bad)) if !last => Some(bad / STRIDE),
+                (Some((good, _)), None) if !repeated => Some(good * STRIDE),
+                (None, Some((bad, _))) if !last => Some(bad / STRIDE),
                 _ => None,
             };
         }

@@ -16,6 +16,7 @@ mod warning;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use fhec_frontend::{FixedBatch, ImportOptions};
 use fhec_ir::{Issue, Loc, Module, Nn, Port, Tensor, Value};
@@ -73,6 +74,7 @@ pub struct Compiler {
     calibration: Option<Vec<Vec<Tensor>>>,
     validation: Option<Validation>,
     engine: Arc<dyn Target>,
+    cancelled: Arc<AtomicBool>,
 }
 
 /// A model read from an ONNX file, for a [`Compiler`].
@@ -181,6 +183,7 @@ impl Default for Compiler {
             calibration: None,
             validation: None,
             engine: Arc::new(Engine::default()),
+            cancelled: Arc::default(),
         }
     }
 }
@@ -226,6 +229,13 @@ impl Compiler {
         self
     }
 
+    /// Stops compilations once `cancelled` is set, at the end of the stage that they are in: the choice of polynomials is one, and
+    /// takes seconds to a minute. They then end in an error of which [`Error::is_cancelled`] holds.
+    pub fn cancelled_by(mut self, cancelled: Arc<AtomicBool>) -> Self {
+        self.cancelled = cancelled;
+        self
+    }
+
     /// Compiles a model.
     ///
     /// # Errors
@@ -242,7 +252,7 @@ impl Compiler {
     pub fn compile_observed(&self, model: &Model, observe: &mut Observer<'_>) -> Result<Compiled, Error> {
         let _span = tracing::debug_span!("compile", model = model.module.func.name.as_str()).entered();
         self.options.check(&model.module)?;
-        let mut laps = Laps::start();
+        let mut laps = Laps::start(self.cancelled.clone());
         let prepared = self.prepared(model, &mut laps, observe)?;
         let mut attempt = self.attempt(&prepared, &mut laps, observe)?;
         let Prepared { folded, samples, approximate, .. } = &prepared;
@@ -265,7 +275,7 @@ impl Compiler {
         let first: Vec<Value> = polynomials.values().filter_map(|stages| stages.first().copied()).collect();
         let accuracy = |v| Accuracy::measure(folded, &polynomial, &first, v);
         let accuracy = self.validation.as_ref().map(accuracy).transpose()?;
-        laps.lap("validate");
+        laps.lap("validate")?;
         let measured = Measured { agreement, accuracy };
         let report = PassReport::new(&activations, &layers, placement.as_ref(), &front, measured, &notes, &warnings);
         let plan = plan.with_provenance(self.provenance(model, samples.len(), approximate.margin, &report));

@@ -2,7 +2,7 @@
 
 use fhec_ir::{Module, Nn};
 use fhec_passes::activations::ApproximateOptions;
-use fhec_passes::approx::{Choice, MAX_DEGREE};
+use fhec_passes::approx::{Choice, MAX_DEGREE, Margin};
 use fhec_passes::batch;
 use fhec_passes::fold::Fold;
 use fhec_passes::parameters::Precision;
@@ -73,7 +73,9 @@ impl CompileOptions {
             let reason = format!("a polynomial has a degree from 1 to {MAX_DEGREE}");
             return value("degree", degree.to_string(), reason, "choose a degree in that range".into());
         }
-        if !(1.0..=MOST_MARGIN).contains(&margin) {
+        if let Margin::Factor(margin) = margin
+            && !(1.0..=MOST_MARGIN).contains(&margin)
+        {
             let reason = format!("intervals hold what was seen in calibration: margins go from 1 to {MOST_MARGIN}");
             return value("margin", margin.to_string(), reason, "leave it out to take the default".into());
         }

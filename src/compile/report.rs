@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fhec_passes::activations::rebuild::LayerGain;
 use fhec_passes::activations::{ApproximateOptions, Replacement};
+use fhec_passes::approx::Margin;
 use fhec_passes::bootstraps::Placement;
 use fhec_runtime::Provenance;
 use serde::Serialize;
@@ -69,7 +70,13 @@ impl<'a> PassReport<'a> {
 
 impl Compiler {
     /// Where a plan of `model` comes from, whose activations were fitted on `samples` inputs with this margin.
-    pub(super) fn provenance(&self, model: &Model, samples: usize, margin: f64, report: &PassReport<'_>) -> Provenance {
+    pub(super) fn provenance(
+        &self,
+        model: &Model,
+        samples: usize,
+        margin: Margin,
+        report: &PassReport<'_>,
+    ) -> Provenance {
         let calibrated = if self.calibration.is_some() { samples.to_string() } else { "synthetic".into() };
         let ApproximateOptions { default, families, .. } = &self.options.approximate;
         let stages = families.get(&default.family).map_or(vec![default.degree], |f| f.stages(default.degree));

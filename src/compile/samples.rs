@@ -2,6 +2,7 @@
 
 use fhec_ir::{Module, Nn, Shape, Tensor};
 use fhec_passes::activations::{ApproximateError, ApproximateOptions, given};
+use fhec_passes::approx::Margin;
 use fhec_passes::bootstraps::Placement;
 
 use super::Compiler;
@@ -31,21 +32,27 @@ impl Compiler {
             }
             return Ok((samples.clone(), self.options.approximate.clone()));
         }
-        let margin = self.options.approximate.margin.max(SYNTHETIC_MARGIN);
+        let margin = match self.options.approximate.margin {
+            Margin::Factor(margin) => margin.max(SYNTHETIC_MARGIN),
+            Margin::Expected => SYNTHETIC_MARGIN,
+        };
         if has_activation(module) {
             warnings.push(Warning::Synthetic { of: "activations", margin }.to_string());
         }
         let shapes: Vec<Shape> = module.func.params().iter().map(|&p| module.func.ty(p).0.clone()).collect();
-        Ok((synthetic(&shapes), ApproximateOptions { margin, ..self.options.approximate.clone() }))
+        Ok((
+            synthetic(&shapes),
+            ApproximateOptions { margin: Margin::Factor(margin), ..self.options.approximate.clone() },
+        ))
     }
 }
 
 /// Where polynomials of the network's own are bootstrapped, the ranges that their operands have on synthetic inputs matter, as
 /// those of activations always do.
-pub(super) fn guessed_ranges(folded: &Module<Nn>, placement: Option<&Placement>, margin: f64) -> Option<Warning> {
+pub(super) fn guessed_ranges(folded: &Module<Nn>, placement: Option<&Placement>, margin: Margin) -> Option<Warning> {
     let bootstrapped = placement.is_some_and(|p| !p.plan.bootstraps.is_empty());
     let guessed = bootstrapped && given::has_given(folded) && !has_activation(folded);
-    guessed.then_some(Warning::Synthetic { of: "polynomials", margin })
+    guessed.then_some(Warning::Synthetic { of: "polynomials", margin: margin.factor() })
 }
 
 /// Whether there is anything to approximate.

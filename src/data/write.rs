@@ -5,9 +5,10 @@ use std::path::Path;
 
 use fhec_files::Destination;
 use fhec_ir::{Port, Tensor};
-use npyz::WriterBuilder;
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
 
-use super::DataError;
+use super::{DataError, npy};
 
 /// How the outputs of images are laid out in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,15 +62,13 @@ pub fn write_samples(to: impl Into<Destination>, ports: &[Port], images: &[Vec<T
 }
 
 fn write_archive(out: impl Write + Seek, ports: &[Port], images: &[Vec<Tensor>]) -> std::io::Result<()> {
-    let mut archive = npyz::npz::NpzWriter::new(out);
+    let mut archive = ZipWriter::new(out);
     for (i, port) in ports.iter().enumerate() {
-        let mut bytes = Vec::new();
-        write_array(&mut bytes, port, images.iter().filter_map(|outputs| outputs.get(i)))?;
-        let zip = archive.zip_writer();
-        zip.start_file(npyz::npz::file_name_from_array_name(&port.name), Default::default())?;
-        zip.write_all(&bytes)?;
+        // Entries of 4 GiB and more need to be announced.
+        archive.start_file(format!("{}.npy", port.name), SimpleFileOptions::default().large_file(true))?;
+        write_array(&mut archive, port, images.iter().filter_map(|outputs| outputs.get(i)))?;
     }
-    archive.zip_writer().finish()?;
+    archive.finish()?;
     Ok(())
 }
 
@@ -77,10 +76,6 @@ fn write_array<'a>(out: impl Write, port: &Port, images: impl Iterator<Item = &'
     let images: Vec<&Tensor> = images.collect();
     // One image per entry of the leading dimension, whether or not the model has a batch dimension of one.
     let image = port.shape.0.strip_prefix(&[1]).unwrap_or(&port.shape.0);
-    let shape: Vec<u64> = std::iter::once(images.len()).chain(image.iter().copied()).map(|d| d as u64).collect();
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(out).begin_nd()?;
-    for image in images {
-        writer.extend(image.data())?;
-    }
-    writer.finish()
+    let shape: Vec<usize> = std::iter::once(images.len()).chain(image.iter().copied()).collect();
+    npy::write(out, &shape, images.iter().map(|image| image.data()))
 }

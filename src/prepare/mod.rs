@@ -5,6 +5,7 @@
 //! training program reads.
 
 mod recipe;
+mod weights;
 
 use std::collections::BTreeMap;
 
@@ -14,12 +15,16 @@ use fhec_ir::{Entity, Module, Nn, Tensor, Value};
 use fhec_passes::activations::{ApproximateActivations, ApproximateOptions, Approximated};
 use fhec_passes::approx::Choice;
 use fhec_passes::pipeline::PlanOptions;
+use fhec_passes::prune::prune;
 use fhec_passes::skips::{self, Block, Converted, ConvertedJoin, DepthRow, SkipForm, SkipPricer};
 use fhec_passes::target::Target;
 
+pub use fhec_passes::prune::NetworkCost;
 pub use recipe::{
-    FORMAT, Fitted, Recipe, RecipeActivation, RecipeDirac, RecipeJoin, RecipeMatch, RecipePolynomial, VERSION,
+    FORMAT, Fitted, Recipe, RecipeActivation, RecipeDirac, RecipeGroup, RecipeJoin, RecipeMask, RecipeMatch,
+    RecipePolynomial, RecipePowers, VERSION,
 };
+pub use weights::Pruned;
 
 use crate::compile::Model;
 use crate::error::Error;
@@ -46,8 +51,35 @@ pub enum Skips {
 pub struct PrepareOptions {
     /// What becomes of skips.
     pub skips: Skips,
-    /// Degree of the polynomials that activations become in training; without one they stay.
-    pub degree: Option<usize>,
+    /// What activations become in training.
+    pub activations: Activations,
+    /// The share of the predicted time of linear transforms that zeros among the weights are to save.
+    pub prune: Option<f64>,
+    /// Weights become 0 or ±2^k in training, of so many neighbouring k.
+    pub powers_of_two: Option<u32>,
+}
+
+/// What activations become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activations {
+    /// They stay.
+    #[default]
+    Keep,
+    /// Polynomials of this degree per channel, which are trained.
+    Degree(usize),
+    /// Quadratics whose coefficients are powers of two, which are not trained.
+    PowerOfTwo,
+}
+
+impl Activations {
+    /// The degree, of polynomials.
+    pub fn degree(self) -> Option<usize> {
+        match self {
+            Self::Keep => None,
+            Self::Degree(degree) => Some(degree),
+            Self::PowerOfTwo => Some(2),
+        }
+    }
 }
 
 /// A network to be trained.
@@ -59,6 +91,8 @@ pub struct Prepared {
     pub recipe: Recipe,
     /// The decisions of [`Skips::Auto`], with what they rest on.
     pub decisions: Vec<ConvertedJoin>,
+    /// What the masks save, where there are some.
+    pub pruned: Option<Pruned>,
 }
 
 /// The forms of a model's skips and what each costs, before any training.
@@ -74,7 +108,9 @@ pub fn skip_table(model: &Model, degrees: &[usize], target: &dyn Target) -> Resu
 /// those of `target`.
 ///
 /// # Errors
-/// A model that cannot be planned, with [`Skips::Auto`]; one that does not run on the samples or is too large for a file.
+/// A model that cannot be planned, with [`Skips::Auto`] or where it is pruned; one that does not run on the samples or is too
+/// large for a file; Dirac kernels whose weights would be pruned or become powers of two; an activation that no quadratic
+/// of powers of two resembles.
 pub fn prepare(
     model: &Model,
     options: &PrepareOptions,
@@ -92,7 +128,7 @@ pub fn prepare(
         Skips::Auto => {
             let plan = PlanOptions::default();
             // Activations that stay become polynomials when the network is compiled, of the default degree.
-            let degree = options.degree.unwrap_or(ApproximateOptions::default().default.degree);
+            let degree = options.activations.degree().unwrap_or(default_degree());
             decisions = SkipPricer::new(teacher, &blocks, target, &plan).automatic(degree)?;
             decisions.iter().map(|decision| decision.form).collect()
         }
@@ -100,11 +136,26 @@ pub fn prepare(
     let converted = skips::convert(teacher, &blocks, &forms)?;
     let exported = fhec_frontend::export_model(&converted.module)?;
     let student = exported.encode()?;
-    let fits = match (options.degree, samples) {
+    let degree = options.activations.degree();
+    let mut fits = match (degree, samples) {
         (Some(degree), Some(samples)) => fits(&converted.module, samples, degree)?,
         _ => BTreeMap::new(),
     };
+    if options.activations == Activations::PowerOfTwo {
+        fits = weights::power_of_two_quadratics(&converted.module, &fits)?;
+    }
+    if !converted.dirac.is_empty() && (options.prune.is_some() || options.powers_of_two.is_some()) {
+        let reason = "the weights of Dirac kernels are neither pruned nor made powers of two".into();
+        return Err(Error::Usage { reason, repair: "keep the skips, or leave out --prune and --powers-of-two".into() });
+    }
     let namer = Namer { teacher, converted: &converted, exported: &exported };
+    let (masks, pruned) = match options.prune {
+        Some(share) => {
+            let pruning = prune(&converted.module, share, degree.unwrap_or(default_degree()), target)?;
+            (namer.masks(&pruning), Some(Pruned::of(&pruning, &converted.module)))
+        }
+        None => (Vec::new(), None),
+    };
     let recipe = Recipe {
         format: FORMAT.into(),
         version: VERSION,
@@ -112,10 +163,17 @@ pub fn prepare(
         student_digest: blake3::hash(&student).to_hex().to_string(),
         joins: joins(&blocks, &forms),
         dirac: namer.dirac(),
-        activations: options.degree.map(|degree| namer.activations(degree, &fits)).unwrap_or_default(),
+        activations: namer.activations(options.activations, &fits),
         matches: namer.matches(),
+        masks,
+        powers_of_two: options.powers_of_two.map(|count| namer.powers_of_two(count)).unwrap_or_default(),
     };
-    Ok(Prepared { student, recipe, decisions })
+    Ok(Prepared { student, recipe, decisions, pruned })
+}
+
+/// The degree of activations that stay, once the network is compiled.
+fn default_degree() -> usize {
+    ApproximateOptions::default().default.degree
 }
 
 /// The polynomials per channel of every activation, by its value, and the inputs seen there.
@@ -176,16 +234,18 @@ impl Namer<'_> {
         self.converted.dirac.iter().map(conv).collect()
     }
 
-    fn activations(&self, degree: usize, fits: &BTreeMap<Value, Fitted>) -> Vec<RecipeActivation> {
+    fn activations(&self, form: Activations, fits: &BTreeMap<Value, Fitted>) -> Vec<RecipeActivation> {
         let module = &self.converted.module;
+        let Some(degree) = form.degree() else { return Vec::new() };
+        let trained = form != Activations::PowerOfTwo;
         let activation = |(v, operand, node, function): (Value, Value, &str, &str)| {
-            let axis = (module.func.ty(v).0.rank() > 1).then_some(1);
+            let axis = (trained && module.func.ty(v).0.rank() > 1).then_some(1);
             RecipeActivation {
                 node: node.into(),
                 input: self.name(operand),
                 output: self.name(v),
                 function: function.into(),
-                polynomial: RecipePolynomial { degree, axis, start: fits.get(&v).cloned() },
+                polynomial: RecipePolynomial { degree, axis, start: fits.get(&v).cloned(), trained },
             }
         };
         Self::of(module).map(activation).collect()

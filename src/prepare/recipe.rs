@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// What tells a recipe from other JSON.
 pub const FORMAT: &str = "fhec recipe";
 /// The version of the form of recipes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What the training of a student must respect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,12 @@ pub struct Recipe {
     pub activations: Vec<RecipeActivation>,
     /// Tensors that correspond to tensors of the teacher.
     pub matches: Vec<RecipeMatch>,
+    /// Weights of which groups become zero; version 1 has none.
+    #[serde(default)]
+    pub masks: Vec<RecipeMask>,
+    /// Weights that become powers of two; version 1 has none.
+    #[serde(default)]
+    pub powers_of_two: Vec<RecipePowers>,
 }
 
 /// A join of a residual block.
@@ -84,6 +90,13 @@ pub struct RecipePolynomial {
     pub axis: Option<usize>,
     /// Where it starts; `null` without calibration data.
     pub start: Option<Fitted>,
+    /// Whether its coefficients are trained; those that are not are powers of two. Version 1 trains all.
+    #[serde(default = "trained")]
+    pub trained: bool,
+}
+
+fn trained() -> bool {
+    true
 }
 
 /// A least-squares fit to the activation on calibration data.
@@ -96,6 +109,40 @@ pub struct Fitted {
     pub interval: [f64; 2],
     /// One row per channel, or a single one; lowest first.
     pub coefficients: Vec<Vec<f64>>,
+}
+
+/// An initialiser of which groups of elements become zero.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeMask {
+    /// The initialiser.
+    pub weight: String,
+    /// Groups of its elements; they may overlap.
+    pub groups: Vec<RecipeGroup>,
+}
+
+/// Weights whose zeros together save a rotation or a product.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeGroup {
+    /// Their places in the flattened initialiser.
+    pub elements: Vec<u32>,
+    /// Predicted seconds that their zeros save.
+    pub seconds: f64,
+    /// Whether they are zeros at the start of training.
+    pub masked: bool,
+}
+
+/// An initialiser whose elements become 0 or ±2^k.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecipePowers {
+    /// The initialiser.
+    pub weight: String,
+    /// The least k.
+    pub lowest: i32,
+    /// The largest k.
+    pub highest: i32,
 }
 
 /// A tensor of the student and the operand of an activation of the teacher.
@@ -123,10 +170,24 @@ mod tests {
             dirac: Vec::new(),
             activations: Vec::new(),
             matches: vec![RecipeMatch { student: "conv".into(), teacher_node: "relu".into() }],
+            masks: vec![RecipeMask {
+                weight: "w".into(),
+                groups: vec![RecipeGroup { elements: vec![0, 3], seconds: 0.25, masked: true }],
+            }],
+            powers_of_two: vec![RecipePowers { weight: "w".into(), lowest: -7, highest: 0 }],
         };
         let json = serde_json::to_string(&recipe).unwrap();
         assert!(json.contains("\"form\":\"shared\""), "{json}");
         assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
         assert!(serde_json::from_str::<Recipe>(&json.replace("\"dirac\"", "\"direc\"")).is_err());
+    }
+
+    #[test]
+    fn recipes_of_version_1_are_read() {
+        let json = r#"{"format": "fhec recipe", "version": 1, "teacher_digest": "00", "student_digest": "01", "joins": [],
+            "dirac": [], "matches": [], "activations": [{"node": "a", "input": "x", "output": "y", "function": "relu",
+            "polynomial": {"degree": 2, "axis": 1, "start": null}}]}"#;
+        let recipe: Recipe = serde_json::from_str(json).unwrap();
+        assert!(recipe.activations[0].polynomial.trained && recipe.masks.is_empty() && recipe.powers_of_two.is_empty());
     }
 }

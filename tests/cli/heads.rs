@@ -35,7 +35,7 @@ const DECRYPT: [&str; 6] = ["decrypt", "client.fhe", "--secret", "client.key", "
 /// The class of every image, in an array of one dimension.
 fn read_classes(path: &Path) -> Vec<f32> {
     let file = std::fs::read(path).unwrap();
-    assert!(String::from_utf8_lossy(&file).contains("(8, )"), "one number per image");
+    assert!(String::from_utf8_lossy(&file).contains("(8,)"), "one number per image");
     let port = Port { name: "k".into(), shape: Shape(vec![1]), ..Default::default() };
     data::read_samples(path, &[port]).unwrap().iter().map(|image| image[0].data()[0]).collect()
 }

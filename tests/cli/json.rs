@@ -100,6 +100,15 @@ impl Document {
     }
 }
 
+/// Refuses fields of what `command` printed that are not documented, and documented ones that are not there.
+#[cfg(all(feature = "serve", feature = "remote", unix))]
+#[track_caller]
+pub fn expect_documented(command: &str, object: &Value) {
+    let mut wrong = BTreeSet::new();
+    Document::read().compare(command, object, &mut wrong);
+    assert!(wrong.is_empty(), "{}", Vec::from_iter(wrong).join("\n"));
+}
+
 /// Commands with few and with all of their options.
 const COMMANDS: &[&str] = &[
     "compile tiny.onnx -o plan.fhe --calibration calibration.npy",
@@ -108,6 +117,7 @@ const COMMANDS: &[&str] = &[
     "compile tiny.onnx -o precise.fhe --calibration calibration.npy --precision 8",
     "prepare residual.onnx -o student.onnx --recipe recipe.json --skips auto --activations quadratic \
      --calibration residual.npy",
+    "prepare residual.onnx -o pruned.onnx --recipe pruned.json --prune 0.3 --activations quadratic",
     "prepare residual.onnx --table",
     "export-client plan.fhe -o client.fhe",
     "inspect plan.fhe",
@@ -136,6 +146,7 @@ const COMMANDS: &[&str] = &[
     "calibrate --log-n 11",
     "demo",
     "man -o man",
+    "token alice --tokens tokens",
 ];
 
 const PROGRAM: &str = "\

@@ -10,12 +10,16 @@ mod hostile;
 mod insecure;
 mod json;
 mod labels;
+#[cfg(feature = "compiler")]
+mod library;
 mod model;
 mod options;
 mod passphrase;
 mod prepare;
 mod publication;
 mod road;
+#[cfg(all(feature = "serve", feature = "remote", unix))]
+mod serve;
 mod surface;
 mod trust;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use fhec::Model;
 use fhec::ir::nn::eval::eval;
 use fhec::ir::{OpInfo, Tensor};
-use fhec::prepare::Recipe;
+use fhec::prepare::{Recipe, RecipeGroup};
 
 use super::Place;
 use super::model::{numbers, write_images, write_residual};
@@ -73,6 +73,69 @@ fn polynomials_start_at_fits() {
 }
 
 #[test]
+fn polynomials_of_powers_of_two_are_those_of_the_least_error() {
+    let p = place();
+    let power = [&PREPARE[..], &["--activations", "power-of-two"]].concat();
+    p.ok(&power);
+    for activation in recipe(&p.path("recipe.json")).activations {
+        let polynomial = activation.polynomial;
+        assert_eq!((polynomial.trained, polynomial.degree, polynomial.axis), (false, 2, None));
+        let start = polynomial.start.unwrap();
+        // Faster CryptoNets: x²/8 + x/2 + 1/4 on [-4, 4].
+        assert_eq!((start.basis.as_str(), start.interval), ("monomial", [-4.0, 4.0]));
+        assert_eq!(start.coefficients, [[0.25, 0.5, 0.125]]);
+    }
+    p.ok(&[&power[..], &["--calibration", "calibration.npy", "--force"]].concat());
+    for activation in recipe(&p.path("recipe.json")).activations {
+        let start = activation.polynomial.start.unwrap();
+        assert!(start.interval != [-4.0, 4.0]);
+        assert!(start.coefficients[0].iter().all(|c| *c == 0.0 || c.abs().log2().fract() == 0.0));
+    }
+}
+
+#[test]
+fn pruned_weights_save_the_time_that_was_asked_for() {
+    let p = place();
+    let report = p.json(&[&PREPARE[..], &["--activations", "quadratic", "--prune", "0.4"]].concat());
+    let [before, after] = ["before", "after"].map(|when| &report["pruned"][when]);
+    for what in ["rotations", "plain_products", "seconds"] {
+        assert!(after[what].as_f64() < before[what].as_f64(), "{what}: {report}");
+    }
+    let recipe = recipe(&p.path("recipe.json"));
+    assert_eq!(recipe.version, 2);
+    let masked: Vec<&RecipeGroup> = recipe.masks.iter().flat_map(|m| &m.groups).filter(|g| g.masked).collect();
+    assert!(!masked.is_empty() && masked.iter().all(|g| g.seconds > 0.0 && g.elements.is_sorted()));
+    // The student computes with all of its weights: training may take masked ones back.
+    let [model, student] = ["model.onnx", "student.onnx"].map(|name| Model::load(p.path(name)).unwrap());
+    let x = [Tensor::new([1, 1, 8, 8], numbers(5, 64))];
+    assert_eq!(eval(&model.module, &x).unwrap(), eval(&student.module, &x).unwrap());
+    let more = p.json(&[&PREPARE[..], &["--activations", "quadratic", "--prune", "0.7", "--force"]].concat());
+    assert!(more["pruned"]["zeros"].as_u64() > report["pruned"]["zeros"].as_u64(), "{more}");
+}
+
+#[test]
+fn weights_and_biases_get_exponents() {
+    let p = place();
+    p.ok(&[&PREPARE[..], &["--powers-of-two", "5"]].concat());
+    let recipe = recipe(&p.path("recipe.json"));
+    let student = std::fs::read(p.path("student.onnx")).unwrap();
+    assert!(recipe.powers_of_two.len() >= 4, "{:?}", recipe.powers_of_two);
+    for powers in &recipe.powers_of_two {
+        assert_eq!(powers.highest - powers.lowest, 4);
+        let name = powers.weight.as_bytes();
+        assert!(student.windows(name.len()).any(|part| part == name), "{powers:?} is no tensor of the student");
+    }
+}
+
+#[test]
+fn dirac_kernels_are_not_pruned() {
+    let p = place();
+    let message = p.fails(&[&PREPARE[..], &["--skips", "dirac", "--prune", "0.3"]].concat());
+    assert!(message.contains("Dirac kernels") && message.contains("keep the skips"), "{message}");
+    assert!(p.misread(&[&PREPARE[..], &["--prune", "1"]].concat()).contains("between 0 and 1"));
+}
+
+#[test]
 fn the_table_needs_no_student() {
     let p = place();
     let report = p.json(&["prepare", "model.onnx", "--table"]);
@@ -104,6 +167,8 @@ fn options_that_nothing_reads_are_refused() {
         &["prepare", "model.onnx", "--table", "--skips", "dirac"][..],
         &["prepare", "model.onnx", "--table", "--activations", "quadratic"],
         &["prepare", "model.onnx", "--table", "-o", "student.onnx"],
+        &["prepare", "model.onnx", "--table", "--prune", "0.5"],
+        &["prepare", "model.onnx", "--table", "--powers-of-two", "8"],
         &[&PREPARE[..], &["--calibration", "calibration.npy"]].concat(),
         &[&PREPARE[..], &["--latency", "calibration.npy"]].concat(),
     ] {

@@ -16,7 +16,7 @@ fn warned(p: &Place, args: &[&str]) -> String {
 #[test]
 fn a_run_warns_of_values_out_of_range_as_the_simulation_does() {
     let p = compiled();
-    write_scaled(&p.path("wide.npy"), 7, 3, 1.7);
+    write_scaled(&p.path("wide.npy"), 7, 3, 1.9);
     let run = p.json(&["run", "plan.fhe", "--input", "wide.npy", "-o", "y.npy"]);
     let simulated = p.json(&["simulate", "plan.fhe", "--input", "wide.npy", "--exact"]);
     assert!(!run["layers"].as_array().unwrap().is_empty(), "{run}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fhec::passes::approx::Margin;
 use fhec::passes::bootstraps::Strategy;
 use fhec::passes::registry::PassContext;
 use fhec_ir::{Shape, Tensor};
@@ -75,7 +76,7 @@ impl Options {
             context.approximate.default.degree = degree;
         }
         if let Some(margin) = self.get("margin") {
-            context.approximate.margin = margin;
+            context.approximate.margin = Margin::Factor(margin);
         }
         if let Some(slots) = self.get("slots") {
             context.slots = slots;

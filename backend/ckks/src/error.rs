@@ -171,6 +171,10 @@ pub enum CkksError {
     #[error("{0}")]
     #[diagnostic(help("check the path, the permission, the free space and the limits of this process"))]
     System(String),
+    /// A callback that hears of progress said to stop.
+    #[error("the work was cancelled")]
+    #[diagnostic(help("start it again: what was done is lost, nothing else is"))]
+    Cancelled,
 }
 
 fn weight_in_words(weight: u32) -> String {

@@ -28,6 +28,7 @@ mod eval;
 mod keys;
 mod packing;
 mod params;
+mod progress;
 mod sample;
 mod security;
 
@@ -44,4 +45,5 @@ pub use fhec_parameters::{BootstrapSpec, Circuit, ParamSpec};
 pub use fhec_ring::{RECYCLED_BYTES, bound_recycled};
 pub use keys::{KeyInfo, KeyRequest, KeySet, KeySetWriter, PreparedKey, SwitchingKey};
 pub use params::Params;
+pub use progress::Verdict;
 pub use sample::Seed;

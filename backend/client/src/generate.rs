@@ -3,7 +3,7 @@
 use crate::random::Randomness;
 use crate::secret::{SecretKey, evaluate};
 use crate::wiped::Wiped;
-use fhec_ckks::{CkksError, Context, KeyName, KeyRequest, KeySet, KeySetWriter, Result, SwitchingKey};
+use fhec_ckks::{CkksError, Context, KeyName, KeyRequest, KeySet, KeySetWriter, Result, SwitchingKey, Verdict};
 use fhec_container::Destination;
 use zeroize::Zeroizing;
 
@@ -91,10 +91,14 @@ impl<'a> KeyGenerator<'a> {
     /// Makes a key set in memory.
     ///
     /// # Errors
-    /// As [`key`](Self::key).
-    pub fn generate(&mut self, requests: &[KeyRequest], mut progress: impl FnMut(KeyProgress)) -> Result<KeySet> {
+    /// As [`key`](Self::key), or when `progress` says to stop.
+    pub fn generate<V: Verdict>(
+        &mut self,
+        requests: &[KeyRequest],
+        mut progress: impl FnMut(KeyProgress) -> V,
+    ) -> Result<KeySet> {
         let mut set = KeySet::new(self.ctx, self.secret.id());
-        self.each(requests, &mut progress, |key| {
+        self.each(requests, &mut |p| progress(p).goes_on(), |key| {
             set.insert(key);
             Ok(())
         })?;
@@ -104,29 +108,43 @@ impl<'a> KeyGenerator<'a> {
     /// Makes a key file, one key in memory at a time.
     ///
     /// # Errors
-    /// As [`key`](Self::key), or a failed write.
-    pub fn write(
+    /// As [`generate`](Self::generate), or a failed write.
+    pub fn write<V: Verdict>(
         &mut self,
         to: impl Into<Destination>,
         requests: &[KeyRequest],
-        mut progress: impl FnMut(KeyProgress),
+        mut progress: impl FnMut(KeyProgress) -> V,
     ) -> Result<()> {
         let mut writer = KeySetWriter::create(self.ctx, to, self.secret.id())?;
-        self.each(requests, &mut progress, |key| writer.push(&key))?;
+        self.each(requests, &mut |p| progress(p).goes_on(), |key| writer.push(&key))?;
         writer.finish()
+    }
+
+    /// Makes the bytes of a key file.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate).
+    pub fn to_bytes<V: Verdict>(
+        &mut self,
+        requests: &[KeyRequest],
+        mut progress: impl FnMut(KeyProgress) -> V,
+    ) -> Result<Vec<u8>> {
+        let mut writer = KeySetWriter::in_memory(self.ctx, self.secret.id())?;
+        self.each(requests, &mut |p| progress(p).goes_on(), |key| writer.push(&key))?;
+        writer.into_bytes()
     }
 
     /// Makes a key set in a file without a name, one key in memory at a time.
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub fn generate_on_disk(
+    pub fn generate_on_disk<V: Verdict>(
         &mut self,
         requests: &[KeyRequest],
-        mut progress: impl FnMut(KeyProgress),
+        mut progress: impl FnMut(KeyProgress) -> V,
     ) -> Result<KeySet> {
         let mut writer = KeySetWriter::scratch(self.ctx, self.secret.id())?;
-        self.each(requests, &mut progress, |key| writer.push(&key))?;
+        self.each(requests, &mut |p| progress(p).goes_on(), |key| writer.push(&key))?;
         writer.into_keys(self.ctx)
     }
 
@@ -134,7 +152,7 @@ impl<'a> KeyGenerator<'a> {
     fn each(
         &mut self,
         requests: &[KeyRequest],
-        progress: &mut dyn FnMut(KeyProgress),
+        progress: &mut dyn FnMut(KeyProgress) -> bool,
         mut sink: impl FnMut(SwitchingKey) -> Result<()>,
     ) -> Result<()> {
         let _span = tracing::debug_span!("keygen", keys = requests.len()).entered();
@@ -145,7 +163,9 @@ impl<'a> KeyGenerator<'a> {
             bytes += self.ctx.params().stored_key_bytes(key.level());
             tracing::debug!(key = %request.name, level = key.level(), "made");
             sink(key)?;
-            progress(KeyProgress { done: i + 1, total, key: request.name, bytes });
+            if !progress(KeyProgress { done: i + 1, total, key: request.name, bytes }) {
+                return Err(CkksError::Cancelled);
+            }
         }
         Ok(())
     }

@@ -19,6 +19,11 @@ pub const CLIENT_PLAN_KIND: &str = "client-plan";
 /// Version of its format.
 pub const CLIENT_PLAN_VERSION: u32 = 1;
 
+/// What packing adds to a limb, what a container says of a ciphertext and what it says besides, in bytes, at most.
+const PER_LIMB: u64 = 64;
+const PER_CIPHERTEXT: u64 = 1 << 10;
+const PER_FILE: u64 = 128 << 10;
+
 /// What generates keys, encrypts inputs and decrypts results of one plan: inputs and outputs with their layouts and levels,
 /// parameters, the key list, and the digest of the plan. It holds no op and no constant. [`Plan::client`] makes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +102,22 @@ impl ClientPlan {
     /// Levels of the result ciphertexts of a run, in order.
     pub fn output_levels(&self) -> Vec<usize> {
         levels(&self.outputs)
+    }
+    /// The most bytes of a file with the inputs of so many runs.
+    pub fn most_input_bytes(&self, runs: u64) -> u64 {
+        self.most_bytes(&self.input_levels(), runs)
+    }
+    /// The most bytes of a file with the results of so many runs.
+    pub fn most_output_bytes(&self, runs: u64) -> u64 {
+        self.most_bytes(&self.output_levels(), runs)
+    }
+    fn most_bytes(&self, levels: &[usize], runs: u64) -> u64 {
+        let n = self.params.n() as u64;
+        // A residue takes the bits of its prime.
+        let limb = |&prime: &u64| n * u64::from(64 - prime.leading_zeros()) / 8 + PER_LIMB;
+        let part = |&level: &usize| self.params.q().iter().take(level + 1).map(limb).sum::<u64>();
+        let run: u64 = levels.iter().map(|level| 2 * part(level) + PER_CIPHERTEXT).sum();
+        runs.saturating_mul(run).saturating_add(PER_FILE)
     }
     /// The root mean square error that noise leaves in every output, where the compiler has found it.
     pub fn result_errors(&self) -> Option<&[f64]> {

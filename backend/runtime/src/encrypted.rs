@@ -3,14 +3,15 @@
 mod cache;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use fhec_ckks::{
     Bootstrapper, Ciphertext, CkksError, Context, Diagonal, EngineCounts, Evaluator, KeySet, LinearTransform, Role,
-    bound_recycled,
+    Verdict, bound_recycled,
 };
-use fhec_ir::ckks::exec::{Backend, Constant, LinearMap, Observer, RunStep, execute};
+use fhec_ir::ckks::exec::{Backend, Constant, ExecError, LinearMap, Observer, RunStep, execute};
 use fhec_ir::ckks::{CkksOp, CtTy};
 use fhec_ir::{Ckks, Entity, Module, Node, OpInfo};
 use serde::Serialize;
@@ -272,14 +273,20 @@ pub struct RunReport {
     pub rotations: u64,
     /// Key switches executed.
     pub key_switches: u64,
+    /// Products of two ciphertexts executed.
+    pub products: u64,
+    /// Products with plain vectors executed.
+    pub plain_products: u64,
 }
 
 /// Runs one [`Plan`] on ciphertexts of one key. The ops that it executes are compared with the plan.
+///
+/// It may be shared between threads: its runs follow one another, each on all of its threads.
 #[derive(Debug)]
-pub struct Executor<'a> {
-    plan: &'a Plan,
+pub struct Executor {
+    plan: Arc<Plan>,
     pool: rayon::ThreadPool,
-    backend: CkksBackend,
+    backend: Mutex<CkksBackend>,
     expected: Vec<TraceEntry>,
     prediction: MemoryPrediction,
     /// Bytes that the run is predicted to need within its bound.
@@ -288,16 +295,17 @@ pub struct Executor<'a> {
 
 /// Shows progress and takes times.
 struct Watch<'p> {
-    progress: &'p mut (dyn FnMut(Progress<'_>) + Send),
+    progress: &'p mut (dyn FnMut(Progress<'_>) -> bool + Send),
     started: Instant,
     report: RunReport,
 }
 
 impl Observer<CkksBackend> for Watch<'_> {
-    fn before(&mut self, _: &mut CkksBackend, step: RunStep<'_>) {
+    fn before(&mut self, _: &mut CkksBackend, step: RunStep<'_>) -> ControlFlow<()> {
         let (op, level, node) = (step.node.op.mnemonic(), step.node.ty.level, step.node.loc.name());
-        (self.progress)(Progress { index: step.index, total: step.total, op, level, node });
+        let goes_on = (self.progress)(Progress { index: step.index, total: step.total, op, level, node });
         self.started = Instant::now();
+        if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
     fn after(&mut self, _: &mut CkksBackend, step: RunStep<'_>, _: &Ciphertext) {
         let seconds = self.started.elapsed().as_secs_f64();
@@ -316,36 +324,30 @@ pub fn context(plan: &Plan) -> Result<Arc<Context>, RuntimeError> {
     Ok(Context::new(params(plan))?)
 }
 
-impl<'a> Executor<'a> {
+impl Executor {
     /// An executor with the evaluation keys of one client.
     ///
     /// # Errors
     /// Keys of other parameters, keys that do not cover the plan, or a memory bound that is too small for any run.
     pub fn new(
-        plan: &'a Plan,
+        plan: impl Into<Arc<Plan>>,
         context: Arc<Context>,
         keys: Arc<KeySet>,
         options: ExecutorOptions,
     ) -> Result<Self, RuntimeError> {
+        let plan = plan.into();
         let _span = tracing::debug_span!("prepare").entered();
-        let infos = keys.infos();
-        for wanted in plan.keys().requests() {
-            let levels = infos.iter().filter(|info| info.name == wanted.name).map(|info| info.level);
-            let have = levels.max().ok_or(CkksError::MissingKey(wanted.name))?;
-            if have < wanted.level {
-                return Err(CkksError::KeyLevel { name: wanted.name, have, need: wanted.level }.into());
-            }
-        }
+        plan.keys().check_covered(&keys)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.threads)
             .thread_name(|i| format!("fhec-{i}"))
             .build()
             .map_err(|e| CkksError::System(format!("threads cannot be started: {e}")))?;
-        let prediction = MemoryPrediction::of(plan, pool.current_num_threads());
+        let prediction = MemoryPrediction::of(&plan, pool.current_num_threads());
         let resident = keys.resident_bytes() as u64;
         let shares = options.memory.map(|bound| prediction.within(bound, resident)).transpose()?;
         if let Some(shares) = shares {
-            keys.expect_uses(&key_steps(plan.module(), &params(plan), plan.slots())?);
+            keys.expect_uses(&key_steps(plan.module(), &params(&plan), plan.slots())?);
             keys.set_memory_bound(shares.keys);
             bound_recycled(shares.recycled);
         }
@@ -358,7 +360,8 @@ impl<'a> Executor<'a> {
             if encoding_bytes == usize::MAX { backend.prepare_constants(plan.module()) } else { Ok(()) }
         })?;
         let predicted = shares.map_or(prediction.total(), |shares| shares.total);
-        Ok(Self { plan, pool, backend, expected: expected_trace(plan.module()), prediction, predicted })
+        let expected = expected_trace(plan.module());
+        Ok(Self { plan, pool, backend: Mutex::new(backend), expected, prediction, predicted })
     }
 
     /// What a run without a memory bound is predicted to need.
@@ -379,33 +382,41 @@ impl<'a> Executor<'a> {
     /// Runs the plan. `progress` is called before every op.
     ///
     /// # Errors
-    /// When the ciphertexts do not fit, an op fails, or what was executed is not what the plan says.
-    pub fn run(
-        &mut self,
+    /// When the ciphertexts do not fit, an op fails, `progress` says to stop, or what was executed is not what the plan says.
+    pub fn run<V: Verdict>(
+        &self,
         inputs: Vec<Ciphertext>,
-        progress: &mut (dyn FnMut(Progress<'_>) + Send),
+        progress: &mut (impl FnMut(Progress<'_>) -> V + Send + ?Sized),
     ) -> Result<(Vec<Ciphertext>, RunReport), RuntimeError> {
-        let before = self.backend.counts();
-        self.backend.take_trace();
+        // A run that panicked has left a trace, and no more: it is cleared here.
+        let mut backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner);
+        let backend = &mut *backend;
+        let before = backend.counts();
+        backend.take_trace();
         let started = Instant::now();
-        let mut watch = Watch { progress, started, report: RunReport::default() };
-        let (plan, backend) = (self.plan, &mut self.backend);
+        let mut progress = |op: Progress<'_>| progress(op).goes_on();
+        let mut watch = Watch { progress: &mut progress, started, report: RunReport::default() };
         // The log's span is that of this thread, the ops run on another.
         let span = tracing::Span::current();
-        let execute = || span.in_scope(|| execute(plan.module(), backend, inputs, &mut watch));
-        let outputs = self.pool.install(execute)?;
+        let execute = || span.in_scope(|| execute(self.plan.module(), backend, inputs, &mut watch));
+        let outputs = self.pool.install(execute).map_err(|e| match e {
+            ExecError::Cancelled => CkksError::Cancelled.into(),
+            e => RuntimeError::from(e),
+        })?;
         let mut report = watch.report;
         report.seconds = started.elapsed().as_secs_f64();
-        let done = self.backend.counts() - before;
-        let trace = self.backend.take_trace();
+        let done = backend.counts() - before;
+        let trace = backend.take_trace();
         self.check_trace(&trace)?;
-        // The engine counts conjugations among rotations.
-        let conjugations = self.plan.counts().ops.get("conjugate").copied().unwrap_or(0);
+        // The engine counts conjugations among rotations, and products with a number among those with vectors.
         let planned = self.plan.counts();
+        let ops = |mnemonic: &str| planned.ops.get(mnemonic).copied().unwrap_or(0);
+        let (conjugations, with_numbers) = (ops("conjugate"), ops("mul_scalar"));
         for (what, executed, planned) in [
             ("rotations", done.rotations, planned.rotations + conjugations),
             ("key switches", done.key_switches, planned.key_switches),
             ("products", done.products, planned.products),
+            ("products with constants", done.plain_products, planned.plain_products + with_numbers),
             ("bootstraps", done.bootstraps, planned.bootstraps),
         ] {
             if executed != planned {
@@ -413,6 +424,7 @@ impl<'a> Executor<'a> {
             }
         }
         (report.ops, report.rotations, report.key_switches) = (trace.len(), done.rotations, done.key_switches);
+        (report.products, report.plain_products) = (done.products, done.plain_products - with_numbers);
         Ok((outputs, report))
     }
 

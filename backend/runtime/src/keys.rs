@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fhec_ckks::{Bootstrapper, CkksError, KeyName, KeyRequest, KeyShape, Params};
+use fhec_ckks::{Bootstrapper, CkksError, KeyName, KeyRequest, KeySet, KeyShape, Params};
 use fhec_ir::ckks::CkksOp;
 use fhec_ir::cost::LinearSteps;
 use fhec_ir::{Ckks, Module, Node};
@@ -145,6 +145,21 @@ impl KeyList {
         let rotations =
             rotations.flat_map(|(&by, levels)| levels.iter().map(move |&l| request(KeyName::Rotation(by), l)));
         relin.chain(conj).chain(sparse).chain(rotations).collect()
+    }
+    /// Refuses keys that do not cover the list.
+    ///
+    /// # Errors
+    /// The first key that is missing, or made for a lower level than it is used at.
+    pub fn check_covered(&self, keys: &KeySet) -> Result<(), CkksError> {
+        let infos = keys.infos();
+        for wanted in self.requests() {
+            let levels = infos.iter().filter(|info| info.name == wanted.name).map(|info| info.level);
+            let have = levels.max().ok_or(CkksError::MissingKey(wanted.name))?;
+            if have < wanted.level {
+                return Err(CkksError::KeyLevel { name: wanted.name, have, need: wanted.level });
+            }
+        }
+        Ok(())
     }
     /// Bytes of all keys in a file.
     pub fn stored_bytes(&self, params: &Params) -> u64 {

@@ -26,7 +26,7 @@ use crate::keys::KeyList;
 /// Kind of a plan file.
 pub const PLAN_KIND: &str = "plan";
 /// Version of the plan format. Raise it whenever a plan written before would be read differently.
-pub const PLAN_VERSION: u32 = 2;
+pub const PLAN_VERSION: u32 = 3;
 /// Longest report in a plan, in bytes of JSON: as values in memory it takes up to a hundred times as much.
 const MAX_REPORT: usize = 1 << 20;
 

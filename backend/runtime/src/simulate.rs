@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use fhec_ckks::{CkksError, Verdict};
 use fhec_ir::Tensor;
 use fhec_ir::ckks::CtTy;
 use fhec_ir::ckks::exec::{ClearBackend, ClearCt, execute};
@@ -109,12 +110,12 @@ impl<'a> Simulator<'a> {
     /// receives how many more images are done.
     ///
     /// # Errors
-    /// When the inputs of an image do not fit the plan.
-    pub fn run_many(
+    /// When the inputs of an image do not fit the plan, or `progress` says to stop.
+    pub fn run_many<V: Verdict>(
         &self,
         images: &[Vec<Tensor>],
         threads: usize,
-        progress: &(dyn Fn(usize) + Sync),
+        progress: &(impl Fn(usize) -> V + Sync + ?Sized),
     ) -> Result<Simulation, RuntimeError> {
         let _span = tracing::debug_span!("simulate", runs = images.len()).entered();
         let next = AtomicUsize::new(0);
@@ -125,7 +126,9 @@ impl<'a> Simulator<'a> {
                 let Some(batch) = images.get(first..).filter(|rest| !rest.is_empty()) else { return Ok(done) };
                 let batch: Vec<&[Tensor]> = batch.iter().take(LANES).map(Vec::as_slice).collect();
                 done.push((first, self.batch(first as u64, &batch)?));
-                progress(batch.len());
+                if !progress(batch.len()).goes_on() {
+                    return Err(CkksError::Cancelled.into());
+                }
             }
         };
         let parts: Vec<Result<Vec<_>, RuntimeError>> = std::thread::scope(|scope| {

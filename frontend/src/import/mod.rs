@@ -14,6 +14,7 @@ mod finite;
 mod gemm;
 mod graph;
 mod input;
+mod linear_models;
 mod movement;
 mod node;
 mod norm;

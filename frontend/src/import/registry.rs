@@ -3,8 +3,8 @@
 use super::context::{Context, Operand};
 use super::node::NodeView;
 use super::{
-    activation, attention, compare, constant, depth, einsum, elementwise, gemm, movement, norm, pool, reduce,
-    reference, resize, scatter, transposed, window,
+    activation, attention, compare, constant, depth, einsum, elementwise, gemm, linear_models, movement, norm, pool,
+    reduce, reference, resize, scatter, transposed, window,
 };
 use crate::error::{Refusal, Result};
 
@@ -12,17 +12,26 @@ use crate::error::{Refusal, Result};
 pub struct Operator {
     /// The `op_type` of its nodes.
     pub name: &'static str,
+    /// The domain of its nodes: empty for the standard operators.
+    domain: &'static str,
     /// What is supported beyond or short of the specification, and what changed between opsets.
     pub notes: &'static str,
     pub(crate) import: Import,
 }
+
+/// The domain of models that are no neural networks.
+pub(super) const ML_DOMAIN: &str = "ai.onnx.ml";
 
 /// Builds what the node computes: the values of its outputs, in order; outputs at the end may be left out.
 pub(crate) type Import = fn(&mut Context, &NodeView<'_>) -> Result<Vec<Operand>>;
 
 impl Operator {
     pub(super) const fn new(name: &'static str, import: Import, notes: &'static str) -> Self {
-        Self { name, notes, import }
+        Self::of("", name, import, notes)
+    }
+    /// An operator of another domain than the standard one.
+    pub(super) const fn of(domain: &'static str, name: &'static str, import: Import, notes: &'static str) -> Self {
+        Self { name, domain, notes, import }
     }
 }
 
@@ -43,6 +52,7 @@ const FAMILIES: &[&[Operator]] = &[
     resize::OPERATORS,
     reduce::OPERATORS,
     constant::OPERATORS,
+    linear_models::OPERATORS,
 ];
 
 /// All operators that can be imported, family by family.
@@ -50,8 +60,9 @@ pub fn operators() -> impl Iterator<Item = &'static Operator> {
     FAMILIES.iter().copied().flatten()
 }
 
-pub(super) fn find(name: &str) -> Option<&'static Operator> {
-    operators().find(|o| o.name == name)
+/// The operator of a node; a standard one where `domain` is empty.
+pub(super) fn find(domain: &str, name: &str) -> Option<&'static Operator> {
+    operators().find(|o| o.name == name && o.domain == domain)
 }
 
 /// Why an operator that is not in the table is refused, and what helps.

@@ -8,6 +8,7 @@ use fhec_ir::{Issue, Loc, Port};
 
 use super::context::{Context, Operand};
 use super::node::NodeView;
+use super::registry::ML_DOMAIN;
 use super::{finite, graph, input, is_standard, reference, registry};
 use crate::error::{Refusal, Result};
 use crate::known::Known;
@@ -249,7 +250,8 @@ impl<'a> Walk<'a> {
         let results = match reference::find(view) {
             Some(rule) => rule(&mut self.cx, view)?.into_iter().map(Operand::Known).collect(),
             None => {
-                let operator = registry::find(&node.op_type).ok_or_else(|| registry::unsupported(&node.op_type))?;
+                let operator = registry::find(domain(node), &node.op_type);
+                let operator = operator.ok_or_else(|| registry::unsupported(&node.op_type))?;
                 (operator.import)(&mut self.cx, view)?
             }
         };
@@ -371,14 +373,27 @@ impl<'a> Walk<'a> {
 /// Refuses operators that are supported on no operands at all.
 fn check_operator(node: &proto::Node) -> Result<()> {
     let op = node.op_type.as_str();
+    if registry::find(domain(node), op).is_some() {
+        return Ok(());
+    }
+    if node.domain == ML_DOMAIN {
+        return Err(Refusal::new(
+            format!("of domain `{ML_DOMAIN}` only Scaler, LinearRegressor and LinearClassifier are supported"),
+            "trees, supports and neighbours branch on encrypted values: fit a linear model or a neural network in their place",
+        ));
+    }
     if !is_standard(&node.domain) {
         return Err(Refusal::new(
             format!("operators of domain `{}` are not supported", node.domain),
             "export the model with the standard ONNX operators only (no contrib or fused operators)",
         ));
     }
-    let known = op == "If" || reference::knows(op) || registry::find(op).is_some();
-    if known { Ok(()) } else { Err(registry::unsupported(op)) }
+    if op == "If" || reference::knows(op) { Ok(()) } else { Err(registry::unsupported(op)) }
+}
+
+/// The domain of a node, empty for the standard operators.
+fn domain(node: &proto::Node) -> &str {
+    if is_standard(&node.domain) { "" } else { &node.domain }
 }
 
 fn too_many() -> Refusal {

@@ -9,6 +9,7 @@ mod export;
 mod folding;
 mod graphs;
 mod hostile;
+mod linear_models;
 mod lowered;
 #[path = "../../../tests/material.rs"]
 mod material;

@@ -11,6 +11,7 @@ pub use clear::{ClearBackend, ClearCt};
 pub use rules::ClearError;
 
 use std::error::Error as StdError;
+use std::ops::ControlFlow;
 
 use miette::Diagnostic;
 use thiserror::Error;
@@ -125,9 +126,10 @@ pub struct RunStep<'a> {
 
 /// Watches a run.
 pub trait Observer<B: Backend> {
-    /// Before an op is computed.
-    fn before(&mut self, backend: &mut B, step: RunStep<'_>) {
+    /// Before an op is computed: whether the run goes on.
+    fn before(&mut self, backend: &mut B, step: RunStep<'_>) -> ControlFlow<()> {
         let _ = (backend, step);
+        ControlFlow::Continue(())
     }
     /// After it was computed.
     fn after(&mut self, backend: &mut B, step: RunStep<'_>, result: &B::Ct) {
@@ -185,6 +187,9 @@ pub enum ExecError<E: StdError + 'static> {
         /// Type of the result.
         found: CtTy,
     },
+    /// The observer said to stop.
+    #[error("the run was cancelled")]
+    Cancelled,
 }
 
 impl<E: Diagnostic + 'static> Diagnostic for ExecError<E> {
@@ -194,6 +199,7 @@ impl<E: Diagnostic + 'static> Diagnostic for ExecError<E> {
                 Some(Box::new("give the ciphertexts that were encrypted for this plan, one set per run"))
             }
             Self::Op { source, .. } => source.help(),
+            Self::Cancelled => Some(Box::new("start it again: what was done is lost, nothing else is")),
             Self::ResultType { .. } => Some(Box::new("this is an error in fhec: report it with the plan")),
         }
     }
@@ -202,7 +208,8 @@ impl<E: Diagnostic + 'static> Diagnostic for ExecError<E> {
 /// Runs the function of `module`, which must have passed the verifier. Only values that the results depend on are computed.
 ///
 /// # Errors
-/// When the inputs do not fit, or at the first op that fails or whose result is not of its stated type.
+/// When the inputs do not fit, at the first op that fails or whose result is not of its stated type, or when the observer says to
+/// stop.
 pub fn execute<B: Backend>(
     module: &Module<Ckks>,
     backend: &mut B,
@@ -230,7 +237,9 @@ pub fn execute<B: Backend>(
     let steps = func.iter().filter(|(v, n)| is_step(*v, n)).enumerate();
     for (index, (value, node)) in steps {
         let step = RunStep { index, total, value, node };
-        observer.before(backend, step);
+        if observer.before(backend, step).is_break() {
+            return Err(ExecError::Cancelled);
+        }
         let operand = |i: usize| {
             values[node.operands[i].index()].as_ref().expect("operands of live nodes are kept until their last use")
         };

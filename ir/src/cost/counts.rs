@@ -1,5 +1,5 @@
-//! How many operations a program has: the one rule by which rotations, key switches and products are counted, for plans, for
-//! predictions and for reports.
+//! How many homomorphic operations (HOPs) a program has: the one rule by which rotations, key switches, products and sums are
+//! counted, for plans, for predictions and for reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +25,12 @@ pub struct OpCounts {
     pub products: u64,
     /// Products with plain vectors, diagonals of linear transforms included.
     pub plain_products: u64,
+    /// Products with one number.
+    pub scalar_products: u64,
+    /// Sums and differences, of ciphertexts and with constants, those inside linear transforms included.
+    pub additions: u64,
+    /// Rescalings.
+    pub rescales: u64,
     /// Bootstraps.
     pub bootstraps: u64,
 }
@@ -40,6 +46,18 @@ impl OpCounts {
         out
     }
 
+    /// All homomorphic operations: products of every kind, sums, key switches, rescalings and bootstraps. Negations and
+    /// level drops, which copy, are none, and a bootstrap is one.
+    pub fn total(&self) -> u64 {
+        self.plain_products
+            + self.scalar_products
+            + self.products
+            + self.additions
+            + self.key_switches
+            + self.rescales
+            + self.bootstraps
+    }
+
     /// Counts one op; an input is none.
     pub fn add(&mut self, node: &Node<Ckks>, consts: &ConstPool, slots: usize) {
         if node.op.as_input().is_some() {
@@ -53,10 +71,15 @@ impl OpCounts {
                 let steps = LinearSteps::of(all, giants, consts.get(*diagonals), slots);
                 rotations = steps.rotations() as u64;
                 self.plain_products += steps.products as u64;
+                // Baby steps are summed up for each giant step, and these once more: one sum less than there are products.
+                self.additions += steps.products.saturating_sub(1) as u64;
             }
             CkksOp::Conjugate {} | CkksOp::Relinearize {} => self.key_switches += 1,
             CkksOp::Mul {} => self.products += 1,
             CkksOp::MulPlain { .. } => self.plain_products += 1,
+            CkksOp::MulScalar { .. } | CkksOp::MulInt { .. } => self.scalar_products += 1,
+            CkksOp::Add {} | CkksOp::Sub {} | CkksOp::AddPlain { .. } | CkksOp::AddScalar { .. } => self.additions += 1,
+            CkksOp::Rescale {} => self.rescales += 1,
             CkksOp::Bootstrap { .. } => self.bootstraps += 1,
             _ => {}
         }

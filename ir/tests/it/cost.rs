@@ -68,7 +68,9 @@ fn keys_of_higher_levels_have_their_own_times() {
 fn counts() {
     let c = OpCounts::of(&program(), 8);
     assert_eq!((c.rotations, c.key_switches, c.products, c.plain_products, c.bootstraps), (3, 5, 1, 4, 1));
-    assert_eq!(c.ops["rescale"], 2);
+    assert_eq!((c.ops["rescale"], c.rescales), (2, 2));
+    assert_eq!((c.additions, c.scalar_products), (3, 0), "four products of a transform are summed");
+    assert_eq!(c.total(), 5 + 1 + 4 + 3 + 2 + 1);
     assert!(!c.ops.contains_key("input"));
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::error::ApproxError;
 use super::interval::Interval;
 use super::quadrature;
+use super::tail::{Margin, Tail};
 
 /// How the inputs of an activation are distributed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,6 +23,9 @@ pub enum Distribution {
         points: Vec<f64>,
         /// Their weights, > 0, in sum 1.
         weights: Vec<f64>,
+        /// Between which values all but one network input in a hundred thousand are expected to stay, where inputs were told
+        /// apart.
+        expected: Option<(f64, f64)>,
     },
 }
 
@@ -69,14 +73,14 @@ impl Distribution {
             return Err(ApproxError::NoData { lo: f64::NEG_INFINITY, hi: f64::INFINITY });
         }
         let (points, weights) = pairs.into_iter().map(|(x, w)| (x, w / total)).unzip();
-        Ok(Distribution::Measured { points, weights })
+        Ok(Distribution::Measured { points, weights, expected: None })
     }
 
     /// The mean.
     pub fn mean(&self) -> f64 {
         match self {
             Distribution::Normal { mean, .. } => *mean,
-            Distribution::Measured { points, weights } => points.iter().zip(weights).map(|(x, w)| x * w).sum(),
+            Distribution::Measured { points, weights, .. } => points.iter().zip(weights).map(|(x, w)| x * w).sum(),
         }
     }
 
@@ -84,7 +88,7 @@ impl Distribution {
     pub fn deviation(&self) -> f64 {
         match self {
             Distribution::Normal { deviation, .. } => *deviation,
-            Distribution::Measured { points, weights } => {
+            Distribution::Measured { points, weights, .. } => {
                 let mean = self.mean();
                 points.iter().zip(weights).map(|(x, w)| w * (x - mean).powi(2)).sum::<f64>().sqrt()
             }
@@ -99,16 +103,42 @@ impl Distribution {
         }
     }
 
-    /// `[-b, b]`, b = `margin` times the largest magnitude. Errors: all values are zero.
-    pub fn symmetric_interval(&self, margin: f64) -> Result<Interval, ApproxError> {
-        let (lo, hi) = self.extremes();
-        Interval::symmetric(margin * lo.abs().max(hi.abs()))
+    /// The distribution with what is expected beyond the values it has.
+    pub fn expecting(mut self, ends: Option<(f64, f64)>) -> Self {
+        if let Distribution::Measured { expected, .. } = &mut self {
+            *expected = ends;
+        }
+        self
     }
 
-    /// The hull of the values stretched by `margin` about its centre. Errors: a single value.
-    pub fn hull_interval(&self, margin: f64) -> Result<Interval, ApproxError> {
-        let (lo, hi) = self.extremes();
-        Interval::new(lo, hi)?.stretched(margin)
+    /// Between which values all but one network input in a hundred thousand are expected to stay, where inputs were told apart.
+    pub fn expected(&self) -> Option<(f64, f64)> {
+        match self {
+            Distribution::Normal { .. } => None,
+            Distribution::Measured { expected, .. } => *expected,
+        }
+    }
+
+    /// `[-b, b]`, b the largest magnitude that `margin` allows for. Errors: all values are zero.
+    pub fn symmetric_interval(&self, margin: impl Into<Margin>) -> Result<Interval, ApproxError> {
+        let margin = margin.into();
+        let largest = |(lo, hi): (f64, f64)| lo.abs().max(hi.abs());
+        match self.expected().filter(|_| margin == Margin::Expected) {
+            Some(ends) => Interval::symmetric(largest(ends)),
+            None => Interval::symmetric(margin.factor() * largest(self.extremes())),
+        }
+    }
+
+    /// The hull of the values with `margin`. Errors: a single value.
+    pub fn hull_interval(&self, margin: impl Into<Margin>) -> Result<Interval, ApproxError> {
+        let margin = margin.into();
+        match self.expected().filter(|_| margin == Margin::Expected) {
+            Some((lo, hi)) => Interval::new(lo, hi),
+            None => {
+                let (lo, hi) = self.extremes();
+                Interval::new(lo, hi)?.stretched(margin.factor())
+            }
+        }
     }
 
     /// The distribution with distances from the mean times `factor` > 0, to weigh the tails more.
@@ -117,10 +147,14 @@ impl Distribution {
             Distribution::Normal { mean, deviation } => {
                 Distribution::Normal { mean: *mean, deviation: factor * deviation }
             }
-            Distribution::Measured { points, weights } => {
+            Distribution::Measured { points, weights, expected } => {
                 let mean = self.mean();
-                let points = points.iter().map(|x| mean + factor * (x - mean)).collect();
-                Distribution::Measured { points, weights: weights.clone() }
+                let away = |x: f64| mean + factor * (x - mean);
+                Distribution::Measured {
+                    points: points.iter().map(|&x| away(x)).collect(),
+                    weights: weights.clone(),
+                    expected: expected.map(|(lo, hi)| (away(lo), away(hi))),
+                }
             }
         }
     }
@@ -139,7 +173,7 @@ impl Distribution {
                 }
                 nodes
             }
-            Distribution::Measured { points, weights } => {
+            Distribution::Measured { points, weights, .. } => {
                 let inside = |(x, _): &(&f64, &f64)| interval.contains(**x);
                 let (x, w) = points.iter().zip(weights).filter(inside).map(|(x, w)| (*x, *w)).unzip();
                 Nodes { x, w }
@@ -150,7 +184,8 @@ impl Distribution {
 
 /// Gathers samples in one pass: bins of equal width over `[-2^e, 2^e]`, where e grows with the data, and each bin keeps its mean.
 ///
-/// The result depends on the order of samples only through rounding, and two histograms merge exactly bin by bin.
+/// The result depends on the order of samples only through rounding, and two histograms merge exactly bin by bin. Beside the bins
+/// are the extremes of every network input whose samples came in one call of [`Histogram::extend`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
     bound: f64,
@@ -158,6 +193,8 @@ pub struct Histogram {
     bins_per_unit: f64,
     bins: Vec<Bin>,
     extremes: (f64, f64),
+    /// The largest of every input, and of its negative.
+    tails: [Tail; 2],
 }
 
 /// The samples of one bin: their weight and weighted sum, side by side as one sample changes both.
@@ -182,6 +219,7 @@ impl Default for Histogram {
             bins_per_unit: Self::BINS as f64 / (2.0 * bound),
             bins: vec![Bin::default(); Self::BINS],
             extremes: (f64::INFINITY, f64::NEG_INFINITY),
+            tails: [Tail::default(), Tail::default()],
         }
     }
 }
@@ -190,9 +228,18 @@ impl Histogram {
     /// Number of bins.
     pub const BINS: usize = 4096;
 
-    /// Adds samples of weight 1. Errors: a sample is not finite.
-    pub fn extend(&mut self, values: impl IntoIterator<Item = f64>) -> Result<(), ApproxError> {
-        values.into_iter().try_for_each(|x| self.add(x, 1.0))
+    /// Adds samples of weight 1, all of one network input; the least and the largest of them. Errors: a sample is not finite.
+    pub fn extend(&mut self, values: impl IntoIterator<Item = f64>) -> Result<(f64, f64), ApproxError> {
+        let (mut least, mut largest) = (f64::INFINITY, f64::NEG_INFINITY);
+        for x in values {
+            self.add(x, 1.0)?;
+            (least, largest) = (least.min(x), largest.max(x));
+        }
+        if least <= largest {
+            self.tails[0].add(largest);
+            self.tails[1].add(-least);
+        }
+        Ok((least, largest))
     }
 
     /// Adds one sample. Errors: not finite, or a negative weight.
@@ -220,6 +267,7 @@ impl Histogram {
         }
         self.bins.iter_mut().zip(&other.bins).for_each(|(a, b)| a.add(*b));
         self.extremes = (self.extremes.0.min(other.extremes.0), self.extremes.1.max(other.extremes.1));
+        self.tails.iter_mut().zip(other.tails).for_each(|(a, b)| a.merge(b));
     }
 
     /// Doubles the range; pairs of bins become one.
@@ -252,8 +300,80 @@ impl Histogram {
                 pairs.push((x, 1e-12 * total));
             }
         }
-        Distribution::weighted(pairs)
+        Ok(Distribution::weighted(pairs)?.expecting(expected(&self.tails, 1, self.extremes)))
     }
+}
+
+/// What the inputs of an activation are on several network inputs: each channel on its own, and how far all of them go together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    channels: Vec<Histogram>,
+    /// The largest of every network input over all channels, and of its negative.
+    together: [Tail; 2],
+}
+
+impl Seen {
+    /// Adds `inputs` network inputs of `channels` channels: `values(channel, input)` are those of one channel on one of them.
+    ///
+    /// # Errors
+    /// A value is not finite.
+    pub fn add<V: IntoIterator<Item = f64>>(
+        &mut self,
+        channels: usize,
+        inputs: usize,
+        values: impl Fn(usize, usize) -> V,
+    ) -> Result<(), ApproxError> {
+        self.channels.resize_with(channels, Histogram::default);
+        let mut hulls = vec![(f64::INFINITY, f64::NEG_INFINITY); inputs];
+        // Channel by channel: its bins are fetched once for all inputs.
+        for (channel, histogram) in self.channels.iter_mut().enumerate() {
+            for (input, hull) in hulls.iter_mut().enumerate() {
+                let (least, largest) = histogram.extend(values(channel, input))?;
+                *hull = (hull.0.min(least), hull.1.max(largest));
+            }
+        }
+        for (least, largest) in hulls.into_iter().filter(|hull| hull.0 <= hull.1) {
+            self.together[0].add(largest);
+            self.together[1].add(-least);
+        }
+        Ok(())
+    }
+
+    /// Adds what `other`, of as many channels, has seen.
+    pub fn merge(&mut self, other: Self) {
+        self.channels.resize_with(self.channels.len().max(other.channels.len()), Histogram::default);
+        self.channels.iter_mut().zip(other.channels).for_each(|(a, b)| a.merge(b));
+        self.together.iter_mut().zip(other.together).for_each(|(a, b)| a.merge(b));
+    }
+
+    /// The distribution of every channel. Errors: a channel without values.
+    pub fn channels(&self) -> Result<Vec<Distribution>, ApproxError> {
+        // Where each has an interval of its own, an input leaves one of them as seldom as it would one of all.
+        let places = self.channels.len();
+        self.channels.iter().map(|h| Ok(h.distribution()?.expecting(expected(&h.tails, places, h.extremes)))).collect()
+    }
+
+    /// The distribution of all channels together. Errors: no values.
+    pub fn together(&self) -> Result<Distribution, ApproxError> {
+        let mut all = Histogram::default();
+        self.channels.iter().for_each(|h| all.merge(h.clone()));
+        Ok(all.distribution()?.expecting(expected(&self.together, 1, all.extremes)))
+    }
+}
+
+impl From<Histogram> for Seen {
+    fn from(histogram: Histogram) -> Self {
+        Seen { together: histogram.tails.clone(), channels: vec![histogram] }
+    }
+}
+
+/// Between which values inputs with these extremes are expected, from the tails of the values and of their negatives.
+fn expected(tails: &[Tail; 2], places: usize, (least, largest): (f64, f64)) -> Option<(f64, f64)> {
+    let [above, below] = tails.each_ref().map(|tail| {
+        let believed = tail.believed() * (largest - least);
+        tail.expected(places).map(|expected| expected.min(tail.largest() + believed))
+    });
+    below.zip(above).map(|(below, above)| (-below, above))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Polynomial approximation of activation functions, over double precision numbers; no dependence on the IR.
 //!
-//! - [`Function`]: what is approximated; [`Interval`] and [`Distribution`]: where, and with what weight.
+//! - [`Function`]: what is approximated; [`Interval`] and [`Distribution`]: where, and with what weight; [`Margin`] and
+//!   [`Tail`]: how far beyond what was seen.
 //! - [`Polynomial`]: a polynomial in the Chebyshev basis on an interval.
 //! - [`least_squares`]: fits under a distribution.
 //! - [`minimax`], [`CompositeSign`], [`CompositeRelu`], [`power_of_two_quadratic`]: the other families.
@@ -32,9 +33,10 @@ mod quadrature;
 mod remez;
 mod scheme;
 mod sign;
+mod tail;
 mod tree;
 
-pub use distribution::{Distribution, Histogram, Nodes};
+pub use distribution::{Distribution, Histogram, Nodes, Seen};
 pub use domain::check_domain;
 pub use error::ApproxError;
 pub use families::{Approximation, Choice, Families, Family, Site};
@@ -46,4 +48,5 @@ pub use quadratic::{CompletedSquare, PowerOfTwoQuadratic, minimax_quadratic, pow
 pub use remez::{MAX_MINIMAX_DEGREE, MinimaxFit, minimax, minimax_function};
 pub use scheme::{Weights, min_depth};
 pub use sign::{CompositeRelu, CompositeSign, PUBLISHED};
+pub use tail::{Margin, Tail};
 pub use tree::{Counts, EvalTree, Product, TreeOperand, TreeOptions, TreeStep, TreeTerm};

@@ -7,12 +7,12 @@ use fhec_ir::{Entity, Module, Nn, Shape, Tensor, Value};
 use rayon::prelude::*;
 
 use super::ApproximateError;
-use crate::approx::{ApproxError, Histogram};
+use crate::approx::{ApproxError, Seen};
 
 /// The distribution of every activation's input per channel, keyed by the activation's value.
 #[derive(Clone, Debug, Default)]
 pub struct Calibration {
-    inputs: BTreeMap<usize, Vec<Histogram>>,
+    inputs: BTreeMap<usize, Seen>,
 }
 
 /// Samples whose tensors wait for each other: a channel's histogram is fetched once for all of them.
@@ -66,27 +66,20 @@ impl Calibration {
 
     /// Adds what `other` has seen.
     pub fn merge(&mut self, other: Self) {
-        for (value, histogram) in other.inputs {
-            match self.inputs.entry(value) {
-                std::collections::btree_map::Entry::Occupied(mut e) => {
-                    e.get_mut().iter_mut().zip(histogram).for_each(|(a, b)| a.merge(b));
-                }
-                std::collections::btree_map::Entry::Vacant(e) => {
-                    e.insert(histogram);
-                }
-            }
+        for (value, seen) in other.inputs {
+            self.inputs.entry(value).or_default().merge(seen);
         }
     }
 
     /// Sets what activation `value` has seen.
-    pub(super) fn set(&mut self, value: Value, channels: Vec<Histogram>) {
-        self.inputs.insert(value.index(), channels);
+    pub(super) fn set(&mut self, value: Value, seen: Seen) {
+        self.inputs.insert(value.index(), seen);
     }
 
-    /// The inputs that each channel of activation `value` has seen: one histogram per entry of dimension 1, or a single one
-    /// for tensors without dimensions beyond it.
-    pub fn channels_of(&self, value: Value) -> Option<&[Histogram]> {
-        self.inputs.get(&value.index()).map(Vec::as_slice)
+    /// The inputs that activation `value` has seen: one channel per entry of dimension 1, or a single one for tensors without
+    /// dimensions beyond it.
+    pub fn inputs_of(&self, value: Value) -> Option<&Seen> {
+        self.inputs.get(&value.index())
     }
 }
 
@@ -98,19 +91,15 @@ pub(crate) fn channels(shape: &Shape) -> usize {
     }
 }
 
-/// Adds the elements of tensors of one shape, channel by channel.
-pub(crate) fn gather(into: &mut Vec<Histogram>, tensors: &[Tensor]) -> Result<(), ApproxError> {
+/// Adds the elements of tensors of one shape, each of a network input.
+pub(crate) fn gather(into: &mut Seen, tensors: &[Tensor]) -> Result<(), ApproxError> {
     let Some(first) = tensors.first() else { return Ok(()) };
     let channels = channels(first.shape());
-    into.resize_with(channels, Histogram::default);
-    let plane = if channels == 1 { first.data().len() } else { first.shape().0[2..].iter().product() };
-    for (channel, histogram) in into.iter_mut().enumerate() {
-        for tensor in tensors {
-            let planes = tensor.data().chunks_exact(plane.max(1)).skip(channel).step_by(channels);
-            planes.into_iter().try_for_each(|plane| histogram.extend(plane.iter().map(|&x| f64::from(x))))?;
-        }
-    }
-    Ok(())
+    let plane: usize = if channels == 1 { first.data().len() } else { first.shape().0[2..].iter().product() };
+    into.add(channels, tensors.len(), |channel, input| {
+        let planes = tensors[input].data().chunks_exact(plane.max(1)).skip(channel).step_by(channels);
+        planes.flatten().map(|&x| f64::from(x))
+    })
 }
 
 /// For every value that feeds an activation or polynomial, those it feeds.

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::polynomial::stage_ops;
 use super::{ApproximateOptions, Calibration, NAME, Polynomials, ill_typed, unfit};
 use crate::PassError;
-use crate::approx::{ApproxError, Approximation, Choice, Families, Site};
+use crate::approx::{ApproxError, Approximation, Choice, Families, Seen, Site};
 
 type NnNode = ENode<NnOp>;
 
@@ -63,7 +63,8 @@ impl<'a> FormGraph<'a> {
         let targets = module.func.iter().filter(|(v, _)| live[v.index()]);
         let targets: Vec<_> = targets.filter_map(|(v, node)| Some((v, node, node.op.function()?))).collect();
         let made = targets.par_iter().map(|&(value, _, ref function)| {
-            let seen = calibration.channels_of(value).unwrap_or_default();
+            let unseen = Seen::default();
+            let seen = calibration.inputs_of(value).unwrap_or(&unseen);
             let site = Site::new(function.clone(), seen, options.margin, options.fit)?;
             let form = |choice: &Choice| families.approximate(&site, choice);
             asked(value, &site).par_iter().map(form).collect()

@@ -11,7 +11,7 @@ use fhec_ir::{F64, Module, Nn, Tensor, Value};
 use rayon::prelude::*;
 
 use super::ApproximateError;
-use crate::approx::Interval;
+use crate::approx::{Distribution, Histogram, Interval, Margin};
 
 /// The name of the pass.
 pub(crate) const NAME: &str = "measure-ranges";
@@ -41,11 +41,11 @@ pub struct Measured {
 /// The least and the largest operand of each polynomial.
 type Extremes = BTreeMap<Value, (f64, f64)>;
 
-/// The module with intervals of its own polynomials that hold what their operands are on `samples`, stretched by `margin`.
+/// The module with intervals of its own polynomials that hold what their operands are on `samples`, with `margin`.
 ///
 /// # Errors
 /// When there are no samples, the module does not run on them, or is not finite on any of them.
-pub fn measured(module: &Module<Nn>, samples: &[Vec<Tensor>], margin: f64) -> Result<Measured, ApproximateError> {
+pub fn measured(module: &Module<Nn>, samples: &[Vec<Tensor>], margin: Margin) -> Result<Measured, ApproximateError> {
     if !has_given(module) {
         return Ok(Measured { module: module.clone(), runaway: Vec::new() });
     }
@@ -59,19 +59,17 @@ pub fn measured(module: &Module<Nn>, samples: &[Vec<Tensor>], margin: f64) -> Re
     let runs_away =
         |extremes: &Extremes| extremes.iter().any(|(v, e)| size(e).is_nan() || size(e) > RUNAWAY * usual[v]);
     let runaway: Vec<usize> = (0..seen.len()).filter(|&i| runs_away(&seen[i])).collect();
-    let mut hull: Extremes = BTreeMap::new();
-    for extremes in seen.iter().filter(|e| !runs_away(e)) {
-        for (&value, &(least, largest)) in extremes {
-            let known = hull.entry(value).or_insert((least, largest));
-            *known = (known.0.min(least), known.1.max(largest));
-        }
+    let mut hulls: BTreeMap<Value, Histogram> = BTreeMap::new();
+    for (&value, &(least, largest)) in seen.iter().filter(|e| !runs_away(e)).flatten() {
+        let not_finite = |_| ApproximateError::NotFinite { node: module.func.node(value).loc.name().to_string() };
+        hulls.entry(value).or_default().extend([least, largest]).map_err(not_finite)?;
     }
     let module = module.rebuild::<ApproximateError>(|out, value, node, operands| {
         let mut op = node.op.clone();
         if let NnOp::Polynomial { basis: Basis::Monomial, lo, hi, .. } = &mut op {
             let not_finite = || ApproximateError::NotFinite { node: node.loc.name().to_string() };
-            let &(least, largest) = hull.get(&value).ok_or_else(not_finite)?;
-            let interval = interval(least, largest, margin).ok_or_else(not_finite)?;
+            let seen = hulls.get(&value).ok_or_else(not_finite)?.distribution().map_err(|_| not_finite())?;
+            let interval = interval(&seen, margin).ok_or_else(not_finite)?;
             (*lo, *hi) = (F64(interval.lo()), F64(interval.hi()));
         }
         Ok(out.func.push_unchecked(op, operands, node.ty.clone(), node.loc.clone()))
@@ -116,10 +114,8 @@ fn usual(seen: &[Extremes]) -> BTreeMap<Value, f64> {
     sizes.into_iter().map(|(value, sizes)| (value, high(sizes))).collect()
 }
 
-/// The hull stretched about its centre; of a single value, an interval about zero.
-fn interval(least: f64, largest: f64, margin: f64) -> Option<Interval> {
-    let symmetric = || Interval::symmetric(margin * if largest == 0.0 { 1.0 } else { largest.abs() });
-    let hull =
-        if least < largest { Interval::new(least, largest).and_then(|i| i.stretched(margin)) } else { symmetric() };
-    hull.ok()
+/// The hull of the values with the margin; of a single value, an interval about zero.
+fn interval(seen: &Distribution, margin: Margin) -> Option<Interval> {
+    let symmetric = || seen.symmetric_interval(margin).or_else(|_| Interval::symmetric(margin.factor()));
+    seen.hull_interval(margin).or_else(|_| symmetric()).ok()
 }

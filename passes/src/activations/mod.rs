@@ -21,7 +21,7 @@ pub(crate) use calibrate::{channels, gather};
 pub use forms::{Extracted, Form, FormGraph};
 
 use crate::approx::families::Composite;
-use crate::approx::{ApproxError, Approximation, Choice, CompositeSign, Families, FitOptions};
+use crate::approx::{ApproxError, Approximation, Choice, CompositeSign, Families, FitOptions, Margin};
 use crate::{Issue, Pass, PassError};
 
 pub(crate) const NAME: &str = "approximate-activations";
@@ -57,8 +57,8 @@ pub enum ApproximateError {
 pub struct ApproximateOptions {
     /// What every activation without a choice of its own becomes.
     pub default: Choice,
-    /// Length of the interval over that of the hull of the values seen on calibration data, with the same centre.
-    pub margin: f64,
+    /// How far intervals go beyond the values seen on calibration data.
+    pub margin: Margin,
     /// Weighting of the fit.
     pub fit: FitOptions,
     /// Where approximations are taken from.
@@ -67,10 +67,10 @@ pub struct ApproximateOptions {
 
 impl Default for ApproximateOptions {
     /// Degree 15, four levels: the lowest at which untrained networks keep their accuracy (the MNIST CNN of `models/` has
-    /// 98.25 % at degree 7 and 99.20 % at 15, of 99.22 %). Margin 1.3 holds what test images add to the calibrated range.
+    /// 98.25 % at degree 7 and 99.20 % at 15, of 99.22 %).
     fn default() -> Self {
         let (default, families) = (Choice::least_squares(15), Families::standard());
-        Self { default, margin: 1.3, fit: FitOptions::default(), families }
+        Self { default, margin: Margin::Expected, fit: FitOptions::default(), families }
     }
 }
 
@@ -270,8 +270,8 @@ impl Calibration {
     fn in_terms_of(&self, polynomials: &Polynomials) -> Self {
         let mut out = Self::default();
         for (&old, stages) in polynomials {
-            if let Some(h) = stages.first().and_then(|&first| self.channels_of(first)) {
-                out.set(old, h.to_vec());
+            if let Some(seen) = stages.first().and_then(|&first| self.inputs_of(first)) {
+                out.set(old, seen.clone());
             }
         }
         out

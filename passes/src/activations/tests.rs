@@ -24,10 +24,35 @@ fn samples(from: f32, to: f32) -> Vec<Vec<Tensor>> {
         .collect()
 }
 
+/// Intervals 1.3 times as long as the hull of what is seen.
+fn stretched() -> ApproximateOptions {
+    ApproximateOptions { margin: 1.3.into(), ..ApproximateOptions::default() }
+}
+
+#[test]
+fn an_interval_goes_as_far_as_single_inputs_let_expect() {
+    let module = one_activation(Activation::Relu);
+    // Of 200 inputs one in `seldom` is ten times as large as the others.
+    let inputs = |seldom: usize| -> Vec<Vec<Tensor>> {
+        let largest =
+            |i: usize| 1.0 + 0.1 * ((i * 37 % 200) as f32 / 200.0) * if i.is_multiple_of(seldom) { 10.0 } else { 1.0 };
+        (0..200).map(|i| vec![Tensor::new([1, 4], vec![-1.0, 0.0, 0.5, largest(i)])]).collect()
+    };
+    let of = |samples: &[Vec<Tensor>]| {
+        let options = ApproximateOptions::default();
+        ApproximateActivations::calibrated(&module, samples, options).unwrap().activations[0].interval
+    };
+    let (steady, heavy) = (of(&inputs(usize::MAX)), of(&inputs(20)));
+    // Below, all inputs are alike; the polynomial itself shifts nothing in front of it.
+    assert!((steady.0 + 1.0).abs() < 1e-6 && (heavy.0 + 1.0).abs() < 1e-6, "{steady:?} {heavy:?}");
+    assert!(steady.1 > 1.1 && steady.1 < 1.3, "{steady:?}");
+    assert!(heavy.1 > 2.5, "{heavy:?}");
+}
+
 #[test]
 fn relu_becomes_a_polynomial_close_to_it() {
     let module = one_activation(Activation::Relu);
-    let options = ApproximateOptions { default: Choice::least_squares(15), ..ApproximateOptions::default() };
+    let options = ApproximateOptions { default: Choice::least_squares(15), ..stretched() };
     let Approximated { module: out, activations: report, .. } =
         ApproximateActivations::calibrated(&module, &samples(-3.0, 2.0), options).unwrap();
     let [r] = report.as_slice() else { panic!("one activation") };
@@ -46,7 +71,7 @@ fn relu_becomes_a_polynomial_close_to_it() {
 #[test]
 fn a_composite_is_three_polynomials_and_a_product() {
     let composite = CompositeSign::of_degrees(&[15, 15, 27]).unwrap();
-    let options = ApproximateOptions::default().with_composite(composite.clone());
+    let options = stretched().with_composite(composite.clone());
     let x = Tensor::new([1, 4], vec![-2.5, -0.004, 0.5, 1.9]);
     for (function, slope) in [(Activation::Relu, 0.0), (Activation::LeakyRelu, 0.01), (Activation::Abs, -1.0)] {
         let module = one_activation(function);
@@ -164,7 +189,7 @@ impl Family for Square {
 fn lower_degrees_err_more() {
     let module = one_activation(Activation::Gelu);
     let rms = |degree| {
-        let options = ApproximateOptions { default: Choice::least_squares(degree), ..ApproximateOptions::default() };
+        let options = ApproximateOptions { default: Choice::least_squares(degree), ..stretched() };
         ApproximateActivations::calibrated(&module, &samples(-4.0, 4.0), options).unwrap().activations[0].rms_error
     };
     assert!(rms(2) > rms(4) && rms(4) > 4.0 * rms(8), "{} {} {}", rms(2), rms(4), rms(8));
@@ -173,7 +198,7 @@ fn lower_degrees_err_more() {
 #[test]
 fn poles_move_the_interval_or_are_reported() {
     let module = one_activation(Activation::Reciprocal);
-    let options = ApproximateOptions { margin: 1.1, ..ApproximateOptions::default() };
+    let options = ApproximateOptions { margin: 1.1.into(), ..ApproximateOptions::default() };
     let Approximated { activations: report, .. } =
         ApproximateActivations::calibrated(&module, &samples(1.0, 3.0), options.clone()).unwrap();
     assert!(report[0].interval.0 > 0.0);
@@ -212,7 +237,7 @@ fn a_choice_gives_each_channel_its_own_polynomial() {
     let act = module.func.results()[0];
     let with = |choice: Choice| {
         let choices = Choices::from([(act, choice)]);
-        ApproximateActivations::calibrated_with(&module, &samples, ApproximateOptions::default(), &choices).unwrap()
+        ApproximateActivations::calibrated_with(&module, &samples, stretched(), &choices).unwrap()
     };
     let Approximated { module: shared, activations: shared_report, .. } = with(Choice::least_squares(4));
     let Approximated { module: own, activations: own_report, .. } = with(Choice::least_squares_per_channel(4));
@@ -243,7 +268,7 @@ fn a_choice_gives_each_channel_its_own_polynomial() {
 fn every_candidate_is_what_its_polynomials_do() {
     let (module, samples) = two_channels(Activation::Relu);
     let act = module.func.results()[0];
-    let options = ApproximateOptions::default();
+    let options = stretched();
     let calibration = Calibration::measure(&module, &samples).unwrap();
     let pairs = (2..=31).flat_map(|d| [Choice::least_squares(d), Choice::least_squares_per_channel(d)]);
     let asked: Vec<Choice> = pairs.filter(|c| [2, 3, 5, 15, 31].contains(&c.degree)).collect();

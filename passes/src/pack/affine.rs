@@ -6,6 +6,7 @@ use fhec_ir::Shape;
 use fhec_ir::nn::NnOp;
 
 use super::sparse::Sparse;
+use super::weights::WeightUse;
 
 /// A tensor as Σ map · source + bias. Constants are tensors without sources.
 ///
@@ -19,6 +20,8 @@ pub(crate) struct AffineMap {
     pub(crate) bias: Vec<f64>,
     /// How the value came about, for the choice of its layout.
     pub(crate) trails: Vec<Trail>,
+    /// Which weights are in the maps, where that is asked for.
+    pub(super) uses: Vec<WeightUse>,
 }
 
 /// The ops between a source and a value: what they do to the source's layout suggests the value's.
@@ -41,13 +44,14 @@ const MOST_TRAILS: usize = 3;
 
 impl AffineMap {
     pub(crate) fn constant(shape: Shape, bias: Vec<f64>) -> Self {
-        Self { shape, terms: Vec::new(), bias, trails: Vec::new() }
+        Self { shape, terms: Vec::new(), bias, trails: Vec::new(), uses: Vec::new() }
     }
     /// Source number `source` as it is.
     pub(crate) fn source(source: usize, shape: Shape) -> Self {
         let n = shape.len();
         let terms = vec![(source, Arc::new(Sparse::identity(n)))];
-        Self { shape, terms, bias: vec![0.0; n], trails: vec![Trail { source, steps: Vec::new() }] }
+        let trails = vec![Trail { source, steps: Vec::new() }];
+        Self { shape, terms, bias: vec![0.0; n], trails, uses: Vec::new() }
     }
     pub(crate) fn is_constant(&self) -> bool {
         self.terms.is_empty()
@@ -61,7 +65,9 @@ impl AffineMap {
         let map = Arc::new(map);
         let after = |m: &Arc<Sparse>| if m.is_identity() { map.clone() } else { Arc::new(map.compose(m)) };
         let terms = self.terms.iter().map(|(s, m)| (*s, after(m))).collect();
-        let out = Self { shape: self.shape.clone(), terms, bias: map.apply(&self.bias), trails: self.trails.clone() };
+        let uses = self.uses.iter().map(|u| u.mapped(&map)).collect();
+        let bias = map.apply(&self.bias);
+        let out = Self { shape: self.shape.clone(), terms, bias, trails: self.trails.clone(), uses };
         out.reshaped(op, shape)
     }
     /// The same elements as a tensor of `shape`, by `op`.
@@ -77,7 +83,7 @@ impl AffineMap {
         let scaled = |m: &Arc<Sparse>| if kept { m.clone() } else { Arc::new(m.scale_rows(&scale)) };
         let terms = self.terms.iter().map(|(s, m)| (*s, scaled(m))).collect();
         let bias = self.bias.iter().enumerate().map(|(e, b)| scale(e) * b + shift(e)).collect();
-        Self { shape: self.shape.clone(), terms, bias, trails: self.trails.clone() }
+        Self { shape: self.shape.clone(), terms, bias, trails: self.trails.clone(), uses: self.uses.clone() }
     }
     /// The sum with a value of equal shape.
     pub(crate) fn plus(&self, other: &Self) -> Self {
@@ -91,7 +97,8 @@ impl AffineMap {
         terms.sort_by_key(|(s, _)| *s);
         let bias = self.bias.iter().zip(&other.bias).map(|(a, b)| a + b).collect();
         let trails = self.trails.iter().chain(&other.trails).take(MOST_TRAILS).cloned().collect();
-        Self { shape: self.shape.clone(), terms, bias, trails }
+        let uses = self.summed_uses(other);
+        Self { shape: self.shape.clone(), terms, bias, trails, uses }
     }
     /// The factor and the source when the value is c times one source, in place, without a constant.
     pub(crate) fn as_scaled_source(&self) -> Option<(f64, usize)> {

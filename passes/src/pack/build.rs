@@ -24,17 +24,20 @@ struct Builder<'a> {
     nn: &'a Module<Nn>,
     graph: SourceGraph,
     cost: &'a LinearCost,
+    /// Whether maps know which weights are in them.
+    traced: bool,
     values: Vec<Option<Packed>>,
     /// Values that are in slots as a polynomial reads them: the source, and the polynomial's reading.
     read: BTreeMap<Value, (usize, Reading)>,
 }
 
-/// The packed program of `module`, before layouts.
-pub(super) fn build(module: &Module<Nn>, encrypted: &[bool], cost: &LinearCost) -> Result<SourceGraph> {
+/// The packed program of `module`, before layouts; where it is `traced`, maps know which weights are in them.
+pub(super) fn build(module: &Module<Nn>, encrypted: &[bool], cost: &LinearCost, traced: bool) -> Result<SourceGraph> {
     let mut b = Builder {
         nn: module,
         graph: SourceGraph::default(),
         cost,
+        traced,
         values: vec![None; module.func.len()],
         read: BTreeMap::new(),
     };
@@ -153,24 +156,37 @@ impl Builder<'_> {
                 }
             }
             op => {
-                let together = linear::apply(node, &operands)?;
+                let together = self.linear(node, &operands)?;
                 let x = &operands[0];
                 if !linear::mixes(op) || x.is_light() || together.is_constant() {
                     return Ok(together);
                 }
                 let after = |x: &AffineMap| {
                     let operands: Vec<AffineMap> = [x].into_iter().chain(&operands[1..]).cloned().collect();
-                    linear::apply(node, &operands)
+                    self.linear(node, &operands)
                 };
                 // A product of maps that is much larger than its factors may cost more than a level.
                 let grown = together.nnz() > 2 * x.nnz();
                 if grown && !place::better_together(&self.graph, &together, x, |x| after(x).ok(), self.cost) {
-                    let at = self.materialise(x, None, &node.loc);
-                    return after(&AffineMap::source(at, x.shape.clone()));
+                    let (x, rest) = (x.clone(), &operands[1..]);
+                    let at = self.materialise(&x, None, &node.loc);
+                    let source = AffineMap::source(at, x.shape.clone());
+                    return self.linear(node, &[&[source], rest].concat());
                 }
                 Ok(together)
             }
         }
+    }
+
+    /// The result of linear op `node`.
+    fn linear(&self, node: &Node<Nn>, operands: &[AffineMap]) -> Result<AffineMap> {
+        let y = linear::apply(node, operands)?;
+        let Some(at) = linear::weights(&node.op, operands).filter(|_| self.traced && !y.is_constant()) else {
+            return Ok(y);
+        };
+        let places: Vec<f64> = (1..=operands[at].bias.len()).map(|place| place as f64).collect();
+        let elements = linear::weighted(node, operands, at, &places);
+        Ok(y.with_weights(&operands[1 - at], node.operands[at], &elements))
     }
 
     /// Puts a value that several nodes read into slots once, unless repeating its map is free. When a polynomial is among the

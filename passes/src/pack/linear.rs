@@ -28,30 +28,43 @@ pub(super) fn mixes(op: &NnOp) -> bool {
     matches!(op, NnOp::Conv { .. } | NnOp::MatMul {})
 }
 
+/// The operand of a convolution or of a product with a constant matrix that holds its weights; `None` for other ops.
+pub(super) fn weights(op: &NnOp, operands: &[AffineMap]) -> Option<usize> {
+    match op {
+        NnOp::Conv { .. } => Some(1),
+        NnOp::MatMul {} => [1, 0].into_iter().find(|&k| operands[k].is_constant()),
+        _ => None,
+    }
+}
+
+/// The map of a convolution or matrix product `node`, of which operand `at` holds the weights, with `values` for these.
+pub(super) fn weighted(node: &Node<Nn>, operands: &[AffineMap], at: usize, values: &[f64]) -> Sparse {
+    let (out, w) = (&node.ty.0, &operands[at]);
+    let x = &operands[1 - at];
+    match &node.op {
+        NnOp::Conv { strides, pads, dilations, groups } => {
+            let windows = Windows { kernel: &w.shape.0[2..], strides, pads, dilations };
+            maps::conv(&x.shape, out, values, *groups as usize, &windows)
+        }
+        _ => maps::matmul(&operands[0].shape, &operands[1].shape, out, values, at == 1),
+    }
+}
+
 /// The result of linear op `node`.
 pub(crate) fn apply(node: &Node<Nn>, operands: &[AffineMap]) -> Result<AffineMap, Issue> {
     let out = &node.ty.0;
     let x = &operands[0];
     let through = |map: Sparse| x.mapped(map, &node.op, out);
     let spread = |a: &AffineMap| broadcast(a, &node.op, out);
+    if let Some(at) = weights(&node.op, operands) {
+        let y = operands[1 - at].mapped(weighted(node, operands, at, &operands[at].bias), &node.op, out);
+        let per_filter: usize = out.0.iter().skip(2).product();
+        return Ok(match operands.get(2) {
+            Some(b) => y.rescaled(|_| 1.0, |e| b.bias[e / per_filter % out.0[1]]),
+            None => y,
+        });
+    }
     Ok(match &node.op {
-        NnOp::Conv { strides, pads, dilations, groups } => {
-            let w = &operands[1];
-            let windows = Windows { kernel: &w.shape.0[2..], strides, pads, dilations };
-            let y = through(maps::conv(&x.shape, out, &w.bias, *groups as usize, &windows));
-            let per_filter: usize = out.0[2..].iter().product();
-            match operands.get(2) {
-                Some(b) => y.rescaled(|_| 1.0, |e| b.bias[e / per_filter % out.0[1]]),
-                None => y,
-            }
-        }
-        NnOp::MatMul {} if operands[1].is_constant() => {
-            through(maps::matmul(&x.shape, &operands[1].shape, out, &operands[1].bias, true))
-        }
-        NnOp::MatMul {} if x.is_constant() => {
-            let b = &operands[1];
-            b.mapped(maps::matmul(&x.shape, &b.shape, out, &x.bias, false), &node.op, out)
-        }
         NnOp::BatchNorm { epsilon } => {
             let inner: usize = out.0[2..].iter().product();
             let channel = |e: usize| e / inner % out.0[1];

@@ -29,12 +29,14 @@ mod reading;
 pub(crate) mod reject;
 pub(crate) mod sparse;
 mod transform;
+mod weights;
 
 use fhec_ir::{Issue, Loc, Module, Nn, Slot, Value};
 use serde::{Deserialize, Serialize};
 
 pub use cost::LinearCost;
 pub use heads::without_heads;
+pub use weights::{DiagonalWeights, TransformWeights};
 
 use heads::{Headless, headless};
 
@@ -101,23 +103,8 @@ impl Pack {
     /// Every node that has no form on packed slots, with the repair a user could make.
     pub fn pack(&self, module: &Module<Nn>) -> Result<Packed, PassError> {
         let _span = tracing::debug_span!("pack").entered();
-        let error = |issues| PassError { pass: NAME, issues };
-        if !self.max_slots.is_power_of_two() {
-            let reason = format!("{} slots: the number of slots is a power of two", self.max_slots);
-            return Err(error(vec![Issue::new(&Default::default(), "module", reason, "choose a power of two")]));
-        }
-        let Headless { module, origins, heads, notes } = headless(module);
-        let encrypted = reject::encrypted(&module);
-        let issues = reject::issues(&module, &encrypted);
-        if !issues.is_empty() {
-            return Err(error(issues));
-        }
-        let graph = build::build(&module, &encrypted, &self.cost).map_err(|i| error(vec![i]))?;
-        let slots = place::slots_needed(&graph).min(self.max_slots);
-        let placements = place::choose(&graph, slots, &self.cost).ok_or_else(|| {
-            let reason = "a tensor has no layout in slots";
-            error(vec![Issue::new(&Default::default(), "module", reason, "report this as a bug")])
-        })?;
+        let PlacedGraph { headless, graph, placements, slots } = self.place(module, false)?;
+        let Headless { module, origins, heads, notes } = headless;
         let (mut module_out, tensors) =
             emit::emit(&module, &graph, &placements, slots, &self.cost).map_err(|i| error(vec![i]))?;
         module_out.outputs.iter_mut().zip(heads).for_each(|(port, heads)| port.heads = heads);
@@ -125,6 +112,58 @@ impl Pack {
         let tensors = tensors.into_iter().map(|t| PackedTensor { origin: t.origin.and_then(origin), ..t }).collect();
         Ok(Packed { module: module_out, tensors, notes })
     }
+
+    /// The transforms that `module` is packed into, and which weights reach which of their diagonals. Where all weights in a
+    /// diagonal are zero it is not made, and a step that no diagonal takes is no rotation.
+    ///
+    /// # Errors
+    /// As [`Pack::pack`].
+    pub fn weights(&self, module: &Module<Nn>) -> Result<Vec<TransformWeights>, PassError> {
+        let _span = tracing::debug_span!("weights").entered();
+        let PlacedGraph { headless, graph, placements, .. } = self.place(module, true)?;
+        let mut transforms = weights::transforms(&graph, &placements, &self.cost);
+        // Values of the network as it was given, where it lost its heads.
+        for diagonal in transforms.iter_mut().flat_map(|t| &mut t.diagonals) {
+            diagonal.weights = diagonal
+                .weights
+                .take()
+                .and_then(|(constant, elements)| Some((headless.origins.get(&constant).copied()?, elements)));
+        }
+        Ok(transforms)
+    }
+
+    /// Builds the packed program of `module` and chooses the layouts of its tensors.
+    fn place(&self, module: &Module<Nn>, traced: bool) -> Result<PlacedGraph, PassError> {
+        if !self.max_slots.is_power_of_two() {
+            let reason = format!("{} slots: the number of slots is a power of two", self.max_slots);
+            return Err(error(vec![Issue::new(&Default::default(), "module", reason, "choose a power of two")]));
+        }
+        let headless = headless(module);
+        let encrypted = reject::encrypted(&headless.module);
+        let issues = reject::issues(&headless.module, &encrypted);
+        if !issues.is_empty() {
+            return Err(error(issues));
+        }
+        let graph = build::build(&headless.module, &encrypted, &self.cost, traced).map_err(|i| error(vec![i]))?;
+        let slots = place::slots_needed(&graph).min(self.max_slots);
+        let placements = place::choose(&graph, slots, &self.cost).ok_or_else(|| {
+            let reason = "a tensor has no layout in slots";
+            error(vec![Issue::new(&Default::default(), "module", reason, "report this as a bug")])
+        })?;
+        Ok(PlacedGraph { headless, graph, placements, slots })
+    }
+}
+
+/// A packed program whose tensors have layouts, before it is written.
+struct PlacedGraph {
+    headless: Headless,
+    graph: graph::SourceGraph,
+    placements: Vec<layout::Placing>,
+    slots: usize,
+}
+
+fn error(issues: Vec<Issue>) -> PassError {
+    PassError { pass: NAME, issues }
 }
 
 const NAME: &str = "pack";

@@ -75,6 +75,9 @@ impl Sparse {
         }
         b.finish()
     }
+    pub(crate) fn columns(&self) -> usize {
+        self.cols
+    }
     pub(crate) fn rows(&self) -> usize {
         self.starts.len() - 1
     }

@@ -20,6 +20,13 @@ pub(super) struct Block {
     pub(super) split: Split,
 }
 
+impl Block {
+    /// The rotations of its diagonals modulo the modulus, in the order of the steps of `split`.
+    pub(super) fn residues(&self) -> &[u32] {
+        &self.residues
+    }
+}
+
 /// How one linear map between two placements is carried out.
 #[derive(Clone, Debug)]
 pub(super) struct TransformPlan {

@@ -102,7 +102,8 @@ pub(crate) const NAME: &str = "choose-parameters";
 
 /// Bits of the first prime that results of magnitude `bound` need at level 0.
 fn first_bits(scale_bits: u32, bound: f64) -> u32 {
-    scale_bits.saturating_add(bound.max(1.0).log2().ceil() as u32 + MARGIN_BITS)
+    // A bound that no number holds needs more bits than there are.
+    scale_bits.saturating_add(bound.max(1.0).log2().ceil() as u32).saturating_add(MARGIN_BITS)
 }
 
 /// The scale in bits that keeps the results' error below the target with `slots` slots in a ring of degree `2^log_n`.

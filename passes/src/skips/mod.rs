@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use blocks::{Block, blocks};
 pub use convert::{Converted, DiracConv, convert};
+pub(crate) use price::with_polynomials;
 pub use price::{ConvertedJoin, DepthRow, FormPrice, SkipPrice, SkipPricer, levels_of};
 
 use crate::pass::{Pass, PassError};

@@ -191,7 +191,7 @@ impl<'a> SkipPricer<'a> {
 }
 
 /// The network with a polynomial of `degree` in place of every activation, of which the cost alone matters.
-fn with_polynomials(module: &Module<Nn>, degree: usize) -> Module<Nn> {
+pub(crate) fn with_polynomials(module: &Module<Nn>, degree: usize) -> Module<Nn> {
     let Ok(made) = module.rebuild(|out, _, node, operands| {
         let op = match &node.op {
             NnOp::Activation { .. } => polynomial(&node.ty, degree),

@@ -14,3 +14,4 @@ mod quantise;
 mod run;
 mod sensitivity;
 mod shapes;
+mod weights;

@@ -218,6 +218,14 @@ impl CiphertextFile {
         serde_json::from_str(self.extra.get()).map_err(format)
     }
 
+    /// Compares every section with its hash.
+    ///
+    /// # Errors
+    /// At the first that does not match.
+    pub fn verify(&self) -> Result<()> {
+        self.reader.verify().map_err(format)
+    }
+
     /// All ciphertexts.
     ///
     /// # Errors

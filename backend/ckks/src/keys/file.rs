@@ -14,7 +14,7 @@ use fhec_ring::Buffer;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{BufWriter, Seek, Write};
+use std::io::{BufWriter, Cursor, Seek, Write};
 use std::path::Path;
 
 const KIND: &str = "evaluation-keys";
@@ -51,6 +51,8 @@ pub struct KeySetWriter<W> {
 
 /// A [`KeySetWriter`] into a file.
 pub type KeySetFile = KeySetWriter<Output>;
+/// A [`KeySetWriter`] into memory.
+pub type KeySetBytes = KeySetWriter<Cursor<Vec<u8>>>;
 /// A [`KeySetWriter`] into a file without a name, for keys that one process makes and uses.
 pub type KeySetScratch = KeySetWriter<BufWriter<File>>;
 
@@ -61,6 +63,14 @@ impl KeySetWriter<()> {
     /// When the file cannot be created.
     pub fn create(ctx: &Context, to: impl Into<Destination>, key: ShortDigest) -> Result<KeySetFile> {
         Ok(KeySetWriter::over(Writer::create(to, KIND, VERSION).map_err(format)?, ctx, key))
+    }
+
+    /// Starts the bytes of a file.
+    ///
+    /// # Errors
+    /// None today; kept as for the other destinations.
+    pub fn in_memory(ctx: &Context, key: ShortDigest) -> Result<KeySetBytes> {
+        Ok(KeySetWriter::over(Writer::in_memory(KIND, VERSION).map_err(format)?, ctx, key))
     }
 
     /// Starts a file without a name.
@@ -109,6 +119,16 @@ impl KeySetFile {
     pub fn finish(self) -> Result<()> {
         self.writer.finish(&self.manifest).map_err(format)?;
         Ok(())
+    }
+}
+
+impl KeySetBytes {
+    /// The bytes of the whole file.
+    ///
+    /// # Errors
+    /// When they are too long for a file.
+    pub fn into_bytes(self) -> Result<Vec<u8>> {
+        self.writer.into_bytes(&self.manifest).map_err(format)
     }
 }
 

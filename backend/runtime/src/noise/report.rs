@@ -56,6 +56,26 @@ pub struct LayerEscape {
     pub multiple: f64,
 }
 
+impl LayerEscape {
+    /// What happened in one of `runs` runs, of `batch` images each, in a sentence.
+    pub fn warning(&self, runs: usize, batch: usize) -> String {
+        let Self { node, range, images, slots, multiple } = self;
+        let unit = if batch == 1 { "images" } else { "runs" };
+        let what = match range {
+            Range::Modulus => "a value leaves the ciphertext's modulus",
+            Range::Interval => "the argument of the polynomial leaves its interval",
+            Range::Bootstrap => "the bootstrap input leaves [-1, 1]",
+        };
+        // One out-of-range value feeds the next, up to numbers of hundreds of digits.
+        let worst = match *multiple {
+            x if x < 1e4 => format!("{x:.3}"),
+            x if x.is_finite() => format!("{x:.1e}"),
+            _ => "infinitely many".into(),
+        };
+        format!("`{node}`: {what}: {slots} values in {images} of {runs} {unit}, at worst {worst} times the limit")
+    }
+}
+
 /// The error of one op over all images.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OpNoise {

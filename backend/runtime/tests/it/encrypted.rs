@@ -1,8 +1,9 @@
 //! Plans on ciphertexts.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use fhec_ckks::{CkksError, Context, KeySet};
+use fhec_ckks::{Ciphertext, CkksError, Context, KeySet};
 use fhec_client::{KeyGenerator, Randomness, SecretKey};
 use fhec_ir::ckks::exec::{ClearBackend, ClearCt, execute};
 use fhec_ir::{Tensor, largest_magnitude};
@@ -29,11 +30,11 @@ impl Client {
         let mut generator = KeyGenerator::new(&self.ctx, &self.secret, &mut self.random).unwrap();
         Arc::new(generator.generate(&plan.keys().requests(), |_| ()).unwrap())
     }
-    fn run(&mut self, plan: &Plan, executor: &mut Executor<'_>, x: &Tensor) -> Result<Vec<Tensor>, RuntimeError> {
+    fn run(&mut self, plan: &Plan, executor: &Executor, x: &Tensor) -> Result<Vec<Tensor>, RuntimeError> {
         unpack_outputs(plan.outputs(), &self.slots(plan, executor, x)?)
     }
     /// The slots of the results, in double precision: tensors are too coarse to show small errors.
-    fn slots(&mut self, plan: &Plan, executor: &mut Executor<'_>, x: &Tensor) -> Result<Vec<Vec<f64>>, RuntimeError> {
+    fn slots(&mut self, plan: &Plan, executor: &Executor, x: &Tensor) -> Result<Vec<Vec<f64>>, RuntimeError> {
         let level = plan.module().func.ty(plan.module().func.params()[0]).level as usize;
         let slots = pack_inputs(plan.inputs(), std::slice::from_ref(x))?.into_iter();
         let cts = slots.map(|s| self.secret.encrypt(&self.ctx, &s, level, &mut self.random).unwrap()).collect();
@@ -68,10 +69,10 @@ fn every_op_agrees_with_the_clear_run_and_the_noise_model() {
     let plan = every_op();
     let mut client = Client::new(&plan);
     let keys = client.keys(&plan);
-    let mut executor = Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
+    let executor = Executor::new(plan.clone(), client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
     let (mut measured, mut modelled) = (0.0, 0.0);
     for i in 0..4 {
-        let encrypted = client.slots(&plan, &mut executor, &image(i)).unwrap();
+        let encrypted = client.slots(&plan, &executor, &image(i)).unwrap();
         measured += mean_square_difference(&encrypted, &clear_slots(&plan, &image(i))) / 4.0;
         let simulated = Simulator::new(&plan, 5).run(i as u64, &[image(i)]).unwrap();
         modelled += simulated.report.ops.last().unwrap().rms_error.powi(2) / 4.0;
@@ -87,8 +88,8 @@ fn progress_names_every_op_in_order() {
     let plan = every_op();
     let mut client = Client::new(&plan);
     let keys = client.keys(&plan);
-    let mut executor =
-        Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions { threads: 1, memory: None }).unwrap();
+    let executor =
+        Executor::new(plan.clone(), client.ctx.clone(), keys, ExecutorOptions { threads: 1, memory: None }).unwrap();
     assert_eq!(executor.threads(), 1);
     let slots = pack_inputs(plan.inputs(), &[image(0)]).unwrap();
     let ct = client.secret.encrypt(&client.ctx, &slots[0], 5, &mut client.random).unwrap();
@@ -100,6 +101,50 @@ fn progress_names_every_op_in_order() {
 }
 
 #[test]
+fn a_run_stops_where_its_progress_says_so_and_the_executor_runs_on() {
+    let plan = Arc::new(every_op());
+    let mut client = Client::new(&plan);
+    let keys = client.keys(&plan);
+    let executor = Executor::new(plan.clone(), client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
+    let slots = pack_inputs(plan.inputs(), &[image(0)]).unwrap();
+    let ct = client.secret.encrypt(&client.ctx, &slots[0], 5, &mut client.random).unwrap();
+    let mut last = 0;
+    let stopped = executor.run(vec![ct.clone()], &mut |p| {
+        last = p.index;
+        if p.index < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    assert!(matches!(stopped, Err(RuntimeError::Engine(CkksError::Cancelled))), "{stopped:?}");
+    assert_eq!(last, 3);
+    executor.run(vec![ct], &mut |_| ()).unwrap();
+
+    let images: Vec<_> = (0..100).map(|i| vec![image(i)]).collect();
+    let stopped = Simulator::exact(&plan).run_many(&images, 1, &|_| ControlFlow::Break(()));
+    assert!(matches!(stopped, Err(RuntimeError::Engine(CkksError::Cancelled))));
+}
+
+#[test]
+fn threads_may_share_an_executor() {
+    let plan = Arc::new(every_op());
+    let mut client = Client::new(&plan);
+    let keys = client.keys(&plan);
+    let executor = Executor::new(plan.clone(), client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
+    let inputs: Vec<_> = (0..2)
+        .map(|i| {
+            let slots = pack_inputs(plan.inputs(), &[image(i)]).unwrap();
+            vec![client.secret.encrypt(&client.ctx, &slots[0], 5, &mut client.random).unwrap()]
+        })
+        .collect();
+    let alone: Vec<_> = inputs.iter().map(|x| executor.run(x.clone(), &mut |_| ()).unwrap().0).collect();
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let run = |x: &Vec<_>| executor.run(x.clone(), &mut |_| ()).unwrap().0;
+        let threads: Vec<_> = inputs.iter().map(|x| scope.spawn(move || run(x))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let parts = |runs: &[Vec<Ciphertext>]| runs.iter().flatten().map(|ct| ct.parts().to_vec()).collect::<Vec<_>>();
+    assert!(parts(&alone) == parts(&together));
+}
+
+#[test]
 fn a_memory_bound_changes_no_bit_of_the_work_and_a_hopeless_one_is_refused() {
     let plan = every_op();
     let mut client = Client::new(&plan);
@@ -108,17 +153,17 @@ fn a_memory_bound_changes_no_bit_of_the_work_and_a_hopeless_one_is_refused() {
     let shares = prediction.within(prediction.total(), 0).unwrap();
     assert_eq!((shares.keys, shares.encodings), (usize::MAX, usize::MAX));
     let hopeless = ExecutorOptions { threads: 1, memory: Some(1 << 20) };
-    let error = Executor::new(&plan, client.ctx.clone(), keys.clone(), hopeless).unwrap_err();
+    let error = Executor::new(plan.clone(), client.ctx.clone(), keys.clone(), hopeless).unwrap_err();
     let RuntimeError::Memory { least, .. } = error else { panic!("{error}") };
     for bound in [least, least + 12_345, least.midpoint(prediction.total()), prediction.total() - 1] {
         let shares = prediction.within(bound, 0).unwrap();
         assert!(shares.total <= bound && shares.total > bound / 2, "{shares:?} within {bound}");
     }
     let tight = ExecutorOptions { threads: 1, memory: Some(least) };
-    let mut executor = Executor::new(&plan, client.ctx.clone(), keys, tight).unwrap();
+    let executor = Executor::new(plan.clone(), client.ctx.clone(), keys, tight).unwrap();
     let exact = run_clear(&plan, &[image(3)]).unwrap();
     for _ in 0..2 {
-        let out = client.run(&plan, &mut executor, &image(3)).unwrap();
+        let out = client.run(&plan, &executor, &image(3)).unwrap();
         assert!(largest_difference(&out, &exact) < 1e-6);
     }
 }
@@ -131,7 +176,7 @@ fn keys_that_do_not_cover_the_plan_are_refused_before_the_run() {
     requests.retain(|r| r.name.to_string() != "rotation by 8");
     let mut generator = KeyGenerator::new(&client.ctx, &client.secret, &mut client.random).unwrap();
     let keys = Arc::new(generator.generate(&requests, |_| ()).unwrap());
-    let error = Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions::default()).unwrap_err();
+    let error = Executor::new(plan.clone(), client.ctx.clone(), keys, ExecutorOptions::default()).unwrap_err();
     assert!(matches!(error, RuntimeError::Engine(CkksError::MissingKey(_))), "{error}");
 }
 
@@ -140,8 +185,8 @@ fn ciphertexts_of_another_key_are_refused() {
     let plan = every_op();
     let (mut owner, mut other) = (Client::new(&plan), Client::new(&plan));
     let keys = owner.keys(&plan);
-    let mut executor = Executor::new(&plan, owner.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
-    let error = other.run(&plan, &mut executor, &image(0)).unwrap_err();
+    let executor = Executor::new(plan.clone(), owner.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
+    let error = other.run(&plan, &executor, &image(0)).unwrap_err();
     let mut chain = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
     assert!(chain.any(|e| e.to_string().contains("another secret key")), "{error:?}");
 }
@@ -154,8 +199,8 @@ fn a_program_without_key_switches_needs_no_keys() {
     assert!(plan.keys().is_empty());
     let mut client = Client::new(&plan);
     let keys = client.keys(&plan);
-    let mut executor = Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
-    let out = client.run(&plan, &mut executor, &image(1)).unwrap();
+    let executor = Executor::new(plan.clone(), client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
+    let out = client.run(&plan, &executor, &image(1)).unwrap();
     assert!(largest_difference(&out, &run_clear(&plan, &[image(1)]).unwrap()) < 1e-6);
 }
 
@@ -167,10 +212,10 @@ fn bootstraps_restore_the_levels_that_the_plan_states() {
     assert_eq!((reread.spec(), reread.keys()), (plan.spec(), plan.keys()));
     let mut client = Client::new(&plan);
     let keys = client.keys(&plan);
-    let mut executor = Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
+    let executor = Executor::new(plan.clone(), client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
     for i in 0..2 {
         // The executor compares levels, op trace and engine counters with the plan.
-        let encrypted = client.slots(&plan, &mut executor, &image(i)).unwrap();
+        let encrypted = client.slots(&plan, &executor, &image(i)).unwrap();
         let error = mean_square_difference(&encrypted, &clear_slots(&plan, &image(i))).sqrt();
         assert!(error > 0.0 && error < 1e-4, "{error}");
     }
@@ -184,7 +229,7 @@ fn a_bootstrap_without_its_keys_is_refused_before_the_run() {
     requests.retain(|r| r.name != fhec_ckks::KeyName::FromSparse);
     let mut generator = KeyGenerator::new(&client.ctx, &client.secret, &mut client.random).unwrap();
     let keys = Arc::new(generator.generate(&requests, |_| ()).unwrap());
-    let error = Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions::default()).unwrap_err();
+    let error = Executor::new(plan.clone(), client.ctx.clone(), keys, ExecutorOptions::default()).unwrap_err();
     assert!(matches!(error, RuntimeError::Engine(CkksError::MissingKey(fhec_ckks::KeyName::FromSparse))), "{error}");
 }
 
@@ -206,9 +251,9 @@ fn the_sine_of_a_bootstrap_shows_in_the_simulation() {
         let plan = constant_bootstrapped(constant);
         let mut client = Client::new(&plan);
         let keys = client.keys(&plan);
-        let mut executor = Executor::new(&plan, client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
+        let executor = Executor::new(plan.clone(), client.ctx.clone(), keys, ExecutorOptions::default()).unwrap();
         let zeros = Tensor::full([1, 20], 0.0);
-        let encrypted = client.slots(&plan, &mut executor, &zeros).unwrap();
+        let encrypted = client.slots(&plan, &executor, &zeros).unwrap();
         let errors = encrypted[0].iter().map(|slot| slot - f64::from(constant));
         let measured = errors.sum::<f64>() / encrypted[0].len() as f64;
         // Little noise, so that what is left is the sine's.

@@ -19,7 +19,7 @@ pub use least_squares::LeastSquares;
 pub use minimax::Minimax;
 pub use power_of_two::PowerOfTwo;
 
-use super::distribution::{Distribution, Histogram};
+use super::distribution::{Distribution, Seen};
 use super::domain::{check_domain, within_domain};
 use super::error::ApproxError;
 use super::interval::Interval;
@@ -27,6 +27,7 @@ use super::least_squares::FitOptions;
 use super::polynomial::Polynomial;
 use super::quadratic::CompletedSquare;
 use super::scheme::min_depth;
+use super::tail::Margin;
 use fhec_functions::Function;
 
 /// Points of the grid on which the largest error is measured.
@@ -43,8 +44,8 @@ pub struct Site {
     pub inputs: Distribution,
     /// Inputs of every channel; a single entry where there are no channels.
     pub channels: Vec<Distribution>,
-    /// Length of the interval over that of the hull of the inputs seen, with the same centre.
-    pub margin: f64,
+    /// How far the interval goes beyond the inputs seen.
+    pub margin: Margin,
     /// Weighting of least-squares fits.
     pub fit: FitOptions,
     /// Whether every channel may have an interval of its own, since the layer before absorbs a map per channel. Otherwise
@@ -57,11 +58,14 @@ impl Site {
     ///
     /// # Errors
     /// A channel without values.
-    pub fn new(function: Function, seen: &[Histogram], margin: f64, fit: FitOptions) -> Result<Self, ApproxError> {
-        let mut all = Histogram::default();
-        seen.iter().for_each(|h| all.merge(h.clone()));
-        let channels = seen.iter().map(Histogram::distribution).collect::<Result<_, _>>()?;
-        Ok(Self { function, inputs: all.distribution()?, channels, margin, fit, own_intervals: false })
+    pub fn new(
+        function: Function,
+        seen: &Seen,
+        margin: impl Into<Margin>,
+        fit: FitOptions,
+    ) -> Result<Self, ApproxError> {
+        let (inputs, channels) = (seen.together()?, seen.channels()?);
+        Ok(Self { function, inputs, channels, margin: margin.into(), fit, own_intervals: false })
     }
 
     /// The interval of all channels together; errors as [`interval_of`](Self::interval_of).
@@ -76,7 +80,7 @@ impl Site {
     /// A distribution without values, or a function that is not finite on the interval.
     pub fn interval_of(&self, distribution: &Distribution) -> Result<Interval, ApproxError> {
         let hull = distribution.hull_interval(self.margin).or_else(|_| distribution.symmetric_interval(self.margin))?;
-        let hull = within_domain(&self.function, hull, distribution.extremes(), self.margin)?;
+        let hull = within_domain(&self.function, hull, distribution.extremes(), self.margin.factor())?;
         check_domain(&self.function, hull).map(|()| hull)
     }
 

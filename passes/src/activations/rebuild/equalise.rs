@@ -3,8 +3,9 @@
 //! A polynomial shared by channels of different range resolves the kink of the widest only: its error is the same in all.
 //! Functions with f(s·x) = s·f(x) for s > 0 (ReLU, leaky ReLU, |x|) let a channel carry s times its value from the layer
 //! that makes it to the layers that use it, where the factor goes into constant weights on both sides. This is the
-//! cross-layer equalisation of quantisation (arXiv 1906.04721) with ranges measured on calibration data. The network's
-//! results stay the same.
+//! cross-layer equalisation of quantisation (arXiv 1906.04721). The range of a channel is what it is expected to reach, from
+//! the extremes of single calibration inputs: what was seen of a channel that seldom varies is too little, and the factor of
+//! one too narrow drives it out of the interval on others. The network's results stay the same.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use fhec_ir::{Entity, Module, Nn, Node, Tensor, TypeError, Value};
 use rayon::prelude::*;
 
 use crate::activations::{ApproximateError, ill_typed};
+use crate::approx::Tail;
 
 /// Channels narrower than this share of the widest of their activation are widened as if they had it: a channel that
 /// hardly varied on calibration data may do so elsewhere.
@@ -220,28 +222,37 @@ fn factors(sets: &Channels, ranges: &BTreeMap<Value, Vec<f64>>) -> BTreeMap<usiz
     seen.into_iter().filter(|(set, _)| *set != 0).map(|(set, s)| (set, factor(s))).collect()
 }
 
-/// The largest magnitude of each channel of the activations' inputs, by input.
+/// The magnitude that each channel of the activations' inputs is expected to reach, by input.
 fn ranges(module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<BTreeMap<Value, Vec<f64>>, EvalError> {
     let activations = module.func.iter().filter(|(_, n)| n.op.is_function());
-    let zero: BTreeMap<Value, Vec<f64>> =
-        activations.map(|(_, n)| n.operands[0]).map(|v| (v, vec![0.0; channels(module.func.node(v))])).collect();
-    let one = |sample: &Vec<Tensor>| {
-        let mut ranges = zero.clone();
-        eval::eval_observed(module, sample, |value, tensor| {
-            let Some(ranges) = ranges.get_mut(&value).filter(|r| !r.is_empty()) else { return };
-            let plane: usize = tensor.shape().0[2..].iter().product();
-            for (i, plane) in tensor.data().chunks_exact(plane.max(1)).enumerate() {
-                let at = i % ranges.len();
-                ranges[at] = plane.iter().fold(ranges[at], |m, x| m.max(f64::from(x.abs())));
-            }
-        })?;
-        Ok(ranges)
-    };
-    let wider = |mut a: BTreeMap<Value, Vec<f64>>, b: BTreeMap<Value, Vec<f64>>| {
-        for (a, b) in a.values_mut().zip(b.values()) {
-            a.iter_mut().zip(b).for_each(|(a, b)| *a = a.max(*b));
+    let none: BTreeMap<Value, Vec<Tail>> = activations
+        .map(|(_, n)| n.operands[0])
+        .map(|v| (v, vec![Tail::default(); channels(module.func.node(v))]))
+        .collect();
+    let share = samples.len().div_ceil(rayon::current_num_threads()).max(1);
+    let part = |part: &[Vec<Tensor>]| {
+        let mut tails = none.clone();
+        for sample in part {
+            eval::eval_observed(module, sample, |value, tensor| {
+                let Some(tails) = tails.get_mut(&value).filter(|tails| !tails.is_empty()) else { return };
+                let plane: usize = tensor.shape().0[2..].iter().product();
+                let channels = tails.len();
+                for (i, plane) in tensor.data().chunks_exact(plane.max(1)).enumerate() {
+                    tails[i % channels].add(plane.iter().fold(0.0, |m, x| m.max(f64::from(x.abs()))));
+                }
+            })?;
         }
-        Ok(a)
+        Ok(tails)
     };
-    samples.par_iter().map(one).try_reduce(|| zero.clone(), wider)
+    let mut all = none.clone();
+    for part in samples.par_chunks(share).map(part).collect::<Result<Vec<_>, EvalError>>()? {
+        for (value, tails) in part {
+            all.entry(value).or_default().iter_mut().zip(tails).for_each(|(a, b)| a.merge(b));
+        }
+    }
+    let range = |tail: &Tail| {
+        let (seen, believed) = (tail.largest(), 1.0 + tail.believed());
+        tail.expected(1).unwrap_or(seen).min(believed * seen)
+    };
+    Ok(all.into_iter().map(|(value, tails)| (value, tails.iter().map(range).collect())).collect())
 }

@@ -11,8 +11,8 @@ use super::regression::{LayerWeights, Regression, apply, node_error, rebuild};
 use super::{LayerGain, ReconstructOptions, Reconstructed};
 use crate::PassError;
 use crate::activations::polynomial::{on_unit_interval, stage_ops};
-use crate::activations::{ApproximateError, NAME, Polynomials, Replacement, channels, gather, ill_typed, unfit};
-use crate::approx::{Function, Histogram, Site};
+use crate::activations::{ApproximateError, NAME, Polynomials, Replacement, gather, ill_typed, unfit};
+use crate::approx::{Function, Seen, Site};
 
 /// The values of a node: one tensor per sample, or a single one of a constant.
 type Values = Vec<Tensor>;
@@ -192,8 +192,7 @@ impl<'a> Walk<'a> {
     /// Fits the polynomials of an activation; the student's values behind them.
     fn activation(&mut self, value: Value, node: &Node<Nn>, function: Function) -> Result<Values, ApproximateError> {
         let inputs = self.student[node.operands[0].index()].as_deref().unwrap_or_default();
-        let seen =
-            distribution(inputs).ok_or_else(|| ApproximateError::NotFinite { node: node.loc.name().to_string() })?;
+        let seen = seen(inputs).ok_or_else(|| ApproximateError::NotFinite { node: node.loc.name().to_string() })?;
         let options = &self.options.approximate;
         let choice = options.choice(&self.options.choices, value);
         // The map of each channel to its interval goes into the layer before, where nothing else needs its result.
@@ -328,20 +327,17 @@ impl LayerWeights {
     }
 }
 
-/// The distribution of each channel; `None` where a value is not finite.
-fn distribution(values: &[Tensor]) -> Option<Vec<Histogram>> {
+/// What an activation sees on all inputs; `None` where a value is not finite.
+fn seen(values: &[Tensor]) -> Option<Seen> {
     let share = values.len().div_ceil(rayon::current_num_threads()).max(1);
-    let parts: Vec<Option<Vec<Histogram>>> = values
-        .par_chunks(share)
-        .map(|part| {
-            let mut seen = Vec::new();
-            gather(&mut seen, part).is_ok().then_some(seen)
-        })
-        .collect();
-    let mut all: Vec<Histogram> = Vec::new();
-    all.resize_with(values.first().map_or(1, |x| channels(x.shape())), Histogram::default);
+    let part = |part: &[Tensor]| {
+        let mut seen = Seen::default();
+        gather(&mut seen, part).is_ok().then_some(seen)
+    };
+    let parts: Vec<Option<Seen>> = values.par_chunks(share).map(part).collect();
+    let mut all = Seen::default();
     for part in parts {
-        all.iter_mut().zip(part?).for_each(|(a, b)| a.merge(b));
+        all.merge(part?);
     }
     Some(all)
 }

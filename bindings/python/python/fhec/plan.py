@@ -1,0 +1,307 @@
+"""Plans, what clients need of them, their reports and their runs in the clear."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+from . import _arrays, _fhec
+from ._arrays import Array
+from ._progress import Progress, listening
+from .errors import warn
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
+
+Path = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or an output of a plan."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Extents of one image."""
+    heads: tuple[str, ...] = ()
+    """What the network does with it at its end, such as a softmax, and the plan leaves to the client."""
+
+
+def _ports(described: list[tuple[str, list[int], list[str]]]) -> list[Port]:
+    return [Port(name, tuple(shape), tuple(heads)) for name, shape, heads in described]
+
+
+class Report:
+    """What a plan is and what it costs: as data, and as a page that notebooks show."""
+
+    def __init__(self, data: dict[str, Any], page: str) -> None:
+        self.data = data
+        """Everything the page shows, with the fields that ``fhec report --json`` has."""
+        self.html = page
+        """One page of HTML that needs nothing else."""
+
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Writes the page. It replaces no file, unless ``force`` is given."""
+        with open(path, "w" if force else "x", encoding="utf-8") as file:
+            file.write(self.html)
+
+    def __repr__(self) -> str:
+        layers = self.data["layers"]
+        return f"<fhec.Report of {self.data['model']}: {len(layers)} layers, {sum(layer['ops'] for layer in layers)} ops>"
+
+    def _repr_html_(self) -> str:
+        # A frame of its own: the page's styles and names do not meet those of the notebook.
+        page = html.escape(self.html, quote=True)
+        return f'<iframe srcdoc="{page}" title="fhec report" style="width:100%;height:640px;border:0"></iframe>'
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A run in the clear with modelled noise: what an encrypted run will give."""
+
+    outputs: Array | dict[str, Array]
+    """With noise: images in front, by name where there are several outputs."""
+    exact: Array | dict[str, Array]
+    """Without noise."""
+    seconds: float
+    max_error: float
+    """The largest difference of the two."""
+    same_class: int
+    """Images whose largest score is the same one with noise and without."""
+    images: int
+    right: int | None = None
+    """Images whose class is the label's; None without labels."""
+    right_exact: int | None = None
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    """Layers whose values left their range, which makes results wrong: node, range, images, slots, multiple of the limit."""
+    ops: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    """The error of every operation."""
+
+
+class Plan:
+    """A compiled model: :func:`fhec.compile` makes it, :func:`fhec.load` reads it.
+
+    A server runs it, a client needs :meth:`client_plan` of it. It may be shared between threads.
+    """
+
+    def __init__(self, plan: _fhec.Plan) -> None:
+        self._plan = plan
+        provenance = json.loads(plan.provenance())
+        self._report: dict[str, Any] = provenance.get("report") or {}
+        self.options: dict[str, str] = provenance["options"]
+        """Options of the compiler that shaped it."""
+        self.comparison: Comparison | None = None
+        """How it compares with the model as trained: of plans that were compiled here, where that could be run."""
+        self.stages: list[tuple[str, float]] = []
+        """Stages of the compilation and their seconds: of plans that were compiled here."""
+        self.pareto: list[dict[str, Any]] = []
+        """The Pareto-optimal plans, where they were asked for."""
+        self.precision: dict[str, Any] | None = None
+        """How precise simulated results are: of plans that were compiled here."""
+        self.explanation = ""
+        """The rewrites from the model's nodes to the compiled ones: of plans that were compiled here."""
+
+    @classmethod
+    def load(cls, path: Path, *, max_size: int | None = None) -> Plan:
+        """Reads a plan from a file, which may take ``max_size`` bytes of memory."""
+        return cls(_fhec.Plan.load(os.fspath(path), max_size))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Plan:
+        """Reads a plan from the bytes of a file."""
+        return cls(_fhec.Plan.from_bytes(data))
+
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Writes the plan to a file. It replaces none, unless ``force`` is given."""
+        self._plan.save(os.fspath(path), force)
+
+    def bytes(self) -> bytes:
+        """The bytes of a file; equal plans give equal bytes."""
+        return self._plan.bytes()
+
+    def client_plan(self) -> ClientPlan:
+        """What a client needs of it, without the model's weights."""
+        return ClientPlan(self._plan.client_plan())
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self._plan.model()
+
+    @property
+    def digest(self) -> str:
+        """What requests, results and secret keys name it by."""
+        return self._plan.digest()
+
+    @property
+    def batch(self) -> int:
+        """Images of one run."""
+        return self._plan.batch()
+
+    @property
+    def security_bits(self) -> int:
+        """Bits of security; 0 where the parameters are marked insecure."""
+        return self._plan.security_bits()
+
+    @property
+    def inputs(self) -> list[Port]:
+        """The inputs."""
+        return _ports(self._plan.inputs())
+
+    @property
+    def outputs(self) -> list[Port]:
+        """The outputs."""
+        return _ports(self._plan.outputs())
+
+    @property
+    def activations(self) -> list[dict[str, Any]]:
+        """What became of each activation: function, degree, interval, errors."""
+        return self._report.get("activations", [])
+
+    @property
+    def agreement(self) -> dict[str, Any] | None:
+        """How far it agrees with the network as it was given, on calibration inputs."""
+        return self._report.get("agreement")
+
+    @property
+    def accuracy(self) -> dict[str, Any] | None:
+        """How accurate the network is before and after, where there were labels: ``original``, ``polynomial``, ``agreement``."""
+        return self._report.get("accuracy")
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks of the passes."""
+        return self._report.get("notes", [])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should change, as the compiler has said it."""
+        return self._report.get("warnings", [])
+
+    def report(self, *, run: Mapping[str, Any] | None = None, latency: Path | None = None) -> Report:
+        """What it is and what it costs. ``run`` is what ``fhec run --json`` or ``fhec eval --json`` printed, ``latency`` the file
+        of ``fhec calibrate``."""
+        of = json.dumps(dict(run)) if run is not None else None
+        data, page = self._plan.report(of, os.fspath(latency) if latency is not None else None)
+        return Report(json.loads(data), page)
+
+    def simulate(
+        self,
+        x: Any,
+        labels: Any = None,
+        *,
+        exact: bool = False,
+        seed: int = 1,
+        threads: int | None = None,
+        progress: Progress = None,
+    ) -> Simulation:
+        """Runs it in the clear with modelled noise: what an encrypted run will give, at the speed of plain arithmetic.
+
+        ``labels`` are class numbers, ``exact`` leaves the noise out, the same ``seed`` gives the same noise. Layers whose values
+        leave their range are warned of: encrypted results of such inputs are wrong.
+        """
+        arrays = _arrays.named(x, [port.name for port in self.inputs])
+        known = _arrays.labels(labels) if labels is not None else None
+        started = time.perf_counter()
+        with listening(progress, "simulate") as callback:
+            noisy, clear, happened, warnings = self._plan.simulate(arrays, known, exact, seed, threads, callback)
+        seconds = time.perf_counter() - started
+        warn(warnings)
+        found = json.loads(happened)
+        first = next(iter(noisy))
+        return Simulation(
+            outputs=_arrays.one_or_all(noisy),
+            exact=_arrays.one_or_all(clear),
+            seconds=seconds,
+            max_error=max(float(np.abs(noisy[name] - clear[name]).max(initial=0.0)) for name in noisy),
+            same_class=int(np.sum(classes(noisy[first]) == classes(clear[first]))),
+            images=len(noisy[first]),
+            right=found["right"],
+            right_exact=found["right_exact"],
+            layers=found["layers"],
+            ops=found["ops"],
+        )
+
+    def apply_head(self, outputs: Array | Mapping[str, Array]) -> Array | dict[str, Array]:
+        """What the plan leaves to the client, such as a softmax at the end of the network, applied to results."""
+        by_name = outputs if isinstance(outputs, Mapping) else {self.outputs[0].name: outputs}
+        return _arrays.one_or_all(self._plan.apply_heads(_arrays.named(by_name)))
+
+    def __repr__(self) -> str:
+        return f"<fhec.Plan of {self.model}: {self.security_bits}-bit security, digest {self.digest[:12]}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Plan.from_bytes, (self.bytes(),))
+
+
+class ClientPlan:
+    """What a client needs of a plan: inputs, outputs, parameters, the list of keys. It holds no weight of the model."""
+
+    def __init__(self, plan: _fhec.ClientPlan) -> None:
+        self._plan = plan
+
+    @classmethod
+    def load(cls, path: Path, *, max_size: int | None = None) -> ClientPlan:
+        """Reads a client plan, or takes what a client needs from a plan."""
+        return cls(_fhec.ClientPlan.load(os.fspath(path), max_size))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ClientPlan:
+        """Reads the bytes of a client plan, or of a plan."""
+        return cls(_fhec.ClientPlan.from_bytes(data))
+
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Writes it to a file. It replaces none, unless ``force`` is given."""
+        self._plan.save(os.fspath(path), force)
+
+    def bytes(self) -> bytes:
+        """The bytes of a file."""
+        return self._plan.bytes()
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self._plan.model()
+
+    @property
+    def digest(self) -> str:
+        """Digest of the plan that it is of."""
+        return self._plan.digest()
+
+    @property
+    def batch(self) -> int:
+        """Images of one run."""
+        return self._plan.batch()
+
+    @property
+    def security_bits(self) -> int:
+        """Bits of security; 0 where the parameters are marked insecure."""
+        return self._plan.security_bits()
+
+    @property
+    def inputs(self) -> list[Port]:
+        """The inputs."""
+        return _ports(self._plan.inputs())
+
+    @property
+    def outputs(self) -> list[Port]:
+        """The outputs."""
+        return _ports(self._plan.outputs())
+
+    def __repr__(self) -> str:
+        return f"<fhec.ClientPlan of {self.model}: {self.security_bits}-bit security, digest {self.digest[:12]}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (ClientPlan.from_bytes, (self.bytes(),))
+
+
+def classes(scores: Array) -> Any:
+    """The class that every image's largest score names."""
+    return scores.reshape(len(scores), -1).argmax(axis=1)

@@ -1,0 +1,227 @@
+//! Plans, what clients need of them, their reports and their runs in the clear.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fhec::ir::{images, text};
+use fhec::report::{Costs, Prediction, Report, Run, html};
+use fhec::runtime::runs_of;
+use fhec::{Destination, Error, Simulator};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::arrays::{self, Arrays};
+use crate::errors::{exception, usage};
+use crate::work::{self, Cancelled};
+
+/// A file that is kept unless it may be replaced.
+pub fn destination(path: PathBuf, force: bool) -> Destination {
+    let to = Destination::new(path);
+    if force { to } else { to.keeping() }
+}
+
+/// Name, shape and heads of a port.
+type Described = (String, Vec<usize>, Vec<String>);
+
+/// Results with noise and without, what happened as JSON, and warnings.
+type Simulated<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>, String, Vec<String>);
+
+/// A compiled model.
+#[pyclass(frozen, module = "fhec._fhec")]
+pub struct Plan {
+    pub plan: Arc<fhec::Plan>,
+}
+
+impl From<Arc<fhec::Plan>> for Plan {
+    fn from(plan: Arc<fhec::Plan>) -> Self {
+        Self { plan }
+    }
+}
+
+#[pymethods]
+impl Plan {
+    #[staticmethod]
+    fn load(py: Python<'_>, path: PathBuf, max_size: Option<u64>) -> PyResult<Self> {
+        let plan = py.detach(|| fhec::Plan::load_within(path, max_size));
+        Ok(Arc::new(plan.map_err(|e| exception(py, &e.into()))?).into())
+    }
+
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, data: PyBackedBytes) -> PyResult<Self> {
+        let plan = py.detach(|| fhec::Plan::from_bytes("the plan", &data));
+        Ok(Arc::new(plan.map_err(|e| exception(py, &e.into()))?).into())
+    }
+
+    fn save(&self, py: Python<'_>, path: PathBuf, force: bool) -> PyResult<()> {
+        let saved = py.detach(|| self.plan.save(destination(path, force)));
+        saved.map(drop).map_err(|e| exception(py, &e.into()))
+    }
+
+    fn bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| self.plan.to_bytes()).map_err(|e| exception(py, &e.into()))?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    fn client_plan(&self, py: Python<'_>) -> PyResult<ClientPlan> {
+        let plan = py.detach(|| self.plan.client()).map_err(|e| exception(py, &e.into()))?;
+        Ok(ClientPlan { plan })
+    }
+
+    /// Digest of the plan, in hexadecimal.
+    fn digest(&self, py: Python<'_>) -> PyResult<String> {
+        let digest = py.detach(|| self.plan.digest()).map_err(|e| exception(py, &e.into()))?;
+        Ok(text::to_hex(&digest))
+    }
+
+    fn model(&self) -> &str {
+        &self.plan.provenance().model
+    }
+    fn batch(&self) -> usize {
+        self.plan.batch()
+    }
+    fn security_bits(&self) -> u32 {
+        self.plan.security().bits
+    }
+    fn inputs(&self) -> Vec<Described> {
+        arrays::described(&self.plan.image_inputs())
+    }
+    fn outputs(&self) -> Vec<Described> {
+        arrays::described(&self.plan.image_outputs())
+    }
+
+    /// Where the plan comes from, as JSON.
+    fn provenance(&self) -> String {
+        serde_json::json!(self.plan.provenance()).to_string()
+    }
+
+    /// The report as JSON and as a page. `run` is what `fhec run --json` or `fhec eval --json` printed.
+    fn report(&self, py: Python<'_>, run: Option<&str>, latency: Option<PathBuf>) -> PyResult<(String, String)> {
+        let run = run.map(serde_json::from_str::<Run>).transpose().map_err(|e| {
+            usage(py, format!("the run: {e}"), "give what `fhec run --json` or `fhec eval --json` printed")
+        })?;
+        let of_other = |run: &Run| -> PyResult<bool> { Ok(run.plan_digest.as_ref() != Some(&self.digest(py)?)) };
+        if run.as_ref().map(of_other).transpose()?.unwrap_or(false) {
+            return Err(usage(py, "the run is not of this plan", "give what was printed for this plan"));
+        }
+        let plan = self.plan.clone();
+        let report = py.detach(|| -> Result<Report, Error> {
+            let threads = run.as_ref().and_then(|run| run.threads);
+            let prediction = match latency {
+                Some(path) => Prediction::by(&plan, &Costs::read(&path, &plan)?)?,
+                None => Prediction::of(&plan, threads),
+            };
+            Ok(Report::of(&plan, prediction, run))
+        });
+        let report = report.map_err(|e| exception(py, &e))?;
+        Ok((serde_json::json!(report).to_string(), html(&report)))
+    }
+
+    /// Runs images in the clear, with modelled noise unless `exact`. Gives the results with noise and without, what happened as
+    /// JSON, and warnings.
+    #[expect(clippy::too_many_arguments, reason = "the package gives them by name")]
+    fn simulate<'py>(
+        &self,
+        py: Python<'py>,
+        x: Arrays<'_>,
+        labels: Option<PyBackedBytes>,
+        exact: bool,
+        seed: u64,
+        threads: Option<usize>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Simulated<'py>> {
+        let raise = |e: Error| exception(py, &e);
+        let inputs = arrays::images(py, "the input", &x, &self.plan.image_inputs())?;
+        let count = inputs.len();
+        let outputs = self.plan.image_outputs();
+        let labels = labels.map(|bytes| fhec::data::labels_from_bytes("the labels", &bytes, count, &outputs));
+        let labels = labels.transpose().map_err(|e| raise(e.into()))?;
+        let plan = self.plan.clone();
+        let batch = plan.batch();
+        let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let mut done = work::run(py, progress, Cancelled::Awaited, move |watch| {
+            let simulator = if exact { Simulator::exact(&plan) } else { Simulator::new(&plan, seed) };
+            let runs = runs_of(&plan.image_inputs(), batch, &inputs)?;
+            let finished = AtomicUsize::new(0);
+            let tell = |more| watch.tell(finished.fetch_add(more, Ordering::Relaxed) + more, runs.len(), "");
+            Ok(simulator.run_many(&runs, threads, &tell)?)
+        })?;
+        for results in [&mut done.outputs, &mut done.exact] {
+            *results = images(results, batch, count);
+        }
+        let right = |results: &[Vec<fhec::Tensor>]| labels.as_ref().map(|l| fhec::data::count_right(results, l));
+        let happened = serde_json::json!({
+            "right": right(&done.outputs),
+            "right_exact": right(&done.exact),
+            "layers": done.report.layers,
+            "escapes": done.report.escapes,
+            "ops": done.report.ops,
+        });
+        let runs = count.div_ceil(batch);
+        let warnings = done.report.layers.iter().map(|layer| layer.warning(runs, batch)).collect();
+        let [noisy, exact] = [&done.outputs, &done.exact].map(|results| arrays::dictionary(py, &outputs, results));
+        Ok((noisy?, exact?, happened.to_string(), warnings))
+    }
+
+    /// What the plan leaves to the client, applied to results.
+    fn apply_heads<'py>(&self, py: Python<'py>, outputs: Arrays<'_>) -> PyResult<Bound<'py, PyDict>> {
+        let ports = self.plan.image_outputs();
+        let results = arrays::images(py, "the results", &outputs, &ports)?;
+        let headed = fhec::heads::apply(&ports, &results).map_err(|e| exception(py, &e))?;
+        let ports = fhec::heads::outputs(&ports).map_err(|e| exception(py, &e))?;
+        arrays::dictionary(py, &ports, &headed)
+    }
+}
+
+/// What a client needs of a plan.
+#[pyclass(frozen, module = "fhec._fhec")]
+pub struct ClientPlan {
+    pub plan: fhec::ClientPlan,
+}
+
+#[pymethods]
+impl ClientPlan {
+    #[staticmethod]
+    fn load(py: Python<'_>, path: PathBuf, max_size: Option<u64>) -> PyResult<Self> {
+        let plan = py.detach(|| fhec::ClientPlan::load_within(path, max_size));
+        Ok(Self { plan: plan.map_err(|e| exception(py, &e.into()))? })
+    }
+
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, data: PyBackedBytes) -> PyResult<Self> {
+        let plan = py.detach(|| fhec::ClientPlan::from_bytes("the client plan", &data));
+        Ok(Self { plan: plan.map_err(|e| exception(py, &e.into()))? })
+    }
+
+    fn save(&self, py: Python<'_>, path: PathBuf, force: bool) -> PyResult<()> {
+        let saved = py.detach(|| self.plan.save(destination(path, force)));
+        saved.map_err(|e| exception(py, &e.into()))
+    }
+
+    fn bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| self.plan.to_bytes()).map_err(|e| exception(py, &e.into()))?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// Digest of the plan that it is of, in hexadecimal.
+    fn digest(&self) -> String {
+        text::to_hex(&self.plan.plan_digest())
+    }
+
+    fn model(&self) -> &str {
+        self.plan.model()
+    }
+    fn batch(&self) -> usize {
+        self.plan.batch()
+    }
+    fn security_bits(&self) -> u32 {
+        self.plan.security().bits
+    }
+    fn inputs(&self) -> Vec<Described> {
+        arrays::described(&self.plan.image_inputs())
+    }
+    fn outputs(&self) -> Vec<Described> {
+        arrays::described(&self.plan.image_outputs())
+    }
+}
