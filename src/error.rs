@@ -56,6 +56,16 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Refused(#[from] crate::compile::Refused),
+    /// A quantised network under TFHE.
+    #[cfg(feature = "tfhe")]
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Tfhe(#[from] fhec_tfhe::TfheError),
+    /// A network that cannot be quantised.
+    #[cfg(all(feature = "tfhe", feature = "compiler"))]
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Quantise(#[from] fhec_passes::quantise::QuantiseError),
     /// A program in text form.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -167,6 +177,8 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Inputs { .. } | Self::Results { .. } => 3,
+            #[cfg(feature = "tfhe")]
+            Self::Tfhe(fhec_tfhe::TfheError::Noise { .. }) => 3,
             _ => 1,
         }
     }
@@ -187,6 +199,10 @@ impl Error {
             Self::Approximate(_) => "calibration",
             #[cfg(feature = "compiler")]
             Self::Refused(_) => "refused",
+            #[cfg(feature = "tfhe")]
+            Self::Tfhe(e) => tfhe_kind(e),
+            #[cfg(all(feature = "tfhe", feature = "compiler"))]
+            Self::Quantise(_) => "compile",
             Self::Text(_) => "program",
             Self::Ciphertexts { .. } => "ciphertexts",
             Self::File { .. } | Self::Output(_) => "file",
@@ -212,6 +228,8 @@ impl Error {
             ) => Some(file.as_str().into()),
             #[cfg(feature = "compiler")]
             Self::Import(ImportError::Io { path, .. }) => Some(path.to_string_lossy()),
+            #[cfg(feature = "tfhe")]
+            Self::Tfhe(fhec_tfhe::TfheError::Container(e)) => Some(e.file.as_str().into()),
             Self::Text(e) => Some(e.source_code.name().into()),
             Self::Ciphertexts { file, .. }
             | Self::File { file, .. }
@@ -232,6 +250,18 @@ fn run_kind(error: &fhec_passes::registry::RunError) -> &'static str {
         RunError::Verify { .. } => "program",
         RunError::Approximate(_) => "calibration",
         RunError::Pass(_) => "compile",
+    }
+}
+
+#[cfg(feature = "tfhe")]
+fn tfhe_kind(error: &fhec_tfhe::TfheError) -> &'static str {
+    use fhec_tfhe::TfheError;
+    match error {
+        TfheError::Container(_) => "file",
+        TfheError::Program(_) | TfheError::NoParameters(_) => "plan",
+        TfheError::DoesNotFit { .. } => "compile",
+        TfheError::Noise { .. } => "results",
+        _ => "ciphertexts",
     }
 }
 

@@ -17,6 +17,8 @@ mod prepare;
 mod publication;
 mod road;
 mod surface;
+#[cfg(feature = "compiler")]
+mod tfhe;
 mod trust;
 
 use std::path::{Path, PathBuf};
