@@ -51,7 +51,8 @@
 //!
 //! # Crate features
 //!
-//! `client` (secret keys) and `compiler` (ONNX to plan) are both on by default. Without them the crate only evaluates.
+//! `client` (secret keys) and `compiler` (ONNX to plan) are both on by default. Without them the crate only evaluates. `tfhe` adds
+//! quantised networks under TFHE, by a crate whose licence grants no patents (`docs/tfhe.md`).
 
 #[cfg(feature = "compiler")]
 mod accuracy;
@@ -81,6 +82,8 @@ mod request;
 mod server;
 #[cfg(feature = "compiler")]
 mod target;
+#[cfg(feature = "tfhe")]
+pub mod tfhe;
 
 #[cfg(feature = "compiler")]
 pub use accuracy::Accuracy;

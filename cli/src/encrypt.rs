@@ -16,33 +16,37 @@ use super::{Consent, output, trust};
 pub struct Encrypt {
     /// The plan, or what a client needs of it
     #[arg(value_parser = files::input())]
-    plan: PathBuf,
+    pub(super) plan: PathBuf,
     /// The secret key
     #[arg(long, value_name = "FILE", value_parser = files::input())]
-    secret: PathBuf,
+    pub(super) secret: PathBuf,
     /// Inputs, .npy or .npz, one image or many in the leading dimension
     #[arg(long, value_name = "FILE", value_parser = files::input())]
-    input: PathBuf,
+    pub(super) input: PathBuf,
     /// Where the ciphertexts go
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     /// Encrypt only the first N images
     #[arg(long, value_name = "N", value_parser = super::values::count)]
-    limit: Option<usize>,
+    pub(super) limit: Option<usize>,
     #[command(flatten)]
-    secrecy: Secrecy,
+    pub(super) secrecy: Secrecy,
     #[command(flatten)]
-    consent: Consent,
+    pub(super) consent: Consent,
     #[command(flatten)]
-    overwrite: Overwrite,
+    pub(super) overwrite: Overwrite,
     #[command(flatten)]
-    max_size: MaxSize,
+    pub(super) max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub fn run(c: &Encrypt) -> Result<(), Error> {
+    #[cfg(feature = "tfhe")]
+    if fhec::tfhe::is_plan(&c.plan) {
+        return super::tfhe::encrypt(c);
+    }
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
     files = files.reads("the passphrase", c.secrecy.file())?;

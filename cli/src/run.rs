@@ -19,32 +19,32 @@ use super::{Consent, Resources, escapes, eval, inspect, output, progress, trust}
 pub struct Run {
     /// The plan
     #[arg(value_parser = files::input())]
-    plan: PathBuf,
+    pub(super) plan: PathBuf,
     /// Inputs, .npy or .npz, one image or many in the leading dimension
     #[arg(long, value_name = "FILE", value_parser = files::input())]
-    input: PathBuf,
+    pub(super) input: PathBuf,
     /// Where the results go: .npy, or .npz for several outputs
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     /// Class numbers of the images (.npy): reports how many are right
     #[arg(long, value_name = "FILE", value_parser = files::input())]
-    labels: Option<PathBuf>,
+    pub(super) labels: Option<PathBuf>,
     /// Run only the first N images
     #[arg(long, value_name = "N", value_parser = super::values::count)]
-    limit: Option<usize>,
+    pub(super) limit: Option<usize>,
     #[command(flatten)]
-    heads: Heads,
+    pub(super) heads: Heads,
     #[command(flatten)]
-    resources: Resources,
+    pub(super) resources: Resources,
     #[command(flatten)]
-    consent: Consent,
+    pub(super) consent: Consent,
     #[command(flatten)]
-    overwrite: Overwrite,
+    pub(super) overwrite: Overwrite,
     #[command(flatten)]
-    max_size: MaxSize,
+    pub(super) max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Everything a run reports.
@@ -73,6 +73,10 @@ struct Checked {
 }
 
 pub fn run(c: &Run) -> Result<(), Error> {
+    #[cfg(feature = "tfhe")]
+    if fhec::tfhe::is_plan(&c.plan) {
+        return super::tfhe::run(c);
+    }
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
     let plan = Arc::new(c.max_size.plan(&c.plan)?);

@@ -129,7 +129,7 @@ fn unusable(reason: String) -> Error {
 }
 
 /// Warns when others than its owner may read a secret: `what` it is, as "secret key".
-fn warn_if_open(what: &str, path: &Path) {
+pub fn warn_if_open(what: &str, path: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

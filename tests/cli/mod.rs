@@ -21,6 +21,8 @@ mod road;
 #[cfg(all(feature = "serve", feature = "remote", unix))]
 mod serve;
 mod surface;
+#[cfg(feature = "compiler")]
+mod tfhe;
 mod trust;
 
 use std::path::{Path, PathBuf};
