@@ -29,6 +29,15 @@ fn without_the_feature_a_message_names_it() {
     assert!(message.contains("--features tfhe") && message.contains("docs/tfhe.md"), "{message}");
 }
 
+#[test]
+fn a_plan_of_the_other_scheme_is_named() {
+    let p = Place::new();
+    let plan = fhec_container::Writer::in_memory("tfhe-plan", 1).unwrap().into_bytes(&serde_json::json!({})).unwrap();
+    std::fs::write(p.path("plan.fhe"), plan).unwrap();
+    let message = p.fails(&["report", "plan.fhe", "-o", "report.html"]);
+    assert!(message.contains("tfhe-plan") && message.contains("--features tfhe"), "{message}");
+}
+
 #[cfg(feature = "tfhe")]
 mod built_in {
     use super::*;

@@ -8,7 +8,7 @@ use fhec_container::{Codec, ContainerError, Destination, Dtype, Reader, Writer};
 use fhec_ir::text::{from_hex, to_hex};
 use fhec_ir::{Digest, Tensor};
 use serde::{Deserialize, Serialize};
-use tfhe::core_crypto::commons::math::random::{CompressionSeed, DynamicDistribution, Seed, Seeder};
+use tfhe::core_crypto::commons::math::random::{CompressionSeed, DynamicDistribution, Seed};
 use tfhe::core_crypto::prelude::{
     CiphertextModulus, DecompositionBaseLog, DecompositionLevelCount, DefaultRandomGenerator, GlweDimension,
     GlweSecretKey, LweCiphertext, LweCiphertextCount, LweDimension, LweSecretKey, PlaintextList, PolynomialSize,

@@ -74,19 +74,22 @@ proptest! {
     }
 }
 
+/// What the error says, and the damage.
+type Damage = (&'static str, Box<dyn Fn(&mut Program)>);
+
 #[test]
 fn what_is_damaged_does_not_verify() {
     let whole = || program(3, &[vec![1, -1, 2], vec![0, 1, 0]], &[vec![1, 0, 0, 2, -3]]);
     whole().verify().unwrap();
-    let damages: Vec<(&str, Box<dyn Fn(&mut Program)>)> = vec![
-        ("table has not all entries", Box::new(|p| drop(p.layers[0].tables.tables[0].entries.pop()))),
+    let damages: Vec<Damage> = vec![
+        ("table has not all entries", Box::new(|p| p.layers[0].tables.tables[0].entries.truncate(1))),
         ("table has not all entries", Box::new(|p| p.layers[0].sums.weights[0] = 2)),
         ("which is not there", Box::new(|p| p.layers[0].tables.of[1] = 9)),
         ("reads tensor 1", Box::new(|p| p.layers[0].sums.operands[0] = 1)),
         ("out of order", Box::new(|p| p.layers[0].sums.columns[0] = 3)),
         ("do not divide", Box::new(|p| p.layers[0].sums.starts[1] = 9)),
-        ("rows have a table", Box::new(|p| drop(p.layers[0].tables.of.pop()))),
-        ("no tensor", Box::new(|p| drop(p.outputs[0].scale.pop()))),
+        ("rows have a table", Box::new(|p| p.layers[0].tables.of.truncate(1))),
+        ("no tensor", Box::new(|p| p.outputs[0].scale.clear())),
         ("not finite", Box::new(|p| p.outputs[0].shift[0] = f64::NAN)),
         ("impossible", Box::new(|p| p.inputs[0].quantiser.step = F64(0.0))),
         ("impossible", Box::new(|p| p.inputs[0].quantiser.top = 0)),

@@ -18,10 +18,10 @@ pub(super) fn chosen(network: &Network, observed: &Observed, capacity: &Capacity
     let mut best = Trial::of(network, observed, capacity, &tops)?;
     for _ in 0..ROUNDS {
         let before = tops.clone();
-        for tensor in 0..tops.len() {
-            for top in TOPS.into_iter().filter(|&top| top <= most && top != before[tensor]) {
-                let tried: Vec<u32> =
-                    tops.iter().enumerate().map(|(t, &now)| if t == tensor { top } else { now }).collect();
+        for (tensor, &now) in before.iter().enumerate() {
+            for top in TOPS.into_iter().filter(|&top| top <= most && top != now) {
+                let mut tried = tops.clone();
+                tried[tensor] = top;
                 let trial = Trial::of(network, observed, capacity, &tried)?;
                 if trial.is_better_than(&best) {
                     tracing::debug!(?tried, agreement = trial.agreement, error = trial.error, "better");
