@@ -29,8 +29,9 @@ impl Plan {
     pub fn new(model: &str, program: Program, bits: u32) -> Result<Self, TfheError> {
         let set = ParameterSet::of_bits(bits)?;
         program.verify()?;
+        let extents = program.extents();
         let result_bits: Vec<u32> =
-            program.outputs.iter().map(|o| needed(&program, &o.sums)).collect::<Result<_, _>>()?;
+            program.outputs.iter().map(|o| needed(&extents, &o.sums)).collect::<Result<_, _>>()?;
         let mut encodings = vec![0; program.tensors()];
         let consumers = program.layers.iter().map(|layer| (&layer.sums, set.bits));
         let results = program.outputs.iter().zip(&result_bits).map(|(output, &bits)| (&output.sums, bits));
@@ -39,7 +40,7 @@ impl Plan {
         }
         let plan =
             Self { model: model.into(), program, set, provenance: serde_json::Value::Null, encodings, result_bits };
-        plan.check()?;
+        plan.check(&extents)?;
         Ok(plan)
     }
 
@@ -48,21 +49,21 @@ impl Plan {
         Self { provenance, ..self }
     }
 
-    fn check(&self) -> Result<(), TfheError> {
+    fn check(&self, extents: &[(usize, u32)]) -> Result<(), TfheError> {
         let set = self.set;
         for layer in &self.program.layers {
-            let bits = needed(&self.program, &layer.sums)?;
+            let bits = needed(extents, &layer.sums)?;
             if bits > set.bits {
                 return Err(self.too_wide(&layer.node, bits, set.bits));
             }
-            self.check_norm(&layer.node, &layer.sums, set.bits, set.norm)?;
+            self.check_norm(&layer.node, &layer.sums, extents, (set.bits, set.norm))?;
         }
         for (output, &bits) in self.program.outputs.iter().zip(&self.result_bits) {
             let most = set.result_bits().max().unwrap_or(set.bits);
             if bits > most {
                 return Err(self.too_wide(&output.node, bits, most));
             }
-            self.check_norm(&output.node, &output.sums, bits, set.result_norm(bits))?;
+            self.check_norm(&output.node, &output.sums, extents, (bits, set.result_norm(bits)))?;
         }
         Ok(())
     }
@@ -76,15 +77,18 @@ impl Plan {
         }
     }
 
-    fn check_norm(&self, layer: &str, sums: &Sums, bits: u32, most: f64) -> Result<(), TfheError> {
+    fn check_norm(
+        &self,
+        layer: &str,
+        sums: &Sums,
+        extents: &[(usize, u32)],
+        (bits, most): (u32, f64),
+    ) -> Result<(), TfheError> {
         // What brings an operand to the message space of the sum multiplies its weight; what is fresh has next to no noise.
-        let shifts = self.column_shifts(sums, bits);
-        let extents = self.program.extents();
-        let noise = sums.operands.iter().flat_map(|&t| {
+        let factors = sums.spread(|t| {
             let noise = if t < self.program.inputs.len() { self.set.fresh() } else { 1.0 };
-            std::iter::repeat_n(noise, extents[t].0)
+            (extents[t].0, noise * 2f64.powi(self.shift(t, bits) as i32))
         });
-        let factors: Vec<f64> = noise.zip(&shifts).map(|(noise, &shift)| noise * 2f64.powi(shift as i32)).collect();
         let square = |(c, w): (usize, i32)| (f64::from(w) * factors[c]).powi(2);
         let norm = (0..sums.rows()).map(|r| sums.row(r).map(square).sum::<f64>().sqrt()).fold(0.0, f64::max);
         if norm <= most {
@@ -97,11 +101,16 @@ impl Plan {
         })
     }
 
-    /// For every column the power of two that brings it from its encoding to a message space of `bits` bits.
+    /// The power of two that brings a tensor from its encoding to a message space of `bits` bits.
+    fn shift(&self, tensor: usize, bits: u32) -> u32 {
+        self.encodings[tensor].saturating_sub(bits)
+    }
+
+    /// The same for every column.
+    #[cfg(feature = "engine")]
     pub(crate) fn column_shifts(&self, sums: &Sums, bits: u32) -> Vec<u32> {
         let extents = self.program.extents();
-        let shifts = sums.operands.iter().map(|&t| (self.encodings[t].saturating_sub(bits), extents[t].0));
-        shifts.flat_map(|(shift, len)| std::iter::repeat_n(shift, len)).collect()
+        sums.spread(|t| (extents[t].0, self.shift(t, bits)))
     }
 
     /// Name of the model.
@@ -134,8 +143,9 @@ impl Plan {
     /// # Errors
     /// When the plan cannot be written, as its digest is that of its file.
     pub fn client(&self) -> Result<ClientPlan, TfheError> {
+        let extents = self.program.extents();
         let decodings = self.program.outputs.iter().zip(&self.result_bits).map(|(output, &bits)| {
-            let tops = self.program.column_tops(&output.sums);
+            let tops = output.sums.spread(|t| extents[t]);
             let bounds = (0..output.sums.rows()).map(|r| output.sums.bounds(r, |c| tops[c]));
             let bounds: Vec<(i64, i64)> = bounds.collect::<Result<_, ProgramError>>()?;
             Ok(Decoding {
@@ -167,8 +177,8 @@ impl Plan {
 }
 
 /// Bits of the widest sum.
-fn needed(program: &Program, sums: &Sums) -> Result<u32, TfheError> {
-    let tops = program.column_tops(sums);
+fn needed(extents: &[(usize, u32)], sums: &Sums) -> Result<u32, TfheError> {
+    let tops = sums.spread(|t| extents[t]);
     let mut widest = 0;
     for r in 0..sums.rows() {
         let (low, high) = sums.bounds(r, |c| tops[c])?;

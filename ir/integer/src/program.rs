@@ -145,6 +145,6 @@ impl Program {
     /// The largest integer that each column of `sums` holds.
     pub fn column_tops(&self, sums: &Sums) -> Vec<u32> {
         let extents = self.extents();
-        sums.operands.iter().flat_map(|&t| std::iter::repeat_n(extents[t].1, extents[t].0)).collect()
+        sums.spread(|t| extents[t])
     }
 }

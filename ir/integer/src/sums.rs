@@ -42,6 +42,14 @@ impl Sums {
         let range = self.starts[row] as usize..self.starts[row + 1] as usize;
         self.columns[range.clone()].iter().zip(&self.weights[range]).map(|(&c, &w)| (c as usize, w))
     }
+    /// For every column what `of` says of its tensor: how many elements it has, and what is wanted of each.
+    pub fn spread<T: Copy>(&self, of: impl Fn(usize) -> (usize, T)) -> Vec<T> {
+        let element = |&tensor: &usize| {
+            let (len, value) = of(tensor);
+            std::iter::repeat_n(value, len)
+        };
+        self.operands.iter().flat_map(element).collect()
+    }
     /// The least and the largest value of a row's sum over all operands whose elements lie between 0 and `top(column)`.
     /// Both are reached.
     ///

@@ -10,8 +10,10 @@ use crate::sums::Sums;
 
 /// The largest integer that a quantiser or a table may give: far more than any scheme holds.
 const MOST: u32 = 1 << 24;
-/// The most elements of an input or output: of larger ones nothing is allocated that a file does not hold.
+/// The most elements of an input or output, and of all inputs together: a file of a few bytes may name them.
 const MOST_ELEMENTS: usize = 1 << 22;
+/// The most columns of all sums together, for the same reason.
+const MOST_COLUMNS: usize = 1 << 28;
 
 impl Program {
     /// Checks that every reference is to something defined before, and that each table has an entry for every value that its
@@ -29,9 +31,16 @@ impl Program {
                 .map_err(|reason| ProgramError::new(format!("input `{}`", input.port.name), reason))?;
             known.push((input.port.shape.len(), input.quantiser.top));
         }
+        if known.iter().map(|(len, _)| len).sum::<usize>() > MOST_ELEMENTS {
+            return Err(ProgramError::new(
+                "the program",
+                format!("its inputs have more than {MOST_ELEMENTS} elements"),
+            ));
+        }
+        let mut columns = 0;
         for layer in &self.layers {
             let place = |reason: String| ProgramError::new(format!("layer `{}`", layer.node), reason);
-            let tops = check_sums(&layer.sums, &known).map_err(place)?;
+            let tops = check_sums(&layer.sums, &known, &mut columns).map_err(place)?;
             check_tables(&layer.tables, &layer.sums, &tops).map_err(place)?;
             known.push((layer.sums.rows(), layer.top()));
         }
@@ -41,7 +50,7 @@ impl Program {
             if !names.insert(&output.port.name) {
                 return Err(place("another output has its name".into()));
             }
-            let tops = check_sums(&output.sums, &known).map_err(place)?;
+            let tops = check_sums(&output.sums, &known, &mut columns).map_err(place)?;
             let rows = output.sums.rows();
             (0..rows)
                 .try_for_each(|r| output.sums.bounds(r, |c| tops[c]).map(drop))
@@ -100,16 +109,19 @@ pub fn check_port(port: &Port) -> Result<(), ProgramError> {
 }
 
 /// Checks sums over tensors of which elements and largest integer are known; the largest integer of every column.
-fn check_sums(sums: &Sums, known: &[(usize, u32)]) -> Result<Vec<u32>, String> {
-    let mut tops = Vec::new();
+fn check_sums(sums: &Sums, known: &[(usize, u32)], columns: &mut usize) -> Result<Vec<u32>, String> {
     if !sums.operands.is_sorted_by(|a, b| a < b) {
         return Err("its operands are not in order, each once".into());
     }
     for &operand in &sums.operands {
-        let &(len, top) =
+        let &(len, _) =
             known.get(operand).ok_or_else(|| format!("it reads tensor {operand}, which is not there yet"))?;
-        tops.extend(std::iter::repeat_n(top, len));
+        *columns += len;
+        if *columns > MOST_COLUMNS {
+            return Err(format!("sums up to it have more than {MOST_COLUMNS} columns"));
+        }
     }
+    let tops = sums.spread(|t| known[t]);
     let entries = sums.columns.len();
     let ordered = sums.starts.is_sorted() && sums.starts.first() == Some(&0);
     if !ordered || sums.starts.last().map(|&end| end as usize) != Some(entries) || sums.weights.len() != entries {

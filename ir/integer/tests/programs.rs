@@ -96,6 +96,22 @@ fn what_is_damaged_does_not_verify() {
         ("shape", Box::new(|p| p.inputs[0].port.shape = Shape(vec![1, 0]))),
         ("no input or no output", Box::new(|p| p.outputs.clear())),
         (
+            "its inputs have more than",
+            Box::new(|p| {
+                p.inputs[0].port.shape = Shape(vec![1, 1 << 22]);
+                p.inputs.push(Input { port: port("more", 1), ..p.inputs[0].clone() });
+            }),
+        ),
+        (
+            "columns",
+            Box::new(|p| {
+                // A file of a few kilobytes could ask for gigabytes.
+                p.inputs[0].port.shape = Shape(vec![1, 1 << 22]);
+                let layer = Layer { node: "x".into(), sums: Sums::over(vec![0]), tables: Tables::default() };
+                p.layers = vec![layer; 65];
+            }),
+        ),
+        (
             "63 bits",
             Box::new(|p| {
                 p.inputs[0].quantiser.top = 1 << 24;
