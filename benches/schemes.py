@@ -1,6 +1,6 @@
 """Compiles one network under both schemes, CKKS and TFHE, runs it encrypted on one machine, and prints the ratio.
 
-    python3 benches/schemes.py [--model models/mnist_cnn.onnx] [--images 3] [--threads 1] [--data ../shared/material/data]
+    python3 benches/schemes.py [--model models/mnist_tables.onnx] [--images 3] [--threads 1] [--data ../shared/material/data]
 
 Needs a release build of fhec with the feature `tfhe` (it builds one, or takes `--fhec`) and the four MNIST files. Calibration data
 are the first 1,024 training images. Accuracy is over all 10,000 test images in the clear: under CKKS in polynomial simulation without
@@ -44,7 +44,7 @@ def images(data, out, prefix, count):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=pathlib.Path, default=ROOT / "models/mnist_cnn.onnx")
+    parser.add_argument("--model", type=pathlib.Path, default=ROOT / "models/mnist_tables.onnx")
     parser.add_argument("--data", type=pathlib.Path, default=ROOT / "../shared/material/data")
     parser.add_argument("--fhec", type=pathlib.Path)
     parser.add_argument("--images", type=int, default=3)
