@@ -56,7 +56,7 @@ impl Pass<Slot> for Batch {
         let error = |issues| PassError { pass: NAME, issues };
         if !self.images.is_power_of_two() {
             let reason = format!("a batch of {} images: the number of slots is a power of two", self.images);
-            return Err(error(vec![Issue::new(&Default::default(), "module", reason, "choose a power of two")]));
+            return Err(error(vec![Issue::of_network(reason, "choose a power of two")]));
         }
         if self.images == 1 {
             return Ok(module.clone());

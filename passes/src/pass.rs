@@ -28,11 +28,19 @@ pub trait Lower<A: Dialect, B: Dialect> {
 
 /// Why a pass stopped.
 #[derive(Debug, Error, Diagnostic)]
-#[error("{pass}: {} {} in the way", issues.len(), if issues.len() == 1 { "node stands" } else { "nodes stand" })]
+#[error("{pass}: {}", headline(issues))]
 pub struct PassError {
     /// The pass.
     pub pass: &'static str,
     /// What stands in the way.
     #[related]
     pub issues: Vec<Issue>,
+}
+
+fn headline(issues: &[Issue]) -> String {
+    match issues.iter().filter(|issue| issue.node.is_some()).count() {
+        0 => "cannot be done".into(),
+        1 => "1 node stands in the way".into(),
+        count => format!("{count} nodes stand in the way"),
+    }
 }

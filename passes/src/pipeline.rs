@@ -321,7 +321,7 @@ pub(crate) fn bootstrapped_result_level(estimate: &Estimate, options: &PlanOptio
 pub(crate) fn bootstrapping_parameters(module: &Module<Ckks>, target: &dyn Target) -> Result<ParamSpec, PassError> {
     target.bootstrapping(depth(module)).ok_or_else(|| {
         let reason = format!("{} levels and a bootstrap do not fit", depth(module));
-        let issue = Issue::new(&Default::default(), "module", reason, "report this as a bug");
+        let issue = Issue::of_network(reason, "report this as a bug");
         PassError { pass: parameters::NAME, issues: vec![issue] }
     })
 }
@@ -379,7 +379,7 @@ fn lowered(packing: &Packing, options: &PlanOptions) -> Result<Module<Ckks>, Pas
     let spec = spec?;
     if let Some(most) = options.most_levels.filter(|&most| spec.levels > most) {
         let reason = format!("it needs {} levels, of {most} at most", spec.levels);
-        let issue = Issue::new(&Default::default(), "module", reason, "lower the degrees, or allow larger keys");
+        let issue = Issue::of_network(reason, "lower the degrees, or allow larger keys");
         return Err(PassError { pass: parameters::NAME, issues: vec![issue] });
     }
     lowered.params = Some(spec);

@@ -144,7 +144,7 @@ impl Facts {
     pub fn packing(&self, pass: &'static str, module: &Module<Slot>) -> Result<Packed, PassError> {
         let error = |reason: &str| {
             let repair = "run `pack` in the same command, or keep the file of facts that lies beside its output";
-            PassError { pass, issues: vec![Issue::new(&Loc::default(), "module", reason, repair)] }
+            PassError { pass, issues: vec![Issue::of_network(reason, repair)] }
         };
         if self.tensors.is_empty() {
             return Err(error("nothing says which values make up a tensor"));

@@ -96,7 +96,7 @@ fn too_much(possible: f64, share: f64) -> PassError {
     let percent = |share: f64| format!("{:.0} %", 100.0 * share);
     let reason =
         format!("zeros can save {} of the time of linear transforms, not {}", percent(possible), percent(share));
-    PassError { pass: NAME, issues: vec![Issue::new(&Default::default(), "module", reason, "ask for less")] }
+    PassError { pass: NAME, issues: vec![Issue::of_network(reason, "ask for less")] }
 }
 
 /// A network with polynomials for activations, and the values of the given one that its constants come from.
@@ -129,8 +129,7 @@ fn slots(planned: &Module<Ckks>) -> usize {
 }
 
 fn unpriced(reason: &dyn std::fmt::Display) -> PassError {
-    let issue =
-        Issue::new(&Default::default(), "module", reason.to_string(), "give --latency a profile of this machine");
+    let issue = Issue::of_network(reason.to_string(), "give --latency a profile of this machine");
     PassError { pass: NAME, issues: vec![issue] }
 }
 

@@ -9,7 +9,7 @@ use fhec_ir::nn::NnOp;
 use fhec_ir::{Entity, Module, Nn, Tensor, Value};
 use fhec_passes::activations::given::{self, Measured as MeasuredRanges};
 use fhec_passes::activations::rebuild::Reconstructed;
-use fhec_passes::activations::{ApproximateOptions, Polynomials};
+use fhec_passes::activations::{ApproximateError, ApproximateOptions, Polynomials};
 use fhec_passes::compose::{ComposeFunctions, Composed};
 use fhec_passes::ends::Ends;
 use fhec_passes::pipeline::Placed;
@@ -136,8 +136,11 @@ impl Compiler {
             let levels = attempt.made.plan.spec().levels;
             narrower.options.plan.most_levels = Some(levels.saturating_sub(1));
             let found = narrower.unbounded(prepared, laps, observe);
-            // With so few levels there is no plan, so the last one was the smallest.
-            attempt = found.map_err(|e| if e.is_cancelled() { e } else { refused.clone().into() })?;
+            attempt = match found {
+                // With so few levels there is no plan, so the last one was the smallest.
+                Err(e) if is_unplanned(&e) => return Err(refused.into()),
+                found => found?,
+            };
             match self.options.sizes.exceeded(&attempt.made.plan) {
                 Some(larger) => refused = nearest(refused, larger),
                 None => return Ok(attempt),
@@ -179,6 +182,12 @@ impl Compiler {
         laps.lap("plan")?;
         Ok(Attempt { chosen, rebuilt, agreement, made, warnings })
     }
+}
+
+/// Whether no plan was found of a network whose every node can be compiled.
+fn is_unplanned(error: &Error) -> bool {
+    let (Error::Compile(e) | Error::Approximate(ApproximateError::Pass(e))) = error else { return false };
+    e.issues.iter().all(|issue| issue.node.is_none())
 }
 
 /// What became of maxima over windows.

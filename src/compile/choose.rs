@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::PassError;
-use fhec_passes::activations::rebuild::{ReconstructOptions, Reconstructed, equalised, reconstruct};
+use fhec_passes::activations::rebuild::{Equalised, ReconstructOptions, Reconstructed};
 use fhec_passes::activations::sensitivity::Sensitivities;
 use fhec_passes::activations::{ApproximateActivations, ApproximateError, ApproximateOptions, Approximated, Choices};
 use fhec_passes::bootstraps::Strategy;
@@ -122,10 +122,10 @@ impl Compiler {
         let rebuilds = self.rebuilds(samples);
         let request = Request { samples, approximate: &approximate, plan: &self.options.asked_of_plans() };
         // What is rebuilt has channels of common range, so that is what forms are offered for.
-        let (network, moved) = if rebuilds {
-            equalised(folded, &samples[..samples.len().min(RANGE_SAMPLES)])?
+        let Equalised { module: network, moved } = if rebuilds {
+            Equalised::new(folded, &samples[..samples.len().min(RANGE_SAMPLES)])?
         } else {
-            (folded.clone(), folded.func.iter().map(|(v, _)| (v, v)).collect())
+            Equalised { module: folded.clone(), moved: folded.func.iter().map(|(v, _)| (v, v)).collect() }
         };
         let offer = Offer::new(&network, request)?;
         if offer.runs_leveled() && !limited && samples.len() < TRIAL_LEAST {
@@ -196,6 +196,7 @@ impl Compiler {
             samples.iter().take(2 * TRIAL_SAMPLES).cloned().enumerate().partition(|(i, _)| i % 2 == 0);
         let [fitted, held] = [fitted, held].map(|half| half.into_iter().map(|(_, s)| s).collect::<Vec<_>>());
         let reference = Reference::of(folded, &held)?;
+        let fitting = self.fitting(folded, &fitted, Some(TRIAL_POSITIONS))?;
         let mut tried: Vec<Trial> = Vec::new();
         // The largest error that was good and the smallest that was not, with what each used.
         let mut good: Option<(f64, f64)> = None;
@@ -217,8 +218,7 @@ impl Compiler {
             let (agreement, cautious) = match known {
                 Some(known) => known,
                 None => {
-                    let positions = Some(TRIAL_POSITIONS);
-                    let tried = self.fitted(folded, &fitted, approximate.clone(), &decision.choices, positions)?;
+                    let tried = fitting.polynomials(folded, approximate.clone(), &decision.choices)?;
                     reference.agreement(&tried.module, CAUTION)?
                 }
             };
@@ -305,26 +305,19 @@ impl Compiler {
         approximate: ApproximateOptions,
         choices: &Choices,
     ) -> Result<Reconstructed, Error> {
-        self.fitted(folded, samples, approximate, choices, None)
+        self.fitting(folded, samples, None)?.polynomials(folded, approximate, choices)
     }
 
-    /// As [`Compiler::polynomials`], with so many rows in each regression.
-    fn fitted(
+    /// What does not depend on the choice of polynomials, with so many rows in each regression.
+    fn fitting<'a>(
         &self,
         folded: &Module<Nn>,
-        samples: &[Vec<Tensor>],
-        approximate: ApproximateOptions,
-        choices: &Choices,
+        samples: &'a [Vec<Tensor>],
         positions: Option<usize>,
-    ) -> Result<Reconstructed, Error> {
-        if !self.rebuilds(samples) || !has_activation(folded) {
-            let Approximated { module, activations, polynomials } =
-                ApproximateActivations::calibrated_with(folded, samples, approximate, choices)?;
-            return Ok(Reconstructed { module, activations, layers: Vec::new(), polynomials });
-        }
-        let mut options = ReconstructOptions { approximate, choices: choices.clone(), ..Default::default() };
-        options.positions = positions.unwrap_or(options.positions);
-        Ok(reconstruct(folded, samples, &options, &mut |_, _, _| ())?)
+    ) -> Result<Fitting<'a>, Error> {
+        let rebuilds = self.rebuilds(samples) && has_activation(folded);
+        let equal = rebuilds.then(|| Equalised::new(folded, samples)).transpose()?;
+        Ok(Fitting { samples, equal, positions })
     }
 
     /// The front with the accuracy of some of its plans, where there are inputs to measure it on.
@@ -342,6 +335,33 @@ impl Compiler {
             point.accuracy = Some(validation.accuracy(&polynomial)?);
         }
         Ok(front)
+    }
+}
+
+/// Inputs that polynomials, and weights where they are rebuilt, are fitted to.
+struct Fitting<'a> {
+    samples: &'a [Vec<Tensor>],
+    /// The network with channels of common range, where its weights are rebuilt.
+    equal: Option<Equalised>,
+    /// Rows of each regression, if not the usual.
+    positions: Option<usize>,
+}
+
+impl Fitting<'_> {
+    fn polynomials(
+        &self,
+        folded: &Module<Nn>,
+        approximate: ApproximateOptions,
+        choices: &Choices,
+    ) -> Result<Reconstructed, Error> {
+        let Some(equal) = &self.equal else {
+            let Approximated { module, activations, polynomials } =
+                ApproximateActivations::calibrated_with(folded, self.samples, approximate, choices)?;
+            return Ok(Reconstructed { module, activations, layers: Vec::new(), polynomials });
+        };
+        let mut options = ReconstructOptions { approximate, choices: choices.clone(), ..Default::default() };
+        options.positions = self.positions.unwrap_or(options.positions);
+        Ok(equal.reconstruct(self.samples, &options, &mut |_, _, _| ())?)
     }
 }
 

@@ -166,7 +166,7 @@ impl Model {
             None => {
                 let defect = |e: fhec_ir::TypeError| PassError {
                     pass: "import",
-                    issues: vec![Issue::new(&Loc::default(), "module", e.to_string(), "report this with the model")],
+                    issues: vec![Issue::of_network(e.to_string(), "report this with the model")],
                 };
                 let one = fhec_frontend::as_one_image(&module).map_err(defect)?;
                 Self { module: one.unwrap_or(module), digest, batch: None }

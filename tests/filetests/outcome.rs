@@ -10,7 +10,7 @@ use fhec::passes::registry::{PassContext, Registry, RunError};
 use fhec::runtime::HostProfile;
 use fhec_ir::text::{AnyModule, Blobs, ParseError, parse_any};
 use fhec_ir::verify::VerifyError;
-use fhec_ir::{Dialect, Func, Issue, Shape, Value};
+use fhec_ir::{Dialect, Func, Issue, IssueNode, Shape, Value};
 use miette::Diagnostic;
 
 use super::options::Options;
@@ -168,10 +168,16 @@ fn passes(input: &str, error: &RunError) -> Vec<Complaint> {
 /// Issues stand at the line of the node that they name, if there is one such line.
 fn issues(input: &str, error: &PassError) -> Vec<Complaint> {
     let complaint = |issue: &Issue| {
-        let named = format!("loc(\"{}\")", issue.node);
-        let mut lines = input.lines().enumerate().filter(|(_, line)| line.contains(&named)).map(|(n, _)| n);
-        let line = lines.next().filter(|_| lines.next().is_none());
-        let message = format!("{} ({}): {}", error.pass, issue.op, issue.reason);
+        let named = |node: &IssueNode| format!("loc(\"{}\")", node.name);
+        let (line, op) = match &issue.node {
+            Some(node) => {
+                let mut lines =
+                    input.lines().enumerate().filter(|(_, line)| line.contains(&named(node))).map(|(n, _)| n);
+                (lines.next().filter(|_| lines.next().is_none()), format!(" ({})", node.op))
+            }
+            None => (None, String::new()),
+        };
+        let message = format!("{}{op}: {}", error.pass, issue.reason);
         Complaint { line, message: with_help(message, Some(&issue.repair)) }
     };
     error.issues.iter().map(complaint).collect()

@@ -37,7 +37,8 @@ fn issues(error: &Error) -> Vec<Issue> {
     if !known.is_empty() {
         let parts = |issue: &fhec::ir::Issue| {
             let fhec::ir::Issue { node, op, reason, repair } = issue.clone();
-            (Some(node), Some(op), reason, Some(repair))
+            let (name, op) = node.map(|node| (node.name, node.op)).unzip();
+            (name, op, reason, Some(repair))
         };
         return known.iter().map(parts).collect();
     }

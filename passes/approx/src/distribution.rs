@@ -291,6 +291,11 @@ impl Histogram {
 
     /// The distribution: one point per bin in use, at the mean of its samples, and the two extremes exactly. Errors: no samples.
     pub fn distribution(&self) -> Result<Distribution, ApproxError> {
+        Ok(self.weighted()?.expecting(expected(&self.tails, 1, self.extremes)))
+    }
+
+    /// The same, with nothing said of what lies beyond.
+    fn weighted(&self) -> Result<Distribution, ApproxError> {
         let mut pairs: Vec<(f64, f64)> =
             self.bins.iter().filter(|b| b.weight > 0.0).map(|b| (b.sum / b.weight, b.weight)).collect();
         let total: f64 = pairs.iter().map(|p| p.1).sum();
@@ -300,7 +305,7 @@ impl Histogram {
                 pairs.push((x, 1e-12 * total));
             }
         }
-        Ok(Distribution::weighted(pairs)?.expecting(expected(&self.tails, 1, self.extremes)))
+        Distribution::weighted(pairs)
     }
 }
 
@@ -350,14 +355,14 @@ impl Seen {
     pub fn channels(&self) -> Result<Vec<Distribution>, ApproxError> {
         // Where each has an interval of its own, an input leaves one of them as seldom as it would one of all.
         let places = self.channels.len();
-        self.channels.iter().map(|h| Ok(h.distribution()?.expecting(expected(&h.tails, places, h.extremes)))).collect()
+        self.channels.iter().map(|h| Ok(h.weighted()?.expecting(expected(&h.tails, places, h.extremes)))).collect()
     }
 
     /// The distribution of all channels together. Errors: no values.
     pub fn together(&self) -> Result<Distribution, ApproxError> {
         let mut all = Histogram::default();
         self.channels.iter().for_each(|h| all.merge(h.clone()));
-        Ok(all.distribution()?.expecting(expected(&self.together, 1, all.extremes)))
+        Ok(all.weighted()?.expecting(expected(&self.together, 1, all.extremes)))
     }
 }
 
@@ -369,10 +374,7 @@ impl From<Histogram> for Seen {
 
 /// Between which values inputs with these extremes are expected, from the tails of the values and of their negatives.
 fn expected(tails: &[Tail; 2], places: usize, (least, largest): (f64, f64)) -> Option<(f64, f64)> {
-    let [above, below] = tails.each_ref().map(|tail| {
-        let believed = tail.believed() * (largest - least);
-        tail.expected(places).map(|expected| expected.min(tail.largest() + believed))
-    });
+    let [above, below] = tails.each_ref().map(|tail| tail.within(places, largest - least));
     below.zip(above).map(|(below, above)| (-below, above))
 }
 

@@ -98,11 +98,12 @@ impl Tail {
         self.largest.iter().copied().reduce(f64::max).unwrap_or(0.0)
     }
 
-    /// How far beyond the hull of what was seen an estimate is believed, in lengths of the hull: the less, the fewer inputs there
-    /// are, down to a tenth at each end.
-    pub fn believed(&self) -> f64 {
+    /// [`Tail::expected`], as far as it is believed beyond the largest value seen: the fewer inputs there are, the smaller a share
+    /// of `length`, that of the hull of what was seen, from a half down to a tenth.
+    pub fn within(&self, places: usize, length: f64) -> Option<f64> {
         let inputs = self.inputs as f64;
-        (0.5 * inputs / (inputs + DOUBT)).max(0.1)
+        let believed = (0.5 * inputs / (inputs + DOUBT)).max(0.1);
+        Some(self.expected(places)?.min(self.largest() + believed * length))
     }
 
     /// What one input in a hundred thousand reaches in any of as many places as `places`, of which this is one; at least the

@@ -203,12 +203,7 @@ impl<'a> Placer<'a> {
             failure = self.reach(&networks);
         }
         let none = |failure: String| {
-            let issue = Issue::new(
-                &Default::default(),
-                "module",
-                failure,
-                "relax --max-latency or --max-error, or lower the degrees",
-            );
+            let issue = Issue::of_network(failure, "relax --max-latency or --max-error, or lower the degrees");
             PassError { pass: NAME, issues: vec![issue] }
         };
         let (plan, number) = best.ok_or_else(|| none(failure))?;

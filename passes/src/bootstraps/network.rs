@@ -161,9 +161,7 @@ fn results(packed: &Packed) -> Result<Vec<usize>, PassError> {
     if left.is_empty() && !results.is_empty() {
         return Ok(results);
     }
-    let issue = Issue::new(
-        &Default::default(),
-        "module",
+    let issue = Issue::of_network(
         "its results are not tensors of the packed program",
         "run `pack` in the same command, or keep the file of facts that lies beside its output",
     );

@@ -16,6 +16,7 @@ use crate::pipeline::{BOOTSTRAPPING_RING, Packing, Placed, PlanOptions};
 use crate::planner::{Limits, Plan};
 use crate::target::Target;
 
+const NAME: &str = "choose-polynomials";
 /// Calibration inputs on which the errors of forms are measured.
 const FORM_SAMPLES: usize = 256;
 /// Calibration inputs on which magnitudes, and the sensitivity of the loss to each activation, are measured.
@@ -114,7 +115,7 @@ impl<'a> Offer<'a> {
     /// # Errors
     /// A network that cannot be planned, or no plan within the limits.
     pub fn choose(&self, target: &dyn Target, limits: &Limits, front: Option<&Limits>) -> Result<Decision, PassError> {
-        let _span = tracing::debug_span!("choose-polynomials").entered();
+        let _span = tracing::debug_span!(NAME).entered();
         let result_level = self.packing.bootstrapped_result_level(&self.options, target);
         let placer = Placer::new(self.packing.packed(), &self.candidates, target, result_level)?;
         let placer = placer.with_strategy(self.options.strategy).with_most_levels(self.options.most_levels);
@@ -132,7 +133,7 @@ impl<'a> Offer<'a> {
         limits: &Limits,
         front: Option<&Limits>,
     ) -> Result<Decision, PassError> {
-        let _span = tracing::debug_span!("choose-polynomials").entered();
+        let _span = tracing::debug_span!(NAME).entered();
         let (result_level, offered) = self.packing.leveled_parameters(&self.options);
         let placer = Placer::offering(self.packing.packed(), &self.candidates, target, result_level, offered)?;
         self.decision(&placer, limits, front)
@@ -140,8 +141,10 @@ impl<'a> Offer<'a> {
 
     /// What `placer` finds, in terms of activations.
     fn decision(&self, placer: &Placer<'_>, limits: &Limits, front: Option<&Limits>) -> Result<Decision, PassError> {
-        let placement = placer.place(limits)?;
-        let front = front.map(|limits| placer.front(limits)).transpose()?.unwrap_or_default();
+        // Where nothing bootstraps, nothing is placed: the name of this pass says what failed.
+        let chosen = |e: PassError| PassError { pass: NAME, ..e };
+        let placement = placer.place(limits).map_err(chosen)?;
+        let front = front.map(|limits| placer.front(limits)).transpose().map_err(chosen)?.unwrap_or_default();
         let choices = |plan: &Plan| self.of_activations(&placer.choices(plan, &self.candidates));
         let front = front.into_iter().map(|(plan, spec)| FrontPlan { choices: choices(&plan), plan, spec }).collect();
         let polynomials: BTreeSet<Value> = placer.origins(&placement.plan);

@@ -71,7 +71,7 @@ impl ComposeFunctions {
         let functions = clusters.iter().map(|(&top, cluster)| described(module, top, cluster)).collect();
         let module = rewritten(module, &clusters).map_err(|e| {
             let repair = "this is a defect of the program that made it";
-            PassError { pass: NAME, issues: vec![crate::Issue::new(&Loc::default(), "module", e.to_string(), repair)] }
+            PassError { pass: NAME, issues: vec![crate::Issue::of_network(e.to_string(), repair)] }
         })?;
         Ok(Composed { module, functions })
     }

@@ -25,7 +25,7 @@ use std::collections::HashMap;
 use egg::{EGraph, Id};
 use fhec_ir::egraph::{self, Choice};
 use fhec_ir::nn::NnOp;
-use fhec_ir::{ConstId, ConstPool, Entity, Loc, Module, Nn};
+use fhec_ir::{ConstId, ConstPool, Entity, Module, Nn};
 
 pub use explain::{Explanation, Link, Rewritten};
 
@@ -126,7 +126,7 @@ impl Fold {
         fhec_ir::verify(module).map_err(|e| {
             let issues = e.violations.iter();
             let issue = |v: &fhec_ir::verify::Violation| {
-                Issue::new(&Loc::default(), "module", v.message.clone(), "this is a defect of the program that made it")
+                Issue::of_network(v.message.clone(), "this is a defect of the program that made it")
             };
             PassError { pass: NAME, issues: issues.map(issue).collect() }
         })?;
@@ -162,7 +162,7 @@ impl Fold {
 }
 
 fn defect(what: &str) -> PassError {
-    let issue = Issue::new(&Loc::default(), "module", what, "please report this with the model");
+    let issue = Issue::of_network(what, "please report this with the model");
     PassError { pass: NAME, issues: vec![issue] }
 }
 

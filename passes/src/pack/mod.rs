@@ -136,7 +136,7 @@ impl Pack {
     fn place(&self, module: &Module<Nn>, traced: bool) -> Result<PlacedGraph, PassError> {
         if !self.max_slots.is_power_of_two() {
             let reason = format!("{} slots: the number of slots is a power of two", self.max_slots);
-            return Err(error(vec![Issue::new(&Default::default(), "module", reason, "choose a power of two")]));
+            return Err(error(vec![Issue::of_network(reason, "choose a power of two")]));
         }
         let headless = headless(module);
         let encrypted = reject::encrypted(&headless.module);
@@ -148,7 +148,7 @@ impl Pack {
         let slots = place::slots_needed(&graph).min(self.max_slots);
         let placements = place::choose(&graph, slots, &self.cost).ok_or_else(|| {
             let reason = "a tensor has no layout in slots";
-            error(vec![Issue::new(&Default::default(), "module", reason, "report this as a bug")])
+            error(vec![Issue::of_network(reason, "report this as a bug")])
         })?;
         Ok(PlacedGraph { headless, graph, placements, slots })
     }

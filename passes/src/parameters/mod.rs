@@ -190,7 +190,7 @@ pub fn choose(
     demand.parameters(estimate, options).map_err(|why| {
         let repair = "lower the degrees of the activations, ask for less precision, or take a model with fewer layers; \
                       bootstrapping is not planned here";
-        let issue = Issue::new(&Default::default(), "module", why.join("; "), repair);
+        let issue = Issue::of_network(why.join("; "), repair);
         PassError { pass: NAME, issues: vec![issue] }
     })
 }

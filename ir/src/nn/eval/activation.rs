@@ -1,6 +1,7 @@
 //! Activations on tensors, and polynomials.
 
 use fhec_functions::Function;
+use pulp::{Arch, NullaryFnOnce};
 
 use crate::nn::{Activation, Basis};
 use crate::tensor::Tensor;
@@ -74,26 +75,44 @@ pub(super) fn polynomial(x: &Tensor, basis: Basis, lo: f64, hi: f64, rows: usize
     let inner: usize = if rows == 1 { x.shape().len() } else { x.shape().0[2..].iter().product() };
     let mut data = Vec::with_capacity(x.data().len());
     for (plane, x) in x.data().chunks(inner.max(1)).enumerate() {
-        let row = plane % rows;
-        basis.eval_each(&coeffs[row * per_row..(row + 1) * per_row], lo, hi, x, &mut data);
+        let coeffs = &coeffs[plane % rows * per_row..][..per_row];
+        Arch::new().dispatch(Each { basis, coeffs, lo, hi, x, out: &mut data });
     }
     Tensor::new(x.shape().clone(), data)
 }
 
 /// Elements whose recurrences run side by side.
-const LANES: usize = 16;
+const LANES: usize = 32;
 
-impl Basis {
-    /// Appends the values of [`Basis::eval`] at every element of `x`.
-    fn eval_each(self, coeffs: &[f64], lo: f64, hi: f64, x: &[f32], out: &mut Vec<f32>) {
+/// Appends the values of [`Basis::eval`] at every element of `x`.
+struct Each<'a> {
+    basis: Basis,
+    coeffs: &'a [f64],
+    lo: f64,
+    hi: f64,
+    x: &'a [f32],
+    out: &'a mut Vec<f32>,
+}
+
+// What is called here is inlined, so that it is compiled for several instruction sets.
+impl NullaryFnOnce for Each<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { basis, coeffs, lo, hi, x, out } = self;
         let (chunks, rest) = x.as_chunks::<LANES>();
         for chunk in chunks {
-            out.extend(self.eval_lanes(coeffs, lo, hi, &chunk.map(f64::from)).map(|y| y as f32));
+            out.extend_from_slice(&basis.eval_lanes(coeffs, lo, hi, &chunk.map(f64::from)).map(|y| y as f32));
         }
-        out.extend(rest.iter().map(|&x| self.eval(coeffs, lo, hi, f64::from(x)) as f32));
+        out.extend(rest.iter().map(|&x| basis.eval(coeffs, lo, hi, f64::from(x)) as f32));
     }
+}
+
+impl Basis {
     /// [`Basis::eval`] at several points, in the same arithmetic: one recurrence waits for its own last step, several fill
     /// vector registers.
+    #[inline(always)]
     fn eval_lanes(self, coeffs: &[f64], lo: f64, hi: f64, x: &[f64; LANES]) -> [f64; LANES] {
         match self {
             Self::Monomial => {

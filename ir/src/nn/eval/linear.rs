@@ -3,30 +3,17 @@
 //! Both come down to one general product of row-major matrices. Convolution unfolds its input (im2col): one row per
 //! weight of a filter, one column per window.
 
-use faer::linalg::matmul::matmul as general_product;
-use faer::{Accum, MatMut, MatRef, Par};
-
 use super::elementwise::for_each_broadcast;
 use super::window::{Tap, Window};
+use crate::matrix::{self, View};
 use crate::tensor::{Shape, Tensor};
 
-/// Fewer rows than this on the left are not worth packing the right side for.
-const FEW_ROWS: usize = 4;
+/// Filters of a group fewer than this are added up in place: unfolding would cost as much as the product.
+const FEW_FILTERS: usize = 4;
 
-/// The product of row-major `a` [m, k] and `b` [k, n], added to `out` [m, n].
+/// The product of row-major `a` [m, k] and `b` [k, n], added to `out` [m, n]. Threads are spent on images, not inside of one.
 fn multiply_add(a: &[f32], b: &[f32], (m, k, n): (usize, usize, usize), out: &mut [f32]) {
-    if m < FEW_ROWS {
-        for i in 0..m {
-            let row = &mut out[i * n..(i + 1) * n];
-            for (&x, b) in a[i * k..(i + 1) * k].iter().zip(b.chunks_exact(n.max(1))) {
-                row.iter_mut().zip(b).for_each(|(o, &y)| *o += x * y);
-            }
-        }
-        return;
-    }
-    let (a, b) = (MatRef::from_row_major_slice(a, m, k), MatRef::from_row_major_slice(b, k, n));
-    // Threads are spent on images, not inside of one.
-    general_product(MatMut::from_row_major_slice_mut(out, m, n), Accum::Add, a, b, 1.0, Par::Seq);
+    matrix::multiply_add(1.0, View::new(a, m, k), View::new(b, k, n), out, n);
 }
 
 /// Matrix product with numpy semantics.
@@ -88,8 +75,7 @@ pub(super) fn conv(
         return Tensor::new(out, data);
     }
     let taps: Vec<Tap> = (0..window.taps()).map(|t| window.tap(t)).collect();
-    // Filters of one or two (depthwise ones) are added up in place: unfolding would cost as much as the product.
-    let unfold = group_filters >= FEW_ROWS && !window.is_pointwise();
+    let unfold = group_filters >= FEW_FILTERS && !window.is_pointwise();
     let mut patches = vec![0.0; if unfold { inner * pixels } else { 0 }];
     let group_weights = group_filters * inner;
     for n in 0..batch {

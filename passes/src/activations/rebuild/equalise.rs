@@ -71,43 +71,54 @@ fn channels(node: &Node<Nn>) -> usize {
     }
 }
 
-/// The module with factors in its weights, from the ranges that activations see on `samples`, and where each of its
-/// values went.
-pub fn equalised(
-    module: &Module<Nn>,
-    samples: &[Vec<Tensor>],
-) -> Result<(Module<Nn>, BTreeMap<Value, Value>), ApproximateError> {
-    let sets = tied(module);
-    let factors = factors(&sets, &ranges(module, samples)?);
-    let of = |value: Value| -> Vec<f64> {
-        let count = channels(module.func.node(value));
-        (0..count).map(|c| factors.get(&sets.root(sets.at(value, c))).copied().unwrap_or(1.0)).collect()
-    };
-    let mut moved = BTreeMap::new();
-    let out = module.rebuild::<ApproximateError>(|out, value, node, mut operands| {
-        let error = |e: TypeError| -> ApproximateError { ill_typed(&node.loc, &e.to_string()).into() };
-        if absorbs(module, node) {
-            let (from, to) = (of(node.operands[0]), of(value));
-            let mut constant = |at: usize, scaled: Tensor| {
-                let value = out.consts.insert(&format!("{}.equalised{at}", node.loc.name()), scaled);
-                out.push(NnOp::Const { value }, [], node.loc.clone()).map_err(error)
-            };
-            if from.iter().chain(&to).any(|&s| s != 1.0) {
-                let weights = |at: usize| tensor(module, node.operands[at]);
-                if let Some(w) = weights(1) {
-                    operands[1] = constant(1, scaled_weights(&node.op, w, &from, &to))?;
-                }
-                if let Some(b) = node.operands.get(2).and_then(|_| weights(2)) {
-                    let data: Vec<f32> = b.data().iter().zip(&to).map(|(b, s)| (f64::from(*b) * s) as f32).collect();
-                    operands[2] = constant(2, Tensor::new(b.shape().clone(), data))?;
+/// A network whose channels are of common range.
+#[derive(Clone, Debug)]
+pub struct Equalised {
+    /// The network, which computes what the given one does.
+    pub module: Module<Nn>,
+    /// Where each value of the given network went.
+    pub moved: BTreeMap<Value, Value>,
+}
+
+impl Equalised {
+    /// Puts factors into the weights of `module`, from the ranges that its activations see on `samples`.
+    ///
+    /// # Errors
+    /// When the network does not run on the samples.
+    pub fn new(module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<Self, ApproximateError> {
+        let sets = tied(module);
+        let factors = factors(&sets, &ranges(module, samples)?);
+        let of = |value: Value| -> Vec<f64> {
+            let count = channels(module.func.node(value));
+            (0..count).map(|c| factors.get(&sets.root(sets.at(value, c))).copied().unwrap_or(1.0)).collect()
+        };
+        let mut moved = BTreeMap::new();
+        let out = module.rebuild::<ApproximateError>(|out, value, node, mut operands| {
+            let error = |e: TypeError| -> ApproximateError { ill_typed(&node.loc, &e.to_string()).into() };
+            if absorbs(module, node) {
+                let (from, to) = (of(node.operands[0]), of(value));
+                let mut constant = |at: usize, scaled: Tensor| {
+                    let value = out.consts.insert(&format!("{}.equalised{at}", node.loc.name()), scaled);
+                    out.push(NnOp::Const { value }, [], node.loc.clone()).map_err(error)
+                };
+                if from.iter().chain(&to).any(|&s| s != 1.0) {
+                    let weights = |at: usize| tensor(module, node.operands[at]);
+                    if let Some(w) = weights(1) {
+                        operands[1] = constant(1, scaled_weights(&node.op, w, &from, &to))?;
+                    }
+                    if let Some(b) = node.operands.get(2).and_then(|_| weights(2)) {
+                        let data: Vec<f32> =
+                            b.data().iter().zip(&to).map(|(b, s)| (f64::from(*b) * s) as f32).collect();
+                        operands[2] = constant(2, Tensor::new(b.shape().clone(), data))?;
+                    }
                 }
             }
-        }
-        let new = out.push(node.op.clone(), operands, node.loc.clone()).map_err(error)?;
-        moved.insert(value, new);
-        Ok(new)
-    })?;
-    Ok((out, moved))
+            let new = out.push(node.op.clone(), operands, node.loc.clone()).map_err(error)?;
+            moved.insert(value, new);
+            Ok(new)
+        })?;
+        Ok(Self { module: out, moved })
+    }
 }
 
 fn tensor(module: &Module<Nn>, value: Value) -> Option<&Tensor> {
@@ -250,9 +261,6 @@ fn ranges(module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<BTreeMap<Value
             all.entry(value).or_default().iter_mut().zip(tails).for_each(|(a, b)| a.merge(b));
         }
     }
-    let range = |tail: &Tail| {
-        let (seen, believed) = (tail.largest(), 1.0 + tail.believed());
-        tail.expected(1).unwrap_or(seen).min(believed * seen)
-    };
+    let range = |tail: &Tail| tail.within(1, tail.largest()).unwrap_or(tail.largest());
     Ok(all.into_iter().map(|(value, tails)| (value, tails.iter().map(range).collect())).collect())
 }

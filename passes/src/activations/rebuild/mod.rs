@@ -23,7 +23,7 @@ mod walk;
 use fhec_ir::{Module, Nn, Tensor, Value};
 use serde::Serialize;
 
-pub use equalise::equalised;
+pub use equalise::Equalised;
 
 use crate::activations::{ApproximateError, ApproximateOptions, Choices, Polynomials, Replacement};
 
@@ -100,19 +100,37 @@ pub fn reconstruct(
     options: &ReconstructOptions,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Reconstructed, ApproximateError> {
-    let _span = tracing::debug_span!("reconstruct").entered();
     if samples.is_empty() {
         return Err(ApproximateError::NoSamples);
     }
-    let (equal, moved) = equalise::equalised(module, samples)?;
-    let choices = options.choices.iter().filter_map(|(v, choice)| Some((*moved.get(v)?, choice.clone()))).collect();
-    let mut approximate = options.approximate.clone();
-    approximate.fit.uniform_share = options.uniform_share;
-    let options = ReconstructOptions { approximate, choices, ..options.clone() };
-    let mut rebuilt = walk::Walk::new(&equal, samples, &options).run(progress)?;
-    let of_given = |(given, equal): (Value, Value)| Some((given, rebuilt.polynomials.remove(&equal)?));
-    rebuilt.polynomials = moved.into_iter().filter_map(of_given).collect();
-    Ok(rebuilt)
+    Equalised::new(module, samples)?.reconstruct(samples, options, progress)
+}
+
+impl Equalised {
+    /// As [`reconstruct`], of the network that this was made of; values in `options` and in what is returned are those of that one.
+    ///
+    /// # Errors
+    /// As those of [`reconstruct`].
+    pub fn reconstruct(
+        &self,
+        samples: &[Vec<Tensor>],
+        options: &ReconstructOptions,
+        progress: &mut dyn FnMut(&str, usize, usize),
+    ) -> Result<Reconstructed, ApproximateError> {
+        let _span = tracing::debug_span!("reconstruct").entered();
+        if samples.is_empty() {
+            return Err(ApproximateError::NoSamples);
+        }
+        let Self { module, moved } = self;
+        let choices = options.choices.iter().filter_map(|(v, choice)| Some((*moved.get(v)?, choice.clone()))).collect();
+        let mut approximate = options.approximate.clone();
+        approximate.fit.uniform_share = options.uniform_share;
+        let options = ReconstructOptions { approximate, choices, ..options.clone() };
+        let mut rebuilt = walk::Walk::new(module, samples, &options).run(progress)?;
+        let of_given = |(&given, equal): (&Value, &Value)| Some((given, rebuilt.polynomials.remove(equal)?));
+        rebuilt.polynomials = moved.iter().filter_map(of_given).collect();
+        Ok(rebuilt)
+    }
 }
 
 #[cfg(test)]

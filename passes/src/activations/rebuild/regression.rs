@@ -1,5 +1,6 @@
 //! New weights for one layer: rows sampled from the calibration runs, and the regression over them.
 
+use fhec_ir::matrix::{View, multiply_add};
 use fhec_ir::nn::{NnOp, eval};
 use fhec_ir::{Nn, Node, Shape, Tensor};
 use rayon::prelude::*;
@@ -86,7 +87,7 @@ pub(super) fn rebuild(
     let changes: Vec<Option<Change>> =
         sums.unwrap_or_default().into_par_iter().map(|normal| normal.solve(sight.lambda)).collect();
     let known: Vec<&Change> = changes.iter().flatten().collect();
-    if known.is_empty() || known.iter().any(|c| c.weights.col_iter().any(|c| c.iter().any(|x| !x.is_finite()))) {
+    if known.is_empty() || known.iter().any(|c| c.weights.iter().any(|x| !x.is_finite())) {
         return Ok(None);
     }
     let mean = |f: fn(&Change) -> f64| known.iter().map(|c| f(c)).sum::<f64>() / known.len() as f64;
@@ -146,7 +147,6 @@ fn part(
     for i in samples {
         let positions = sample(g.positions, per_sample, &mut state);
         let unfolded = rows_of(sight, old.w.shape(), g, &sight.inputs[i], &positions)?;
-        let result = apply(sight.node, old, &sight.inputs[i])?;
         let width = g.groups * g.inputs;
         for (row, &p) in unfolded.chunks_exact(width).zip(&positions) {
             for (group, (x, misses)) in batch.iter_mut().enumerate() {
@@ -160,13 +160,14 @@ fn part(
                         (p / g.stride * outputs + group * g.outputs + o) * g.stride + p % g.stride
                     };
                     let skip = sight.skips.map_or(0.0, |s| s[i].data()[at]);
-                    sight.targets[i].data()[at] - skip - result.data()[at]
+                    sight.targets[i].data()[at] - skip
                 }));
             }
         }
         rows += positions.len();
         if rows >= BATCH || i + 1 == last {
-            for (normal, (x, misses)) in normals.iter_mut().zip(&mut batch) {
+            for (group, (normal, (x, misses))) in normals.iter_mut().zip(&mut batch).enumerate() {
+                subtract_results(sight.node, old, g, group, x, misses);
                 normal.add(x, misses, rows);
                 x.clear();
                 misses.clear();
@@ -175,6 +176,32 @@ fn part(
         }
     }
     Ok(normals)
+}
+
+/// Takes what the old weights of a group give on rows `x`, [rows, inputs and the constant], from `misses`, [rows, outputs].
+fn subtract_results(
+    node: &Node<Nn>,
+    old: &LayerWeights,
+    g: PatchGeometry,
+    group: usize,
+    x: &[f32],
+    misses: &mut [f32],
+) {
+    let rows = misses.len() / g.outputs;
+    let x = View::new(x, rows, g.inputs + 1).block((0, rows), (0, g.inputs));
+    let weights = match node.op {
+        NnOp::Conv { .. } => {
+            let filters = &old.w.data()[group * g.outputs * g.inputs..];
+            View::new(filters, g.outputs, g.inputs).transposed()
+        }
+        _ => View::new(old.w.data(), g.inputs, g.outputs),
+    };
+    let mut results = match &old.b {
+        Some(b) => b.data()[group * g.outputs..][..g.outputs].repeat(rows),
+        None => vec![0.0; misses.len()],
+    };
+    multiply_add(1.0, x, weights, &mut results, g.outputs);
+    misses.iter_mut().zip(results).for_each(|(miss, result)| *miss -= result);
 }
 
 /// The inputs at `positions`, row-major, without the constant.
@@ -222,9 +249,9 @@ fn changed(old: &LayerWeights, g: PatchGeometry, changes: &[Option<Change>], con
             let output = group * g.outputs + o;
             for i in 0..g.inputs {
                 let at = if conv { output * g.inputs + i } else { i * outputs + output };
-                w[at] += change.weights[(i, o)] as f32;
+                w[at] += change.weights[i * g.outputs + o] as f32;
             }
-            b[output] += change.weights[(g.inputs, o)] as f32;
+            b[output] += change.weights[g.inputs * g.outputs + o] as f32;
         }
     }
     let shape = old.b.as_ref().map_or_else(|| Shape(vec![outputs]), |b| b.shape().clone());

@@ -197,7 +197,7 @@ fn channels_of_their_own_are_closer_and_fold_into_the_layer_before() {
 fn channels_get_a_common_range_and_results_stay() {
     let module = residual();
     let seen = samples(&module, 32, 100);
-    let (equal, moved) = equalise::equalised(&module, &seen).unwrap();
+    let Equalised { module: equal, moved } = Equalised::new(&module, &seen).unwrap();
     fhec_ir::verify(&equal).unwrap();
     assert!(distance(&module, &equal, &samples(&module, 16, 9000)) < 1e-12);
     // The magnitude that each channel behind a ReLU is expected to reach.
@@ -217,7 +217,7 @@ fn channels_get_a_common_range_and_results_stay() {
             };
             eval::eval_observed(m, sample, see).unwrap();
         }
-        let range = |t: &Tail| t.expected(1).unwrap().min((1.0 + t.believed()) * t.largest());
+        let range = |t: &Tail| t.within(1, t.largest()).unwrap();
         ranges.iter().map(range).collect()
     };
     for name in ["relu1", "relu3"] {
@@ -233,10 +233,10 @@ fn channels_get_a_common_range_and_results_stay() {
 #[test]
 fn functions_that_are_not_homogeneous_keep_their_channels() {
     let module = depthwise(Activation::Gelu);
-    let (equal, _) = equalise::equalised(&module, &samples(&module, 8, 1)).unwrap();
+    let Equalised { module: equal, .. } = Equalised::new(&module, &samples(&module, 8, 1)).unwrap();
     assert_eq!(fhec_ir::text::print_module(&module), fhec_ir::text::print_module(&equal));
     let module = depthwise(Activation::LeakyRelu);
-    let (equal, _) = equalise::equalised(&module, &samples(&module, 8, 1)).unwrap();
+    let Equalised { module: equal, .. } = Equalised::new(&module, &samples(&module, 8, 1)).unwrap();
     assert_ne!(fhec_ir::text::print_module(&module), fhec_ir::text::print_module(&equal));
     assert!(distance(&module, &equal, &samples(&module, 8, 50)) < 1e-11);
 }

@@ -149,18 +149,18 @@ impl<'a> Walk<'a> {
     /// Rebuilds a layer; the student's values at its target.
     fn layer(&mut self, layer: LinearLayer) -> Result<Values, ApproximateError> {
         let node = self.module.func.node(layer.linear);
-        let at = |side: &'_ [Option<Values>], v: Value| side[v.index()].clone().unwrap_or_default();
-        let inputs = at(&self.student, node.operands[0]);
-        let skips = layer.skip.map(|skip| at(&self.student, skip));
         let Some(mut weights) = self.trained(layer) else { return Ok(Values::new()) };
+        let at = |v: Value| self.student[v.index()].as_deref().unwrap_or_default();
+        let inputs = at(node.operands[0]);
+        let skips = layer.skip.map(at);
         // A skip that depends on constants alone is not worth a special case.
-        if skips.as_ref().is_none_or(|s| s.len() == inputs.len()) && inputs.len() == self.samples.len() {
+        if skips.is_none_or(|s| s.len() == inputs.len()) && inputs.len() == self.samples.len() {
             let options = self.options;
             let sight = Regression {
                 node,
-                inputs: &inputs,
+                inputs,
                 targets: self.teacher[layer.target.index()].as_deref().unwrap_or_default(),
-                skips: skips.as_deref(),
+                skips,
                 positions: options.positions,
                 lambda: if layer.last { options.last_lambda } else { options.lambda },
                 seed: options.seed ^ layer.linear.index() as u64,
@@ -177,7 +177,7 @@ impl<'a> Walk<'a> {
             .enumerate()
             .map(|(i, x)| {
                 let own = apply(node, &weights, x)?;
-                match &skips {
+                match skips {
                     None => Ok(own),
                     Some(skips) => {
                         let skip = &skips[i % skips.len()];
@@ -206,19 +206,16 @@ impl<'a> Walk<'a> {
             [polynomials] if approximation.is_per_channel() => Some(polynomials),
             _ => None,
         };
-        let inputs: Values;
-        let ops = match layer.filter(|_| foldable).zip(per_channel) {
+        let mapped: Values;
+        let (inputs, ops) = match layer.filter(|_| foldable).zip(per_channel) {
             Some((layer, polynomials)) => {
                 let (op, maps) = on_unit_interval(polynomials);
                 let weights = self.weights.get(&layer.linear).cloned().or_else(|| self.trained(layer));
                 self.weights.extend(weights.map(|w| (layer.linear, w.mapped(&maps))));
-                inputs = self.mapped(node.operands[0], &maps);
-                vec![op]
+                mapped = self.mapped(node.operands[0], &maps);
+                (mapped.as_slice(), vec![op])
             }
-            None => {
-                inputs = self.student[node.operands[0].index()].clone().unwrap_or_default();
-                stage_ops(&approximation).map_err(refuse)?
-            }
+            None => (inputs, stage_ops(&approximation).map_err(refuse)?),
         };
         let apply = |op: &NnOp, operands: &[&Tensor]| {
             eval::apply(op, operands, &ConstPool::default()).map_err(|reason| node_error(node, reason))
