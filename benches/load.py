@@ -1,10 +1,10 @@
 """Puts a service under load, kills it and its clients, and checks every result.
 
     cargo build --release -p fhec-cli
-    python3 benches/load.py [--fhec target/release/fhec] [--requests 200] [--keep DIR] [--json]
+    python3 benches/load.py [--fhec target/release/fhec] [--requests 200] [--evaluators 2] [--keep DIR] [--json]
 
 Three tenants with keys of their own send 200 requests, each of one digit, to `fhec serve` with `models/mnist_mlp.onnx`; memory has
-room for the evaluators of two. Some clients send and read slowly. Meanwhile one client is killed in the middle of its request and
+room for the evaluators of two, and the queue for fewer requests than there are clients. Some clients send and read slowly. Meanwhile one client is killed in the middle of its request and
 one while it waits, several hostile uploads are sent, and the service is killed (SIGKILL) once a part of the results is there, and
 started again. In the end
 
@@ -39,6 +39,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fhec", type=pathlib.Path, default=ROOT / "target/release/fhec", help="the program")
     parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--evaluators", type=int, default=2, help="evaluators that memory has room for, of three tenants")
     parser.add_argument("--keep", type=pathlib.Path, help="an empty folder for the files, which then stay")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser.parse_args()
@@ -89,7 +90,8 @@ class Service:
         command = [
             self.tool.program, "serve", "--plan", "plan.fhe", "--keys-dir", "state", "--tokens", "tokens",
             "--listen", f"127.0.0.1:{self.port}", "--mem", str(self.memory), "--max-runs", "8",
-            "--queue", "12", "--queue-per-tenant", "6", "--log", "json",
+            # Fewer places than there are clients, who are refused and come again.
+            "--queue", "5", "--queue-per-tenant", "2", "--log", "json",
         ]
         self.process = subprocess.Popen(command, cwd=self.tool.folder, stdout=subprocess.PIPE, stderr=self.log, text=True)
         line = self.process.stdout.readline()
@@ -187,28 +189,27 @@ def prepare(tool, requests):
 def upload(tool, service, tenant):
     """Has `fhec remote` bring the tenant's keys, with a request of its own; their name."""
     address = f"http://127.0.0.1:{service.port}"
-    report = tool.json(*remote(tenant, address), "-o", f"{tenant}.first.npy")
+    report = tool.json(*remote(tenant, address, "one.npy"), "-o", f"{tenant}.first.npy")
     return report["key"]
 
 
-def remote(tenant, address):
+def remote(tenant, address, images):
     return [
         "remote", address, "--plan", "client.fhe", "--secret", f"{tenant}.key", "--evaluation", f"{tenant}.server.key",
-        "--token-file", f"{tenant}.token", "--input", "one.npy",
+        "--token-file", f"{tenant}.token", "--input", images,
     ]
 
 
 def killed_while_waiting(tool, service, client):
-    """A client that is killed when its job is there."""
-    before = {job["id"] for job in json.loads(client.ask("GET", "/v1/jobs")[1])}
-    command = [tool.program, *map(str, remote("alice", f"http://127.0.0.1:{service.port}")), "-o", "killed.npy"]
+    """A client that is killed when its job is there, the only one of two images."""
+    command = [tool.program, *map(str, remote("alice", f"http://127.0.0.1:{service.port}", "two.npy")), "-o", "killed.npy"]
     process = subprocess.Popen(command, cwd=tool.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None:
-        if any(job["images"] == 1 and job["id"] not in before for job in json.loads(client.ask("GET", "/v1/jobs")[1])):
+        if any(job["images"] == 2 for job in json.loads(client.ask("GET", "/v1/jobs")[1])):
             break
         time.sleep(0.01)
     process.kill()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL, "it was killed before it had its result"
 
 
 def killed_while_sending(service, client, key, body):
@@ -239,7 +240,7 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or pathlib.Path(temporary)
         folder.mkdir(exist_ok=True)
-        figures = load(Tool(options.fhec, folder), options.requests)
+        figures = load(Tool(options.fhec, folder), options.requests, options.evaluators)
     if options.json:
         print(json.dumps(figures, indent=2))
     else:
@@ -247,7 +248,7 @@ def main():
             print(f"{name:36} {value}")
 
 
-def load(tool, requests):
+def load(tool, requests, evaluators):
     started = time.time()
     work = prepare(tool, requests)
     (_, *shape), pixels = read_npy(ROOT / "models/digits.npy")
@@ -255,9 +256,10 @@ def load(tool, requests):
     for n in shape:
         size *= n
     write_npy(tool.folder / "one.npy", [1, *shape], pixels[:size])
+    write_npy(tool.folder / "two.npy", [2, *shape], pixels[: 2 * size])
     evaluator = tool.json("inspect", "plan.fhe")["summary"]["predicted_memory_bytes"]
-    # Two evaluators, and what the service has beside them: three tenants take turns.
-    memory = 2 * evaluator + 192 * MIB
+    # Evaluators, and what the service has beside them. With fewer than there are tenants these take turns.
+    memory = evaluators * evaluator + 192 * MIB
     service = Service(tool, memory)
     clients = {tenant: Client(service, (tool.folder / f"{tenant}.token").read_text().strip()) for tenant in TENANTS}
     keys = {tenant: upload(tool, service, tenant) for tenant in TENANTS}
@@ -366,6 +368,7 @@ def load(tool, requests):
         "one evaluator, predicted (MiB)": evaluator // MIB,
         "latency: median, 95 % (s)": f"{latencies[len(latencies) // 2]:.2f}, {latencies[len(latencies) * 95 // 100]:.2f}",
         "load, with the restart (s)": f"{loaded - prepared:.1f}",
+        "requests per second": f"{requests / (loaded - prepared):.2f}",
         "preparation (s)": f"{prepared - started:.1f}",
         "whole (s)": f"{time.time() - started:.1f}",
     }

@@ -105,6 +105,72 @@ impl Encrypted {
         EncryptedFile::from_bytes(plan, name, bytes)?.read(context)
     }
 
+    /// The same images in parts of at most `runs` runs of the plan, and of one at least. Servers compute parts of a request apart;
+    /// [`Encrypted::join`] puts what they give together.
+    ///
+    /// # Errors
+    /// When these are no ciphertexts of the plan.
+    pub fn split(self, plan: &ClientPlan, runs: usize) -> Result<Vec<Self>, Error> {
+        self.expect(plan, self.content)?;
+        let Self { plan: digest, content, runs: all, mut images, request } = self;
+        let mut all = all.into_iter().peekable();
+        let mut parts = Vec::new();
+        while all.peek().is_some() {
+            let runs: Vec<_> = all.by_ref().take(runs.max(1)).collect();
+            let of_part = images.min(runs.len() * plan.batch());
+            images -= of_part;
+            parts.push(Self { plan: digest, content, runs, images: of_part, request });
+        }
+        Ok(parts)
+    }
+
+    /// What [`Encrypted::split`] has split, or the results of all parts, in their order. That none is left out is for the caller to
+    /// see: parts do not tell how many there are.
+    ///
+    /// # Errors
+    /// No parts, parts of several requests, or a part in the middle that has room for more images.
+    pub fn join(plan: &ClientPlan, parts: Vec<Self>) -> Result<Self, Error> {
+        const REPAIR: &str = "give all parts of one request, in their order";
+        let mut parts = parts.into_iter();
+        let none = || wrong("the parts", "there are none".into(), REPAIR);
+        let mut whole = parts.next().ok_or_else(none)?;
+        for part in parts {
+            if (part.request, part.content) != (whole.request, whole.content) {
+                let reason = format!("request {} in one, request {} in another", whole.request, part.request);
+                return Err(wrong("the parts", reason, REPAIR));
+            }
+            if whole.images % plan.batch() != 0 {
+                let reason = format!("{} images in runs of {}, and more follow", whole.images, plan.batch());
+                return Err(wrong("the parts", reason, REPAIR));
+            }
+            whole.runs.extend(part.runs);
+            whole.images += part.images;
+        }
+        whole.expect(plan, whole.content)?;
+        Ok(whole)
+    }
+
+    /// [`Encrypted::split`] from bytes to bytes, for a program that has neither keys nor a server; `name` stands for the bytes in
+    /// errors.
+    ///
+    /// # Errors
+    /// As [`Encrypted::split`], or damaged bytes.
+    pub fn split_bytes(plan: &ClientPlan, name: &str, bytes: &[u8], runs: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let context = Context::new(plan.params().clone())?;
+        let parts = Self::from_bytes(plan, &context, name, bytes)?.split(plan, runs)?;
+        parts.iter().map(|part| part.to_bytes(&context)).collect()
+    }
+
+    /// [`Encrypted::join`] from bytes to bytes; `name` stands for them in errors.
+    ///
+    /// # Errors
+    /// As [`Encrypted::join`], or damaged bytes.
+    pub fn join_bytes<B: AsRef<[u8]>>(plan: &ClientPlan, name: &str, parts: &[B]) -> Result<Vec<u8>, Error> {
+        let context = Context::new(plan.params().clone())?;
+        let part = |bytes: &B| Self::from_bytes(plan, &context, name, bytes.as_ref());
+        Self::join(plan, parts.iter().map(part).collect::<Result<_, _>>()?)?.to_bytes(&context)
+    }
+
     /// Refuses what is not `content` of `plan`.
     pub(crate) fn expect(&self, plan: &ClientPlan, content: Content) -> Result<(), Error> {
         let infos: Vec<CiphertextInfo> = self.runs.iter().flatten().map(Ciphertext::info).collect();

@@ -244,7 +244,7 @@ impl Error {
     }
 
     /// The end of work that was told to stop.
-    #[cfg(feature = "compiler")]
+    #[cfg(any(feature = "compiler", feature = "remote"))]
     pub(crate) fn cancelled() -> Self {
         fhec_ckks::CkksError::Cancelled.into()
     }

@@ -51,8 +51,9 @@
 //!
 //! # Crate features
 //!
-//! `client` (secret keys) and `compiler` (ONNX to plan) are both on by default. Without them the crate only evaluates. `tfhe` adds
-//! quantised networks under TFHE, by a crate whose licence grants no patents (`docs/tfhe.md`).
+//! `client` (secret keys) and `compiler` (ONNX to plan) are both on by default. Without them the crate only evaluates. `remote` adds
+//! the module of that name, the client of a service; `tls` has it speak HTTPS, too.
+//! `tfhe` adds quantised networks under TFHE, by a crate whose licence grants no patents (`docs/tfhe.md`).
 
 #[cfg(feature = "compiler")]
 mod accuracy;
@@ -77,6 +78,8 @@ pub mod prepare;
 #[cfg(feature = "compiler")]
 pub mod program;
 mod ranges;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod report;
 mod request;
 mod server;
@@ -92,8 +95,9 @@ pub use ciphertexts::{Content, Encrypted, EncryptedFile};
 pub use client::{Client, ClientOptions, DEFAULT_KEY_BYTES, Published, Remains};
 #[cfg(feature = "compiler")]
 pub use compile::{
-    Agreement, CompileOptions, Compiled, Compiler, DEFAULT_AGREEMENT, MOST_MARGIN, Model, Observer, PrecisionLimit,
-    Refused, Resumed, Samples, SimulatedPrecision, Size, Sizes, Snapshot,
+    ActivationForm, Agreement, CompileOptions, CompileProgress, Compiled, Compiler, DEFAULT_AGREEMENT, Forms,
+    MOST_MARGIN, Model, Observer, PrecisionLimit, Refused, Resumed, Samples, SearchFolder, SearchFront, SearchOptions,
+    SearchPoint, SearchProgress, Searched, SimulatedPrecision, Size, Sizes, Snapshot,
 };
 pub use error::Error;
 pub use fhec_ckks::Ciphertext;

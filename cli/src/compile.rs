@@ -1,16 +1,16 @@
 //! The command `fhec compile` makes a plan of a model.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use fhec::ir::text::to_hex;
 use fhec::passes::program::{Facts, Program};
 use fhec::program::{Written, data_beside};
-use fhec::runtime::Saved;
 use fhec::{
-    Accuracy, Agreement, CompileOptions, Compiled, Destination, Error, Model, SimulatedPrecision, Snapshot, Validation,
-    data,
+    Accuracy, Agreement, CompileOptions, Compiled, Destination, Error, Forms, Model, SimulatedPrecision, Snapshot,
+    Validation, data,
 };
 use serde::Serialize;
 
@@ -32,6 +32,9 @@ pub struct Compile {
     pub(super) client: Option<PathBuf>,
     #[command(flatten)]
     pub(super) shaping: Shaping,
+    /// The polynomial of every activation, as `fhec search` writes them for each point of its front, in place of any choice
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["degree", "composite", "max_latency", "max_error", "pareto"], value_parser = files::input())]
+    pub(super) forms: Option<PathBuf>,
     /// Write the program after every pass into this directory
     #[arg(long, value_name = "DIR")]
     pub(super) dump_passes: Option<PathBuf>,
@@ -182,10 +185,11 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     }
     c.shaping.check(c.pareto.is_some())?;
     let started = Instant::now();
-    let spinner = progress::spinner("compile");
+    let spinner = Arc::new(progress::spinner("compile"));
     spinner.set_message("reading the model");
     let model = Model::load(&c.model)?;
-    let options = CompileOptions { front: c.pareto.is_some(), ..c.shaping.options() };
+    let forms = c.forms.as_ref().map(Forms::load).transpose()?;
+    let options = CompileOptions { front: c.pareto.is_some(), forms, ..c.shaping.options() };
     if c.shaping.calibration.is_some() {
         spinner.set_message("reading calibration data");
     }
@@ -195,6 +199,8 @@ pub fn run(c: &Compile) -> Result<(), Error> {
         let labels = data::read_labels(labels, inputs.len(), &model.module.outputs)?;
         compiler = compiler.validation(Validation { inputs, labels, points: c.points });
     }
+    let shown = spinner.clone();
+    let compiler = compiler.progress(move |at| shown.set_message(at.to_string()));
     let (files, to, [client, pareto]) = destinations(c)?;
     let mut dump = Dump::new(c.dump_passes.as_deref(), &files)?;
     let compiled = compiler.compile_observed(&model, &mut |pass, snapshot, facts| {
@@ -204,8 +210,7 @@ pub fn run(c: &Compile) -> Result<(), Error> {
     if let Some(failure) = dump.failure {
         return Err(failure);
     }
-    let Saved { digest, limit } = compiled.plan.save(&to)?;
-    output::large_file("this plan", limit);
+    let digest = compiled.plan.save(&to)?;
     dump.large.iter().for_each(|(program, limit)| output::large_file(program, *limit));
     if let Some(client) = client {
         compiled.plan.client()?.save(client)?;
@@ -220,8 +225,12 @@ pub fn run(c: &Compile) -> Result<(), Error> {
 /// Where the plan, the client plan and the front go, with all files of the command.
 fn destinations(c: &Compile) -> Result<(Files, Destination, [Option<Destination>; 2]), Error> {
     let files = Files::new(c.overwrite, c.json).reads("the model", [&c.model])?;
-    let mut files =
-        c.shaping.reads(files)?.reads("the validation data", &c.validation)?.reads("the labels", &c.labels)?;
+    let mut files = c
+        .shaping
+        .reads(files)?
+        .reads("the validation data", &c.validation)?
+        .reads("the labels", &c.labels)?
+        .reads("the forms", &c.forms)?;
     let to = files.writes("--output", &c.output)?;
     let client = c.client.as_ref().map(|path| files.writes("--client", path)).transpose()?;
     let pareto = c.pareto.as_ref().map(|path| files.writes("--pareto", path)).transpose()?;

@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fhec::ir::Port;
-use fhec::{Client, Content, EncryptedFile, Error, Publication, Published, RangeCheck, Remains, Tensor, data};
+use fhec::{Client, Content, EncryptedFile, Error, Publication, Published, RangeCheck, Remains, Tensor};
 
 use super::files::{self, Files, Overwrite};
-use super::heads::Heads;
 use super::limits::MaxSize;
-use super::secret::Secrecy;
-use super::top::Top;
+use super::results::Results;
+use super::secret::SecretKey;
 use super::{output, trust};
 
 /// Decrypt results
@@ -19,15 +18,13 @@ pub struct Decrypt {
     /// The plan, or what a client needs of it
     #[arg(value_parser = files::input())]
     pub(super) plan: PathBuf,
-    /// The secret key
-    #[arg(long, value_name = "FILE", value_parser = files::input())]
-    pub(super) secret: PathBuf,
+    #[command(flatten)]
+    pub(super) key: SecretKey,
     /// The encrypted results
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     pub(super) input: PathBuf,
-    /// Where the results go: .npy, or .npz for several outputs
-    #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
-    pub(super) output: PathBuf,
+    #[command(flatten)]
+    pub(super) results: Results,
     /// The request that the results must answer: what `encrypt` wrote. Without it, any request of the key will do
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     pub(super) request: Option<PathBuf>,
@@ -41,12 +38,6 @@ pub struct Decrypt {
     /// Decrypt even what was encrypted under another key, which gives noise
     #[arg(long, conflicts_with = "publish")]
     pub(super) any_key: bool,
-    #[command(flatten)]
-    pub(super) secrecy: Secrecy,
-    #[command(flatten)]
-    pub(super) heads: Heads,
-    #[command(flatten)]
-    pub(super) top: Top,
     #[command(flatten)]
     pub(super) overwrite: Overwrite,
     #[command(flatten)]
@@ -62,15 +53,13 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
         return super::tfhe::decrypt(c);
     }
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
-    let files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
-    let files = files.reads("the passphrase", c.secrecy.file())?;
-    let mut files = files.reads("the names", &c.top.names)?.reads("the request", &c.request)?;
+    let files = c.key.among(files)?.reads("the input", [&c.input])?;
+    let mut files = c.results.among(files)?.reads("the request", &c.request)?;
     let plan = c.max_size.client_plan(&c.plan)?;
     let ports = plan.image_outputs();
-    let written = if c.top.is_asked() { c.heads.scores(&ports)? } else { c.heads.outputs(&ports)? };
-    let to = files.writes_results("--output", &c.output, &written)?;
+    let place = c.results.place(&mut files, ports.clone())?;
     // What insecure parameters cost was paid when the input was encrypted.
-    let mut client = c.secrecy.load(Client::options().allow_insecure(), &plan, &c.secret)?;
+    let mut client = c.key.load(Client::options().allow_insecure(), &plan)?;
     let file = EncryptedFile::open(&plan, &c.input)?.expect(Content::Outputs)?.with_limit(c.max_size.bytes());
     if let Some(path) = &c.request {
         let request = EncryptedFile::open(&plan, path)?.expect(Content::Inputs)?.request();
@@ -86,7 +75,7 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
     if !client.owns(&results) && !c.any_key {
         return Err(Error::Ciphertexts {
             file: c.input.display().to_string(),
-            reason: format!("made under another secret key than {}", c.secret.display()),
+            reason: format!("made under another secret key than {}", c.key.path().display()),
             repair: "give the secret key the input was encrypted with; `--any-key` decrypts anyway, to noise".into(),
         });
     }
@@ -107,23 +96,21 @@ pub fn run(c: &Decrypt) -> Result<(), Error> {
         }
     };
     // Of what is published, a head sees what others see.
-    let images = c.heads.results(&ports, images)?;
-    let best = c.top.of(&written, &images)?;
-    data::write_samples(to, &written, &images)?;
+    let written = c.results.write(place, images)?;
     remains.iter().filter_map(drowned).for_each(output::warning);
     if c.json {
         let mut report = serde_json::json!({
-            "images": images.len(), "output": c.output, "results": checks, "top": best,
-            "heads": c.heads.report(&ports), "security_bits": plan.security().bits,
+            "images": written.images, "output": c.results.path(), "results": checks, "top": written.top,
+            "heads": written.heads, "security_bits": plan.security().bits,
         });
         if let Some(Publication { bits, queries }) = publication {
             report["publication"] = serde_json::json!({ "bits": bits, "queries": queries, "outputs": remains });
         }
         return output::json(&report);
     }
-    best.iter().for_each(|image| say!("{image}"));
-    say!("{}: results of {} images", c.output.display(), images.len());
-    c.heads.print(&ports);
+    written.print_top();
+    say!("{}: results of {} images", c.results.path().display(), written.images);
+    written.print_heads();
     if let Some(Publication { bits, queries }) = publication {
         say!(
             "for others: {bits} bits of statistical security as long as no more than {queries} decryptions are published"

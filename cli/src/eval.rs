@@ -78,6 +78,7 @@ pub fn run(c: &Eval) -> Result<(), Error> {
             "products": reports.first().map(|r| r.products),
             "plain_products": reports.first().map(|r| r.plain_products),
             "seconds_by_op": reports.last().map(|r| &r.seconds_by_op),
+            "op_seconds": reports.last().map(|r| &r.seconds_of),
             "peak_memory_bytes": peak, "predicted_memory_bytes": server.predicted_memory(),
             "ciphertext_bytes": output::written_bytes(&to), "plan_digest": output::digest(&plan)?,
             "security_bits": plan.security().bits,

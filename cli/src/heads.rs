@@ -1,5 +1,7 @@
 //! Applies what a plan leaves to the client to decrypted results, where it is asked for.
 
+use std::fmt;
+
 use clap::Args;
 use fhec::ir::{Head, Port};
 use fhec::{Error, Tensor, heads};
@@ -61,15 +63,15 @@ impl Heads {
         let left = |port: &Port| Left { output: port.name.clone(), ops: ops(port), applied: self.apply_head };
         ports.iter().filter(|port| !port.heads.is_empty()).map(left).collect()
     }
+}
 
-    /// Says so to people.
-    pub fn print(&self, ports: &[Port]) {
-        for Left { output, ops, applied } in self.report(ports) {
-            let ops = ops.join(", ");
-            match applied {
-                true => say!("{output}: {ops} applied"),
-                false => say!("{output}: {ops} left to you (`--apply-head` applies it)"),
-            }
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { output, ops, applied } = self;
+        let ops = ops.join(", ");
+        match applied {
+            true => write!(f, "{output}: {ops} applied"),
+            false => write!(f, "{output}: {ops} left to you (`--apply-head` applies it)"),
         }
     }
 }

@@ -29,6 +29,7 @@ mod failure;
 mod files;
 #[cfg(feature = "client")]
 mod heads;
+mod images;
 mod inspect;
 #[cfg(feature = "client")]
 mod keygen;
@@ -45,7 +46,11 @@ mod progress;
 mod remote;
 mod report;
 #[cfg(feature = "client")]
+mod results;
+#[cfg(feature = "client")]
 mod run;
+#[cfg(feature = "compiler")]
+mod search;
 #[cfg(feature = "client")]
 mod secret;
 #[cfg(feature = "serve")]
@@ -100,6 +105,9 @@ enum Command {
     /// Write the network that is to be trained in a model's place, and a recipe for its training
     #[cfg(feature = "compiler")]
     Prepare(prepare::Prepare),
+    /// Search for plans of a model over the polynomials of all activations at once, by measured agreement
+    #[cfg(feature = "compiler")]
+    Search(search::Search),
     /// Write what a client needs of a plan, without the model's weights
     ExportClient(export_client::ExportClient),
     /// Make a secret key and the evaluation keys a plan needs
@@ -129,7 +137,7 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Show parameters, security, levels, operations, keys, predicted time and memory of a plan
     Inspect(inspect::Inspect),
-    /// Write a page that shows a plan: levels over time, layers, keys, predicted against measured times
+    /// Write a page that shows a plan: levels and memory over time, layers, polynomials, keys, measured times
     Report(report::Report),
     /// Run passes on a program in text form
     #[cfg(feature = "compiler")]
@@ -213,6 +221,8 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Compile(c) => compile::run(&c),
         #[cfg(feature = "compiler")]
         Command::Prepare(c) => prepare::run(&c),
+        #[cfg(feature = "compiler")]
+        Command::Search(c) => search::run(&c),
         Command::ExportClient(c) => export_client::run(&c),
         #[cfg(feature = "client")]
         Command::Keygen(c) => keygen::run(&c),

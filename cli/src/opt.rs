@@ -8,7 +8,6 @@ use fhec::ir::text::AnyModule;
 use fhec::passes::program::Program;
 use fhec::passes::registry::{PassContext, PassOption, Registry};
 use fhec::program::{self, Written, data_beside};
-use fhec::runtime::Saved;
 use fhec::{Destination, Error, Resumed};
 use serde::Serialize;
 
@@ -80,6 +79,7 @@ impl Opt {
             ("--max-keys", s.max_keys.is_some(), None),
             ("--max-memory", s.max_memory.is_some(), None),
             ("--no-reconstruct", s.no_reconstruct, None),
+            ("--guess-ranges", s.guess_ranges, Some(PassOption::Calibration)),
         ];
         let reads = |option: PassOption| {
             let of_pass = |name: &String| registry.find(name).is_ok_and(|pass| pass.options().contains(&option));
@@ -244,9 +244,8 @@ fn report(c: &Opt, program: &Program, text: &str, explanation: Option<&str>) -> 
 
 /// Writes the plan, reads it back, and tells what became of it.
 fn save_plan(c: &Opt, resumed: &Resumed, to: &Destination, explanation: Option<&str>) -> Result<(), Error> {
-    let Saved { digest, limit } = resumed.plan.save(to)?;
+    let digest = resumed.plan.save(to)?;
     resumed.warnings.iter().for_each(output::warning);
-    output::large_file("this plan", limit);
     if c.json {
         let mut report = serde_json::json!({
             "level": "ckks", "security_bits": resumed.plan.security().bits, "output": c.output, "program": null,

@@ -73,13 +73,13 @@ impl Progress {
     }
 
     /// Sets how many pieces the work has.
-    #[cfg(feature = "client")]
+    #[cfg(any(feature = "client", feature = "compiler"))]
     pub fn set_length(&self, total: u64) {
         self.update(|bar| bar.set_length(total), |lines| lines.total = Some(total));
     }
 
     /// Sets how many pieces are done.
-    #[cfg(feature = "client")]
+    #[cfg(any(feature = "client", feature = "compiler"))]
     pub fn set_position(&self, done: u64) {
         self.update(|bar| bar.set_position(done), |lines| lines.done = done);
     }

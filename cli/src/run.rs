@@ -10,8 +10,9 @@ use fhec::{Client, ClientOptions, Error, KeyProgress, RangeCheck, RunReport, Ser
 
 use super::comparison::Comparison;
 use super::files::{self, Files, Overwrite};
-use super::heads::{Heads, Left};
+use super::images::Images;
 use super::limits::MaxSize;
+use super::results::{Results, Written};
 use super::{Consent, Resources, escapes, eval, inspect, output, progress, trust};
 
 /// Keygen, encrypt, eval and decrypt in one process
@@ -20,20 +21,13 @@ pub struct Run {
     /// The plan
     #[arg(value_parser = files::input())]
     pub(super) plan: PathBuf,
-    /// Inputs, .npy or .npz, one image or many in the leading dimension
-    #[arg(long, value_name = "FILE", value_parser = files::input())]
-    pub(super) input: PathBuf,
-    /// Where the results go: .npy, or .npz for several outputs
-    #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
-    pub(super) output: PathBuf,
+    #[command(flatten)]
+    pub(super) images: Images,
+    #[command(flatten)]
+    pub(super) results: Results,
     /// Class numbers of the images (.npy): reports how many are right
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     pub(super) labels: Option<PathBuf>,
-    /// Run only the first N images
-    #[arg(long, value_name = "N", value_parser = super::values::count)]
-    pub(super) limit: Option<usize>,
-    #[command(flatten)]
-    pub(super) heads: Heads,
     #[command(flatten)]
     pub(super) resources: Resources,
     #[command(flatten)]
@@ -78,17 +72,14 @@ pub fn run(c: &Run) -> Result<(), Error> {
         return super::tfhe::run(c);
     }
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
-    let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
+    let mut files = c.results.among(c.images.among(files)?)?.reads("the labels", &c.labels)?;
     let plan = Arc::new(c.max_size.plan(&c.plan)?);
     let ports = plan.image_outputs();
-    let written = c.heads.outputs(&ports)?;
-    let to = files.writes_results("--output", &c.output, &written)?;
-    let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
-    let labels = |path| data::read_labels(path, images.len(), &ports);
-    let labels = c.labels.as_deref().map(labels).transpose()?;
-    images.truncate(c.limit.unwrap_or(usize::MAX));
-    let inputs = trust::inputs(&c.input, &plan.image_inputs(), &images);
-    if let Err(refused) = trust::near(&c.input, &inputs, c.overwrite.force) {
+    let place = c.results.place(&mut files, ports.clone())?;
+    let (images, count) = c.images.read(&plan.image_inputs())?;
+    let labels = c.labels.as_deref().map(|path| data::read_labels(path, count, &ports)).transpose()?;
+    let inputs = trust::inputs(c.images.path(), &plan.image_inputs(), &images);
+    if let Err(refused) = trust::near(c.images.path(), &inputs, c.overwrite.force) {
         // Which layers they would break says more than the inputs alone.
         in_the_clear(&plan, &images)?;
         return Err(refused);
@@ -105,13 +96,14 @@ pub fn run(c: &Run) -> Result<(), Error> {
     if let Some(broken) = trust::broken(&ports, &results, &exact) {
         trust::untrusted(broken, c.overwrite.force)?;
     }
-    data::write_samples(to, &written, &c.heads.results(&ports, results)?)?;
+    let written = c.results.write(place, results)?;
     if c.json {
-        return json(&plan, &outcome, &checked, &c.heads.report(&ports));
+        return json(&plan, &outcome, &checked, &written);
     }
     print(&plan, &outcome, &checked);
-    say!("results: {}", c.output.display());
-    c.heads.print(&ports);
+    written.print_top();
+    say!("results: {}", c.results.path().display());
+    written.print_heads();
     Ok(())
 }
 
@@ -179,7 +171,7 @@ fn encrypted(
     Ok((results, outcome))
 }
 
-fn json(plan: &Plan, o: &Outcome, checked: &Checked, heads: &[Left]) -> Result<(), Error> {
+fn json(plan: &Plan, o: &Outcome, checked: &Checked, written: &Written) -> Result<(), Error> {
     let [keygen, encrypt, eval, decrypt] = o.seconds;
     output::json(&serde_json::json!({
         "images": o.images,
@@ -189,6 +181,7 @@ fn json(plan: &Plan, o: &Outcome, checked: &Checked, heads: &[Left]) -> Result<(
         "threads": o.threads,
         "seconds": { "keygen": keygen, "encrypt": encrypt, "eval": eval, "decrypt": decrypt },
         "seconds_by_op": o.reports.last().map(|r| &r.seconds_by_op),
+        "op_seconds": o.reports.last().map(|r| &r.seconds_of),
         "evaluation_key_bytes": o.bytes[0],
         "input_ciphertext_bytes": o.bytes[1],
         "output_ciphertext_bytes": o.bytes[2],
@@ -210,7 +203,8 @@ fn json(plan: &Plan, o: &Outcome, checked: &Checked, heads: &[Left]) -> Result<(
         "right": checked.right,
         "inputs": checked.inputs,
         "results": checked.results,
-        "heads": heads,
+        "top": written.top,
+        "heads": written.heads,
         "layers": checked.ranges.layers,
         "escapes": checked.ranges.escapes,
         "plan": inspect::Summary::of(plan),

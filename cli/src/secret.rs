@@ -9,7 +9,8 @@ use fhec::runtime::ClientPlan;
 use fhec::{Client, ClientOptions, Destination, Error, Passphrase};
 use zeroize::Zeroizing;
 
-use super::{files, output, terminal};
+use super::files::{self, Files};
+use super::{output, terminal};
 
 /// The longest passphrase that a file may hold, in bytes.
 const LONGEST: usize = 4096;
@@ -23,6 +24,45 @@ pub struct Secrecy {
     /// File whose first line is the passphrase that the secret key's file is encrypted with
     #[arg(long, value_name = "FILE", conflicts_with = "passphrase", value_parser = files::input())]
     passphrase_file: Option<PathBuf>,
+}
+
+/// A secret key that is there.
+#[derive(Args)]
+pub struct SecretKey {
+    /// The secret key; it stays here
+    #[arg(long, value_name = "FILE", value_parser = files::input())]
+    secret: PathBuf,
+    #[command(flatten)]
+    secrecy: Secrecy,
+}
+
+impl SecretKey {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.secret
+    }
+
+    /// Whether there is a passphrase.
+    #[cfg(feature = "tfhe")]
+    pub fn has_passphrase(&self) -> bool {
+        self.secrecy.is_given()
+    }
+
+    /// Adds the files to those that a command reads.
+    ///
+    /// # Errors
+    /// As [`Files::reads`].
+    pub fn among(&self, files: Files) -> Result<Files, Error> {
+        files.reads("the secret key", [&self.secret])?.reads("the passphrase", self.secrecy.file())
+    }
+
+    /// A client with the key.
+    ///
+    /// # Errors
+    /// As [`Secrecy::load`].
+    pub fn load(&self, options: ClientOptions, plan: &ClientPlan) -> Result<Client, Error> {
+        self.secrecy.load(options, plan, &self.secret)
+    }
 }
 
 impl Secrecy {

@@ -18,6 +18,10 @@ pub struct Shaping {
     /// Inputs from the training set (.npy or .npz) on which the activations' ranges are measured
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     pub calibration: Option<PathBuf>,
+    /// Without calibration data, guess the ranges of activations from synthetic inputs instead of refusing the model: for trying
+    /// what a plan of this shape costs
+    #[arg(long, conflicts_with = "calibration")]
+    pub guess_ranges: bool,
     /// Degree of all polynomials; without it, and with 128 or more calibration inputs or a limit, they are chosen one by one
     #[arg(long, value_parser = values::degree)]
     pub degree: Option<usize>,
@@ -83,6 +87,7 @@ impl Shaping {
         options.limits.max_error = self.max_error;
         options.min_agreement = self.min_agreement.map(|percent| percent / 100.0);
         options.sizes = Sizes { max_keys: self.max_keys, max_memory: self.max_memory };
+        options.guess_ranges = self.guess_ranges;
         options.keep_weights = self.no_reconstruct;
         if let Some(margin) = self.margin {
             options.approximate.margin = Margin::Factor(margin);

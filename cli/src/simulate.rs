@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use fhec::runtime::{LayerEscape, OpNoise, RangeEscape, Simulation, runs_of};
+use fhec::runtime::{ArgumentHistogram, LayerEscape, OpNoise, RangeEscape, Simulation, runs_of};
 use fhec::{Error, Simulator, data, ir};
 use serde::Serialize;
 
 use super::comparison::Comparison;
 use super::files::{self, Files, Overwrite};
+use super::images::Images;
 use super::limits::MaxSize;
 use super::{escapes, output, progress};
 
@@ -19,22 +20,18 @@ pub struct Simulate {
     /// The plan
     #[arg(value_parser = files::input())]
     pub(super) plan: PathBuf,
-    /// Inputs, .npy or .npz, one image or many in the leading dimension
-    #[arg(long, value_name = "FILE", value_parser = files::input())]
-    pub(super) input: PathBuf,
+    #[command(flatten)]
+    pub(super) images: Images,
     /// Where the results go: .npy, or .npz for several outputs
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
     pub(super) output: Option<PathBuf>,
     /// Class numbers of the images (.npy): reports how many are right, with noise and without
     #[arg(long, value_name = "FILE", value_parser = files::input())]
     pub(super) labels: Option<PathBuf>,
-    /// Simulate only the first N images
-    #[arg(long, value_name = "N", value_parser = super::values::count)]
-    pub(super) limit: Option<usize>,
     /// Without noise: only what the program computes, and its out-of-range values
     #[arg(long, conflicts_with_all = ["per_op", "seed"])]
     pub(super) exact: bool,
-    /// Print the error of every operation
+    /// Print the error of every operation; with --json also where the arguments of polynomials are
     #[arg(long)]
     pub(super) per_op: bool,
     /// Selects the noise; the same seed gives the same results
@@ -69,6 +66,10 @@ struct SimulateReport<'a> {
     escapes: &'a [RangeEscape],
     #[serde(skip_serializing_if = "Option::is_none")]
     ops: Option<&'a [OpNoise]>,
+    /// Where the arguments of polynomials are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<&'a [ArgumentHistogram]>,
+    plan_digest: String,
     security_bits: u32,
 }
 
@@ -98,14 +99,13 @@ pub fn run(c: &Simulate) -> Result<(), Error> {
         return super::tfhe::simulate(c);
     }
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
-    let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
+    let mut files = c.images.among(files)?.reads("the labels", &c.labels)?;
     let plan = c.max_size.plan(&c.plan)?;
     let results = |path: &PathBuf| files.writes_results("--output", path, &plan.image_outputs());
     let to = c.output.as_ref().map(results).transpose()?;
-    let mut images = data::read_samples(&c.input, &plan.image_inputs())?;
-    let labels = |path| data::read_labels(path, images.len(), &plan.image_outputs());
+    let (images, count) = c.images.read(&plan.image_inputs())?;
+    let labels = |path| data::read_labels(path, count, &plan.image_outputs());
     let labels = c.labels.as_deref().map(labels).transpose()?;
-    images.truncate(c.limit.unwrap_or(usize::MAX));
     let threads = c.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let simulator = if c.exact { Simulator::exact(&plan) } else { Simulator::new(&plan, c.seed) };
     let runs = runs_of(&plan.image_inputs(), plan.batch(), &images)?;
@@ -138,6 +138,8 @@ pub fn run(c: &Simulate) -> Result<(), Error> {
         layers: &done.report.layers,
         escapes: &done.report.escapes,
         ops: c.per_op.then_some(&done.report.ops),
+        arguments: c.per_op.then_some(&done.report.arguments),
+        plan_digest: output::digest(&plan)?,
         security_bits: plan.security().bits,
     };
     escapes::warn(&done.report.layers, runs.len(), plan.batch());

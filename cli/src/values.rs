@@ -11,6 +11,9 @@ use fhec::passes::pipeline::MOST_SLOTS;
 
 /// More threads than this are a slip: no machine has as many cores.
 const MOST_THREADS: usize = 1024;
+/// More plans of one generation than this are a slip: each takes seconds.
+#[cfg(feature = "compiler")]
+const MOST_PLANS: usize = 10_000;
 /// Rings of the engine, as log2 of their degree.
 #[cfg(feature = "client")]
 const LOG_N: RangeInclusive<u32> = 10..=17;
@@ -31,6 +34,12 @@ fn within<T: FromStr + PartialOrd + Display>(text: &str, what: &str, range: Rang
 /// How many of something: at least one.
 pub fn count(text: &str) -> Result<usize, String> {
     text.trim().parse().ok().filter(|&n| n > 0).ok_or_else(|| "at least one is needed".into())
+}
+
+/// Plans of a generation: children have two parents.
+#[cfg(feature = "compiler")]
+pub fn population(text: &str) -> Result<usize, String> {
+    within(text, "the number of plans", 2..=MOST_PLANS)
 }
 
 /// A number of threads.

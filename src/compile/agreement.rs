@@ -54,7 +54,7 @@ impl<'a> Reference<'a> {
 
 /// Results as a client would decrypt them.
 fn results(module: &Module<Nn>, inputs: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, Error> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = rayon::current_num_threads();
     let (encrypted, _) = without_heads(module);
     Ok(eval::eval_many(&encrypted, inputs, threads).map_err(ApproximateError::from)?)
 }

@@ -87,6 +87,10 @@ impl Compiler {
         facts.passes.push("fold".into());
         observe("fold", Snapshot::Nn(&folded), &facts);
         laps.lap("fold")?;
+        let folded = self.passes.run(folded, |name, module| {
+            facts.passes.push(name.into());
+            observe(name, Snapshot::Nn(module), &facts);
+        })?;
         let Composed { module: folded, functions } = self.composed(folded)?;
         if !functions.is_empty() {
             facts.passes.push("compose-functions".into());

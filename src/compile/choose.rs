@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::PassError;
-use fhec_passes::activations::rebuild::{Equalised, ReconstructOptions, Reconstructed};
+use fhec_passes::activations::rebuild::Equalised;
 use fhec_passes::activations::sensitivity::Sensitivities;
-use fhec_passes::activations::{ApproximateActivations, ApproximateError, ApproximateOptions, Approximated, Choices};
+use fhec_passes::activations::{ApproximateError, ApproximateOptions, Choices};
 use fhec_passes::bootstraps::Strategy;
 use fhec_passes::bootstraps::offer::{Decision, FrontPlan, Offer, Request, SENSITIVITY_SAMPLES};
 use fhec_passes::pipeline::Placed;
 use fhec_passes::planner::{Effort, Limits};
 
 use super::Compiler;
-use super::agreement::{Agreement, DEFAULT_AGREEMENT, Reference};
+use super::agreement::{Agreement, DEFAULT_AGREEMENT};
+use super::forms::fastest;
 use super::refused::{self, Refused};
 use super::samples::has_activation;
+use super::trials::{Trials, halves};
 use super::warning::Warning;
 use crate::error::Error;
 use crate::front::FrontPoint;
@@ -23,13 +25,13 @@ use crate::front::FrontPoint;
 /// Least number of calibration inputs for rebuilding weights: fewer fit the inputs rather than the network.
 const RECONSTRUCTION_SAMPLES: usize = 128;
 /// Least number of calibration inputs to try polynomials on: half of them are held back.
-const TRIAL_LEAST: usize = RECONSTRUCTION_SAMPLES;
+pub(super) const TRIAL_LEAST: usize = RECONSTRUCTION_SAMPLES;
 /// Calibration inputs on which the channels of activations are brought to a common range before forms are offered.
 const RANGE_SAMPLES: usize = 256;
 /// Calibration inputs on which the agreement of trials is measured at most, and for which they are fitted: every other one.
-const TRIAL_SAMPLES: usize = 512;
+pub(super) const TRIAL_SAMPLES: usize = 512;
 /// Rows of each regression of a trial.
-const TRIAL_POSITIONS: usize = 12_288;
+pub(super) const TRIAL_POSITIONS: usize = 12_288;
 /// Trials at most.
 const TRIALS: usize = 7;
 /// The surrogate error that is tried first: the relative variance of a classifier's lead.
@@ -37,7 +39,7 @@ const FIRST_ERROR: f64 = 0.02;
 /// Factor on the errors of a trial's results, with which it is judged once more. Calibration inputs are mostly training inputs, on
 /// which a network leads by more than on new ones: the residual digit network of `models/` agreed on 99.8 % of held-back
 /// calibration inputs, on 81.6 % with errors three times as large, and lost 0.8 points on new images.
-const CAUTION: f32 = 3.0;
+pub(super) const CAUTION: f32 = 3.0;
 /// How many times the disagreement that is asked for is allowed with such errors, where the network bootstraps: a little more
 /// accuracy costs a bootstrap there. With 99 % asked, polynomials of ResNet-20 that agreed on 99.6 and 95.5 % cost nothing on new
 /// images, and those of the residual digit network with 100 and 97.1 % a tenth of a point.
@@ -70,7 +72,6 @@ pub(super) struct Chosen {
 
 /// A choice that was tried.
 struct Trial {
-    error: f64,
     decision: Decision,
     /// Agreement on inputs that it was not fitted to.
     agreement: f64,
@@ -116,17 +117,14 @@ impl Compiler {
         warnings: &mut Vec<String>,
     ) -> Result<Chosen, Error> {
         let limited = self.options.limits != Limits::default();
+        if let Some(forms) = &self.options.forms {
+            return self.with_forms(forms, folded, samples, &approximate);
+        }
         if let Some(reason) = self.given(folded) {
             return self.without_front(reason);
         }
-        let rebuilds = self.rebuilds(samples);
         let request = Request { samples, approximate: &approximate, plan: &self.options.asked_of_plans() };
-        // What is rebuilt has channels of common range, so that is what forms are offered for.
-        let Equalised { module: network, moved } = if rebuilds {
-            Equalised::new(folded, &samples[..samples.len().min(RANGE_SAMPLES)])?
-        } else {
-            Equalised { module: folded.clone(), moved: folded.func.iter().map(|(v, _)| (v, v)).collect() }
-        };
+        let (network, given) = self.offered_network(folded, samples)?;
         let offer = Offer::new(&network, request)?;
         if offer.runs_leveled() && !limited && samples.len() < TRIAL_LEAST {
             let given = format!("{} calibration inputs are too few to choose polynomials on", samples.len());
@@ -134,7 +132,6 @@ impl Compiler {
         }
         let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
         let offer = offer.weighed(&sensitivities(&network, few, warnings));
-        let given: BTreeMap<Value, Value> = moved.into_iter().map(|(given, moved)| (moved, given)).collect();
         let mut agreement = None;
         let untried = samples.len() < TRIAL_LEAST && !limited;
         let decision = if untried {
@@ -144,12 +141,11 @@ impl Compiler {
             let front = self.options.front.then_some(&self.options.limits);
             in_terms_of(&given, self.asked(&offer, &self.options.limits, front)?)
         } else {
-            let trial = self.search(&offer, &given, folded, samples, &approximate)?;
+            let trial = self.by_trial(&offer, &given, folded, samples, &approximate)?;
             agreement = Some(trial.1);
             let mut decision = trial.0.decision;
             if self.options.front {
-                let limits = Limits { max_error: Some(trial.0.error), ..Limits::default() };
-                decision.front = in_terms_of(&given, self.asked(&offer, &limits, Some(&self.options.limits))?).front;
+                decision.front = in_terms_of(&given, self.asked(&offer, &fastest(), Some(&self.options.limits))?).front;
             }
             decision
         };
@@ -169,8 +165,27 @@ impl Compiler {
         })
     }
 
+    /// The network that forms are offered for, and which of the given values each of its values is: what is rebuilt has channels of
+    /// common range.
+    pub(super) fn offered_network(
+        &self,
+        folded: &Module<Nn>,
+        samples: &[Vec<Tensor>],
+    ) -> Result<(Module<Nn>, BTreeMap<Value, Value>), Error> {
+        if !self.rebuilds(samples) {
+            return Ok((folded.clone(), folded.func.iter().map(|(v, _)| (v, v)).collect()));
+        }
+        let Equalised { module, moved } = Equalised::new(folded, &samples[..samples.len().min(RANGE_SAMPLES)])?;
+        Ok((module, moved.into_iter().map(|(given, moved)| (moved, given)).collect()))
+    }
+
     /// What the planner chooses: with bootstraps only where the network does not run without.
-    fn asked(&self, offer: &Offer<'_>, limits: &Limits, front: Option<&Limits>) -> Result<Decision, PassError> {
+    pub(super) fn asked(
+        &self,
+        offer: &Offer<'_>,
+        limits: &Limits,
+        front: Option<&Limits>,
+    ) -> Result<Decision, PassError> {
         match offer.runs_leveled() {
             true => offer.choose_leveled(&*self.engine, limits, front),
             false => offer.choose(&*self.engine, limits, front),
@@ -182,7 +197,7 @@ impl Compiler {
     /// The planner knows an error that is additive over activations; what a limit of that error means for the results is measured:
     /// polynomials, and weights where they are rebuilt, are fitted to one half of the inputs, and the results are compared on the
     /// other half.
-    fn search(
+    fn by_trial(
         &self,
         offer: &Offer<'_>,
         given: &BTreeMap<Value, Value>,
@@ -192,17 +207,15 @@ impl Compiler {
     ) -> Result<(Trial, Agreement), Error> {
         let _span = tracing::debug_span!("search").entered();
         let asked = self.options.min_agreement.unwrap_or(DEFAULT_AGREEMENT);
-        let (fitted, held): (Vec<_>, Vec<_>) =
-            samples.iter().take(2 * TRIAL_SAMPLES).cloned().enumerate().partition(|(i, _)| i % 2 == 0);
-        let [fitted, held] = [fitted, held].map(|half| half.into_iter().map(|(_, s)| s).collect::<Vec<_>>());
-        let reference = Reference::of(folded, &held)?;
-        let fitting = self.fitting(folded, &fitted, Some(TRIAL_POSITIONS))?;
+        let [fitted, held] = halves(samples);
+        let trials = Trials::new(self, folded, approximate, &fitted, &held)?;
         let mut tried: Vec<Trial> = Vec::new();
         // The largest error that was good and the smallest that was not, with what each used.
         let mut good: Option<(f64, f64)> = None;
         let mut bad: Option<(f64, f64)> = None;
         let mut next = Some(FIRST_ERROR);
         while let Some(error) = next.filter(|_| tried.len() < TRIALS) {
+            self.goes_on("choose-polynomials", tried.len(), TRIALS)?;
             let limits = Limits { max_error: Some(error), ..Limits::default() };
             // With the tightest limits that no plan meets, the most accurate one is what can be had.
             let (found, last) = match self.asked(offer, &limits, None) {
@@ -217,15 +230,12 @@ impl Compiler {
             let repeated = known.is_some();
             let (agreement, cautious) = match known {
                 Some(known) => known,
-                None => {
-                    let tried = fitting.polynomials(folded, approximate.clone(), &decision.choices)?;
-                    reference.agreement(&tried.module, CAUTION)?
-                }
+                None => trials.measure(&decision.choices)?,
             };
             let plan = &decision.placed.placement.plan;
             let (seconds, bootstraps) = (plan.latency_us / 1e6, plan.bootstraps.len());
             tracing::debug!(error, agreement, cautious, seconds, bootstraps, "tried");
-            let trial = Trial { error, decision, agreement, cautious };
+            let trial = Trial { decision, agreement, cautious };
             let (is_good, used) = (trial.is_good(asked), trial.used(asked));
             tried.push(trial);
             if is_good && good.is_none_or(|(known, _)| known < error) {
@@ -254,7 +264,7 @@ impl Compiler {
     }
 
     /// Why the polynomials of this network are not chosen one by one, whatever it takes to run it.
-    fn given(&self, folded: &Module<Nn>) -> Option<String> {
+    pub(super) fn given(&self, folded: &Module<Nn>) -> Option<String> {
         let strategy = self.options.plan.strategy;
         if !has_activation(folded) {
             Some("the network has no activation".into())
@@ -296,30 +306,6 @@ impl Compiler {
         undone.then_some(Warning::NotRebuilt { samples: samples.len(), needed: RECONSTRUCTION_SAMPLES, untried })
     }
 
-    /// The network with polynomials in place of its activations, and with rebuilt weights where there is enough calibration
-    /// data for it.
-    pub(super) fn polynomials(
-        &self,
-        folded: &Module<Nn>,
-        samples: &[Vec<Tensor>],
-        approximate: ApproximateOptions,
-        choices: &Choices,
-    ) -> Result<Reconstructed, Error> {
-        self.fitting(folded, samples, None)?.polynomials(folded, approximate, choices)
-    }
-
-    /// What does not depend on the choice of polynomials, with so many rows in each regression.
-    fn fitting<'a>(
-        &self,
-        folded: &Module<Nn>,
-        samples: &'a [Vec<Tensor>],
-        positions: Option<usize>,
-    ) -> Result<Fitting<'a>, Error> {
-        let rebuilds = self.rebuilds(samples) && has_activation(folded);
-        let equal = rebuilds.then(|| Equalised::new(folded, samples)).transpose()?;
-        Ok(Fitting { samples, equal, positions })
-    }
-
     /// The front with the accuracy of some of its plans, where there are inputs to measure it on.
     pub(super) fn measured(
         &self,
@@ -338,35 +324,8 @@ impl Compiler {
     }
 }
 
-/// Inputs that polynomials, and weights where they are rebuilt, are fitted to.
-struct Fitting<'a> {
-    samples: &'a [Vec<Tensor>],
-    /// The network with channels of common range, where its weights are rebuilt.
-    equal: Option<Equalised>,
-    /// Rows of each regression, if not the usual.
-    positions: Option<usize>,
-}
-
-impl Fitting<'_> {
-    fn polynomials(
-        &self,
-        folded: &Module<Nn>,
-        approximate: ApproximateOptions,
-        choices: &Choices,
-    ) -> Result<Reconstructed, Error> {
-        let Some(equal) = &self.equal else {
-            let Approximated { module, activations, polynomials } =
-                ApproximateActivations::calibrated_with(folded, self.samples, approximate, choices)?;
-            return Ok(Reconstructed { module, activations, layers: Vec::new(), polynomials });
-        };
-        let mut options = ReconstructOptions { approximate, choices: choices.clone(), ..Default::default() };
-        options.positions = self.positions.unwrap_or(options.positions);
-        Ok(equal.reconstruct(self.samples, &options, &mut |_, _, _| ())?)
-    }
-}
-
 /// A decision about the values of a network in terms of those that they were made of.
-fn in_terms_of(given: &BTreeMap<Value, Value>, decision: Decision) -> Decision {
+pub(super) fn in_terms_of(given: &BTreeMap<Value, Value>, decision: Decision) -> Decision {
     let choices = |choices: Choices| -> Choices {
         choices.into_iter().filter_map(|(v, choice)| Some((*given.get(&v)?, choice))).collect()
     };

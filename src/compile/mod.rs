@@ -3,6 +3,9 @@
 mod agreement;
 mod attempt;
 mod choose;
+mod extend;
+mod fitting;
+mod forms;
 mod limits;
 mod options;
 mod precision;
@@ -11,7 +14,9 @@ mod report;
 mod result_errors;
 mod resume;
 mod samples;
+mod search;
 mod sizes;
+mod trials;
 mod warning;
 
 use std::path::Path;
@@ -31,11 +36,14 @@ use fhec_passes::target::Target;
 use fhec_runtime::Plan;
 
 pub use agreement::{Agreement, DEFAULT_AGREEMENT};
+pub use extend::CompileProgress;
 pub use fhec_passes::pipeline::Snapshot;
+pub use forms::{ActivationForm, Forms};
 pub use options::{CompileOptions, MOST_MARGIN};
 pub use precision::SimulatedPrecision;
 pub use refused::{PrecisionLimit, Refused, Size};
 pub use resume::{Resumed, Samples};
+pub use search::{SearchFolder, SearchFront, SearchOptions, SearchPoint, SearchProgress, Searched};
 pub use sizes::Sizes;
 
 use crate::accuracy::Accuracy;
@@ -45,6 +53,7 @@ use crate::target::Engine;
 use agreement::Reference;
 use attempt::{Attempt, Laps, Prepared};
 use choose::Chosen;
+use extend::{Listener, OwnPasses};
 use precision::Made;
 use report::{Measured, PassReport};
 use samples::has_activation;
@@ -75,6 +84,8 @@ pub struct Compiler {
     validation: Option<Validation>,
     engine: Arc<dyn Target>,
     cancelled: Arc<AtomicBool>,
+    passes: OwnPasses,
+    listener: Listener,
 }
 
 /// A model read from an ONNX file, for a [`Compiler`].
@@ -184,6 +195,8 @@ impl Default for Compiler {
             validation: None,
             engine: Arc::new(Engine::default()),
             cancelled: Arc::default(),
+            passes: OwnPasses::default(),
+            listener: Listener::default(),
         }
     }
 }
@@ -229,8 +242,8 @@ impl Compiler {
         self
     }
 
-    /// Stops compilations once `cancelled` is set, at the end of the stage that they are in: the choice of polynomials is one, and
-    /// takes seconds to a minute. They then end in an error of which [`Error::is_cancelled`] holds.
+    /// Stops compilations once `cancelled` is set, at the end of the stage, or of the trial of polynomials, that they are in: each
+    /// takes up to some ten seconds. They then end in an error of which [`Error::is_cancelled`] holds.
     pub fn cancelled_by(mut self, cancelled: Arc<AtomicBool>) -> Self {
         self.cancelled = cancelled;
         self
@@ -252,6 +265,9 @@ impl Compiler {
     pub fn compile_observed(&self, model: &Model, observe: &mut Observer<'_>) -> Result<Compiled, Error> {
         let _span = tracing::debug_span!("compile", model = model.module.func.name.as_str()).entered();
         self.options.check(&model.module)?;
+        if let Some(forms) = &self.options.forms {
+            forms.check(model)?;
+        }
         let mut laps = Laps::start(self.cancelled.clone());
         let prepared = self.prepared(model, &mut laps, observe)?;
         let mut attempt = self.attempt(&prepared, &mut laps, observe)?;

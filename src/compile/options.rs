@@ -10,6 +10,7 @@ use fhec_passes::pipeline::{MOST_SLOTS, PlanOptions};
 use fhec_passes::planner::Limits;
 
 use super::agreement::DEFAULT_AGREEMENT;
+use super::forms::Forms;
 use super::refused::Refused;
 use super::sizes::Sizes;
 
@@ -53,8 +54,12 @@ pub struct CompileOptions {
     /// Bytes that the keys and a run may take. A plan beyond them is made again with fewer levels, and refused where that does not
     /// help.
     pub sizes: Sizes,
+    /// The forms of all activations, as a search has found them, in place of any choice.
+    pub forms: Option<Forms>,
     /// All activations get the degree of `approximate`.
     pub uniform: bool,
+    /// Without calibration data, the ranges of activations are guessed from synthetic inputs, with a warning, in place of a refusal.
+    pub guess_ranges: bool,
     /// The weights stay as they are trained.
     pub keep_weights: bool,
     /// Report all plans that no other one beats in time and error.
@@ -86,6 +91,13 @@ impl CompileOptions {
                 let reason = "a limit is a positive number".into();
                 return value(option, limit.to_string(), reason, "leave it out to have no limit".into());
             }
+        }
+        if self.forms.is_some() && (self.uniform || self.limits != Limits::default() || self.front) {
+            return Err(Refused::Idle {
+                option: "--forms".into(),
+                reason: "a degree, limits and fronts are of polynomials that are chosen".into(),
+                repair: "leave these options out, or --forms".into(),
+            });
         }
         if let Some(share) = self.min_agreement.filter(|share| !(0.0..=1.0).contains(share)) {
             let reason = "agreement is a share, at most 100 %".into();

@@ -34,6 +34,15 @@ pub enum Refused {
         /// What to do instead.
         repair: String,
     },
+    /// A network with activations, and nothing that says where their arguments lie.
+    #[error(
+        "no calibration data: a polynomial stands for an activation only where its arguments lie, and these are not known"
+    )]
+    #[diagnostic(help(
+        "give --calibration with a few hundred training inputs (.npy, .npz or a folder of images); --guess-ranges compiles with \
+         ranges guessed from synthetic inputs, which are wrong for most networks"
+    ))]
+    Uncalibrated,
     /// The plan is predicted to take longer than was asked for.
     #[error(
         "no plan within --max-latency {asked}: the one that can be made is predicted to take {} seconds", rounded_up(*predicted)

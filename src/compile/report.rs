@@ -82,17 +82,22 @@ impl Compiler {
         let stages = families.get(&default.family).map_or(vec![default.degree], |f| f.stages(default.degree));
         let degrees = stages.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let precision = self.options.precision.unwrap_or(self.options.plan.params.precision.bits());
+        let mut options = BTreeMap::from([
+            ("degree".to_string(), degrees),
+            ("margin".to_string(), margin.to_string()),
+            ("calibration".to_string(), calibrated),
+            ("batch".to_string(), self.options.plan.batch.to_string()),
+            ("precision_bits".to_string(), precision.to_string()),
+        ]);
+        let passes = self.passes.names().collect::<Vec<_>>().join(",");
+        if !passes.is_empty() {
+            options.insert("passes".into(), passes);
+        }
         Provenance {
             fhec: env!("CARGO_PKG_VERSION").into(),
             model: model.module.func.name.clone(),
             model_digest: model.digest.clone(),
-            options: BTreeMap::from([
-                ("degree".to_string(), degrees),
-                ("margin".to_string(), margin.to_string()),
-                ("calibration".to_string(), calibrated),
-                ("batch".to_string(), self.options.plan.batch.to_string()),
-                ("precision_bits".to_string(), precision.to_string()),
-            ]),
+            options,
             report: Some(json!(report)),
         }
     }

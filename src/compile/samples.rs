@@ -6,6 +6,7 @@ use fhec_passes::approx::Margin;
 use fhec_passes::bootstraps::Placement;
 
 use super::Compiler;
+use super::refused::Refused;
 use super::warning::Warning;
 use crate::error::Error;
 
@@ -37,6 +38,9 @@ impl Compiler {
             Margin::Expected => SYNTHETIC_MARGIN,
         };
         if has_activation(module) {
+            if !self.options.guess_ranges {
+                return Err(Refused::Uncalibrated.into());
+            }
             warnings.push(Warning::Synthetic { of: "activations", margin }.to_string());
         }
         let shapes: Vec<Shape> = module.func.params().iter().map(|&p| module.func.ty(p).0.clone()).collect();

@@ -1,6 +1,8 @@
 //! Findings are what the passes reported when the plan was compiled, as the plan carries it. Every part may be absent,
 //! since plans of other versions, or compiled by hand, say less.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -94,6 +96,51 @@ pub struct ParetoPoint {
     /// Share of right answers in simulation, where measured.
     #[serde(default)]
     pub accuracy: Option<f64>,
+    /// The highest level of its program.
+    #[serde(default, skip_serializing)]
+    pub levels: Option<u64>,
+    /// The polynomial of every activation, by node.
+    #[serde(default, skip_serializing)]
+    pub choices: BTreeMap<String, Choice>,
+}
+
+/// The polynomial of an activation in a point of a front.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Choice {
+    /// Its degree.
+    pub degree: u64,
+}
+
+/// How often the network with polynomials names the class of the network as it was given, on calibration inputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// The share that was aimed at.
+    pub asked: f64,
+    /// The share that was measured.
+    pub measured: f64,
+    /// Calibration inputs it was measured on.
+    pub inputs: u64,
+    /// Whether polynomials and weights were fitted without these inputs.
+    #[serde(default)]
+    pub held_back: bool,
+}
+
+/// Shares of validation inputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Those that the network as given classifies as labelled.
+    pub original: f64,
+    /// Those that the network with polynomials does.
+    pub polynomial: f64,
+    /// Those for which both name the same class.
+    #[serde(default)]
+    pub agreement: Option<f64>,
+    /// How many have a result that is not finite or far from that of the network as given.
+    #[serde(default)]
+    pub destroyed: Option<u64>,
+    /// How far from the centre of its interval, in half widths, the operand of a polynomial went.
+    #[serde(default)]
+    pub furthest: Option<f64>,
 }
 
 /// All of it.
@@ -109,6 +156,10 @@ pub struct Findings {
     pub joins: Vec<Join>,
     /// The Pareto front, fastest first.
     pub pareto: Vec<ParetoPoint>,
+    /// Agreement on calibration inputs.
+    pub agreement: Option<Agreement>,
+    /// Accuracy on validation inputs.
+    pub accuracy: Option<Accuracy>,
     /// Remarks.
     pub notes: Vec<String>,
     /// What the user should change.
@@ -127,14 +178,42 @@ impl Findings {
             bootstraps: section(report, "bootstraps", &mut unreadable),
             joins: section(report, "joins", &mut unreadable),
             pareto: section(report, "pareto", &mut unreadable),
+            agreement: part(report, "agreement", &mut unreadable),
+            accuracy: part(report, "accuracy", &mut unreadable),
             notes: section(report, "notes", &mut unreadable),
             warnings: section(report, "warnings", &mut unreadable),
             unreadable,
         };
-        out.pareto.retain(|p| p.seconds.is_finite() && p.error.is_finite());
-        out.pareto.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        let front = std::mem::take(&mut out.pareto);
+        out.set_front(front);
         out
     }
+
+    /// Takes these points as the front.
+    pub(super) fn set_front(&mut self, mut front: Vec<ParetoPoint>) {
+        front.retain(|p| p.seconds.is_finite() && p.error.is_finite());
+        front.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        self.pareto = front;
+    }
+
+    /// The index of the activation at a node; after fusion a node's name is several, joined.
+    pub(super) fn activation_of(&self, name: &str) -> Option<usize> {
+        self.activations.iter().position(|a| a.node == name || name.split('+').any(|part| part == a.node))
+    }
+
+    /// The index of the point of the front whose polynomials have the degrees of this plan's.
+    pub(super) fn front_plan(&self) -> Option<usize> {
+        let same = |point: &ParetoPoint| {
+            let degree = |a: &Activation| point.choices.get(&a.node).map(|choice| choice.degree);
+            !point.choices.is_empty() && self.activations.iter().all(|a| degree(a) == Some(a.degree))
+        };
+        self.pareto.iter().position(same)
+    }
+}
+
+fn part<T: DeserializeOwned>(report: Option<&Value>, name: &str, unreadable: &mut Vec<String>) -> Option<T> {
+    let value = report.and_then(|r| r.get(name)).filter(|value| !value.is_null())?;
+    T::deserialize(value).inspect_err(|_| unreadable.push(name.into())).ok()
 }
 
 fn section<T: DeserializeOwned>(report: Option<&Value>, name: &str, unreadable: &mut Vec<String>) -> Vec<T> {

@@ -1,15 +1,15 @@
 //! The content of a report, as data.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use fhec_ir::ckks::CkksOp;
-use fhec_ir::cost::{self, OpCounts};
-use fhec_ir::{Ckks, Entity, Node, OpInfo};
 use fhec_runtime::{MemoryPrediction, Plan, Security};
 use serde::{Deserialize, Serialize};
 
-use super::findings::Findings;
+use super::findings::{Findings, ParetoPoint};
+use super::polynomial::{Polynomial, polynomials};
 use super::prediction::{Key, Prediction};
+use super::simulation::{Op, Simulated, Simulation};
+use super::walk::{Walked, walk};
 
 /// What the time of an op goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -38,6 +38,21 @@ pub struct Span {
     pub length: f64,
     /// Ops by mnemonic.
     pub ops: BTreeMap<&'static str, u64>,
+    /// The most bytes that ciphertexts take meanwhile.
+    pub ciphertext_bytes: u64,
+    /// The most bytes of an op's temporaries.
+    pub scratch_bytes: u64,
+}
+
+/// The modelled error of a layer's last result.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Noise {
+    /// Largest magnitude of the result itself.
+    pub magnitude: f64,
+    /// Root mean square of the error.
+    pub rms_error: f64,
+    /// Largest error.
+    pub max_error: f64,
 }
 
 /// All ops of one node of the model.
@@ -59,6 +74,10 @@ pub struct Layer {
     pub level_out: u32,
     /// Predicted seconds; none where an op has no known time.
     pub seconds: Option<f64>,
+    /// Seconds in the run that was given.
+    pub measured_seconds: Option<f64>,
+    /// The error of its last result, in the simulation that was given.
+    pub noise: Option<Noise>,
     /// Distinct evaluation keys, bootstraps not counted.
     pub keys: usize,
     /// Index into the activations of the findings.
@@ -107,6 +126,9 @@ pub struct Run {
     /// Seconds by mnemonic, of one run.
     #[serde(default)]
     pub seconds_by_op: BTreeMap<String, f64>,
+    /// Seconds of every op of one run, in program order.
+    #[serde(default, skip_serializing)]
+    pub op_seconds: Vec<f64>,
     /// The most memory the process has held.
     #[serde(default)]
     pub peak_memory_bytes: Option<u64>,
@@ -119,6 +141,22 @@ pub struct Run {
     /// Images whose class is that of the program in the clear.
     #[serde(default)]
     pub same_argmax: Option<u64>,
+    /// Images whose class is the label's.
+    #[serde(default)]
+    pub right: Option<u64>,
+}
+
+/// A part of a bootstrap.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stage {
+    /// `mod_raise`, `coeffs_to_slots`, `eval_mod` or `slots_to_coeffs`.
+    pub stage: &'static str,
+    /// The level of its input, counted from the lowest one.
+    pub from: usize,
+    /// The level of its result.
+    pub to: usize,
+    /// Predicted seconds.
+    pub seconds: f64,
 }
 
 /// Everything a report shows of a [`Plan`].
@@ -162,25 +200,34 @@ pub struct Report {
     pub predicted_memory_bytes: u64,
     /// Evaluation keys.
     pub keys: Vec<Key>,
+    /// The parts of a bootstrap to the highest level that one restores; empty without bootstraps, and for a table of measured times.
+    pub bootstrap_stages: Vec<Stage>,
+    /// The polynomials that the program evaluates.
+    pub polynomials: Vec<Polynomial>,
     /// What the passes reported.
     pub findings: Findings,
+    /// Index of this plan among the points of the front.
+    pub front_plan: Option<usize>,
     /// An encrypted run, if given.
     pub run: Option<Run>,
+    /// A simulation, if given.
+    pub simulation: Option<Simulated>,
 }
 
 impl Report {
     /// The report of a plan, of what it is predicted to take, and of an encrypted run of it.
     pub fn of(plan: &Plan, prediction: Prediction, run: Option<Run>) -> Self {
-        let Prediction { threads, seconds, seconds_of, memory, keys } = prediction;
+        let Prediction { threads, seconds, seconds_of, memory, keys, op_memory, bootstrap } = prediction;
         let timed = seconds_of.is_some();
         let findings = Findings::of(plan.provenance().report.as_ref());
-        let mut program = Program::new(plan, seconds_of, &findings);
-        let func = &plan.module().func;
-        let live = func.live();
-        for (value, node) in func.iter().filter(|(v, _)| live[v.index()]) {
-            program.add(value.index(), node);
-        }
-        let Program { spans, layers, by_op, by_phase, .. } = program;
+        let measured = run.as_ref().map(|run| run.op_seconds.clone());
+        let Walked { spans, layers, by_op, by_phase } = walk(plan, &findings, seconds_of, measured, &op_memory);
+        let stage = |s: fhec_runtime::StageTime| Stage {
+            stage: s.stage.name(),
+            from: s.from,
+            to: s.to,
+            seconds: s.micros / 1e6,
+        };
         let spec = plan.spec();
         let provenance = plan.provenance();
         Self {
@@ -204,140 +251,44 @@ impl Report {
             predicted_seconds_by_op: if timed { by_op } else { BTreeMap::new() },
             predicted_seconds_by_phase: if timed { by_phase } else { BTreeMap::new() },
             spans,
-            layers: layers.into_iter().map(|(layer, _)| layer).collect(),
+            layers,
             predicted_memory_bytes: memory.total(),
             predicted_memory: memory,
             keys,
+            bootstrap_stages: bootstrap.into_iter().map(stage).collect(),
+            polynomials: polynomials(plan, &findings),
+            front_plan: findings.front_plan(),
             findings,
             run,
-        }
-    }
-}
-
-/// A program on its way into spans and layers.
-struct Program<'a> {
-    plan: &'a Plan,
-    /// Seconds of every value, where all have known times.
-    seconds: Option<Vec<f64>>,
-    findings: &'a Findings,
-    spans: Vec<Span>,
-    /// Layers with the keys they use.
-    layers: Vec<(Layer, BTreeSet<cost::KeyUse>)>,
-    by_node: BTreeMap<String, usize>,
-    by_op: BTreeMap<&'static str, f64>,
-    by_phase: BTreeMap<Phase, f64>,
-    /// Phase and layer of every value.
-    values: Vec<Option<(Phase, usize)>>,
-    now: f64,
-}
-
-impl<'a> Program<'a> {
-    fn new(plan: &'a Plan, seconds: Option<Vec<f64>>, findings: &'a Findings) -> Self {
-        Self {
-            plan,
-            seconds,
-            findings,
-            spans: Vec::new(),
-            layers: Vec::new(),
-            by_node: BTreeMap::new(),
-            by_op: BTreeMap::new(),
-            by_phase: BTreeMap::new(),
-            values: vec![None; plan.module().func.len()],
-            now: 0.0,
+            simulation: None,
         }
     }
 
-    fn add(&mut self, value: usize, node: &Node<Ckks>) {
-        if node.op.as_input().is_some() {
-            return;
+    /// The same with what a simulation of the plan told: the errors after its layers, and where the arguments of its polynomials are.
+    #[must_use]
+    pub fn with_simulation(mut self, simulation: Simulation) -> Self {
+        for layer in &mut self.layers {
+            let last = simulation.ops.iter().rev().find(|op| op.node == layer.node);
+            layer.noise = last.and_then(Op::noise);
         }
-        let layer = self.layer(node.loc.name());
-        let phase = self.phase(node);
-        self.values[value] = Some((phase, layer));
-        let seconds = self.seconds.as_ref().and_then(|all| all.get(value).copied());
-        let length = seconds.unwrap_or(1.0);
-        let seconds = seconds.unwrap_or(0.0);
-        let op = node.op.mnemonic();
-        *self.by_op.entry(op).or_default() += seconds;
-        *self.by_phase.entry(phase).or_default() += seconds;
-        self.count(layer, node, seconds);
-        let start = self.now;
-        self.now += length;
-        match self.spans.last_mut() {
-            Some(s) if (s.layer, s.phase, s.level) == (layer, phase, node.ty.level) && phase != Phase::Bootstrap => {
-                s.length += length;
-                *s.ops.entry(op).or_default() += 1;
-            }
-            _ => {
-                let ops = BTreeMap::from([(op, 1)]);
-                self.spans.push(Span { layer, phase, level: node.ty.level, start, length, ops });
-            }
+        for polynomial in &mut self.polynomials {
+            polynomial.data = simulation.data_of(&polynomial.values);
         }
+        self.simulation = Some(simulation.summary());
+        self
     }
 
-    /// The index of the layer of this name.
-    fn layer(&mut self, name: &str) -> usize {
-        if let Some(&known) = self.by_node.get(name) {
-            return known;
+    /// The same with a front in place of the one that the plan carries.
+    ///
+    /// # Errors
+    /// With the name of an activation that this plan does not have: the front is of another model.
+    pub fn with_front(mut self, front: Vec<ParetoPoint>) -> Result<Self, String> {
+        let known = |node: &&String| !self.findings.activations.iter().any(|a| a.node == **node);
+        if let Some(foreign) = front.iter().flat_map(|point| point.choices.keys()).find(known) {
+            return Err(foreign.clone());
         }
-        // After fusion a name is several, joined.
-        let matches = |node: &str| node == name || name.split('+').any(|part| part == node);
-        let layer = Layer {
-            node: name.to_string(),
-            ops: 0,
-            rotations: 0,
-            products: 0,
-            bootstraps: 0,
-            level_in: None,
-            level_out: 0,
-            seconds: self.seconds.as_ref().map(|_| 0.0),
-            keys: 0,
-            activation: self.findings.activations.iter().position(|a| matches(&a.node)),
-            reconstruction: self.findings.layers.iter().position(|l| matches(&l.node)),
-        };
-        self.layers.push((layer, BTreeSet::new()));
-        self.by_node.insert(name.to_string(), self.layers.len() - 1);
-        self.layers.len() - 1
-    }
-
-    /// Ops that both kinds of layer have belong to what they follow.
-    fn phase(&self, node: &Node<Ckks>) -> Phase {
-        match &node.op {
-            CkksOp::Bootstrap { .. } => Phase::Bootstrap,
-            CkksOp::Linear { .. }
-            | CkksOp::Rotate { .. }
-            | CkksOp::Conjugate {}
-            | CkksOp::MulPlain { .. }
-            | CkksOp::AddPlain { .. }
-            | CkksOp::Input { .. } => Phase::Linear,
-            CkksOp::Mul {}
-            | CkksOp::Relinearize {}
-            | CkksOp::MulScalar { .. }
-            | CkksOp::MulInt { .. }
-            | CkksOp::AddScalar { .. } => Phase::Polynomial,
-            CkksOp::Add {} | CkksOp::Sub {} | CkksOp::Neg {} | CkksOp::Rescale {} | CkksOp::LevelDrop { .. } => {
-                let before = node.operands.first().and_then(|x| self.values[x.index()]);
-                before.map(|(phase, _)| phase).filter(|&phase| phase != Phase::Bootstrap).unwrap_or(Phase::Linear)
-            }
-        }
-    }
-
-    fn count(&mut self, index: usize, node: &Node<Ckks>, seconds: f64) {
-        let func = &self.plan.module().func;
-        let foreign = node.operands.iter().filter(|x| self.values[x.index()].is_none_or(|(_, layer)| layer != index));
-        let level_in = foreign.map(|&x| func.ty(x).level).max();
-        let (layer, keys) = &mut self.layers[index];
-        layer.ops += 1;
-        layer.level_in = layer.level_in.max(level_in);
-        layer.level_out = node.ty.level;
-        layer.seconds = layer.seconds.map(|sum| sum + seconds);
-        let (consts, slots) = (&self.plan.module().consts, self.plan.slots());
-        let mut counts = OpCounts::default();
-        counts.add(node, consts, slots);
-        layer.rotations += counts.rotations;
-        layer.products += counts.products;
-        layer.bootstraps += counts.bootstraps;
-        keys.extend(cost::steps(node, func, consts, slots).into_iter().flat_map(|step| step.keys));
-        layer.keys = keys.len();
+        self.findings.set_front(front);
+        self.front_plan = self.findings.front_plan();
+        Ok(self)
     }
 }

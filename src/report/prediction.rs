@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use fhec_ir::cost::LatencyTable;
-use fhec_runtime::{HostProfile, MemoryPrediction, Plan, params, predict_time};
+use fhec_ir::cost::{LatencyTable, TimePrediction};
+use fhec_runtime::{HostProfile, MemoryPrediction, OpMemory, Plan, StageTime, params, predict_time};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -13,8 +13,8 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 pub struct Costs {
     table: LatencyTable,
-    /// Absent where the file does not say.
-    threads: Option<usize>,
+    /// What the table was made of; absent for a table of measured times, which does not say for how many threads it is.
+    profile: Option<HostProfile>,
 }
 
 impl Costs {
@@ -26,10 +26,10 @@ impl Costs {
     pub fn read(path: &Path, plan: &Plan) -> Result<Self, Error> {
         let text = read(path)?;
         if let Ok(table) = LatencyTable::from_json(&text) {
-            return Ok(Self { table, threads: None });
+            return Ok(Self { table, profile: None });
         }
         let profile = profile_in(path, &text)?;
-        Ok(Self { table: profile.table(&params(plan), plan.slots()), threads: Some(profile.threads) })
+        Ok(Self { table: profile.table(&params(plan), plan.slots()), profile: Some(profile) })
     }
 }
 
@@ -76,6 +76,10 @@ pub struct Prediction {
     pub memory: MemoryPrediction,
     /// The evaluation keys.
     pub keys: Vec<Key>,
+    /// Memory while each op runs, in order.
+    pub op_memory: Vec<OpMemory>,
+    /// The parts of a bootstrap to the highest level that one restores; empty without bootstraps, and for a table of measured times.
+    pub bootstrap: Vec<StageTime>,
 }
 
 impl Prediction {
@@ -83,7 +87,8 @@ impl Prediction {
     pub fn of(plan: &Plan, threads: Option<usize>) -> Self {
         let threads = threads.unwrap_or_else(available);
         // The built-in costs may lack an op: then its time is not known.
-        Self::new(plan, threads, Some(threads), predict_time(plan, None, threads).ok())
+        let times = predict_time(plan, None, threads).ok();
+        Self::new(plan, threads, Some(&HostProfile::builtin(threads)), times)
     }
 
     /// The prediction with the costs of a file.
@@ -91,27 +96,31 @@ impl Prediction {
     /// # Errors
     /// Costs that do not fit the plan.
     pub fn by(plan: &Plan, costs: &Costs) -> Result<Self, Error> {
-        let threads = costs.threads.unwrap_or_else(available);
+        let threads = costs.profile.as_ref().map_or_else(available, |profile| profile.threads);
         let times = predict_time(plan, Some(&costs.table), threads).map_err(|e| Error::Usage {
             reason: e.to_string(),
             repair: "measure the table with this plan's ring degree".into(),
         })?;
-        Ok(Self::new(plan, threads, costs.threads, Some(times)))
+        Ok(Self::new(plan, threads, costs.profile.as_ref(), Some(times)))
     }
 
-    fn new(plan: &Plan, workers: usize, threads: Option<usize>, times: Option<fhec_ir::cost::TimePrediction>) -> Self {
+    fn new(plan: &Plan, workers: usize, profile: Option<&HostProfile>, times: Option<TimePrediction>) -> Self {
         let params = params(plan);
+        let highest = plan.bootstrap_levels().last().copied();
+        let bootstrap = profile.zip(highest).map(|(p, to)| p.bootstrap_stages(&params, plan.slots(), to as usize));
         let key = |request: fhec_runtime::KeyRequest| Key {
             name: request.name.to_string(),
             level: request.level,
             bytes: params.stored_key_bytes(request.level) as u64,
         };
         Self {
-            threads,
+            threads: profile.map(|_| workers),
             seconds: times.as_ref().map(|times| times.micros / 1e6),
             seconds_of: times.map(|times| times.micros_of.iter().map(|us| us / 1e6).collect()),
             memory: MemoryPrediction::of(plan, workers),
             keys: plan.keys().requests().into_iter().map(key).collect(),
+            op_memory: OpMemory::of(plan, workers),
+            bootstrap: bootstrap.unwrap_or_default(),
         }
     }
 

@@ -77,8 +77,20 @@ fn predicted(plan: &Plan, run: Option<Run>) -> Report {
 
 fn run() -> Run {
     serde_json::from_value(json!({
-        "images": 3, "threads": 2, "seconds_per_run": 0.25, "peak_memory_bytes": 123_456_789,
+        "images": 3, "threads": 2, "op_seconds": [0.1, 0.01, 0.02, 0.02, 0.01, 0.001, 0.09, 0.002], "seconds_per_run": 0.25, "peak_memory_bytes": 123_456_789,
         "seconds_by_op": { "linear": 0.2, "rescale": 0.03, "<i>": 0.01 }, "trace": "equal to the plan"
+    }))
+    .unwrap()
+}
+
+/// As `fhec simulate --per-op --labels` prints it.
+fn simulation() -> Simulation {
+    let op = |node: &str, max: f64| json!({ "node": node, "magnitude": 2.0, "rms_error": max / 5.0, "max_error": max });
+    let counts: Vec<u64> = (0..100).collect();
+    serde_json::from_value(json!({
+        "images": 20, "labelled": 20, "right": 18, "right_exact": 19, "same_argmax": 20, "max_error": 1e-4,
+        "ops": [op("conv", 1e-6), op(HOSTILE, 1e-5), op(HOSTILE, 2e-5), op("dense", 1e-4)],
+        "arguments": [{ "value": "%1", "node": "conv", "counts": counts, "below": 0, "above": 1 }]
     }))
     .unwrap()
 }
@@ -147,7 +159,7 @@ fn what_a_plan_does_not_say_is_left_out_and_what_cannot_be_read_is_named() {
 
 /// The names of the open elements at the end of each step must match: a page that browsers need not correct.
 fn check_well_formed(page: &str) {
-    const VOID: [&str; 3] = ["meta", "line", "rect"];
+    const VOID: [&str; 1] = ["meta"];
     let body = page.strip_prefix("<!DOCTYPE html>").expect("a doctype");
     let mut open: Vec<&str> = Vec::new();
     let mut rest = body;
@@ -179,14 +191,29 @@ fn check_well_formed(page: &str) {
 #[test]
 fn the_page_is_well_formed_and_needs_nothing_from_elsewhere() {
     for (findings, run) in [(None, None), (Some(full()), Some(run()))] {
-        let page = html(&predicted(&plan(findings), run));
+        let rich = findings.is_some();
+        let mut report = predicted(&plan(findings), run);
+        if rich {
+            report = report.with_simulation(simulation());
+        }
+        let page = html(&report);
         check_well_formed(&page);
-        for outside in ["http:", "https:", "//", "url(", "@import", "src=", "href=", "<link", "<img", "<iframe"] {
+        assert!(page.contains("content=\"default-src 'none';"), "and could not load it");
+        for outside in ["http:", "https:", "//", "url(", "@import", " src=", "href=", "<link", "<img", "<iframe"] {
             let code = page.replace("// ", "");
             assert!(!code.contains(outside), "{outside}");
         }
         assert_eq!(page.matches("<script>").count(), 1, "only its own");
     }
+}
+
+#[test]
+fn the_card_is_a_small_page_without_a_script() {
+    let report = predicted(&plan(Some(full())), None);
+    let card = card(&report);
+    check_well_formed(&card);
+    assert!(card.contains("id=\"timeline\"") && card.contains("Evaluation keys") && card.len() < html(&report).len());
+    assert!(!card.contains("<script") && !card.contains("<b>relu"));
 }
 
 #[test]
@@ -207,10 +234,49 @@ fn a_run_stands_beside_what_was_predicted() {
     assert_eq!(report.predicted_threads, Some(2), "predicted for the threads of the run");
     let page = html(&report);
     assert!(page.contains("<h2>Predicted and measured</h2>") && page.contains("Mean of 3 images, on 2 threads"));
+    let measured: Vec<_> = report.layers.iter().map(|l| (l.measured_seconds.unwrap() * 1e3).round()).collect();
+    assert_eq!(measured, [110.0, 51.0, 92.0], "of the ops of each layer");
+    let other = Run { op_seconds: vec![1.0; 3], ..run() };
+    let layers = predicted(&plan(None), Some(other)).layers;
+    assert!(layers.iter().all(|l| l.measured_seconds.is_none()), "a run of another number of ops");
     assert!(page.contains("117.7 MiB"), "the peak");
     let rows: Vec<usize> = ["linear", "rescale", "relinearize"]
         .iter()
         .map(|op| page.find(&format!("<code>{op}</code>")).expect(op))
         .collect();
     assert!(rows[0] < rows[1], "the longest first");
+}
+
+#[test]
+fn a_simulation_says_how_far_off_layers_are() {
+    let report = predicted(&plan(Some(full())), None).with_simulation(simulation());
+    let errors: Vec<_> = report.layers.iter().map(|l| l.noise.unwrap().max_error).collect();
+    assert_eq!(errors, [1e-6, 2e-5, 1e-4], "of the last op of each layer");
+    let page = html(&report);
+    for shown in ["Error after every layer", "the plan with modelled noise", "90.00 %", "95.00 %", "100.00 %"] {
+        assert!(page.contains(shown), "{shown}");
+    }
+}
+
+#[test]
+fn memory_over_time_is_within_the_prediction() {
+    let report = predicted(&plan(None), None);
+    let most = |of: fn(&Span) -> u64| report.spans.iter().map(of).max().unwrap();
+    assert_eq!(most(|s| s.ciphertext_bytes), report.predicted_memory.ciphertexts);
+    assert_eq!(most(|s| s.scratch_bytes), report.predicted_memory.scratch);
+}
+
+#[test]
+fn this_plan_is_found_on_the_front_and_the_front_of_another_model_is_refused() {
+    let point = |seconds: f64, node: &str, degree: u64| {
+        serde_json::from_value::<findings::ParetoPoint>(json!({ "seconds": seconds, "error": 1.0 / seconds,
+            "choices": { node: { "family": "least-squares", "degree": degree } } }))
+        .unwrap()
+    };
+    let front = vec![point(30.0, HOSTILE, 3), point(10.0, HOSTILE, 2)];
+    let report = predicted(&plan(Some(full())), None).with_front(front).unwrap();
+    assert_eq!((report.findings.pareto.len(), report.front_plan), (2, Some(0)), "degree 2, the fastest first");
+    assert!(html(&report).contains("this plan"));
+    let foreign = predicted(&plan(Some(full())), None).with_front(vec![point(1.0, "elsewhere", 2)]);
+    assert_eq!(foreign.unwrap_err(), "elsewhere");
 }

@@ -1,11 +1,14 @@
 //! Writes numbers with units as people read them.
 
+/// Units of bytes, each 1024 times the one before.
+pub(super) const BINARY: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
+
 /// `1.50 GiB`
 pub fn bytes(n: u64) -> String {
     let mut value = n as f64;
-    for unit in ["B", "KiB", "MiB"] {
+    for unit in &BINARY[..3] {
         if value < 1024.0 {
-            return if unit == "B" { format!("{n} B") } else { format!("{value:.1} {unit}") };
+            return if *unit == "B" { format!("{n} B") } else { format!("{value:.1} {unit}") };
         }
         value /= 1024.0;
     }

@@ -101,8 +101,8 @@ fn no_output_replaces_an_input() {
 #[test]
 fn what_exists_is_replaced_only_on_demand() {
     let p = evaluated();
-    p.ok(&["tiny.onnx", "-o", "other.fhe", "--dump-passes", "dump"]);
-    let compile = ["tiny.onnx", "-o"];
+    p.ok(&["tiny.onnx", "--guess-ranges", "-o", "other.fhe", "--dump-passes", "dump"]);
+    let compile = ["tiny.onnx", "--guess-ranges", "-o"];
     for command in [
         &[&compile[..], &["other.fhe"]].concat()[..],
         &[&compile[..], &["new.fhe", "--dump-passes", "dump"]].concat(),

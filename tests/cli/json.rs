@@ -119,6 +119,7 @@ const COMMANDS: &[&str] = &[
      --calibration residual.npy",
     "prepare residual.onnx -o pruned.onnx --recipe pruned.json --prune 0.3 --activations quadratic",
     "prepare residual.onnx --table",
+    "search residual.onnx -o found --calibration many.npy --population 2 --generations 1",
     "export-client plan.fhe -o client.fhe",
     "inspect plan.fhe",
     "inspect plan.fhe --program",
@@ -139,8 +140,8 @@ const COMMANDS: &[&str] = &[
     "opt program.fhir --pass fold",
     "opt program.fhir --pass fold -o folded.fhir",
     "opt program.fhir --pass fold --explain",
-    "opt program.fhir -o opt.fhe",
-    "opt program.fhir -o explained.fhe --explain",
+    "opt program.fhir --guess-ranges -o opt.fhe",
+    "opt program.fhir --guess-ranges -o explained.fhe --explain",
     "opt --list",
     "bench --log-n 13 --limbs 2 --digits 1 --repetitions 1 --no-bootstrap",
     "calibrate --log-n 11",
@@ -167,6 +168,7 @@ fn prepared() -> Place {
     write_softmax(&p.path("softmax.onnx"));
     write_residual(&p.path("residual.onnx"));
     write_images(&p.path("residual.npy"), 3, 32);
+    write_images(&p.path("many.npy"), 3, 128);
     let port = |name: &str, shape: &[usize]| fhec::ir::Port {
         name: name.into(),
         shape: fhec::ir::Shape(shape.to_vec()),

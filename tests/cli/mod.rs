@@ -18,6 +18,8 @@ mod passphrase;
 mod prepare;
 mod publication;
 mod road;
+#[cfg(feature = "compiler")]
+mod search;
 #[cfg(all(feature = "serve", feature = "remote", unix))]
 mod serve;
 mod surface;

@@ -156,11 +156,11 @@ func @main(%0: tensor<1x4> loc(\"x\")) -> tensor<1x4> {
 ";
     std::fs::write(p.path("f.fhir"), text).unwrap();
     assert_eq!(p.ok(&["opt", "f.fhir"]), text);
-    let polynomial = p.ok(&["opt", "f.fhir", "--pass", "approximate-activations", "--degree", "3"]);
+    let polynomial = p.ok(&["opt", "f.fhir", "--pass", "approximate-activations", "--degree", "3", "--guess-ranges"]);
     assert!(polynomial.contains("nn.polynomial") && !polynomial.contains("sigmoid"), "{polynomial}");
-    let lowered = p.ok(&["opt", "f.fhir", "--pass", "fold,approximate-activations,pack,lower"]);
+    let lowered = p.ok(&["opt", "f.fhir", "--pass", "fold,approximate-activations,pack,lower", "--guess-ranges"]);
     assert!(lowered.contains("ckks.rescale"), "{lowered}");
-    let planned = p.ok(&["opt", "f.fhir", "--pass", "approximate-activations,plan"]);
+    let planned = p.ok(&["opt", "f.fhir", "--pass", "approximate-activations,plan", "--guess-ranges"]);
     assert!(planned.starts_with("params {log_n = "), "{planned}");
     let message = p.fails(&["opt", "f.fhir", "--pass", "lower"]);
     assert!(message.contains("takes a program of the slot level"), "{message}");
@@ -243,6 +243,74 @@ fn a_report_is_one_page_with_what_a_run_measured() {
     std::fs::write(p.path("run.json"), "{}").unwrap();
     let message = p.fails(&["report", "plan.fhe", "-o", "report.html", "--run", "run.json"]);
     assert!(message.contains("run.json") && message.contains("fhec run --json"), "{message}");
+}
+
+#[test]
+fn a_report_shows_what_a_simulation_and_a_front_say_and_a_trace_has_both_times() {
+    let p = compiled();
+    let keep = |name: &str, json: String| std::fs::write(p.path(name), json).unwrap();
+    keep("run.json", p.ok(&["run", "plan.fhe", "--input", "x.npy", "-o", "y.npy", "--json"]));
+    keep("simulation.json", p.ok(&["simulate", "plan.fhe", "--input", "x.npy", "--per-op", "--json"]));
+    keep("bare.json", p.ok(&["simulate", "plan.fhe", "--input", "x.npy", "--json"]));
+    p.ok(&["tiny.onnx", "-o", "front.fhe", "--calibration", "calibration.npy", "--pareto", "front.json"]);
+    let all =
+        ["--run", "run.json", "--simulation", "simulation.json", "--front", "front.json", "--trace", "trace.json"];
+    let report = p.json(&[&["report", "plan.fhe", "-o", "report.html"], &all[..]].concat());
+    #[cfg(all(feature = "serve", feature = "remote", unix))]
+    super::json::expect_documented("report", &report);
+    // The parts are the whole.
+    let run: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(p.path("run.json")).unwrap()).unwrap();
+    fn sum<'a>(values: impl Iterator<Item = &'a serde_json::Value>) -> f64 {
+        values.map(|v| v.as_f64().unwrap()).sum()
+    }
+    let measured = sum(report["layers"].as_array().unwrap().iter().map(|l| &l["measured_seconds"]));
+    let by_op = sum(run["seconds_by_op"].as_object().unwrap().values());
+    assert!((measured / by_op - 1.0).abs() < 1e-6, "{measured} of {by_op}");
+    let noisy = |l: &serde_json::Value| l["noise"]["max_error"].as_f64().is_some_and(|e| e > 0.0);
+    assert!(report["layers"].as_array().unwrap().iter().all(noisy), "{report}");
+    let counts = sum(report["polynomials"][0]["data"]["counts"].as_array().unwrap().iter());
+    assert!(counts > 0.0 && report["findings"]["activations"][0]["node"] == "relu", "{report}");
+    assert!(!report["findings"]["pareto"].as_array().unwrap().is_empty(), "{report}");
+    let page = std::fs::read_to_string(p.path("report.html")).unwrap();
+    for part in
+        ["Error after every layer", "class=\"data\"", "Time against error", "Accuracy", "Level and memory over time"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("<h2>Not given</h2>"));
+
+    let trace: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(p.path("trace.json")).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let of = |pid: u64, tid: u64| {
+        let here = events.iter().filter(move |e| e["ph"] == "X" && e["pid"] == pid && e["tid"] == tid);
+        (here.clone().count() as u64, sum(here.map(|e| &e["dur"])) / 1e6)
+    };
+    let predicted = report["predicted_seconds"].as_f64().unwrap();
+    for (pid, seconds) in [(1, predicted), (2, by_op)] {
+        // Nodes and ops take the whole time each; every time is rounded to a nanosecond.
+        for tid in [1, 2] {
+            assert!((of(pid, tid).1 - seconds).abs() < 1e-5, "{pid}, {tid}: {:?} of {seconds}", of(pid, tid));
+        }
+        assert_eq!(of(pid, 2).0, run["ops"].as_u64().unwrap());
+    }
+    assert!(events.iter().any(|e| e["ph"] == "C" && e["name"] == "level"), "{trace}");
+
+    // Without any of it the page says what is missing, and a trace needs no page.
+    p.ok(&["report", "plan.fhe", "--trace", "alone.json"]);
+    p.ok(&["report", "plan.fhe", "-o", "alone.html"]);
+    let page = std::fs::read_to_string(p.path("alone.html")).unwrap();
+    assert!(page.contains("<h2>Not given</h2>") && page.contains("--simulation"));
+    let warned = p.json(&["report", "plan.fhe", "-o", "bare.html", "--simulation", "bare.json"]);
+    assert!(warned["warnings"][0].as_str().unwrap().contains("--per-op"), "{warned}");
+    p.fails(&["report", "plan.fhe"]);
+    p.ok(&["tiny.onnx", "-o", "other.fhe", "--calibration", "calibration.npy", "--margin", "2"]);
+    let message = p.fails(&["report", "other.fhe", "-o", "other.html", "--simulation", "simulation.json"]);
+    assert!(message.contains("simulation.json is of the plan") && !p.path("other.html").exists(), "{message}");
+    let renamed = std::fs::read_to_string(p.path("front.json")).unwrap().replace("\"relu\"", "\"elsewhere\"");
+    keep("renamed.json", renamed);
+    let message = p.fails(&["report", "plan.fhe", "-o", "other.html", "--front", "renamed.json"]);
+    assert!(message.contains("elsewhere") && !p.path("other.html").exists(), "{message}");
 }
 
 #[test]

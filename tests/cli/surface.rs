@@ -15,7 +15,7 @@ fn a_typo_is_a_command_that_does_not_exist() {
     assert!(stderr.contains("unrecognized subcommand 'keygn'") && stderr.contains("'keygen'"), "{stderr}");
     // A file without an extension is a model where it is there, a path is one in any case.
     write_chain(&p.path("network"), &["Relu"]);
-    p.ok(&["network", "-o", "plan.fhe"]);
+    p.ok(&["network", "--guess-ranges", "-o", "plan.fhe"]);
     assert!(p.fails(&["missing.onnx", "-o", "plan.fhe"]).contains("missing.onnx"));
     assert!(p.fails(&["./missing", "-o", "plan.fhe"]).contains("missing"));
 }
@@ -49,7 +49,7 @@ fn the_log_says_what_it_is_asked_for() {
     assert!(!debug.contains("op=\"linear\""), "{debug}");
     let trace = logged("fhec_runtime=trace", &run);
     assert!(trace.contains("op=\"linear\"") && !trace.contains("keygen"), "{trace}");
-    let compile = logged("fhec=debug,fhec_passes=debug", &["tiny.onnx", "-o", "again.fhe"]);
+    let compile = logged("fhec=debug,fhec_passes=debug", &["tiny.onnx", "--guess-ranges", "-o", "again.fhe"]);
     for stage in ["compile", "fold", "approximate-activations", "pack", "lower"] {
         assert!(compile.contains(stage), "{stage}: {compile}");
     }

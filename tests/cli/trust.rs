@@ -91,7 +91,9 @@ fn a_plan_without_calibration_cannot_vouch_for_inputs() {
     let p = Place::new();
     write_tiny(&p.path("tiny.onnx"));
     write_images(&p.path("x.npy"), 7, 1);
-    p.ok(&["tiny.onnx", "-o", "plan.fhe"]);
+    let refused = p.fails(&["tiny.onnx", "-o", "plan.fhe"]);
+    assert!(refused.contains("no calibration data") && refused.contains("--guess-ranges"), "{refused}");
+    p.ok(&["tiny.onnx", "--guess-ranges", "-o", "plan.fhe"]);
     p.ok(&["keygen", "plan.fhe", "--secret", "client.key", "--evaluation", "server.key"]);
     let encrypt = ["encrypt", "plan.fhe", "--secret", "client.key", "--input", "x.npy", "-o", "x.ct"];
     let stderr = warned(&p, &encrypt);
@@ -126,8 +128,8 @@ func @main(%0: tensor<1x4> loc(\"x\")) -> tensor<1x4> {
 ";
     std::fs::write(p.path("f.fhir"), text).unwrap();
     assert_eq!(p.ok(&["opt", "f.fhir"]), text);
-    for passes in ["fold", "fold,approximate-activations,pack,batch,lower", "approximate-activations,plan"] {
-        let out = p.ok(&["opt", "f.fhir", "--pass", passes]);
+    for passes in ["fold,approximate-activations,pack,batch,lower", "approximate-activations,plan"] {
+        let out = p.ok(&["opt", "f.fhir", "--guess-ranges", "--pass", passes]);
         assert_eq!(ports(&out), ["[-1.0, 2.5]", "[0.0, 1.0]"], "{passes}: {out}");
     }
 }

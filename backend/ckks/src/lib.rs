@@ -32,7 +32,9 @@ mod progress;
 mod sample;
 mod security;
 
-pub use bootstrap::{BootstrapWork, Bootstrapper, Distortion, EngineStep, KeyShape, MAX_FAILURE};
+pub use bootstrap::{
+    BootstrapStage, BootstrapWork, Bootstrapper, Distortion, EngineStep, KeyShape, MAX_FAILURE, StageWork,
+};
 pub use ciphertext::{
     Ciphertext, CiphertextFile, CiphertextInfo, ciphertexts_from_bytes, ciphertexts_to_bytes, read_ciphertexts,
     write_ciphertexts,

@@ -10,10 +10,13 @@ use serde::Serialize;
 
 use crate::error::{ContainerError, Problem};
 use crate::format::{ALIGN, Codec, Dtype, HEADER_LEN, Header, SectionInfo, check_lengths, valid_kind};
-use crate::reader::Reader;
+use crate::reader::{DEFAULT_INFLATION, DEFAULT_LIMIT, Reader};
 
 /// Compression level of zstd sections. Higher ones gain little on weights and text.
 const ZSTD_LEVEL: i32 = 6;
+
+/// The section that only makes a file longer.
+const FILLER: &str = "filler";
 
 /// Writes a container to `W`. Sections are written as they come, so a file of keys never lies in memory as a whole.
 pub struct Writer<W> {
@@ -141,6 +144,21 @@ impl<W: Write + Seek> Writer<W> {
             hash: blake3::hash(stored).to_hex().to_string(),
         });
         self.put(stored)
+    }
+
+    /// Lengthens the file with a section of zeros, where its content, `elsewhere` bytes of memory beside the compressed sections,
+    /// takes more than a file of its length may by default: what was written can be read again without a word.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn lengthen(&mut self, elsewhere: u64) -> Result<(), ContainerError> {
+        let unpacked = self.sections.iter().filter(|s| s.codec == Codec::Zstd).map(|s| s.len);
+        let taken = unpacked.fold(elsewhere, u64::saturating_add);
+        let missing = taken.div_ceil(DEFAULT_INFLATION).saturating_sub(self.at);
+        if taken <= DEFAULT_LIMIT || missing == 0 {
+            return Ok(());
+        }
+        self.section(FILLER, Dtype::U8, &vec![0u8; missing as usize], Codec::Raw)
     }
 
     /// Writes manifest, index and header; returns the sink and the digest of the content.

@@ -23,15 +23,15 @@ pub use encrypted::{CkksBackend, Executor, ExecutorOptions, Progress, RunReport,
 pub use engine::params;
 pub use error::RuntimeError;
 pub use keys::KeyList;
-pub use memory::{MemoryPrediction, MemoryShares};
+pub use memory::{MemoryPrediction, MemoryShares, OpMemory};
 pub use noise::{
-    Exact, LANES, Lanes, LayerEscape, NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt, OpNoise, Range,
-    RangeEscape, ResultError, chebyshev_arguments,
+    ArgumentHistogram, Exact, LANES, Lanes, LayerEscape, NoiseBackend, NoiseModel, NoiseObserver, NoiseReport, NoisyCt,
+    OpNoise, Range, RangeEscape, ResultError, chebyshev_arguments, slotwise,
 };
-pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Saved, Security};
+pub use plan::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Security};
 pub use simulate::{Simulated, Simulation, Simulator, run_clear};
-pub use stats::{TraceEntry, expected_trace, peak_ciphertext_bytes};
+pub use stats::{TraceEntry, ciphertext_bytes, expected_trace, peak_ciphertext_bytes};
 pub use tensors::{pack_inputs, runs_of, unpack_outputs};
-pub use time::{Costs, HostProfile, Measurement, Unit, WorkKind, engine_steps, fit, predict_time};
+pub use time::{Costs, HostProfile, Measurement, StageTime, Unit, WorkKind, engine_steps, fit, predict_time};
 
 pub use fhec_ckks::{KeyRequest, KeySet};

@@ -7,13 +7,17 @@
 //! interval of the polynomial or the bootstrap that reads them, are reported.
 
 mod backend;
+mod histogram;
 mod intervals;
 mod linear;
 mod model;
 mod random;
 mod report;
+mod slotwise;
 
 pub use backend::{Exact, LANES, Lanes, NoiseBackend, NoisyCt};
+pub use histogram::ArgumentHistogram;
 pub use intervals::chebyshev_arguments;
 pub use model::NoiseModel;
 pub use report::{LayerEscape, NoiseObserver, NoiseReport, OpNoise, Range, RangeEscape, ResultError};
+pub use slotwise::slotwise;

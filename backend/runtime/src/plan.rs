@@ -68,15 +68,6 @@ pub struct Security {
     pub max_log_qp: Option<u32>,
 }
 
-/// A plan that was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Saved {
-    /// Hash of its content.
-    pub digest: Digest,
-    /// Bytes of memory that reading it takes, where that is more than [`Plan::load`] admits: [`Plan::load_within`] does.
-    pub limit: Option<u64>,
-}
-
 /// A compiled model: program, constants, parameters, key list.
 ///
 /// It is run by an [`Executor`](crate::Executor) on ciphertexts, by [`run_clear`](crate::run_clear) exactly and by a

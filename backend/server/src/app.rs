@@ -15,7 +15,7 @@ use crate::error::ServeError;
 use crate::id::{JobId, KeyId};
 use crate::job::{Fault, INPUT, Job, OUTPUT, RECORD, Record, State, now};
 use crate::keys::Keys;
-use crate::metrics::{JobLabels, Metrics, Sample};
+use crate::metrics::{Metrics, Sample};
 use crate::pool::Pool;
 use crate::queue::Queue;
 use crate::refusal::Refusal;
@@ -213,7 +213,7 @@ impl Shared {
         if let Err(e) = write_json(&job.folder.join(RECORD), &record) {
             tracing::error!(tenant, job = id, error = %e, "the end of a job could not be written");
         }
-        self.metrics.jobs.get_or_create(&JobLabels { outcome }).inc();
+        self.metrics.ended(outcome);
         let partial = PathBuf::from([job.output().as_os_str(), ".partial".as_ref()].join("".as_ref()));
         for path in [job.input(), partial] {
             // What stays is removed with the job.

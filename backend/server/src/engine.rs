@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fhec::ir::text::to_hex;
+use fhec::report::{Prediction, Report};
 use fhec::runtime::{ClientPlan, KeySet, MemoryPrediction, context, params};
 use fhec::{Content, EncryptedFile, Error, ExecutorOptions, Partial, Plan};
 use fhec_ckks::Context;
@@ -37,6 +38,9 @@ pub struct Facts {
     /// The bytes of the client plan.
     #[serde(skip)]
     pub client_plan: Vec<u8>,
+    /// The report of the plan, as the content of a page.
+    #[serde(skip)]
+    pub report: String,
 }
 
 /// What a request says of itself.
@@ -211,7 +215,7 @@ impl PlanEngine {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let facts = facts(&plan, &client)?;
+        let facts = facts(&plan, &client, threads)?;
         let prediction = MemoryPrediction::of(&plan, threads);
         let fixed = BASE_MEMORY + workers * runs * facts.memory_per_run;
         let whole = prediction.total();
@@ -248,8 +252,9 @@ fn held_bytes(plan: &ClientPlan, levels: &[usize]) -> u64 {
     levels.iter().map(|&level| 2 * (level as u64 + 1) * plan.params().n() as u64 * 8).sum()
 }
 
-fn facts(plan: &Plan, client: &ClientPlan) -> Result<Facts, ServeError> {
+fn facts(plan: &Plan, client: &ClientPlan, threads: usize) -> Result<Facts, ServeError> {
     let keys = client.keys();
+    let report = Report::of(plan, Prediction::of(plan, Some(threads)), None);
     Ok(Facts {
         plan: to_hex(&client.plan_digest()),
         model: client.model().into(),
@@ -260,6 +265,7 @@ fn facts(plan: &Plan, client: &ClientPlan) -> Result<Facts, ServeError> {
         result_bytes_per_run: client.most_output_bytes(1),
         memory_per_run: held_bytes(client, &client.input_levels()) + held_bytes(client, &client.output_levels()),
         client_plan: client.to_bytes().map_err(Error::from)?,
+        report: fhec::report::main(&report),
     })
 }
 

@@ -18,24 +18,15 @@ pub struct RequestLabels {
     pub status: u16,
 }
 
-/// How a job ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct JobLabels {
-    pub outcome: &'static str,
-}
-
-/// Why something was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RefusalLabels {
-    pub reason: &'static str,
-}
+/// The one label of what has no more: its name and its value.
+type Label = [(&'static str, &'static str); 1];
 
 /// All counters.
 pub struct Metrics {
     registry: Registry,
     pub requests: Family<RequestLabels, Counter>,
-    pub refusals: Family<RefusalLabels, Counter>,
-    pub jobs: Family<JobLabels, Counter>,
+    refusals: Family<Label, Counter>,
+    jobs: Family<Label, Counter>,
     pub accepted: Counter,
     pub resumed: Counter,
     pub job_seconds: Histogram,
@@ -122,6 +113,16 @@ impl Metrics {
         );
         metrics.registry = registry;
         metrics
+    }
+
+    /// Counts something that was refused, and why.
+    pub fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// Counts a job that has become final, and how.
+    pub fn ended(&self, outcome: &'static str) {
+        self.jobs.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// The text for Prometheus, in the form of OpenMetrics.

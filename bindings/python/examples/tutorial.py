@@ -1,13 +1,16 @@
+# %% [markdown]
 # # From PyTorch to an encrypted answer
 #
 # A small network learns to tell four shapes apart. fhec compiles it, a client encrypts an image, a server that cannot read it
-# computes the scores, and the client decrypts them. It takes about a minute on two cores, and runs as a script or, cell by cell
-# (`# %%`), in a notebook.
+# computes the scores, and the client decrypts them. It takes about a minute on two cores. `tutorial.ipynb` and the script
+# `tutorial.py` are the same.
 
-# %% The data: noisy images of 16 by 16 pixels
+# %% [markdown]
+# ## The data: noisy images of 16 by 16 pixels
 #
 # Nothing is downloaded. Each image shows a bar, a column, a cross or a frame, at a random place.
 
+# %%
 import warnings
 
 import fhec
@@ -40,10 +43,12 @@ def images(count: int) -> tuple[np.ndarray, np.ndarray]:
 x_train, y_train = images(2048)
 x_test, y_test = images(512)
 
-# %% The network, trained as any other
+# %% [markdown]
+# ## The network, trained as any other
 #
 # Nothing in it is made for encryption: convolutions, ReLU, pooling, a dense layer.
 
+# %%
 torch.manual_seed(0)
 model = torch.nn.Sequential(
     torch.nn.Conv2d(1, 8, 3, padding=1, stride=2),
@@ -69,64 +74,81 @@ with torch.no_grad():
     trained = model(torch.from_numpy(x_test)).numpy()
 print(f"trained: {np.mean(trained.argmax(axis=1) == y_test):.1%} of the test images are right")
 
-# %% Compile
+# %% [markdown]
+# ## Compile
 #
 # Ciphertexts can be added and multiplied, so polynomials stand for the ReLUs. They are fitted where the calibration data lies: a
 # few hundred inputs of the training set. `validation` and `labels` measure what that costs, and the comparison with the model as
-# trained is printed.
+# trained is printed. A notebook shows a plan by its figures and its levels over time.
 
+# %%
 plan = fhec.compile(model, calibration=x_train[:512], validation=x_test, labels=y_test, compare=x_test[:64])
 print(f"accuracy: {plan.accuracy['original']:.1%} as trained, {plan.accuracy['polynomial']:.1%} with polynomials")
+plan  # noqa: B018
 
-# %% What it will cost
+# %% [markdown]
+# ## What it will cost
 #
-# In a notebook, `report` shows the page: levels over time, layers, keys, memory.
+# The report is the whole page: layers, keys, memory, times.
 
+# %%
 report = plan.report()
 figures = report.data["parameters"]
 print(f"ring degree {figures['n']}, {figures['levels']} levels, {figures['security']['bits']}-bit security")
 report  # noqa: B018
 
-# %% Try it in the clear
+# %% [markdown]
+# ## Try it in the clear
 #
 # The simulation gives what an encrypted run will give, noise among it, at the speed of plain arithmetic.
 
+# %%
 simulation = plan.simulate(x_test, y_test)
 print(f"simulated: {simulation.right} of {simulation.images} right, largest error of a score {simulation.max_error:.1e}")
 
-# %% The client makes keys
+# %% [markdown]
+# ## The client makes keys
 #
 # The secret key stays. The evaluation keys go to the server, and decrypt nothing. A client needs of the plan only what
 # `plan.client_plan()` says, which holds no weight of the model.
 
+# %%
 client = fhec.Client(plan.client_plan())
 evaluation_keys = client.evaluation_keys()
 print(f"evaluation keys: {len(evaluation_keys) / 2**20:.0f} MiB")
 
-# %% The client encrypts
+# %% [markdown]
+# ## The client encrypts
 
+# %%
 request = client.encrypt(x_test[:2])
 print(f"request: {len(request) / 2**20:.1f} MiB for two images")
 
-# %% The server computes on what it cannot read
+# %% [markdown]
+# ## The server computes on what it cannot read
 #
 # What goes between the two are bytes: over HTTP, through files, as you like.
 
+# %%
 server = fhec.Server(plan, evaluation_keys)
 answer = server.eval(request)
 print(f"evaluated in {sum(run['seconds'] for run in server.runs):.2f} s on {server.threads} threads")
 
-# %% The client decrypts
+# %% [markdown]
+# ## The client decrypts
 
+# %%
 scores = client.decrypt(answer)
 for i, row in enumerate(scores):
     print(f"image {i}: {NAMES[row.argmax()]}, which is {NAMES[y_test[i]]}")
 assert list(scores.argmax(axis=1)) == list(trained[:2].argmax(axis=1)), "the encrypted answer is the model's"
 
-# %% What it is not made for
+# %% [markdown]
+# ## What it is not made for
 #
 # A polynomial knows nothing of inputs that are unlike the calibration data. These are refused before they are encrypted.
 
+# %%
 try:
     client.encrypt(255 * x_test[:1])
 except fhec.InputsError as error:

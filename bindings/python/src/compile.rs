@@ -164,6 +164,10 @@ pub fn compile(
     }
     let compiled = work::run(py, progress, Cancelled::Left, move |watch| {
         let mut passes = 0;
+        let told = watch.clone();
+        let compiler = compiler.progress(move |at| {
+            let _ = told.tell(at.done, at.total, format!("{} {}", at.stage, at.layer).trim_end());
+        });
         compiler.cancelled_by(watch.cancelled()).compile_observed(&model, &mut |pass, _, _| {
             passes += 1;
             // How many passes there will be is not known: a total of 0. What is told here is heard at the end of a stage.

@@ -8,7 +8,9 @@ mod arrays;
 mod client;
 mod compile;
 mod errors;
+mod parts;
 mod plan;
+mod remote;
 mod server;
 mod work;
 
@@ -21,7 +23,11 @@ mod _fhec {
     #[pymodule_export]
     use super::compile::{Compiled, compile};
     #[pymodule_export]
-    use super::plan::{ClientPlan, Plan};
+    use super::parts::{join, split};
+    #[pymodule_export]
+    use super::plan::{ClientPlan, Facts, Plan};
+    #[pymodule_export]
+    use super::remote::Service;
     #[pymodule_export]
     use super::server::Server;
 

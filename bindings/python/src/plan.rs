@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fhec::ir::{images, text};
-use fhec::report::{Costs, Prediction, Report, Run, html};
+use fhec::report::{Costs, Prediction, Report, Run, card, html};
 use fhec::runtime::runs_of;
 use fhec::{Destination, Error, Simulator};
 use pyo3::prelude::*;
@@ -27,6 +27,31 @@ type Described = (String, Vec<usize>, Vec<String>);
 
 /// Results with noise and without, what happened as JSON, and warnings.
 type Simulated<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>, String, Vec<String>);
+
+/// What a plan and a client plan both say of a plan.
+#[pyclass(frozen, get_all, module = "fhec._fhec")]
+pub struct Facts {
+    model: String,
+    /// Digest of the plan, in hexadecimal.
+    digest: String,
+    batch: usize,
+    security_bits: u32,
+    inputs: Vec<Described>,
+    outputs: Vec<Described>,
+}
+
+impl Facts {
+    fn of(plan: &fhec::ClientPlan) -> Self {
+        Self {
+            model: plan.model().into(),
+            digest: text::to_hex(&plan.plan_digest()),
+            batch: plan.batch(),
+            security_bits: plan.security().bits,
+            inputs: arrays::described(&plan.image_inputs()),
+            outputs: arrays::described(&plan.image_outputs()),
+        }
+    }
+}
 
 /// A compiled model.
 #[pyclass(frozen, module = "fhec._fhec")]
@@ -69,26 +94,10 @@ impl Plan {
         Ok(ClientPlan { plan })
     }
 
-    /// Digest of the plan, in hexadecimal.
-    fn digest(&self, py: Python<'_>) -> PyResult<String> {
-        let digest = py.detach(|| self.plan.digest()).map_err(|e| exception(py, &e.into()))?;
-        Ok(text::to_hex(&digest))
-    }
-
-    fn model(&self) -> &str {
-        &self.plan.provenance().model
-    }
-    fn batch(&self) -> usize {
-        self.plan.batch()
-    }
-    fn security_bits(&self) -> u32 {
-        self.plan.security().bits
-    }
-    fn inputs(&self) -> Vec<Described> {
-        arrays::described(&self.plan.image_inputs())
-    }
-    fn outputs(&self) -> Vec<Described> {
-        arrays::described(&self.plan.image_outputs())
+    /// What a client knows of it.
+    fn facts(&self, py: Python<'_>) -> PyResult<Facts> {
+        let plan = py.detach(|| self.plan.client()).map_err(|e| exception(py, &e.into()))?;
+        Ok(Facts::of(&plan))
     }
 
     /// Where the plan comes from, as JSON.
@@ -96,12 +105,17 @@ impl Plan {
         serde_json::json!(self.plan.provenance()).to_string()
     }
 
-    /// The report as JSON and as a page. `run` is what `fhec run --json` or `fhec eval --json` printed.
-    fn report(&self, py: Python<'_>, run: Option<&str>, latency: Option<PathBuf>) -> PyResult<(String, String)> {
+    /// The report as JSON, as a page and as a card. `run` is what `fhec run --json` or `fhec eval --json` printed.
+    fn report(
+        &self,
+        py: Python<'_>,
+        run: Option<&str>,
+        latency: Option<PathBuf>,
+    ) -> PyResult<(String, String, String)> {
         let run = run.map(serde_json::from_str::<Run>).transpose().map_err(|e| {
             usage(py, format!("the run: {e}"), "give what `fhec run --json` or `fhec eval --json` printed")
         })?;
-        let of_other = |run: &Run| -> PyResult<bool> { Ok(run.plan_digest.as_ref() != Some(&self.digest(py)?)) };
+        let of_other = |run: &Run| -> PyResult<bool> { Ok(run.plan_digest.as_ref() != Some(&self.facts(py)?.digest)) };
         if run.as_ref().map(of_other).transpose()?.unwrap_or(false) {
             return Err(usage(py, "the run is not of this plan", "give what was printed for this plan"));
         }
@@ -115,7 +129,7 @@ impl Plan {
             Ok(Report::of(&plan, prediction, run))
         });
         let report = report.map_err(|e| exception(py, &e))?;
-        Ok((serde_json::json!(report).to_string(), html(&report)))
+        Ok((serde_json::json!(report).to_string(), html(&report), card(&report)))
     }
 
     /// Runs images in the clear, with modelled noise unless `exact`. Gives the results with noise and without, what happened as
@@ -204,24 +218,8 @@ impl ClientPlan {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    /// Digest of the plan that it is of, in hexadecimal.
-    fn digest(&self) -> String {
-        text::to_hex(&self.plan.plan_digest())
-    }
-
-    fn model(&self) -> &str {
-        self.plan.model()
-    }
-    fn batch(&self) -> usize {
-        self.plan.batch()
-    }
-    fn security_bits(&self) -> u32 {
-        self.plan.security().bits
-    }
-    fn inputs(&self) -> Vec<Described> {
-        arrays::described(&self.plan.image_inputs())
-    }
-    fn outputs(&self) -> Vec<Described> {
-        arrays::described(&self.plan.image_outputs())
+    /// What a client knows of the plan.
+    fn facts(&self) -> Facts {
+        Facts::of(&self.plan)
     }
 }

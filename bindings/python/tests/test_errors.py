@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -40,6 +41,15 @@ def test_all_nodes_in_the_way_are_issues(tmp_path):
     assert {issue.node for issue in caught.value.issues} == {"first", "second"}
     assert all(issue.op and issue.reason and issue.help for issue in caught.value.issues)
     assert "`second` (Hardmax)" in str(caught.value)
+
+
+def test_errors_go_through_pickle_with_all_they_carry():
+    issue = fhec.Issue("conv", "Conv", "it is wrong", "mend it")
+    error = fhec.ModelError("no", help="do", file="m.onnx", causes=["why"], issues=[issue])
+    error.kind = "other"
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is fhec.ModelError and str(again) == str(error)
+    assert (again.kind, again.file, again.causes, again.issues) == ("other", "m.onnx", ["why"], [issue])
 
 
 def test_options_are_those_of_the_command_line(calibration):

@@ -120,7 +120,9 @@ def test_the_report_is_data_and_a_page(plan, tmp_path):
     report = plan.report()
     assert report.data["model"] == plan.model and len(report.data["layers"]) > 2
     assert report.html.startswith("<!DOCTYPE html>")
-    assert report._repr_html_().startswith("<iframe srcdoc=") and "<script" not in report._repr_html_()
+    for shown in (report, plan):
+        assert shown._repr_html_().startswith("<iframe srcdoc=") and "<script" not in shown._repr_html_()
+    assert "timeline" in report.card and "<script" not in report.card and len(report.card) < len(report.html)
     report.save(tmp_path / "report.html")
     with pytest.raises(FileExistsError):
         report.save(tmp_path / "report.html")
@@ -128,3 +130,17 @@ def test_the_report_is_data_and_a_page(plan, tmp_path):
     assert plan.report(run=run).data["run"]["seconds_per_run"] == 0.5
     with pytest.raises(fhec.UsageError, match="not of this plan"):
         plan.report(run=run | {"plan_digest": "0" * 64})
+
+
+def test_parts_of_a_request_are_computed_apart(plan, client, server, digits):
+    request = client.encrypt(digits[:3])
+    parts = fhec.split(plan, request, 2)
+    assert len(parts) == 2 and len(fhec.split(plan.client_plan(), request)) == 3
+    answers = [server.eval(part) for part in parts]
+    whole = client.decrypt(fhec.join(plan, answers))
+    assert np.abs(whole - plan.simulate(digits[:3], exact=True).exact).max() < 1e-2
+    other = server.eval(client.encrypt(digits[:1]))
+    for wrong in ([], [answers[0], other], [answers[0], parts[1]]):
+        with pytest.raises(fhec.CiphertextError) as caught:
+            fhec.join(plan, wrong)
+        assert caught.value.help

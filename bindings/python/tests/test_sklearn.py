@@ -45,7 +45,8 @@ def test_predictions_of_simulated_results_are_the_estimators(estimator, y):
     predicted, wanted = wrapped.predict(plan.simulate(X).outputs), estimator.predict(X)
     if classifier:
         assert np.mean(predicted == wanted) > 0.97
-        assert plan.accuracy["agreement"] > 0.97
+        # On 64 inputs that are held back, of which some lie close to the boundary.
+        assert plan.accuracy["agreement"] > 0.95
     else:
         assert np.abs(predicted - wanted).max() < 0.05 * np.abs(wanted).max()
 

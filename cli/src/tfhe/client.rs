@@ -61,17 +61,16 @@ pub fn keygen(c: &Keygen) -> Result<(), Error> {
 
 /// `fhec encrypt`.
 pub fn encrypt(c: &Encrypt) -> Result<(), Error> {
-    refuse(&[("--passphrase", c.secrecy.is_given()), ("--insecure", c.consent.insecure)])?;
+    refuse(&[("--passphrase", c.key.has_passphrase()), ("--insecure", c.consent.insecure)])?;
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
-    let mut files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
+    let mut files = c.images.among(c.key.among(files)?)?;
     let to = files.writes("--output", &c.output)?.private();
     let plan = ClientPlan::load(&c.plan, c.max_size.bytes())?;
-    warn_if_open("secret key", &c.secret);
-    let client = Client::load(&plan, &c.secret)?;
-    let mut images = data::read_samples(&c.input, &plan.inputs())?;
-    images.truncate(c.limit.unwrap_or(usize::MAX));
-    let inputs = trust::inputs(&c.input, &plan.inputs(), &images);
-    trust::near(&c.input, &inputs, c.overwrite.force)?;
+    warn_if_open("secret key", c.key.path());
+    let client = Client::load(&plan, c.key.path())?;
+    let (images, _) = c.images.read(&plan.inputs())?;
+    let inputs = trust::inputs(c.images.path(), &plan.inputs(), &images);
+    trust::near(c.images.path(), &inputs, c.overwrite.force)?;
     let started = Instant::now();
     client.encrypt(&images)?.save(&to)?;
     let (seconds, bytes) = (started.elapsed().as_secs_f64(), output::written_bytes(&to));
@@ -87,16 +86,15 @@ pub fn encrypt(c: &Encrypt) -> Result<(), Error> {
 
 /// `fhec decrypt`.
 pub fn decrypt(c: &Decrypt) -> Result<(), Error> {
-    refuse(&[("--passphrase", c.secrecy.is_given()), ("--publish", c.publish.is_some()), ("--any-key", c.any_key)])?;
+    refuse(&[("--passphrase", c.key.has_passphrase()), ("--publish", c.publish.is_some()), ("--any-key", c.any_key)])?;
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
-    let files = files.reads("the secret key", [&c.secret])?.reads("the input", [&c.input])?;
-    let mut files = files.reads("the names", &c.top.names)?.reads("the request", &c.request)?;
+    let files = c.key.among(files)?.reads("the input", [&c.input])?;
+    let mut files = c.results.among(files)?.reads("the request", &c.request)?;
     let plan = ClientPlan::load(&c.plan, c.max_size.bytes())?;
     let ports = plan.outputs();
-    let written = if c.top.is_asked() { c.heads.scores(&ports)? } else { c.heads.outputs(&ports)? };
-    let to = files.writes_results("--output", &c.output, &written)?;
-    warn_if_open("secret key", &c.secret);
-    let client = Client::load(&plan, &c.secret)?;
+    let place = c.results.place(&mut files, ports.clone())?;
+    warn_if_open("secret key", c.key.path());
+    let client = Client::load(&plan, c.key.path())?;
     let results = Encrypted::load(&plan, Content::Outputs, &c.input, c.max_size.bytes())?;
     if let Some(path) = &c.request {
         let request = Encrypted::load(&plan, Content::Inputs, path, c.max_size.bytes())?.request();
@@ -110,18 +108,16 @@ pub fn decrypt(c: &Decrypt) -> Result<(), Error> {
     }
     let own = client.decrypt(&results)?;
     let checks = trust::results(&ports, &own, c.overwrite.force)?;
-    let images = c.heads.results(&ports, own)?;
-    let best = c.top.of(&written, &images)?;
-    data::write_samples(to, &written, &images)?;
+    let written = c.results.write(place, own)?;
     if c.json {
         return output::json(&serde_json::json!({
-            "images": images.len(), "output": c.output, "results": checks, "top": best,
-            "heads": c.heads.report(&ports), "security_bits": 128,
+            "images": written.images, "output": c.results.path(), "results": checks, "top": written.top,
+            "heads": written.heads, "security_bits": 128,
         }));
     }
-    best.iter().for_each(|image| say!("{image}"));
-    say!("{}: results of {} images", c.output.display(), images.len());
-    c.heads.print(&ports);
+    written.print_top();
+    say!("{}: results of {} images", c.results.path().display(), written.images);
+    written.print_heads();
     Ok(())
 }
 
@@ -129,17 +125,14 @@ pub fn decrypt(c: &Decrypt) -> Result<(), Error> {
 pub fn run(c: &Run) -> Result<(), Error> {
     refuse(&[("--mem", c.resources.mem.is_some()), ("--insecure", c.consent.insecure)])?;
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
-    let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
+    let mut files = c.results.among(c.images.among(files)?)?.reads("the labels", &c.labels)?;
     let plan = load(&c.plan, c.max_size.bytes())?;
     let ports = plan.outputs();
-    let written = c.heads.outputs(&ports)?;
-    let to = files.writes_results("--output", &c.output, &written)?;
-    let mut images = data::read_samples(&c.input, &plan.inputs())?;
-    let labels = |path| data::read_labels(path, images.len(), &ports);
-    let labels = c.labels.as_deref().map(labels).transpose()?;
-    images.truncate(c.limit.unwrap_or(usize::MAX));
-    let inputs = trust::inputs(&c.input, &plan.inputs(), &images);
-    trust::near(&c.input, &inputs, c.overwrite.force)?;
+    let place = c.results.place(&mut files, ports.clone())?;
+    let (images, count) = c.images.read(&plan.inputs())?;
+    let labels = c.labels.as_deref().map(|path| data::read_labels(path, count, &ports)).transpose()?;
+    let inputs = trust::inputs(c.images.path(), &plan.inputs(), &images);
+    trust::near(c.images.path(), &inputs, c.overwrite.force)?;
     let pool = pool(c.resources.threads)?;
     let mut clock = Instant::now();
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
@@ -167,7 +160,7 @@ pub fn run(c: &Run) -> Result<(), Error> {
     let checks = trust::results(&ports, &results, c.overwrite.force)?;
     let right = labels.map(|labels| data::count_right(&results, &labels));
     let Comparison { max_error, same_argmax } = Comparison::of(&results, &exact);
-    data::write_samples(to, &written, &c.heads.results(&ports, results)?)?;
+    let written = c.results.write(place, results)?;
     let [keygen, encrypt, eval, decrypt] = seconds;
     let each = eval / images.len().max(1) as f64;
     if c.json {
@@ -176,7 +169,7 @@ pub fn run(c: &Run) -> Result<(), Error> {
             "seconds": { "keygen": keygen, "encrypt": encrypt, "eval": eval, "decrypt": decrypt },
             "evaluation_key_bytes": bytes[0], "input_ciphertext_bytes": bytes[1], "output_ciphertext_bytes": bytes[2],
             "peak_memory_bytes": output::peak_memory(), "max_error": max_error, "same_argmax": same_argmax, "right": right,
-            "inputs": inputs, "results": checks, "heads": c.heads.report(&ports), "plan": Summary::of(&plan)?,
+            "inputs": inputs, "results": checks, "top": written.top, "heads": written.heads, "plan": Summary::of(&plan)?,
             "security_bits": 128,
         }));
     }
@@ -192,7 +185,8 @@ pub fn run(c: &Run) -> Result<(), Error> {
     if let Some(right) = right {
         say!("right: {right} of {}", images.len());
     }
-    say!("results: {}", c.output.display());
-    c.heads.print(&ports);
+    written.print_top();
+    say!("results: {}", c.results.path().display());
+    written.print_heads();
     Ok(())
 }

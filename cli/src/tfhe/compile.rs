@@ -15,6 +15,7 @@ use super::{Summary, refuse};
 pub fn run(c: &Compile) -> Result<(), Error> {
     let s = &c.shaping;
     refuse(&[
+        ("--guess-ranges", s.guess_ranges),
         ("--degree", s.degree.is_some()),
         ("--composite", s.composite.is_some()),
         ("--place", s.place != PlaceOption::Joint),
@@ -27,6 +28,7 @@ pub fn run(c: &Compile) -> Result<(), Error> {
         ("--margin", s.margin.is_some()),
         ("--batch", s.batch != 1),
         ("--precision", s.precision.is_some()),
+        ("--forms", c.forms.is_some()),
         ("--dump-passes", c.dump_passes.is_some()),
         ("--explain", c.explain),
         ("--pareto", c.pareto.is_some()),

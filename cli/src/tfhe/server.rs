@@ -60,14 +60,13 @@ pub fn in_the_clear(plan: &Plan, images: &[Vec<Tensor>]) -> Result<Vec<Vec<Tenso
 pub fn simulate(c: &Simulate) -> Result<(), Error> {
     refuse(&[("--per-op", c.per_op), ("--seed", c.seed != 1)])?;
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
-    let mut files = files.reads("the input", [&c.input])?.reads("the labels", &c.labels)?;
+    let mut files = c.images.among(files)?.reads("the labels", &c.labels)?;
     let plan = load(&c.plan, c.max_size.bytes())?;
     let results = |path: &PathBuf| files.writes_results("--output", path, &plan.outputs());
     let to = c.output.as_ref().map(results).transpose()?;
-    let mut images = data::read_samples(&c.input, &plan.inputs())?;
-    let labels = |path| data::read_labels(path, images.len(), &plan.outputs());
+    let (images, count) = c.images.read(&plan.inputs())?;
+    let labels = |path| data::read_labels(path, count, &plan.outputs());
     let labels = c.labels.as_deref().map(labels).transpose()?;
-    images.truncate(c.limit.unwrap_or(usize::MAX));
     let started = Instant::now();
     let results = pool(c.threads)?.install(|| in_the_clear(&plan, &images))?;
     let seconds = started.elapsed().as_secs_f64();

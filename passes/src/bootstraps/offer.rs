@@ -40,7 +40,7 @@ pub struct Offer<'a> {
     polynomials: Polynomials,
     packing: Packing,
     options: PlanOptions,
-    leveled: Option<u32>,
+    leveled_ring: Option<u32>,
     candidates: Candidates,
 }
 
@@ -83,8 +83,8 @@ impl<'a> Offer<'a> {
         let options = Ends::measure(&first, few)?.magnitudes.complete(plan, few);
         let packing = Packing::new(&first, &options)?;
         // The forms in place may be of more levels than a limit allows, and others of fewer.
-        let leveled = packing.leveled_ring(&first, &PlanOptions { most_levels: None, ..options.clone() });
-        let offer = Self { forms, polynomials, packing, options, leveled, candidates: Candidates::new() };
+        let leveled_ring = packing.leveled_ring(&first, &PlanOptions { most_levels: None, ..options.clone() });
+        let offer = Self { forms, polynomials, packing, options, leveled_ring, candidates: Candidates::new() };
         Ok(offer.weighed(&Sensitivities::default()))
     }
 
@@ -101,12 +101,18 @@ impl<'a> Offer<'a> {
 
     /// Whether the network runs without bootstraps in a ring smaller than those that bootstrap.
     pub fn runs_leveled(&self) -> bool {
-        self.leveled.is_some_and(|log_n| log_n < BOOTSTRAPPING_RING)
+        self.leveled_ring.is_some_and(|log_n| log_n < BOOTSTRAPPING_RING)
     }
 
     /// The forms by family, for explanations.
     pub fn forms(&self) -> String {
         self.forms.to_string()
+    }
+
+    /// The forms that a planner may choose of every activation, fewest levels first and then of the least error.
+    pub fn offered(&self) -> BTreeMap<Value, &[WeighedForm]> {
+        let of = |(v, stages): (&Value, &Vec<Value>)| Some((*v, self.candidates.get(stages.first()?)?.as_slice()));
+        self.polynomials.iter().filter_map(of).collect()
     }
 
     /// Chooses polynomials and bootstraps together: of all plans within `limits` the fastest, or with a limit of time alone the
@@ -115,11 +121,7 @@ impl<'a> Offer<'a> {
     /// # Errors
     /// A network that cannot be planned, or no plan within the limits.
     pub fn choose(&self, target: &dyn Target, limits: &Limits, front: Option<&Limits>) -> Result<Decision, PassError> {
-        let _span = tracing::debug_span!(NAME).entered();
-        let result_level = self.packing.bootstrapped_result_level(&self.options, target);
-        let placer = Placer::new(self.packing.packed(), &self.candidates, target, result_level)?;
-        let placer = placer.with_strategy(self.options.strategy).with_most_levels(self.options.most_levels);
-        Ok(Decision { bootstraps: true, ..self.decision(&placer, limits, front)? })
+        self.bootstrapped(&self.candidates, target, limits, front)
     }
 
     /// As [`choose`](Self::choose), for programs that do not bootstrap: polynomials alone, under the parameters of any number of
@@ -133,25 +135,80 @@ impl<'a> Offer<'a> {
         limits: &Limits,
         front: Option<&Limits>,
     ) -> Result<Decision, PassError> {
-        let _span = tracing::debug_span!(NAME).entered();
-        let (result_level, offered) = self.packing.leveled_parameters(&self.options);
-        let placer = Placer::offering(self.packing.packed(), &self.candidates, target, result_level, offered)?;
-        self.decision(&placer, limits, front)
+        self.leveled(&self.candidates, target, limits, front)
     }
 
-    /// What `placer` finds, in terms of activations.
-    fn decision(&self, placer: &Placer<'_>, limits: &Limits, front: Option<&Limits>) -> Result<Decision, PassError> {
+    /// As [`choose`](Self::choose), or [`choose_leveled`](Self::choose_leveled) where the network runs without bootstraps, of those
+    /// forms that `admits` holds of.
+    ///
+    /// # Errors
+    /// As [`choose`](Self::choose); so it is where an activation has no such form.
+    pub fn choose_among(
+        &self,
+        target: &dyn Target,
+        limits: &Limits,
+        admits: impl Fn(Value, &WeighedForm) -> bool,
+    ) -> Result<Decision, PassError> {
+        let admitted = |(v, stages): (&Value, &Vec<Value>)| {
+            let first = *stages.first()?;
+            let of = self.candidates.get(&first)?.iter().filter(|form| admits(*v, form));
+            Some((first, of.cloned().collect()))
+        };
+        let candidates: Candidates = self.polynomials.iter().filter_map(admitted).collect();
+        match self.runs_leveled() {
+            true => self.leveled(&candidates, target, limits, None),
+            false => self.bootstrapped(&candidates, target, limits, None),
+        }
+    }
+
+    /// As [`choose`](Self::choose), of these candidates.
+    fn bootstrapped(
+        &self,
+        candidates: &Candidates,
+        target: &dyn Target,
+        limits: &Limits,
+        front: Option<&Limits>,
+    ) -> Result<Decision, PassError> {
+        let _span = tracing::debug_span!(NAME).entered();
+        let result_level = self.packing.bootstrapped_result_level(&self.options, target);
+        let placer = Placer::new(self.packing.packed(), candidates, target, result_level)?;
+        let placer = placer.with_strategy(self.options.strategy).with_most_levels(self.options.most_levels);
+        Ok(Decision { bootstraps: true, ..self.decision(&placer, candidates, limits, front)? })
+    }
+
+    /// As [`choose_leveled`](Self::choose_leveled), of these candidates.
+    fn leveled(
+        &self,
+        candidates: &Candidates,
+        target: &dyn Target,
+        limits: &Limits,
+        front: Option<&Limits>,
+    ) -> Result<Decision, PassError> {
+        let _span = tracing::debug_span!(NAME).entered();
+        let (result_level, offered) = self.packing.leveled_parameters(&self.options);
+        let placer = Placer::offering(self.packing.packed(), candidates, target, result_level, offered)?;
+        self.decision(&placer, candidates, limits, front)
+    }
+
+    /// What `placer` finds among `candidates`, in terms of activations.
+    fn decision(
+        &self,
+        placer: &Placer<'_>,
+        candidates: &Candidates,
+        limits: &Limits,
+        front: Option<&Limits>,
+    ) -> Result<Decision, PassError> {
         // Where nothing bootstraps, nothing is placed: the name of this pass says what failed.
         let chosen = |e: PassError| PassError { pass: NAME, ..e };
         let placement = placer.place(limits).map_err(chosen)?;
         let front = front.map(|limits| placer.front(limits)).transpose().map_err(chosen)?.unwrap_or_default();
-        let choices = |plan: &Plan| self.of_activations(&placer.choices(plan, &self.candidates));
+        let choices = |plan: &Plan| self.of_activations(&placer.choices(plan, candidates));
         let front = front.into_iter().map(|(plan, spec)| FrontPlan { choices: choices(&plan), plan, spec }).collect();
         let polynomials: BTreeSet<Value> = placer.origins(&placement.plan);
         let is_before = |stages: &&Value| self.polynomials[*stages].iter().any(|stage| polynomials.contains(stage));
         let before = self.polynomials.keys().filter(is_before).copied().collect();
         let choices = choices(&placement.plan);
-        let placed = Placed { placement, before, leveled: self.leveled.is_some() };
+        let placed = Placed { placement, before, leveled: self.leveled_ring.is_some() };
         Ok(Decision { choices, placed, bootstraps: false, front })
     }
 

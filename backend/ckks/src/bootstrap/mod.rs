@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 pub use distortion::Distortion;
 pub use failure::MAX_FAILURE;
-pub use work::{BootstrapWork, EngineStep, KeyShape};
+pub use work::{BootstrapStage, BootstrapWork, EngineStep, KeyShape, StageWork};
 
 /// A bootstrap prepared for one number of slots and one output level.
 #[derive(Debug)]

@@ -117,6 +117,44 @@ pub struct BootstrapWork {
     pub steps: BTreeMap<EngineStep, u64>,
 }
 
+/// A part of a bootstrap, in the order in which they follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BootstrapStage {
+    /// The modulus is raised; for fewer slots than there are, the coefficients between them are summed away.
+    ModRaise,
+    /// Coefficients become slots: linear transforms.
+    CoeffsToSlots,
+    /// The multiples of the first modulus are taken away: a polynomial, double angles, an arcsine.
+    EvalMod,
+    /// Slots become coefficients: linear transforms.
+    SlotsToCoeffs,
+}
+
+impl BootstrapStage {
+    /// The name of the stage in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ModRaise => "mod_raise",
+            Self::CoeffsToSlots => "coeffs_to_slots",
+            Self::EvalMod => "eval_mod",
+            Self::SlotsToCoeffs => "slots_to_coeffs",
+        }
+    }
+}
+
+/// The work of one stage of a bootstrap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageWork {
+    /// The stage.
+    pub stage: BootstrapStage,
+    /// The level of its input.
+    pub from: usize,
+    /// The level of its result.
+    pub to: usize,
+    /// What it does.
+    pub work: BootstrapWork,
+}
+
 impl BootstrapWork {
     fn add(&mut self, step: EngineStep, times: usize) {
         if times > 0 {
@@ -175,19 +213,31 @@ impl Bootstrapper {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn work(params: &Params, slots: usize, target: usize) -> Result<BootstrapWork> {
+        let mut all = BootstrapWork::default();
+        for (step, times) in Self::stages(params, slots, target)?.into_iter().flat_map(|stage| stage.work.steps) {
+            *all.steps.entry(step).or_default() += times;
+        }
+        Ok(all)
+    }
+
+    /// The same by stage, first to last.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn stages(params: &Params, slots: usize, target: usize) -> Result<Vec<StageWork>> {
         let Course { circuit, levels, input_bits, start } = Course::new(params, slots, target)?;
         let keys: BTreeMap<KeyName, usize> =
             Self::keys(params, slots, target)?.into_iter().map(|r| (r.name, r.level)).collect();
         let shape =
             |name: KeyName, level: usize| KeyShape::new(params, level, keys.get(&name).copied().unwrap_or(level));
-        let mut work = BootstrapWork::default();
-        work.add(EngineStep::Multiple { limbs: 1 }, 2);
+        let mut raise = BootstrapWork::default();
+        raise.add(EngineStep::Multiple { limbs: 1 }, 2);
         if circuit.sparse_weight > 0 {
-            work.switch(shape(KeyName::ToSparse, 0));
-            work.switch(shape(KeyName::FromSparse, start));
+            raise.switch(shape(KeyName::ToSparse, 0));
+            raise.switch(shape(KeyName::FromSparse, start));
         }
-        work.add(EngineStep::Transform { limbs: start + 2 }, 2);
-        trace(params, slots).for_each(|name| work.add_automorphism(shape(name, start)));
+        raise.add(EngineStep::Transform { limbs: start + 2 }, 2);
+        trace(params, slots).for_each(|name| raise.add_automorphism(shape(name, start)));
         let end = levels.last().copied().unwrap_or(target);
         let matrices = |work: &mut BootstrapWork, top: usize, count: u32, to_coefficients: bool, repeats: bool| {
             let steps = factor_steps(slots, count as usize, to_coefficients);
@@ -206,8 +256,9 @@ impl Bootstrapper {
                 work.divide(top - i + 1, top - i);
             }
         };
-        matrices(&mut work, start, circuit.cts_levels, true, true);
-        work.add_automorphism(shape(KeyName::Conj, levels[0] + 1));
+        let mut to_slots = BootstrapWork::default();
+        matrices(&mut to_slots, start, circuit.cts_levels, true, true);
+        to_slots.add_automorphism(shape(KeyName::Conj, levels[0] + 1));
         let bits = |from: usize, to: usize| params.q()[to + 1..=from].iter().map(|&q| (q as f64).log2()).sum::<f64>();
         let mut scales = vec![input_bits];
         scales.extend(levels.windows(2).scan(input_bits, |scale, pair| {
@@ -215,11 +266,20 @@ impl Bootstrapper {
             Some(*scale)
         }));
         let relin = keys.get(&KeyName::Relin).copied().unwrap_or(start);
-        Passage { params, slots, levels: &levels, scales, relin }.add(&mut work, circuit.steps());
+        let mut eval_mod = BootstrapWork::default();
+        Passage { params, slots, levels: &levels, scales, relin }.add(&mut eval_mod, circuit.steps());
         // Without the arcsine's constants the first matrix halves coefficient 0: the diagonals that meet it do not repeat.
-        matrices(&mut work, end, circuit.stc_levels, false, circuit.arcsine_degree == 7);
-        work.add_automorphism(shape(KeyName::Conj, end - factor_count(slots, circuit.stc_levels as usize)));
-        Ok(work)
+        let mut to_coefficients = BootstrapWork::default();
+        matrices(&mut to_coefficients, end, circuit.stc_levels, false, circuit.arcsine_degree == 7);
+        let last = end - factor_count(slots, circuit.stc_levels as usize);
+        to_coefficients.add_automorphism(shape(KeyName::Conj, last));
+        let stage = |stage, from, to, work| StageWork { stage, from, to, work };
+        Ok(vec![
+            stage(BootstrapStage::ModRaise, 0, start, raise),
+            stage(BootstrapStage::CoeffsToSlots, start, levels[0], to_slots),
+            stage(BootstrapStage::EvalMod, levels[0], end, eval_mod),
+            stage(BootstrapStage::SlotsToCoeffs, end, target, to_coefficients),
+        ])
     }
 }
 

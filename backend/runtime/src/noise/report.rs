@@ -8,6 +8,7 @@ use fhec_ir::{Ckks, Entity, Module, OpInfo};
 use serde::Serialize;
 
 use super::backend::{LANES, Lanes, NoiseBackend, NoisyCt};
+use super::histogram::ArgumentHistogram;
 use super::model::NoiseModel;
 
 /// What a value left.
@@ -148,6 +149,8 @@ pub struct NoiseReport {
     pub escapes: Vec<RangeEscape>,
     /// The same by node.
     pub layers: Vec<LayerEscape>,
+    /// What the arguments of polynomials are, in program order.
+    pub arguments: Vec<ArgumentHistogram>,
 }
 
 impl NoiseReport {
@@ -165,6 +168,11 @@ impl NoiseReport {
                 a.count += b.count;
                 a.rms_error = (a.sum / a.count.max(1) as f64).sqrt();
             }
+        }
+        if self.arguments.is_empty() {
+            self.arguments = other.arguments;
+        } else {
+            self.arguments.iter_mut().zip(&other.arguments).for_each(|(own, new)| own.merge(new));
         }
         for e in other.escapes {
             match self.escapes.iter_mut().find(|own| (&own.value, own.range) == (&e.value, e.range)) {
@@ -230,6 +238,9 @@ impl<'a> NoiseObserver<'a> {
         self.range(value, node, ct, Range::Modulus, self.model.capacity(ct.ty));
         if self.arguments.contains(&value) {
             self.range(value, node, ct, Range::Interval, 1.0);
+            let mut histogram = ArgumentHistogram::new(value, node);
+            histogram.add(&ct.exact.slots, self.images);
+            self.report.arguments.push(histogram);
         }
     }
 

@@ -10,7 +10,7 @@ use fhec_ir::text::{BlobSource, Blobs, parse_module, print_with_blobs, to_hex};
 use fhec_ir::{Ckks, Digest, Module, Shape, Tensor, digest_of};
 use serde::{Deserialize, Serialize};
 
-use super::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Saved, Security, possible_errors};
+use super::{PLAN_KIND, PLAN_VERSION, Plan, Provenance, Security, possible_errors};
 use crate::engine;
 use crate::error::RuntimeError;
 use crate::keys::KeyList;
@@ -18,6 +18,11 @@ use crate::keys::KeyList;
 const PROGRAM: &str = "program";
 /// Memory that reading a program takes, as a multiple of the length of its text.
 const TEXT_INFLATION: u64 = 64;
+
+/// Memory that reading a program of this length takes.
+fn text_memory(length: u64) -> u64 {
+    length.saturating_mul(TEXT_INFLATION)
+}
 
 /// The JSON part of a plan file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,7 +42,8 @@ struct PlanManifest {
 }
 
 impl Plan {
-    fn write<W>(&self, section: &mut W) -> Result<PlanManifest, fhec_container::ContainerError>
+    /// Writes the sections; the manifest, and the bytes of memory that reading takes beside them.
+    fn write<W>(&self, section: &mut W) -> Result<(PlanManifest, u64), fhec_container::ContainerError>
     where
         W: FnMut(&str, Dtype, Bytes<'_>) -> Result<(), fhec_container::ContainerError>,
     {
@@ -49,7 +55,7 @@ impl Plan {
             section(&constant_section(&name), Dtype::F32, Bytes::Floats(tensor.data()))?;
             constants.insert(name, tensor.shape().0.clone());
         }
-        Ok(PlanManifest {
+        let manifest = PlanManifest {
             provenance: self.provenance.clone(),
             params: engine::params(self),
             security: self.security(),
@@ -57,7 +63,8 @@ impl Plan {
             counts: self.counts.clone(),
             constants,
             result_errors: self.result_errors.clone(),
-        })
+        };
+        Ok((manifest, text_memory(text.len() as u64)))
     }
 
     /// The plan as a file's bytes: equal plans give equal bytes.
@@ -66,38 +73,40 @@ impl Plan {
     /// When the report cannot be written as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>, RuntimeError> {
         let mut writer = Writer::in_memory(PLAN_KIND, PLAN_VERSION)?;
-        let manifest = self.write(&mut |name, dtype, bytes| match bytes {
+        let (manifest, memory) = self.write(&mut |name, dtype, bytes| match bytes {
             Bytes::Text(text) => writer.section(name, dtype, text, Codec::Zstd),
             Bytes::Floats(data) => writer.section(name, dtype, data, Codec::Zstd),
         })?;
+        writer.lengthen(memory)?;
         Ok(writer.into_bytes(&manifest)?)
     }
 
-    /// Writes the plan to a file and reads it back.
+    /// Writes the plan to a file and reads it back as later commands will; the hash of its content.
     ///
     /// # Errors
     /// When the file cannot be written, or when what was written cannot be read.
-    pub fn save(&self, to: impl Into<Destination>) -> Result<Saved, RuntimeError> {
+    pub fn save(&self, to: impl Into<Destination>) -> Result<Digest, RuntimeError> {
         let _span = tracing::debug_span!("save-plan").entered();
         let to = to.into();
         let path = to.path().to_path_buf();
         let mut writer = Writer::create(to, PLAN_KIND, PLAN_VERSION)?;
-        let manifest = self.write(&mut |name, dtype, bytes| match bytes {
+        let (manifest, memory) = self.write(&mut |name, dtype, bytes| match bytes {
             Bytes::Text(text) => writer.section(name, dtype, text, Codec::Zstd),
             Bytes::Floats(data) => writer.section(name, dtype, data, Codec::Zstd),
         })?;
+        writer.lengthen(memory)?;
         let digest = writer.finish(&manifest)?;
         let damaged = |e| RuntimeError::ReadBack { file: path.display().to_string(), source: Box::new(e) };
         // What went into a pipe is gone.
-        let limit = path.is_file().then(|| self.read_back(&path, &digest)).transpose().map_err(damaged)?.flatten();
-        Ok(Saved { digest: *self.digest.get_or_init(|| digest), limit })
+        if path.is_file() {
+            self.read_back(&path, &digest).map_err(damaged)?;
+        }
+        Ok(*self.digest.get_or_init(|| digest))
     }
 
-    /// Reads a file that this plan was written to as later commands will, with one constant in memory at a time; the memory
-    /// that these must admit, where it is more than they do by default.
-    fn read_back(&self, path: &Path, digest: &Digest) -> Result<Option<u64>, RuntimeError> {
-        // What is read here is what this program wrote.
-        let reader = Reader::open(path)?.with_limit(u64::MAX).expect(PLAN_KIND, PLAN_VERSION)?;
+    /// Reads a file that this plan was written to, with one constant in memory at a time.
+    fn read_back(&self, path: &Path, digest: &Digest) -> Result<(), RuntimeError> {
+        let reader = Reader::open(path)?.expect(PLAN_KIND, PLAN_VERSION)?;
         if reader.digest() != *digest {
             return Err(fhec_container::ContainerError::malformed(reader.file(), "it holds something else").into());
         }
@@ -106,8 +115,7 @@ impl Plan {
             let section = constant(&reader, name, shape)?;
             named(&reader, name, &digest_of(&Shape(shape.clone()), section.as_slice()?))?;
         }
-        Self::assembled(&reader, manifest, &self.module.consts)?;
-        Ok(Some(reader.spent()).filter(|&spent| spent > reader.default_limit()))
+        Self::assembled(&reader, manifest, &self.module.consts).map(drop)
     }
 
     /// Reads a plan file.
@@ -153,7 +161,7 @@ impl Plan {
         let file = reader.file().to_string();
         let malformed = |reason: String| fhec_container::ContainerError::malformed(&file, reason);
         let length = reader.info(PROGRAM).map_or(0, |section| section.len);
-        reader.spend("the program", length.saturating_mul(TEXT_INFLATION))?;
+        reader.spend("the program", text_memory(length))?;
         let program = reader.section(PROGRAM)?;
         let constants =
             Constants { blobs, room: usize::try_from(reader.left()).unwrap_or(usize::MAX) / size_of::<f32>() };

@@ -13,7 +13,7 @@ use fhec_ckks::KeyName;
 use fhec_ir::cost::{CostError, KeyUse, LatencyTable, TimePrediction, predict_with_keys};
 
 pub use fit::{Measurement, fit};
-pub use profile::{Costs, HostProfile};
+pub use profile::{Costs, HostProfile, StageTime};
 pub use steps::of as engine_steps;
 pub use units::{Unit, WorkKind};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fhec_ckks::{Bootstrapper, EngineStep, KeyName, KeyShape, Params};
+use fhec_ckks::{BootstrapStage, Bootstrapper, EngineStep, KeyName, KeyShape, Params};
 use fhec_ir::cost::{CostError, LatencyTable, Timed};
 use serde::{Deserialize, Serialize};
 
@@ -148,6 +148,35 @@ impl HostProfile {
     }
 }
 
+/// The time of one stage of a bootstrap.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageTime {
+    /// The stage.
+    pub stage: BootstrapStage,
+    /// The level of its input.
+    pub from: usize,
+    /// The level of its result.
+    pub to: usize,
+    /// Microseconds.
+    pub micros: f64,
+}
+
+impl HostProfile {
+    /// What the stages of a bootstrap of `slots` slots to level `target` take, first to last; none where the parameters have
+    /// no such bootstrap. Together they are what [`table`](Self::table) has for it.
+    pub fn bootstrap_stages(&self, params: &Params, slots: usize, target: usize) -> Vec<StageTime> {
+        let slots = slots.max(1 << MIN_LOG_SLOTS.min(params.log_n() - 1));
+        let stages = Bootstrapper::stages(params, slots, target).unwrap_or_default();
+        let time = |stage: fhec_ckks::StageWork| StageTime {
+            stage: stage.stage,
+            from: stage.from,
+            to: stage.to,
+            micros: self.micros(params.log_n(), stage.work.steps),
+        };
+        stages.into_iter().map(time).collect()
+    }
+}
+
 /// No machine: everything is free.
 impl Default for HostProfile {
     fn default() -> Self {
@@ -232,6 +261,12 @@ mod tests {
         assert!(time(1 << 6, 3) < time(1 << 12, 3));
         let all = table.micros[&Timed::Rotate][6] * 10.0;
         assert!(time(1 << 12, 6) > all, "{} {all}", time(1 << 12, 6));
+        for slots in [1 << 7, 1 << 10] {
+            let stages = HostProfile::builtin(1).bootstrap_stages(&params(), slots, 3);
+            let (sum, whole) = (stages.iter().map(|s| s.micros).sum::<f64>(), time(slots, 3));
+            assert!(stages.len() == 4 && (sum / whole - 1.0).abs() < 1e-9, "{sum} of {whole}");
+            assert!(stages.windows(2).all(|pair| pair[0].to == pair[1].from) && stages[3].to == 3, "{stages:?}");
+        }
         let none = Params::new(ParamSpec { bootstrap: None, ..params().spec().clone() }).unwrap();
         assert!(HostProfile::builtin(1).table(&none, 1 << 10).bootstrap.is_empty());
     }

@@ -7,7 +7,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
 use crate::app::App;
-use crate::metrics::RefusalLabels;
 use crate::refusal::Refusal;
 use crate::tokens::{LOCAL, Tenant, Tokens};
 
@@ -23,7 +22,7 @@ impl FromRequestParts<App> for From {
             tenant(tokens.as_ref(), &parts.headers)
         };
         found.map(From).inspect_err(|refusal| {
-            app.metrics.refusals.get_or_create(&RefusalLabels { reason: refusal.code() }).inc();
+            app.metrics.refused(refusal.code());
         })
     }
 }

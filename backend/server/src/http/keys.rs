@@ -13,7 +13,6 @@ use super::guard::From;
 use crate::app::{App, lock};
 use crate::id::KeyId;
 use crate::keys::{self, KeysView};
-use crate::metrics::RefusalLabels;
 use crate::refusal::Refusal;
 
 /// The offset of an upload, as in the drafts of resumable uploads for HTTP.
@@ -80,7 +79,7 @@ pub async fn remove(
 /// Counts a refused upload, and reads on so that its sender sees why: unless it waits for leave to send.
 pub async fn settle<T>(app: &App, headers: &HeaderMap, done: &Result<T, Refusal>, body: &mut Body) {
     let Err(refusal) = done else { return };
-    app.metrics.refusals.get_or_create(&RefusalLabels { reason: refusal.code() }).inc();
+    app.metrics.refused(refusal.code());
     if !headers.contains_key(header::EXPECT) && !matches!(refusal, Refusal::TooSlow | Refusal::Stopping) {
         drain(app, body).await;
     }

@@ -5,6 +5,7 @@ mod connections;
 mod guard;
 mod jobs;
 mod keys;
+mod page;
 mod status;
 
 use axum::Router;
@@ -26,12 +27,17 @@ pub const OPENAPI: &str = include_str!("../../openapi.json");
 /// Every route with its method: the one list that the router is made of, and the test of [`OPENAPI`].
 fn table() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
     vec![
+        ("get", "/", get(page::page)),
+        ("get", "/page.css", get(page::style)),
+        ("get", "/page.js", get(page::script)),
+        ("get", "/report.js", get(page::report_script)),
         ("get", "/healthz", get(status::healthy)),
         ("get", "/readyz", get(status::ready)),
         ("get", "/metrics", get(status::metrics)),
         ("get", "/openapi.json", get(status::openapi)),
         ("get", "/v1/plan", get(status::plan)),
         ("get", "/v1/plan/client", get(status::client_plan)),
+        ("get", "/v1/plan/report", get(page::report)),
         ("get", "/v1/keys", get(keys::list)),
         ("post", "/v1/keys", post(keys::announce)),
         ("get", "/v1/keys/{key}", get(keys::show)),

@@ -46,6 +46,7 @@ impl Double {
             result_bytes_per_run: 100,
             memory_per_run: 0,
             client_plan: b"client plan".to_vec(),
+            report: "<section><h2>Layers</h2></section>".into(),
         };
         let controls = Arc::new(Controls::default());
         (Arc::new(Self { facts, controls: controls.clone() }), controls)

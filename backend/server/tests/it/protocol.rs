@@ -80,3 +80,61 @@ fn what_is_answered_is_what_is_described() {
         assert_eq!(alice.ask(method, path, &[], b"").is(405).code(), "method");
     }
 }
+
+#[test]
+fn the_page_runs_no_script_but_its_own_and_tells_strangers_nothing_of_the_plan() {
+    let place = Place::new(1);
+    let running = place.start();
+    let alice = place.tenant(&running, 0);
+    let stranger = alice.with_token("no token");
+    let mut assets = Vec::new();
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/page.css", "text/css"),
+        ("/page.js", "text/javascript"),
+        ("/report.js", "text/javascript"),
+    ] {
+        let answer =
+            stranger.raw(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
+        let (head, content) = answer.split_once("\r\n\r\n").expect("a head");
+        let head = head.to_lowercase();
+        assert!(head.starts_with("http/1.1 200") && head.contains(&format!("content-type: {kind}")), "{path}: {head}");
+        let policy = head.lines().find(|line| line.starts_with("content-security-policy:")).expect("a policy");
+        for part in [
+            "default-src 'none'",
+            "script-src 'self';",
+            "connect-src 'self'",
+            "frame-ancestors 'none'",
+            "form-action 'none'",
+        ] {
+            assert!(policy.contains(part), "{path}: {policy}");
+        }
+        assert!(!policy.contains("unsafe-eval") && !policy.contains("script-src 'unsafe-inline'"), "{policy}");
+        assert!(
+            head.contains("referrer-policy: no-referrer") && head.contains("x-content-type-options: nosniff"),
+            "{head}"
+        );
+        assert!(!content.contains("double"), "{path} names the model");
+        assets.push(content.to_string());
+    }
+    // All that the page loads is served here, and nothing is inline.
+    let page = &assets[0];
+    for name in ["/page.css", "/page.js", "/report.js"] {
+        assert!(page.contains(&format!("\"{name}\"")), "{name}");
+    }
+    assert!(!page.contains("://") && !page.contains("<style") && !page.contains(" onclick"), "{page}");
+    assert_eq!(page.matches("<script").count(), page.matches("<script src=\"/").count());
+    // The token is in no address, and is stored nowhere.
+    for word in ["localStorage", "sessionStorage", "cookie", "location", "innerHTML", "?token"] {
+        assert!(!assets[2].contains(word), "{word}");
+    }
+    stranger.get("/v1/plan/report").is(401);
+    let report = alice.raw(
+        format!(
+            "GET /v1/plan/report HTTP/1.1\r\nHost: localhost\r\n{}\r\nConnection: close\r\n\r\n",
+            alice.authorization()
+        )
+        .as_bytes(),
+    );
+    assert!(report.contains("<section><h2>Layers</h2></section>"), "{report}");
+}

@@ -36,17 +36,20 @@ from .errors import (
     PlanError,
     RefusedError,
     ResultsError,
+    ServiceError,
     UsageError,
+    WorkerLostError,
 )
+from .parts import join, split
 from .plan import ClientPlan, Plan, Port, Report, Simulation
+from .remote import RemoteClient
 from .server import Server
 
 
-
 def __getattr__(name: str) -> Any:
-    # What needs scikit-learn is imported when it is asked for.
-    if name == "sklearn":
-        return importlib.import_module("fhec.sklearn")
+    # What needs other packages is imported when it is asked for.
+    if name in ("ray", "sklearn"):
+        return importlib.import_module(f"fhec.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -73,13 +76,18 @@ __all__ = [
     "PlanError",
     "Port",
     "RefusedError",
+    "RemoteClient",
     "Report",
     "ResultsError",
     "Server",
+    "ServiceError",
     "Simulation",
     "UsageError",
+    "WorkerLostError",
     "__version__",
     "compile",
     "errors",
+    "join",
     "load",
+    "split",
 ]

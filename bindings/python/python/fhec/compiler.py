@@ -61,7 +61,7 @@ def compile(
     measured on the validation inputs.
 
     What the compiler warns of is a :class:`fhec.FhecWarning`, what it refuses a :class:`fhec.Error` with all ``issues`` at once.
-    Ctrl-C raises at once; the compilation ends in the background at the end of the stage it is in.
+    Ctrl-C raises at once; the compilation ends in the background at the end of the stage, or of the trial of polynomials, it is in.
     """
     given = models.read(model, calibration, name)
     fitted = _named(calibration, given.inputs)

@@ -10,6 +10,8 @@ import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 
 class FhecWarning(UserWarning):
@@ -59,6 +61,10 @@ class Error(Exception):
         self.file = file
         self.causes = list(causes)
         self.issues = list(issues)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = {"help": self.help, "file": self.file, "causes": self.causes, "issues": self.issues}
+        return (partial(type(self), **parts), (self.message,), {"kind": self.kind})
 
     def __str__(self) -> str:
         lines = [self.message]
@@ -147,6 +153,18 @@ class LimitError(Error):
     kind = "memory"
 
 
+class ServiceError(Error):
+    """A service that refuses a request, does not answer, or answers what it should not."""
+
+    kind = "service"
+
+
+class WorkerLostError(Error):
+    """Work that was lost with several workers, one after another."""
+
+    kind = "worker"
+
+
 class UsageError(Error):
     """A request that makes no sense."""
 
@@ -181,6 +199,7 @@ _CLASSES: dict[str, type[Error]] = {
         PassphraseError,
         FileError,
         LimitError,
+        ServiceError,
         UsageError,
         CancelledError,
     )
@@ -188,7 +207,7 @@ _CLASSES: dict[str, type[Error]] = {
 _CLASSES |= {"calibration": CompileError, "program": CompileError}
 
 # Flags of the command line that are true or false here.
-_FLAGS = {"force", "insecure", "no-reconstruct", "pareto", "apply-head", "exact"}
+_FLAGS = {"force", "insecure", "no-reconstruct", "pareto", "apply-head", "exact", "plain-http"}
 _OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?:[ =](\d[\w.]*))?")
 
 

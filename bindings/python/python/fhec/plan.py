@@ -8,7 +8,8 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Union
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Union
 
 import numpy as np
 
@@ -41,11 +42,13 @@ def _ports(described: list[tuple[str, list[int], list[str]]]) -> list[Port]:
 class Report:
     """What a plan is and what it costs: as data, and as a page that notebooks show."""
 
-    def __init__(self, data: dict[str, Any], page: str) -> None:
+    def __init__(self, data: dict[str, Any], page: str, card: str) -> None:
         self.data = data
         """Everything the page shows, with the fields that ``fhec report --json`` has."""
         self.html = page
         """One page of HTML that needs nothing else."""
+        self.card = card
+        """A small page: the figures that matter most, and levels over time."""
 
     def save(self, path: Path, *, force: bool = False) -> None:
         """Writes the page. It replaces no file, unless ``force`` is given."""
@@ -57,9 +60,12 @@ class Report:
         return f"<fhec.Report of {self.data['model']}: {len(layers)} layers, {sum(layer['ops'] for layer in layers)} ops>"
 
     def _repr_html_(self) -> str:
-        # A frame of its own: the page's styles and names do not meet those of the notebook.
-        page = html.escape(self.html, quote=True)
-        return f'<iframe srcdoc="{page}" title="fhec report" style="width:100%;height:640px;border:0"></iframe>'
+        return _framed(self.html, "fhec report", 640)
+
+
+def _framed(page: str, title: str, height: int) -> str:
+    """A page in a frame of its own: its styles and names do not meet those of a notebook."""
+    return f'<iframe srcdoc="{html.escape(page, quote=True)}" title="{title}" style="width:100%;height:{height}px;border:0"></iframe>'
 
 
 @dataclass(frozen=True)
@@ -85,14 +91,88 @@ class Simulation:
     """The error of every operation."""
 
 
-class Plan:
+_Kind = TypeVar("_Kind", bound="_PlanFile")
+
+
+class _PlanFile:
+    """What a plan and what a client needs of it have in common: files, and what both say of the plan."""
+
+    _native: ClassVar[Any]
+    """The class of the extension module."""
+
+    def __init__(self, plan: Any) -> None:
+        self._plan = plan
+
+    @classmethod
+    def load(cls: type[_Kind], path: Path, *, max_size: int | None = None) -> _Kind:
+        """Reads it from a file, which may take ``max_size`` bytes of memory."""
+        return cls(cls._native.load(os.fspath(path), max_size))
+
+    @classmethod
+    def from_bytes(cls: type[_Kind], data: bytes) -> _Kind:
+        """Reads it from the bytes of a file."""
+        return cls(cls._native.from_bytes(data))
+
+    @cached_property
+    def _facts(self) -> _fhec.Facts:
+        return self._plan.facts()
+
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Writes it to a file. It replaces none, unless ``force`` is given."""
+        self._plan.save(os.fspath(path), force)
+
+    def bytes(self) -> bytes:
+        """The bytes of a file; equal plans give equal bytes."""
+        return self._plan.bytes()
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self._facts.model
+
+    @property
+    def digest(self) -> str:
+        """Digest of the plan: what requests, results and secret keys name it by."""
+        return self._facts.digest
+
+    @property
+    def batch(self) -> int:
+        """Images of one run."""
+        return self._facts.batch
+
+    @property
+    def security_bits(self) -> int:
+        """Bits of security; 0 where the parameters are marked insecure."""
+        return self._facts.security_bits
+
+    @property
+    def inputs(self) -> list[Port]:
+        """The inputs."""
+        return _ports(self._facts.inputs)
+
+    @property
+    def outputs(self) -> list[Port]:
+        """The outputs."""
+        return _ports(self._facts.outputs)
+
+    def __repr__(self) -> str:
+        return f"<fhec.{type(self).__name__} of {self.model}: {self.security_bits}-bit security, digest {self.digest[:12]}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self).from_bytes, (self.bytes(),))
+
+
+class Plan(_PlanFile):
     """A compiled model: :func:`fhec.compile` makes it, :func:`fhec.load` reads it.
 
     A server runs it, a client needs :meth:`client_plan` of it. It may be shared between threads.
     """
 
+    _native = _fhec.Plan
+    _plan: _fhec.Plan
+
     def __init__(self, plan: _fhec.Plan) -> None:
-        self._plan = plan
+        super().__init__(plan)
         provenance = json.loads(plan.provenance())
         self._report: dict[str, Any] = provenance.get("report") or {}
         self.options: dict[str, str] = provenance["options"]
@@ -108,57 +188,9 @@ class Plan:
         self.explanation = ""
         """The rewrites from the model's nodes to the compiled ones: of plans that were compiled here."""
 
-    @classmethod
-    def load(cls, path: Path, *, max_size: int | None = None) -> Plan:
-        """Reads a plan from a file, which may take ``max_size`` bytes of memory."""
-        return cls(_fhec.Plan.load(os.fspath(path), max_size))
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Plan:
-        """Reads a plan from the bytes of a file."""
-        return cls(_fhec.Plan.from_bytes(data))
-
-    def save(self, path: Path, *, force: bool = False) -> None:
-        """Writes the plan to a file. It replaces none, unless ``force`` is given."""
-        self._plan.save(os.fspath(path), force)
-
-    def bytes(self) -> bytes:
-        """The bytes of a file; equal plans give equal bytes."""
-        return self._plan.bytes()
-
     def client_plan(self) -> ClientPlan:
         """What a client needs of it, without the model's weights."""
         return ClientPlan(self._plan.client_plan())
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return self._plan.model()
-
-    @property
-    def digest(self) -> str:
-        """What requests, results and secret keys name it by."""
-        return self._plan.digest()
-
-    @property
-    def batch(self) -> int:
-        """Images of one run."""
-        return self._plan.batch()
-
-    @property
-    def security_bits(self) -> int:
-        """Bits of security; 0 where the parameters are marked insecure."""
-        return self._plan.security_bits()
-
-    @property
-    def inputs(self) -> list[Port]:
-        """The inputs."""
-        return _ports(self._plan.inputs())
-
-    @property
-    def outputs(self) -> list[Port]:
-        """The outputs."""
-        return _ports(self._plan.outputs())
 
     @property
     def activations(self) -> list[dict[str, Any]]:
@@ -189,8 +221,11 @@ class Plan:
         """What it is and what it costs. ``run`` is what ``fhec run --json`` or ``fhec eval --json`` printed, ``latency`` the file
         of ``fhec calibrate``."""
         of = json.dumps(dict(run)) if run is not None else None
-        data, page = self._plan.report(of, os.fspath(latency) if latency is not None else None)
-        return Report(json.loads(data), page)
+        data, page, card = self._plan.report(of, os.fspath(latency) if latency is not None else None)
+        return Report(json.loads(data), page, card)
+
+    def _repr_html_(self) -> str:
+        return _framed(self.report().card, f"fhec plan of {html.escape(self.model, quote=True)}", 560)
 
     def simulate(
         self,
@@ -234,72 +269,15 @@ class Plan:
         by_name = outputs if isinstance(outputs, Mapping) else {self.outputs[0].name: outputs}
         return _arrays.one_or_all(self._plan.apply_heads(_arrays.named(by_name)))
 
-    def __repr__(self) -> str:
-        return f"<fhec.Plan of {self.model}: {self.security_bits}-bit security, digest {self.digest[:12]}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Plan.from_bytes, (self.bytes(),))
+class ClientPlan(_PlanFile):
+    """What a client needs of a plan: inputs, outputs, parameters, the list of keys. It holds no weight of the model.
 
+    It is read from what :meth:`save` wrote, or from a plan.
+    """
 
-class ClientPlan:
-    """What a client needs of a plan: inputs, outputs, parameters, the list of keys. It holds no weight of the model."""
-
-    def __init__(self, plan: _fhec.ClientPlan) -> None:
-        self._plan = plan
-
-    @classmethod
-    def load(cls, path: Path, *, max_size: int | None = None) -> ClientPlan:
-        """Reads a client plan, or takes what a client needs from a plan."""
-        return cls(_fhec.ClientPlan.load(os.fspath(path), max_size))
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> ClientPlan:
-        """Reads the bytes of a client plan, or of a plan."""
-        return cls(_fhec.ClientPlan.from_bytes(data))
-
-    def save(self, path: Path, *, force: bool = False) -> None:
-        """Writes it to a file. It replaces none, unless ``force`` is given."""
-        self._plan.save(os.fspath(path), force)
-
-    def bytes(self) -> bytes:
-        """The bytes of a file."""
-        return self._plan.bytes()
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return self._plan.model()
-
-    @property
-    def digest(self) -> str:
-        """Digest of the plan that it is of."""
-        return self._plan.digest()
-
-    @property
-    def batch(self) -> int:
-        """Images of one run."""
-        return self._plan.batch()
-
-    @property
-    def security_bits(self) -> int:
-        """Bits of security; 0 where the parameters are marked insecure."""
-        return self._plan.security_bits()
-
-    @property
-    def inputs(self) -> list[Port]:
-        """The inputs."""
-        return _ports(self._plan.inputs())
-
-    @property
-    def outputs(self) -> list[Port]:
-        """The outputs."""
-        return _ports(self._plan.outputs())
-
-    def __repr__(self) -> str:
-        return f"<fhec.ClientPlan of {self.model}: {self.security_bits}-bit security, digest {self.digest[:12]}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (ClientPlan.from_bytes, (self.bytes(),))
+    _native = _fhec.ClientPlan
+    _plan: _fhec.ClientPlan
 
 
 def classes(scores: Array) -> Any:
