@@ -89,7 +89,7 @@ def main():
                 print(f"  message space of {compiled['summary']['message_bits']} bits, {compiled['summary']['lookups']} look-ups, "
                       f"agreement {100 * compiled['agreement']:.1f} % on {compiled['held_back']} held-back calibration inputs")
                 for layer in compiled["layers"]:
-                    print(f"    {layer['node']}: {layer['sums']} sums of {layer['products']} products, {layer['sum_bits']} bits, "
+                    print(f"    {layer['node']}: {layer['sums']} sums of {layer['products']} products, {layer['kept']} of them kept, {layer['sum_bits']} bits, "
                           f"{layer.get('values', '-')} values, {100 * layer['error']:.1f} % lost")
     if len(seconds) == 2:
         print(f"TFHE takes {seconds['tfhe'] / seconds['ckks']:.0f} times as long as CKKS")

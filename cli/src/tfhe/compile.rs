@@ -79,12 +79,12 @@ pub fn run(c: &Compile) -> Result<(), Error> {
         .iter()
         .map(|layer| {
             let values = layer.values.map_or("-".into(), |values| values.to_string());
-            let [sums, products, bits] =
-                [layer.sums as u64, layer.products as u64, layer.sum_bits.into()].map(|n| n.to_string());
-            vec![layer.node.clone(), sums, products, bits, values, format!("{:.1} %", 100.0 * layer.error)]
+            let [sums, products, kept] = [layer.sums, layer.products, layer.kept].map(|n| n.to_string());
+            let (bits, lost) = (layer.sum_bits.to_string(), format!("{:.1} %", 100.0 * layer.error));
+            vec![layer.node.clone(), sums, products, kept, bits, values, lost]
         })
         .collect();
-    output::table(&["layer", "sums", "products", "bits", "values", "lost"], &rows);
+    output::table(&["layer", "sums", "products", "kept", "bits", "values", "lost"], &rows);
     say!();
     summary.print();
     say!(

@@ -57,8 +57,10 @@ pub struct QuantisedLayer {
     pub node: String,
     /// Sums.
     pub sums: usize,
-    /// Most products of one sum.
+    /// Most products of one sum of the network.
     pub products: usize,
+    /// Most of them that are left: those whose integer weight is not zero.
+    pub kept: usize,
     /// Bits of the widest sum.
     pub sum_bits: u32,
     /// Largest weight.
@@ -126,7 +128,7 @@ pub enum QuantiseError {
         node: String,
         /// Products of one sum.
         products: usize,
-        /// Bits of the message space.
+        /// Bits that sums at this place may have.
         bits: u32,
         /// What is lost of the variance, in per cent.
         lost: f64,
@@ -149,11 +151,13 @@ pub fn quantise(module: &Module<Nn>, samples: &[Vec<Tensor>], capacity: &Capacit
     let (network, notes) = network::Network::of(module)?;
     let observed = trial::Observed::of(&network, samples)?;
     let trial = choose::chosen(&network, &observed, capacity)?;
-    if let Some(lost) = trial.worst_layer().filter(|layer| layer.error > MOST_LOST) {
+    // The first, whose error those after it have, too.
+    if let Some(lost) = trial.layers.iter().find(|layer| layer.error > MOST_LOST) {
+        let widest = capacity.results.iter().map(|room| room.bits).max().unwrap_or(0);
         return Err(QuantiseError::DoesNotFit {
             node: lost.node.clone(),
             products: lost.products,
-            bits: lost.sum_bits,
+            bits: if lost.values.is_some() { capacity.lookups.bits } else { widest },
             lost: lost.error.min(1.0) * 100.0,
         });
     }

@@ -137,7 +137,7 @@ impl Trial {
             let activated =
                 values.iter().map(|x| function.values(x, &network.consts)).collect::<Result<Vec<_>, _>>()?;
             let quantisers = ranges(&activated[..observed.fitted], &tables::channels(&function.argument.shape), top);
-            let Summed { sums, readings, integers, tops } = read;
+            let Summed { sums, readings, integers, tops, .. } = read;
             let tables = tables::tables(function, &network.consts, &sums, &tops, &readings, &quantisers)?;
             let look_up = |sums: &Vec<i64>| -> Vec<u32> {
                 let at = |(&sum, &of): (&i64, &u32)| tables.tables[of as usize].at(sum).unwrap_or_default();
@@ -168,10 +168,6 @@ impl Trial {
     /// Whether it agrees more with the network, or as much with a smaller error.
     pub(super) fn is_better_than(&self, other: &Self) -> bool {
         (self.agreement, -self.error) > (other.agreement, -other.error)
-    }
-    /// The layer that loses most.
-    pub(super) fn worst_layer(&self) -> Option<&QuantisedLayer> {
-        self.layers.iter().max_by(|a, b| a.error.total_cmp(&b.error))
     }
 }
 
@@ -210,6 +206,8 @@ struct Summed {
     integers: Vec<Vec<i64>>,
     /// The largest integer of each column.
     tops: Vec<u32>,
+    /// Most products of one sum, those with a weight of zero among them.
+    products: usize,
 }
 
 impl Summed {
@@ -225,7 +223,8 @@ impl Summed {
         QuantisedLayer {
             node: node.into(),
             sums: self.sums.rows(),
-            products: rows.map(|r| self.sums.row(r).count()).max().unwrap_or(0),
+            products: self.products,
+            kept: rows.map(|r| self.sums.row(r).count()).max().unwrap_or(0),
             sum_bits: u64::BITS - widest.leading_zeros(),
             largest_weight: self.sums.weights.iter().map(|w| w.unsigned_abs()).max().unwrap_or(0),
             values,
@@ -323,7 +322,8 @@ fn summed(of: &Affine, tensors: &[Quantised], target: &[Vec<f32>], fitted: usize
         (0..sums.rows()).map(|r| sums.row(r).map(|(c, w)| i64::from(w) * x[c]).sum()).collect()
     };
     let integers = (0..samples).map(on_sample).collect();
-    Summed { sums, readings, integers, tops }
+    let products = rows.iter().map(|row| row.columns.len()).max().unwrap_or(0);
+    Summed { sums, readings, integers, tops, products }
 }
 
 fn real_row(of: &Affine, columns: &Columns<'_>, r: usize) -> RealRow {
