@@ -57,6 +57,16 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Refused(#[from] crate::compile::Refused),
+    /// A quantised network under TFHE.
+    #[cfg(feature = "tfhe")]
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Tfhe(#[from] fhec_tfhe::TfheError),
+    /// A network that cannot be quantised.
+    #[cfg(all(feature = "tfhe", feature = "compiler"))]
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Quantise(#[from] fhec_passes::quantise::QuantiseError),
     /// A program in text form.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -179,6 +189,8 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Inputs { .. } | Self::Results { .. } => 3,
+            #[cfg(feature = "tfhe")]
+            Self::Tfhe(fhec_tfhe::TfheError::Noise { .. }) => 3,
             _ => 1,
         }
     }
@@ -199,6 +211,10 @@ impl Error {
             Self::Approximate(_) => "calibration",
             #[cfg(feature = "compiler")]
             Self::Refused(_) => "refused",
+            #[cfg(feature = "tfhe")]
+            Self::Tfhe(e) => tfhe_kind(e),
+            #[cfg(all(feature = "tfhe", feature = "compiler"))]
+            Self::Quantise(_) => "compile",
             Self::Text(_) => "program",
             Self::Ciphertexts { .. } => "ciphertexts",
             Self::File { .. } | Self::Output(_) => "file",
@@ -250,6 +266,8 @@ impl Error {
             ) => Some(file.as_str().into()),
             #[cfg(feature = "compiler")]
             Self::Import(ImportError::Io { path, .. }) => Some(path.to_string_lossy()),
+            #[cfg(feature = "tfhe")]
+            Self::Tfhe(fhec_tfhe::TfheError::Container(e)) => Some(e.file.as_str().into()),
             Self::Text(e) => Some(e.source_code.name().into()),
             Self::Ciphertexts { file, .. }
             | Self::File { file, .. }
@@ -277,6 +295,18 @@ fn engine_kind(error: &CkksError) -> &'static str {
     match error {
         CkksError::Cancelled => "cancelled",
         _ => "engine",
+    }
+}
+
+#[cfg(feature = "tfhe")]
+fn tfhe_kind(error: &fhec_tfhe::TfheError) -> &'static str {
+    use fhec_tfhe::TfheError;
+    match error {
+        TfheError::Container(_) => "file",
+        TfheError::Program(_) | TfheError::NoParameters(_) => "plan",
+        TfheError::DoesNotFit { .. } => "compile",
+        TfheError::Noise { .. } => "results",
+        _ => "ciphertexts",
     }
 }
 

@@ -53,6 +53,7 @@
 //!
 //! `client` (secret keys) and `compiler` (ONNX to plan) are both on by default. Without them the crate only evaluates. `remote` adds
 //! the module of that name, the client of a service; `tls` has it speak HTTPS, too.
+//! `tfhe` adds quantised networks under TFHE, by a crate whose licence grants no patents (`docs/tfhe.md`).
 
 #[cfg(feature = "compiler")]
 mod accuracy;
@@ -84,6 +85,8 @@ mod request;
 mod server;
 #[cfg(feature = "compiler")]
 mod target;
+#[cfg(feature = "tfhe")]
+pub mod tfhe;
 
 #[cfg(feature = "compiler")]
 pub use accuracy::Accuracy;

@@ -23,44 +23,59 @@ use super::{inspect, output, progress, values};
 pub struct Compile {
     /// The model
     #[arg(value_parser = files::input())]
-    model: PathBuf,
+    pub(super) model: PathBuf,
     /// Where the plan goes
     #[arg(short, long, value_name = "PLAN", value_parser = files::destination())]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     /// Where what a client needs of the plan goes: it holds nothing of the model's weights
     #[arg(long, value_name = "FILE", value_parser = files::destination())]
-    client: Option<PathBuf>,
+    pub(super) client: Option<PathBuf>,
     #[command(flatten)]
-    shaping: Shaping,
+    pub(super) shaping: Shaping,
     /// The polynomial of every activation, as `fhec search` writes them for each point of its front, in place of any choice
     #[arg(long, value_name = "FILE", conflicts_with_all = ["degree", "composite", "max_latency", "max_error", "pareto"], value_parser = files::input())]
-    forms: Option<PathBuf>,
+    pub(super) forms: Option<PathBuf>,
     /// Write the program after every pass into this directory
     #[arg(long, value_name = "DIR")]
-    dump_passes: Option<PathBuf>,
+    pub(super) dump_passes: Option<PathBuf>,
     /// Print the chain of rewrites from the model's nodes to the compiled ones
     #[arg(long)]
-    explain: bool,
+    pub(super) explain: bool,
+    /// The scheme that the network is computed under
+    #[arg(long, value_enum, default_value_t = Scheme::Ckks)]
+    pub(super) scheme: Scheme,
+    /// Under TFHE, bits of the message space: wider sums, and slower tables; by default the fewest with which the network agrees
+    #[arg(long, value_name = "BITS", value_parser = super::values::message_bits)]
+    pub(super) message_bits: Option<u32>,
     /// Bits of security; only 128 is supported
     #[arg(long, default_value_t = 128, value_parser = security)]
-    security: u32,
+    pub(super) security: u32,
     /// Write the Pareto-optimal plans in time and error as JSON
     #[arg(long, value_name = "FILE", conflicts_with = "composite", value_parser = files::destination())]
-    pareto: Option<PathBuf>,
+    pub(super) pareto: Option<PathBuf>,
     /// Inputs on which the accuracy of the compiled network is measured, and of plans of the front; not those of calibration
     #[arg(long, value_name = "FILE", requires = "labels", value_parser = files::input())]
-    validation: Option<PathBuf>,
+    pub(super) validation: Option<PathBuf>,
     /// Class numbers of the validation inputs (.npy)
     #[arg(long, value_name = "FILE", requires = "validation", value_parser = files::input())]
-    labels: Option<PathBuf>,
+    pub(super) labels: Option<PathBuf>,
     /// How many plans of the front are measured
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = values::count, requires_all = ["validation", "pareto"])]
-    points: usize,
+    pub(super) points: usize,
     #[command(flatten)]
-    overwrite: Overwrite,
+    pub(super) overwrite: Overwrite,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+/// What ciphertexts hold, and what is computed on them.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scheme {
+    /// Vectors of real numbers; polynomials in place of activations
+    Ckks,
+    /// Small integers; a quantised network, whose activations are look-up tables (docs/tfhe.md)
+    Tfhe,
 }
 
 fn security(text: &str) -> Result<u32, String> {
@@ -154,6 +169,20 @@ impl<'a> Dump<'a> {
 }
 
 pub fn run(c: &Compile) -> Result<(), Error> {
+    if c.scheme == Scheme::Tfhe {
+        #[cfg(feature = "tfhe")]
+        return super::tfhe::compile::run(c);
+        #[cfg(not(feature = "tfhe"))]
+        return Err(Error::Usage {
+            reason: "this fhec was built without TFHE".into(),
+            repair: "build it with `--features tfhe`; docs/tfhe.md says what that brings, and under which licence"
+                .into(),
+        });
+    }
+    if c.message_bits.is_some() {
+        let reason = "--message-bits is of `--scheme tfhe`: under CKKS numbers are not small integers".into();
+        return Err(Error::Usage { reason, repair: "leave it out, or give `--scheme tfhe`".into() });
+    }
     c.shaping.check(c.pareto.is_some())?;
     let started = Instant::now();
     let spinner = Arc::new(progress::spinner("compile"));

@@ -17,37 +17,41 @@ use super::{output, trust};
 pub struct Decrypt {
     /// The plan, or what a client needs of it
     #[arg(value_parser = files::input())]
-    plan: PathBuf,
+    pub(super) plan: PathBuf,
     #[command(flatten)]
-    key: SecretKey,
+    pub(super) key: SecretKey,
     /// The encrypted results
     #[arg(long, value_name = "FILE", value_parser = files::input())]
-    input: PathBuf,
+    pub(super) input: PathBuf,
     #[command(flatten)]
-    results: Results,
+    pub(super) results: Results,
     /// The request that the results must answer: what `encrypt` wrote. Without it, any request of the key will do
     #[arg(long, value_name = "FILE", value_parser = files::input())]
-    request: Option<PathBuf>,
+    pub(super) request: Option<PathBuf>,
     /// Make results that others may see: noise hides what they tell of the secret key, with this many bits of statistical
     /// security (30 is common), and only the bits above it are kept
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..=64))]
-    publish: Option<u32>,
+    pub(super) publish: Option<u32>,
     /// Decryptions under this key that are published in all, these and others; as many as there are in the file unless given
     #[arg(long, value_name = "Q", requires = "publish", value_parser = clap::value_parser!(u64).range(1..))]
-    queries: Option<u64>,
+    pub(super) queries: Option<u64>,
     /// Decrypt even what was encrypted under another key, which gives noise
     #[arg(long, conflicts_with = "publish")]
-    any_key: bool,
+    pub(super) any_key: bool,
     #[command(flatten)]
-    overwrite: Overwrite,
+    pub(super) overwrite: Overwrite,
     #[command(flatten)]
-    max_size: MaxSize,
+    pub(super) max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub fn run(c: &Decrypt) -> Result<(), Error> {
+    #[cfg(feature = "tfhe")]
+    if fhec::tfhe::is_plan(&c.plan) {
+        return super::tfhe::decrypt(c);
+    }
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let files = c.key.among(files)?.reads("the input", [&c.input])?;
     let mut files = c.results.among(files)?.reads("the request", &c.request)?;

@@ -17,26 +17,30 @@ use super::{Consent, output, trust};
 pub struct Encrypt {
     /// The plan, or what a client needs of it
     #[arg(value_parser = files::input())]
-    plan: PathBuf,
+    pub(super) plan: PathBuf,
     #[command(flatten)]
-    key: SecretKey,
+    pub(super) key: SecretKey,
     #[command(flatten)]
-    images: Images,
+    pub(super) images: Images,
     /// Where the ciphertexts go
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     #[command(flatten)]
-    consent: Consent,
+    pub(super) consent: Consent,
     #[command(flatten)]
-    overwrite: Overwrite,
+    pub(super) overwrite: Overwrite,
     #[command(flatten)]
-    max_size: MaxSize,
+    pub(super) max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub fn run(c: &Encrypt) -> Result<(), Error> {
+    #[cfg(feature = "tfhe")]
+    if fhec::tfhe::is_plan(&c.plan) {
+        return super::tfhe::encrypt(c);
+    }
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = c.images.among(c.key.among(files)?)?;
     let to = files.writes("--output", &c.output)?.private();

@@ -19,28 +19,32 @@ use super::{Resources, output, progress};
 pub struct Eval {
     /// The plan
     #[arg(value_parser = files::input())]
-    plan: PathBuf,
+    pub(super) plan: PathBuf,
     /// The client's evaluation keys
     #[arg(long, value_name = "FILE", value_parser = files::input())]
-    evaluation: PathBuf,
+    pub(super) evaluation: PathBuf,
     /// The client's ciphertexts
     #[arg(long, value_name = "FILE", value_parser = files::input())]
-    input: PathBuf,
+    pub(super) input: PathBuf,
     /// Where the encrypted results go
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     #[command(flatten)]
-    resources: Resources,
+    pub(super) resources: Resources,
     #[command(flatten)]
-    overwrite: Overwrite,
+    pub(super) overwrite: Overwrite,
     #[command(flatten)]
-    max_size: MaxSize,
+    pub(super) max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub fn run(c: &Eval) -> Result<(), Error> {
+    #[cfg(feature = "tfhe")]
+    if fhec::tfhe::is_plan(&c.plan) {
+        return super::tfhe::eval(c);
+    }
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = files.reads("the evaluation keys", [&c.evaluation])?.reads("the input", [&c.input])?;
     Partial::discard_finished(&c.output);

@@ -14,20 +14,24 @@ use super::output;
 pub struct ExportClient {
     /// The plan
     #[arg(value_parser = files::input())]
-    plan: PathBuf,
+    pub(super) plan: PathBuf,
     /// Where the client plan goes
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     #[command(flatten)]
-    overwrite: Overwrite,
+    pub(super) overwrite: Overwrite,
     #[command(flatten)]
-    max_size: MaxSize,
+    pub(super) max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub fn run(c: &ExportClient) -> Result<(), Error> {
+    #[cfg(feature = "tfhe")]
+    if fhec::tfhe::is_plan(&c.plan) {
+        return super::tfhe::export_client(c);
+    }
     let mut files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let to = files.writes("--output", &c.output)?;
     let plan = c.max_size.plan(&c.plan)?;

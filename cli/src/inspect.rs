@@ -17,18 +17,18 @@ use super::{files, output};
 pub struct Inspect {
     /// The plan
     #[arg(value_parser = files::input())]
-    plan: PathBuf,
+    pub(super) plan: PathBuf,
     /// Costs of this machine, as `fhec calibrate` writes them, or a table of measured times; instead of the built-in profile
     #[arg(long, value_name = "FILE", value_parser = files::input())]
-    latency: Option<PathBuf>,
+    pub(super) latency: Option<PathBuf>,
     /// Print the program in text form
     #[arg(long)]
-    program: bool,
+    pub(super) program: bool,
     #[command(flatten)]
-    max_size: MaxSize,
+    pub(super) max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// An input or output.
@@ -194,6 +194,10 @@ pub fn predicted(plan: &Plan, latency: Option<&Path>) -> Result<Prediction, Erro
 }
 
 pub fn run(c: &Inspect) -> Result<(), Error> {
+    #[cfg(feature = "tfhe")]
+    if fhec::tfhe::is_plan(&c.plan) {
+        return super::tfhe::inspect(c);
+    }
     let plan = c.max_size.plan(&c.plan)?;
     let program = c.program.then(|| ir::text::print_module(plan.module()));
     if let Some(program) = program.as_ref().filter(|_| !c.json) {

@@ -16,31 +16,35 @@ use super::{Consent, output, progress};
 pub struct Keygen {
     /// The plan, or what a client needs of it
     #[arg(value_parser = files::input())]
-    plan: PathBuf,
+    pub(super) plan: PathBuf,
     /// Where the secret key goes; it never leaves the client
     #[arg(long, value_name = "FILE", value_parser = files::destination())]
-    secret: PathBuf,
+    pub(super) secret: PathBuf,
     /// Where the evaluation keys go; they are for the server
     #[arg(long, value_name = "FILE", value_parser = files::destination())]
-    evaluation: PathBuf,
+    pub(super) evaluation: PathBuf,
     /// Make evaluation keys for the secret key that is there, instead of a new one
     #[arg(long)]
-    existing: bool,
+    pub(super) existing: bool,
     #[command(flatten)]
-    secrecy: Secrecy,
+    pub(super) secrecy: Secrecy,
     #[command(flatten)]
-    consent: Consent,
+    pub(super) consent: Consent,
     #[command(flatten)]
-    overwrite: Overwrite,
+    pub(super) overwrite: Overwrite,
     /// Bytes that the plan may ask for: of evaluation keys, 8G by default, and of memory when it is read
     #[arg(long, value_name = "SIZE", value_parser = output::parse_bytes)]
-    max_size: Option<u64>,
+    pub(super) max_size: Option<u64>,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub fn run(c: &Keygen) -> Result<(), Error> {
+    #[cfg(feature = "tfhe")]
+    if fhec::tfhe::is_plan(&c.plan) {
+        return super::tfhe::keygen(c);
+    }
     let mut files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     files = files.reads("the passphrase", c.secrecy.file())?;
     let to_secret = match c.existing {

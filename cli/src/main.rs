@@ -61,6 +61,8 @@ mod signals;
 mod simulate;
 #[cfg(feature = "client")]
 mod terminal;
+#[cfg(feature = "tfhe")]
+mod tfhe;
 #[cfg(feature = "client")]
 mod top;
 #[cfg(feature = "client")]

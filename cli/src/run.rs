@@ -20,25 +20,25 @@ use super::{Consent, Resources, escapes, eval, inspect, output, progress, trust}
 pub struct Run {
     /// The plan
     #[arg(value_parser = files::input())]
-    plan: PathBuf,
+    pub(super) plan: PathBuf,
     #[command(flatten)]
-    images: Images,
+    pub(super) images: Images,
     #[command(flatten)]
-    results: Results,
+    pub(super) results: Results,
     /// Class numbers of the images (.npy): reports how many are right
     #[arg(long, value_name = "FILE", value_parser = files::input())]
-    labels: Option<PathBuf>,
+    pub(super) labels: Option<PathBuf>,
     #[command(flatten)]
-    resources: Resources,
+    pub(super) resources: Resources,
     #[command(flatten)]
-    consent: Consent,
+    pub(super) consent: Consent,
     #[command(flatten)]
-    overwrite: Overwrite,
+    pub(super) overwrite: Overwrite,
     #[command(flatten)]
-    max_size: MaxSize,
+    pub(super) max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Everything a run reports.
@@ -67,6 +67,10 @@ struct Checked {
 }
 
 pub fn run(c: &Run) -> Result<(), Error> {
+    #[cfg(feature = "tfhe")]
+    if fhec::tfhe::is_plan(&c.plan) {
+        return super::tfhe::run(c);
+    }
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = c.results.among(c.images.among(files)?)?.reads("the labels", &c.labels)?;
     let plan = Arc::new(c.max_size.plan(&c.plan)?);

@@ -42,6 +42,12 @@ impl SecretKey {
         &self.secret
     }
 
+    /// Whether there is a passphrase.
+    #[cfg(feature = "tfhe")]
+    pub fn has_passphrase(&self) -> bool {
+        self.secrecy.is_given()
+    }
+
     /// Adds the files to those that a command reads.
     ///
     /// # Errors
@@ -163,7 +169,7 @@ fn unusable(reason: String) -> Error {
 }
 
 /// Warns when others than its owner may read a secret: `what` it is, as "secret key".
-fn warn_if_open(what: &str, path: &Path) {
+pub fn warn_if_open(what: &str, path: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

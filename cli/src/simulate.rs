@@ -19,34 +19,34 @@ use super::{escapes, output, progress};
 pub struct Simulate {
     /// The plan
     #[arg(value_parser = files::input())]
-    plan: PathBuf,
+    pub(super) plan: PathBuf,
     #[command(flatten)]
-    images: Images,
+    pub(super) images: Images,
     /// Where the results go: .npy, or .npz for several outputs
     #[arg(short, long, value_name = "FILE", value_parser = files::destination())]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
     /// Class numbers of the images (.npy): reports how many are right, with noise and without
     #[arg(long, value_name = "FILE", value_parser = files::input())]
-    labels: Option<PathBuf>,
+    pub(super) labels: Option<PathBuf>,
     /// Without noise: only what the program computes, and its out-of-range values
     #[arg(long, conflicts_with_all = ["per_op", "seed"])]
-    exact: bool,
+    pub(super) exact: bool,
     /// Print the error of every operation; with --json also where the arguments of polynomials are
     #[arg(long)]
-    per_op: bool,
+    pub(super) per_op: bool,
     /// Selects the noise; the same seed gives the same results
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
     /// Threads; one per core by default
     #[arg(long, value_name = "N", value_parser = super::values::threads)]
-    threads: Option<usize>,
+    pub(super) threads: Option<usize>,
     #[command(flatten)]
-    overwrite: Overwrite,
+    pub(super) overwrite: Overwrite,
     #[command(flatten)]
-    max_size: MaxSize,
+    pub(super) max_size: MaxSize,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Serialize)]
@@ -94,6 +94,10 @@ struct Right {
 }
 
 pub fn run(c: &Simulate) -> Result<(), Error> {
+    #[cfg(feature = "tfhe")]
+    if fhec::tfhe::is_plan(&c.plan) {
+        return super::tfhe::simulate(c);
+    }
     let files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
     let mut files = c.images.among(files)?.reads("the labels", &c.labels)?;
     let plan = c.max_size.plan(&c.plan)?;

@@ -104,6 +104,13 @@ pub fn bits(text: &str) -> Result<u32, String> {
     within(text, "a precision", 1..=MOST_BITS)
 }
 
+/// Bits of a message space of TFHE.
+#[cfg(feature = "compiler")]
+pub fn message_bits(text: &str) -> Result<u32, String> {
+    let number: Option<u32> = text.trim().parse().ok();
+    number.filter(|bits| [2, 4, 6, 8].contains(bits)).ok_or_else(|| "message spaces have 2, 4, 6 or 8 bits".into())
+}
+
 /// A limit.
 #[cfg(feature = "compiler")]
 pub fn limit(text: &str) -> Result<f64, String> {

@@ -13,6 +13,7 @@ mod pass;
 pub mod pipeline;
 pub mod program;
 pub mod prune;
+pub mod quantise;
 pub mod registry;
 pub mod skips;
 pub mod target;

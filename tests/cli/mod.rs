@@ -23,6 +23,8 @@ mod search;
 #[cfg(all(feature = "serve", feature = "remote", unix))]
 mod serve;
 mod surface;
+#[cfg(feature = "compiler")]
+mod tfhe;
 mod trust;
 
 use std::path::{Path, PathBuf};

@@ -124,6 +124,10 @@ impl ContainerError {
                     "write the file anew with this version of fhec".into()
                 }
             }
+            Problem::WrongKind { found, expected } if is_tfhe(found) != is_tfhe(expected) => format!(
+                "give the file that holds the {expected}; a plan of `--scheme tfhe` needs a fhec built with `--features tfhe` and \
+                 a command that docs/tfhe.md names, and its files do not mix with those of CKKS"
+            ),
             Problem::WrongKind { expected, .. } => format!("give the file that holds the {expected}"),
             Problem::TooLarge { need, .. } => {
                 format!(
@@ -132,6 +136,11 @@ impl ContainerError {
             }
         }
     }
+}
+
+/// Whether files of this kind are of the scheme TFHE, which not every build reads.
+fn is_tfhe(kind: &str) -> bool {
+    kind.starts_with("tfhe-")
 }
 
 impl From<fhec_files::OutputError> for ContainerError {

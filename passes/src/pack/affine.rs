@@ -13,55 +13,55 @@ use super::weights::WeightUse;
 /// Chains of linear ops stay in this form and become one linear transform, hence one level, when a nonlinear op or a result
 /// asks for the slots.
 #[derive(Clone, Debug)]
-pub(super) struct AffineMap {
-    pub(super) shape: Shape,
+pub(crate) struct AffineMap {
+    pub(crate) shape: Shape,
     /// Sources by increasing number.
-    pub(super) terms: Vec<(usize, Arc<Sparse>)>,
-    pub(super) bias: Vec<f64>,
+    pub(crate) terms: Vec<(usize, Arc<Sparse>)>,
+    pub(crate) bias: Vec<f64>,
     /// How the value came about, for the choice of its layout.
-    pub(super) trails: Vec<Trail>,
+    pub(crate) trails: Vec<Trail>,
     /// Which weights are in the maps, where that is asked for.
     pub(super) uses: Vec<WeightUse>,
 }
 
 /// The ops between a source and a value: what they do to the source's layout suggests the value's.
 #[derive(Clone, Debug)]
-pub(super) struct Trail {
-    pub(super) source: usize,
-    pub(super) steps: Vec<Arc<TrailStep>>,
+pub(crate) struct Trail {
+    pub(crate) source: usize,
+    pub(crate) steps: Vec<Arc<TrailStep>>,
 }
 
 /// An op on the way, with the shapes of its operand and result.
 #[derive(Clone, Debug)]
-pub(super) struct TrailStep {
-    pub(super) op: NnOp,
-    pub(super) from: Shape,
-    pub(super) to: Shape,
+pub(crate) struct TrailStep {
+    pub(crate) op: NnOp,
+    pub(crate) from: Shape,
+    pub(crate) to: Shape,
 }
 
 /// No value keeps more trails than this.
 const MOST_TRAILS: usize = 3;
 
 impl AffineMap {
-    pub(super) fn constant(shape: Shape, bias: Vec<f64>) -> Self {
+    pub(crate) fn constant(shape: Shape, bias: Vec<f64>) -> Self {
         Self { shape, terms: Vec::new(), bias, trails: Vec::new(), uses: Vec::new() }
     }
     /// Source number `source` as it is.
-    pub(super) fn source(source: usize, shape: Shape) -> Self {
+    pub(crate) fn source(source: usize, shape: Shape) -> Self {
         let n = shape.len();
         let terms = vec![(source, Arc::new(Sparse::identity(n)))];
         let trails = vec![Trail { source, steps: Vec::new() }];
         Self { shape, terms, bias: vec![0.0; n], trails, uses: Vec::new() }
     }
-    pub(super) fn is_constant(&self) -> bool {
+    pub(crate) fn is_constant(&self) -> bool {
         self.terms.is_empty()
     }
     /// Whether every element is a multiple of one source element plus a constant.
-    pub(super) fn is_light(&self) -> bool {
+    pub(crate) fn is_light(&self) -> bool {
         self.terms.len() <= 1 && self.terms.iter().all(|(_, m)| m.is_light())
     }
     /// The image under the linear map of `op` to a tensor of `shape`.
-    pub(super) fn mapped(&self, map: Sparse, op: &NnOp, shape: &Shape) -> Self {
+    pub(crate) fn mapped(&self, map: Sparse, op: &NnOp, shape: &Shape) -> Self {
         let map = Arc::new(map);
         let after = |m: &Arc<Sparse>| if m.is_identity() { map.clone() } else { Arc::new(map.compose(m)) };
         let terms = self.terms.iter().map(|(s, m)| (*s, after(m))).collect();
@@ -71,14 +71,14 @@ impl AffineMap {
         out.reshaped(op, shape)
     }
     /// The same elements as a tensor of `shape`, by `op`.
-    pub(super) fn reshaped(mut self, op: &NnOp, shape: &Shape) -> Self {
+    pub(crate) fn reshaped(mut self, op: &NnOp, shape: &Shape) -> Self {
         let step = Arc::new(TrailStep { op: op.clone(), from: self.shape.clone(), to: shape.clone() });
         self.trails.iter_mut().for_each(|t| t.steps.push(step.clone()));
         self.shape = shape.clone();
         self
     }
     /// `scale[e] · x[e] + shift[e]`.
-    pub(super) fn rescaled(&self, scale: impl Fn(usize) -> f64, shift: impl Fn(usize) -> f64) -> Self {
+    pub(crate) fn rescaled(&self, scale: impl Fn(usize) -> f64, shift: impl Fn(usize) -> f64) -> Self {
         let kept = (0..self.bias.len()).all(|e| scale(e) == 1.0);
         let scaled = |m: &Arc<Sparse>| if kept { m.clone() } else { Arc::new(m.scale_rows(&scale)) };
         let terms = self.terms.iter().map(|(s, m)| (*s, scaled(m))).collect();
@@ -86,7 +86,7 @@ impl AffineMap {
         Self { shape: self.shape.clone(), terms, bias, trails: self.trails.clone(), uses: self.uses.clone() }
     }
     /// The sum with a value of equal shape.
-    pub(super) fn plus(&self, other: &Self) -> Self {
+    pub(crate) fn plus(&self, other: &Self) -> Self {
         let mut terms = self.terms.clone();
         for (source, map) in &other.terms {
             match terms.iter_mut().find(|(s, _)| s == source) {
@@ -101,13 +101,13 @@ impl AffineMap {
         Self { shape: self.shape.clone(), terms, bias, trails, uses }
     }
     /// The factor and the source when the value is c times one source, in place, without a constant.
-    pub(super) fn as_scaled_source(&self) -> Option<(f64, usize)> {
+    pub(crate) fn as_scaled_source(&self) -> Option<(f64, usize)> {
         let [(source, map)] = self.terms.as_slice() else { return None };
         let c = map.uniform_diagonal()?;
         self.bias.iter().all(|&b| b == 0.0).then_some((c, *source))
     }
     /// Number of stored weights.
-    pub(super) fn nnz(&self) -> usize {
+    pub(crate) fn nnz(&self) -> usize {
         self.terms.iter().map(|(_, m)| m.nnz()).sum()
     }
 }

@@ -17,16 +17,16 @@ pub fn without_heads(module: &Module<Nn>) -> (Module<Nn>, Vec<String>) {
 }
 
 /// A network without its heads.
-pub(super) struct Headless {
-    pub(super) module: Module<Nn>,
+pub(crate) struct Headless {
+    pub(crate) module: Module<Nn>,
     /// Where its values come from.
-    pub(super) origins: BTreeMap<Value, Value>,
+    pub(crate) origins: BTreeMap<Value, Value>,
     /// What the client makes of an image of every result.
-    pub(super) heads: Vec<Vec<Head>>,
-    pub(super) notes: Vec<String>,
+    pub(crate) heads: Vec<Vec<Head>>,
+    pub(crate) notes: Vec<String>,
 }
 
-pub(super) fn headless(module: &Module<Nn>) -> Headless {
+pub(crate) fn headless(module: &Module<Nn>) -> Headless {
     let func = &module.func;
     let left = left(func);
     let (mut notes, mut origins) = (Vec::new(), BTreeMap::new());

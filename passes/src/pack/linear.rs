@@ -12,7 +12,7 @@ fn dim(axis: i64, rank: usize) -> usize {
 }
 
 /// The value repeated to `shape`.
-pub(super) fn broadcast(a: &AffineMap, op: &NnOp, shape: &Shape) -> AffineMap {
+pub(crate) fn broadcast(a: &AffineMap, op: &NnOp, shape: &Shape) -> AffineMap {
     if a.shape == *shape {
         a.clone()
     } else if a.shape.len() == shape.len() {
@@ -51,7 +51,7 @@ pub(super) fn weighted(node: &Node<Nn>, operands: &[AffineMap], at: usize, value
 }
 
 /// The result of linear op `node`.
-pub(super) fn apply(node: &Node<Nn>, operands: &[AffineMap]) -> Result<AffineMap, Issue> {
+pub(crate) fn apply(node: &Node<Nn>, operands: &[AffineMap]) -> Result<AffineMap, Issue> {
     let out = &node.ty.0;
     let x = &operands[0];
     let through = |map: Sparse| x.mapped(map, &node.op, out);

@@ -14,20 +14,20 @@
 //! Slots without an element hold zero after a linear transform; whatever a polynomial makes of that zero is known, and is
 //! subtracted again where it would reach a sum.
 
-mod affine;
+pub(crate) mod affine;
 mod build;
 mod cost;
 mod emit;
 mod graph;
-mod heads;
+pub(crate) mod heads;
 mod hints;
 mod layout;
-mod linear;
+pub(crate) mod linear;
 mod maps;
 mod place;
 mod reading;
-mod reject;
-mod sparse;
+pub(crate) mod reject;
+pub(crate) mod sparse;
 mod transform;
 mod weights;
 

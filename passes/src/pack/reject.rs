@@ -4,7 +4,7 @@ use fhec_ir::nn::{Activation, Nn, NnOp};
 use fhec_ir::{Entity, Issue, Module, OpInfo, Value};
 
 /// For every value whether it depends on an input.
-pub(super) fn encrypted(module: &Module<Nn>) -> Vec<bool> {
+pub(crate) fn encrypted(module: &Module<Nn>) -> Vec<bool> {
     let mut out: Vec<bool> = Vec::with_capacity(module.func.len());
     for (_, node) in module.func.iter() {
         out.push(node.op.as_input().is_some() || node.operands.iter().any(|o| out[o.index()]));
@@ -29,7 +29,7 @@ pub(super) fn issues(module: &Module<Nn>, encrypted: &[bool]) -> Vec<Issue> {
 }
 
 /// Why `op` over operands of which `secret` are encrypted cannot be packed.
-fn obstacle(op: &NnOp, secret: &[bool]) -> Option<(String, &'static str)> {
+pub(crate) fn obstacle(op: &NnOp, secret: &[bool]) -> Option<(String, &'static str)> {
     let weights_secret = secret.iter().skip(1).any(|&s| s);
     let found = match op {
         NnOp::Activation { function, .. } => (

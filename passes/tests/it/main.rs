@@ -10,6 +10,7 @@ mod nets;
 mod pack;
 mod pipeline;
 mod place;
+mod quantise;
 mod run;
 mod sensitivity;
 mod shapes;
