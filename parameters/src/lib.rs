@@ -7,4 +7,4 @@ mod spec;
 
 pub use circuit::Circuit;
 pub use security::{SPARSE_WEIGHT, least_log_n, max_log_qp, max_log_qp_sparse, rings};
-pub use spec::{BootstrapSpec, MAX_PRIME_BITS, ParamSpec};
+pub use spec::{BootstrapSpec, MAX_LEVELS, MAX_PRIME_BITS, ParamSpec};

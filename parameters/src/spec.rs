@@ -9,6 +9,9 @@ use crate::security::max_log_qp;
 /// multiply exactly.
 pub const MAX_PRIME_BITS: u32 = 50;
 
+/// The most levels that the engine takes: beyond, what a program saves by its small scale is lost in precision.
+pub const MAX_LEVELS: u32 = 80;
+
 /// Parameters of a CKKS instance. The same parameters give the same primes.
 ///
 /// ```

@@ -262,6 +262,9 @@ fn with_bootstraps(
         return leveled;
     }
     let bootstrapped = bootstrapped(packing, options, target, placed);
+    if let Err(e) = &bootstrapped {
+        tracing::debug!(issues = ?e.issues, "no plan with bootstraps");
+    }
     match (leveled, bootstrapped) {
         // What is compared with other placements has one.
         (Ok(_), Ok(bootstrapped)) if options.strategy != Strategy::Joint => Ok(bootstrapped),

@@ -5,7 +5,7 @@ use crate::error::{CkksError, Result, ShortDigest};
 use crate::packing::{bits_of, packed_limb_len};
 use crate::sample::Seed;
 use crate::security;
-use fhec_parameters::{BootstrapSpec, Circuit, MAX_PRIME_BITS, ParamSpec};
+use fhec_parameters::{BootstrapSpec, Circuit, MAX_LEVELS, MAX_PRIME_BITS, ParamSpec};
 use fhec_ring::{Modulus, nearest_ntt_prime};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -293,7 +293,7 @@ fn validate(spec: &ParamSpec) -> Result<()> {
     // Below 20 bits no precision is left; a scale above 49 bits leaves no prime near it.
     within("scale_bits", spec.scale_bits, 20, 49)?;
     within("first_bits", spec.first_bits, spec.scale_bits, Modulus::MAX_BITS)?;
-    within("levels", spec.levels, 0, 80)?;
+    within("levels", spec.levels, 0, MAX_LEVELS)?;
     within("special", spec.special, 1, 24)?;
     within("special_bits", spec.special_bits, spec.first_bits, Modulus::MAX_BITS)?;
     spec.bootstrap.as_ref().map_or(Ok(()), |bootstrap| validate_bootstrap(spec, bootstrap))

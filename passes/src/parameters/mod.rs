@@ -9,6 +9,7 @@ mod estimate;
 use fhec_ir::ckks::{Ckks, CkksOp};
 use fhec_ir::cost::{self, OpCounts};
 use fhec_ir::{Issue, Module, ParamSpec, Tensor};
+use fhec_parameters::MAX_LEVELS;
 
 pub use estimate::{Estimate, estimate};
 
@@ -233,6 +234,10 @@ impl Demand {
             _ => rings,
         };
         let mut why = Vec::new();
+        if levels > MAX_LEVELS {
+            why.push(format!("it needs {levels} levels, and parameters have at most {MAX_LEVELS}"));
+            return Err(why);
+        }
         for &(log_n, limit) in &rings {
             let scale_bits = scale_bits(estimate, options, slots, log_n);
             let bound = options.result_bound.unwrap_or(estimate.result_bound);
