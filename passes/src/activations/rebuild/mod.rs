@@ -100,9 +100,6 @@ pub fn reconstruct(
     options: &ReconstructOptions,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Reconstructed, ApproximateError> {
-    if samples.is_empty() {
-        return Err(ApproximateError::NoSamples);
-    }
     Equalised::new(module, samples)?.reconstruct(samples, options, progress)
 }
 
