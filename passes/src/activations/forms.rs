@@ -13,7 +13,7 @@ use fhec_ir::{Entity, Loc, Module, Nn, Value};
 use rayon::prelude::*;
 
 use super::polynomial::stage_ops;
-use super::{ApproximateOptions, Calibration, NAME, Polynomials, ill_typed, unfit};
+use super::{ApproximateOptions, Calibration, NAME, Polynomials, ill_typed, in_sequence, unfit};
 use crate::PassError;
 use crate::approx::{ApproxError, Approximation, Choice, Families, Seen, Site};
 
@@ -62,10 +62,12 @@ impl<'a> FormGraph<'a> {
         let live = module.func.live();
         let targets = module.func.iter().filter(|(v, _)| live[v.index()]);
         let targets: Vec<_> = targets.filter_map(|(v, node)| Some((v, node, node.op.function()?))).collect();
+        let in_sequence = in_sequence(module);
         let made = targets.par_iter().map(|&(value, _, ref function)| {
             let unseen = Seen::default();
             let seen = calibration.inputs_of(value).unwrap_or(&unseen);
             let site = Site::new(function.clone(), seen, options.margin, options.fit)?;
+            let site = Site { in_sequence: in_sequence[value.index()], ..site };
             let form = |choice: &Choice| families.approximate(&site, choice);
             asked(value, &site).par_iter().map(form).collect()
         });

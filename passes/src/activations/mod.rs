@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fhec_ir::nn::{NnOp, eval};
-use fhec_ir::{Loc, Module, Nn, Node, OpInfo, Tensor, Value};
+use fhec_ir::{Entity, Loc, Module, Nn, Node, OpInfo, Tensor, Value};
 use miette::Diagnostic;
 use serde::Serialize;
 use thiserror::Error;
@@ -76,6 +76,21 @@ impl Default for ApproximateOptions {
 
 /// The polynomials of every activation, that of its operand first, by the activation they replace.
 pub type Polynomials = BTreeMap<Value, Vec<Value>>;
+
+/// How many activations, given polynomials among them, a value goes through from each value to a result, that value included.
+pub(crate) fn in_sequence(module: &Module<Nn>) -> Vec<usize> {
+    let func = &module.func;
+    let live = func.live();
+    let mut behind = vec![0; func.len()];
+    for (value, node) in func.iter().filter(|(v, _)| live[v.index()]).collect::<Vec<_>>().into_iter().rev() {
+        let bends = node.op.is_function() || matches!(node.op, NnOp::Polynomial { .. });
+        behind[value.index()] += usize::from(bends);
+        for operand in &node.operands {
+            behind[operand.index()] = behind[operand.index()].max(behind[value.index()]);
+        }
+    }
+    behind
+}
 
 /// The choices that differ from the options' default, by the activation's value.
 pub type Choices = BTreeMap<Value, Choice>;

@@ -313,3 +313,27 @@ fn candidates_without_calibration_are_refused_by_name() {
     let error = found.err().expect("nothing is known of its inputs");
     assert_eq!(error.issues[0].node.as_ref().unwrap().name, "act");
 }
+
+#[test]
+fn activations_in_sequence_are_counted_along_the_longest_way() {
+    let mut m = Module::<Nn>::new("main");
+    let shape = Shape::from([1, 4]);
+    let x = m.func.add_param(TensorTy(shape.clone()), Loc::onnx("x"));
+    m.inputs.push(Port { name: "x".into(), shape: shape.clone(), ..Default::default() });
+    let mut relu = |x| {
+        let op = NnOp::Activation { function: Activation::Relu, alpha: None, beta: None };
+        m.push(op, [x], Loc::onnx("act")).unwrap()
+    };
+    let first = relu(x);
+    let long = relu(first);
+    let long = relu(long);
+    // Nothing reads it.
+    let dead = relu(long);
+    relu(dead);
+    let short = relu(first);
+    let y = m.push(NnOp::Add {}, [long, short], Loc::onnx("sum")).unwrap();
+    m.func.set_results([y]);
+    m.outputs.push(Port { name: "y".into(), shape, ..Default::default() });
+    let counts = in_sequence(&m);
+    assert_eq!([x, first, long, short, y].map(|v| counts[v.index()]), [3, 3, 1, 1, 0]);
+}

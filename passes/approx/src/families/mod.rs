@@ -51,10 +51,13 @@ pub struct Site {
     /// Whether every channel may have an interval of its own, since the layer before absorbs a map per channel. Otherwise
     /// narrow channels are widened to keep coefficients small.
     pub own_intervals: bool,
+    /// How many activations, this one included, a value goes through from here to a result: what polynomials may grow by beyond
+    /// their intervals follows from it.
+    pub in_sequence: usize,
 }
 
 impl Site {
-    /// `function` on the inputs seen per channel.
+    /// `function` on the inputs seen per channel, with any number of activations behind it.
     ///
     /// # Errors
     /// A channel without values.
@@ -65,7 +68,15 @@ impl Site {
         fit: FitOptions,
     ) -> Result<Self, ApproxError> {
         let (inputs, channels) = (seen.together()?, seen.channels()?);
-        Ok(Self { function, inputs, channels, margin: margin.into(), fit, own_intervals: false })
+        Ok(Self {
+            function,
+            inputs,
+            channels,
+            margin: margin.into(),
+            fit,
+            own_intervals: false,
+            in_sequence: usize::MAX,
+        })
     }
 
     /// The interval of all channels together; errors as [`interval_of`](Self::interval_of).

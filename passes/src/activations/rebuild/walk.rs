@@ -11,7 +11,7 @@ use super::regression::{LayerWeights, Regression, apply, node_error, rebuild};
 use super::{LayerGain, ReconstructOptions, Reconstructed};
 use crate::PassError;
 use crate::activations::polynomial::{on_unit_interval, stage_ops};
-use crate::activations::{ApproximateError, NAME, Polynomials, Replacement, gather, ill_typed, unfit};
+use crate::activations::{ApproximateError, NAME, Polynomials, Replacement, gather, ill_typed, in_sequence, unfit};
 use crate::approx::{Function, Seen, Site};
 
 /// The values of a node: one tensor per sample, or a single one of a constant.
@@ -30,6 +30,8 @@ pub(super) struct Walk<'a> {
     polynomials: BTreeMap<Value, Vec<NnOp>>,
     activations: Vec<Replacement>,
     gains: Vec<LayerGain>,
+    /// How many activations come from each value to a result.
+    in_sequence: Vec<usize>,
 }
 
 impl<'a> Walk<'a> {
@@ -46,6 +48,7 @@ impl<'a> Walk<'a> {
             polynomials: BTreeMap::new(),
             activations: Vec::new(),
             gains: Vec::new(),
+            in_sequence: in_sequence(module),
         }
     }
 
@@ -200,7 +203,7 @@ impl<'a> Walk<'a> {
         let foldable = layer.is_some_and(|l| l.skip.is_none() && l.bias.is_none() && self.foldable(l));
         let refuse = |e| ApproximateError::from(PassError { pass: NAME, issues: vec![unfit(node, &e)] });
         let site = Site::new(function, &seen, options.margin, options.fit).map_err(refuse)?;
-        let site = Site { own_intervals: foldable, ..site };
+        let site = Site { own_intervals: foldable, in_sequence: self.in_sequence[value.index()], ..site };
         let approximation = options.families.approximate(&site, choice).map_err(refuse)?;
         let per_channel = match approximation.stages.as_slice() {
             [polynomials] if approximation.is_per_channel() => Some(polynomials),
