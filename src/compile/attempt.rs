@@ -163,7 +163,8 @@ impl Compiler {
         laps.lap("choose-polynomials")?;
         let mut rebuilt = self.polynomials(folded, samples, approximate.clone(), &chosen.choices)?;
         let ends = Ends::measure(&rebuilt.module, samples)?;
-        let options = self.plan_options(&ends, samples);
+        let mut options = self.plan_options(&ends, samples);
+        options.most_levels = chosen.most_levels.or(options.most_levels);
         if self.calibration.is_some() {
             ends.describe(&mut rebuilt.module, options.params.precision.allows(ends.magnitudes.result));
         }

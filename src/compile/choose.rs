@@ -68,6 +68,8 @@ pub(super) struct Chosen {
     pub(super) agreement: Option<Agreement>,
     /// The forms among which the planner chose, by rule.
     pub(super) forms: String,
+    /// Levels at most, for which the polynomials were chosen.
+    pub(super) most_levels: Option<u32>,
 }
 
 /// A choice that was tried.
@@ -93,6 +95,11 @@ impl Trial {
     fn used(&self, asked: f64) -> f64 {
         ((1.0 - self.agreement) / (1.0 - asked)).max((1.0 - self.cautious) / (self.share() * (1.0 - asked)))
     }
+}
+
+/// Limits of the surrogate error alone.
+fn of_error(most: f64) -> Limits {
+    Limits { max_error: Some(most), ..Limits::default() }
 }
 
 /// The error between those of a good and a bad trial that is tried next: where what they use of the allowed disagreement,
@@ -133,13 +140,13 @@ impl Compiler {
         let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
         let offer = offer.weighed(&sensitivities(&network, few, warnings));
         let mut agreement = None;
-        let untried = samples.len() < TRIAL_LEAST && !limited;
-        let decision = if untried {
-            // What the fewest errors mean for the results cannot be measured, so they are as small as they get.
-            in_terms_of(&given, self.asked(&offer, &Limits::default(), None)?)
-        } else if limited {
+        // What errors mean for the results cannot be measured on few inputs, so they are as small as they get.
+        let tried = samples.len() >= TRIAL_LEAST && !limited;
+        let limits = if tried { of_error(FIRST_ERROR) } else { self.options.limits };
+        let (offer, limits) = self.narrowed(offer, &limits)?;
+        let decision = if !tried {
             let front = self.options.front.then_some(&self.options.limits);
-            in_terms_of(&given, self.asked(&offer, &self.options.limits, front)?)
+            in_terms_of(&given, self.asked(&offer, &limits, front)?)
         } else {
             let trial = self.by_trial(&offer, &given, folded, samples, &approximate)?;
             agreement = Some(trial.1);
@@ -162,6 +169,7 @@ impl Compiler {
             agreement,
             placed: bootstraps.then_some(placed),
             forms: offer.forms(),
+            most_levels: offer.most_levels(),
         })
     }
 
@@ -216,9 +224,8 @@ impl Compiler {
         let mut next = Some(FIRST_ERROR);
         while let Some(error) = next.filter(|_| tried.len() < TRIALS) {
             self.goes_on("choose-polynomials", tried.len(), TRIALS)?;
-            let limits = Limits { max_error: Some(error), ..Limits::default() };
             // With the tightest limits that no plan meets, the most accurate one is what can be had.
-            let (found, last) = match self.asked(offer, &limits, None) {
+            let (found, last) = match self.asked(offer, &of_error(error), None) {
                 Ok(found) => (found, false),
                 Err(_) => (self.asked(offer, &Limits::default(), None)?, true),
             };

@@ -55,16 +55,24 @@ impl Compiler {
     /// Refuses a plan that is predicted to take longer than the limit.
     pub(super) fn check_latency(&self, plan: &Plan, chosen: &Chosen) -> Result<(), Refused> {
         let Some(asked) = self.options.limits.max_latency_us.map(|us| us / 1e6) else { return Ok(()) };
+        let predicted = self.predicted_seconds(plan)?;
+        if predicted <= asked {
+            return Ok(());
+        }
+        Err(Refused::Latency { asked, predicted, chosen: !chosen.choices.is_empty() })
+    }
+
+    /// Seconds that a run of `plan` is predicted to take on this host.
+    ///
+    /// # Errors
+    /// A host without times for these parameters.
+    pub(super) fn predicted_seconds(&self, plan: &Plan) -> Result<f64, Refused> {
         let untimed = |reason: String| Refused::Untimed { reason };
         let no_table = || untimed("the host has no times for these parameters".into());
         let table = self.engine.costs(plan.spec(), plan.slots()).ok_or_else(no_table)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let time = predict_time(plan, Some(&table), threads).map_err(|e| untimed(e.to_string()))?;
-        let predicted = time.micros / 1e6;
-        if predicted <= asked {
-            return Ok(());
-        }
-        Err(Refused::Latency { asked, predicted, chosen: !chosen.choices.is_empty() })
+        Ok(time.micros / 1e6)
     }
 
     /// Refuses polynomials whose error is beyond the limit.

@@ -7,6 +7,7 @@ mod extend;
 mod fitting;
 mod forms;
 mod limits;
+mod narrow;
 mod options;
 mod precision;
 mod refused;

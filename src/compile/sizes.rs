@@ -1,7 +1,8 @@
 //! Limits of the bytes that a plan's keys and a run of it take.
 //!
-//! Both follow from the levels of a program more than from anything else: keys have a residue for each of them, in as many digits. So a
-//! plan beyond a limit is made again with fewer levels, until one is within it or none can be made.
+//! Both follow from the levels of a program more than from anything else: keys have a residue for each of them, in as many digits. So
+//! levels are limited before polynomials are chosen ([`narrow`](super::narrow)), and a plan that is beyond a limit still is made again with
+//! fewer, until one is within it or none can be made.
 
 use fhec_runtime::Plan;
 

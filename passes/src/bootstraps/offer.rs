@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fhec_ir::{Module, Nn, ParamSpec, Tensor, Value};
+use fhec_ir::{Ckks, Module, Nn, ParamSpec, Tensor, Value};
 
 use super::{Candidates, Placer, WeighedForm};
 use crate::activations::sensitivity::Sensitivities;
@@ -97,6 +97,36 @@ impl<'a> Offer<'a> {
         };
         self.candidates = self.forms.forms().iter().filter_map(weighed).collect();
         self
+    }
+
+    /// Levels of programs at most.
+    pub fn most_levels(&self) -> Option<u32> {
+        self.options.most_levels
+    }
+
+    /// The offer for programs of at most so many levels.
+    #[must_use]
+    pub fn with_most_levels(mut self, most: Option<u32>) -> Self {
+        self.options.most_levels = most;
+        self
+    }
+
+    /// The program that `decision`, one about the network of this offer, comes to as long as no weights are rebuilt.
+    ///
+    /// # Errors
+    /// A choice that is not on offer, or a program without parameters: defects.
+    pub fn sketch(&self, target: &dyn Target, decision: &Decision) -> Result<Module<Ckks>, PassError> {
+        let number = |v: Value| {
+            let chosen = decision.choices.get(&v)?;
+            self.forms.forms()[&v].iter().position(|form| form.approximation.choice() == *chosen)
+        };
+        // What is no activation of the planner's keeps the form that was packed.
+        let Extracted { module, polynomials } = self.forms.extract(|v| number(v).unwrap_or(0))?;
+        let first = |v: &Value| polynomials.get(v)?.first().copied();
+        let before = decision.placed.before.iter().filter_map(first).collect();
+        let placed = decision.bootstraps.then(|| Placed { before, ..decision.placed.clone() });
+        let packing = Packing::new(&module, &self.options)?;
+        Ok(packing.plan(&module, &self.options, Some(target), placed.as_ref(), |_, _, _| ())?.module)
     }
 
     /// Whether the network runs without bootstraps in a ring smaller than those that bootstrap.
@@ -228,7 +258,7 @@ fn weighed_forms(forms: &[Form], weight: f64) -> Vec<WeighedForm> {
     let mut offered: Vec<&Approximation> = forms.iter().map(|form| &form.approximation).filter(single).collect();
     offered.sort_by(|a, b| a.levels.cmp(&b.levels).then(a.rms_error.total_cmp(&b.rms_error)));
     let weighed = |a: &Approximation| WeighedForm {
-        choice: Choice { family: a.family.clone(), degree: a.degree },
+        choice: a.choice(),
         per_channel: a.is_per_channel(),
         error: weight * a.rms_error.powi(2),
         max_error: a.max_error,

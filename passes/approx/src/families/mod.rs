@@ -203,6 +203,11 @@ pub struct Approximation {
 }
 
 impl Approximation {
+    /// What it is of.
+    pub fn choice(&self) -> Choice {
+        Choice { family: self.family.clone(), degree: self.degree }
+    }
+
     /// Whether every channel has a polynomial of its own.
     pub fn is_per_channel(&self) -> bool {
         self.stages.iter().any(|stage| stage.len() > 1)
