@@ -136,6 +136,23 @@ fn keys_and_memory_are_bounded_by_fewer_levels_or_the_model_is_refused() {
     }
 }
 
+/// A plan that the planner thinks is within a limit, and the lowered program is not, was refused in place of the next one.
+#[test]
+fn the_next_plan_is_taken_where_the_lowered_program_is_slower_than_the_limit() {
+    let p = compiled();
+    let seconds = |most: f64| {
+        let most = most.to_string();
+        let report = p.json(&[&COMPILE[..], &["--max-latency", &most]].concat());
+        report["summary"]["predicted_seconds"].as_f64().unwrap()
+    };
+    let mut most = seconds(1000.0);
+    for _ in 0..3 {
+        let found = seconds(most * (1.0 - 1e-9));
+        assert!(found < most, "{found} of {most}");
+        most = found;
+    }
+}
+
 #[test]
 fn placements_of_networks_without_bootstraps_are_refused_and_fronts_without_a_choice() {
     let p = compiled();
