@@ -77,19 +77,23 @@ impl Default for ApproximateOptions {
 /// The polynomials of every activation, that of its operand first, by the activation they replace.
 pub type Polynomials = BTreeMap<Value, Vec<Value>>;
 
-/// How many activations, given polynomials among them, a value goes through from each value to a result, that value included.
+/// How many activations, given polynomials among them, stand on the longest way from an input to a result through each value.
 pub(crate) fn in_sequence(module: &Module<Nn>) -> Vec<usize> {
     let func = &module.func;
     let live = func.live();
-    let mut behind = vec![0; func.len()];
+    let bends = |node: &Node<Nn>| usize::from(node.op.is_function() || matches!(node.op, NnOp::Polynomial { .. }));
+    let (mut before, mut behind) = (vec![0; func.len()], vec![0; func.len()]);
+    for (value, node) in func.iter() {
+        let operands = node.operands.iter().map(|operand| before[operand.index()]);
+        before[value.index()] = operands.max().unwrap_or(0) + bends(node);
+    }
     for (value, node) in func.iter().filter(|(v, _)| live[v.index()]).collect::<Vec<_>>().into_iter().rev() {
-        let bends = node.op.is_function() || matches!(node.op, NnOp::Polynomial { .. });
-        behind[value.index()] += usize::from(bends);
+        let through = behind[value.index()] + bends(node);
         for operand in &node.operands {
-            behind[operand.index()] = behind[operand.index()].max(behind[value.index()]);
+            behind[operand.index()] = behind[operand.index()].max(through);
         }
     }
-    behind
+    before.into_iter().zip(behind).map(|(before, behind)| before + behind).collect()
 }
 
 /// The choices that differ from the options' default, by the activation's value.

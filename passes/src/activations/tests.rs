@@ -335,5 +335,5 @@ fn activations_in_sequence_are_counted_along_the_longest_way() {
     m.func.set_results([y]);
     m.outputs.push(Port { name: "y".into(), shape, ..Default::default() });
     let counts = in_sequence(&m);
-    assert_eq!([x, first, long, short, y].map(|v| counts[v.index()]), [3, 3, 1, 1, 0]);
+    assert_eq!([x, first, long, short, y].map(|v| counts[v.index()]), [3, 3, 3, 2, 3]);
 }

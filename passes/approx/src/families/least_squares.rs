@@ -18,13 +18,13 @@ pub struct LeastSquares {
 /// packed constants have 24.
 const GROWTH_BITS: f64 = 10.0;
 
-/// The growth beyond the interval up to which a fit is left as it is, whatever follows it: with twice the largest value of the
+/// The growth beyond the interval up to which a fit is left as it is in any network: with twice the largest value of the
 /// function, one layer that is left does not drive the next out by more, and an image that leaves the intervals of a few layers
 /// keeps its class. With six times it was lost: 1.17, 1.36, 2.0, 10^12 half widths over the first four layers of a ResNet-20.
 const GROWTH: f64 = 2.0;
-/// The growth that a few activations in sequence may come to together. It is what five of [`GROWTH`] give, of which no network
-/// with so many lost an image; where fewer follow, each may have more, which costs less accuracy inside: cubics of the digit CNN
-/// of `models/`, which has two, are right on 95.4 % of 2,000 held-back images with three times or more, on 91.6 % with twice.
+/// The growth that a few activations in sequence may come to together: what five of [`GROWTH`] do. Where there are fewer, each may
+/// have more, which costs less accuracy inside: cubics of the digit CNN of `models/`, which has two, are right on 95.4 % of 2,000
+/// held-back images with three times or more, on 91.6 % with twice.
 const GROWTH_TOGETHER: f64 = 32.0;
 /// The weight beyond the interval from which it is raised no further: it takes accuracy from the values inside.
 const MOST_SHARE: f64 = 5e-2;

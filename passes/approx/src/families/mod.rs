@@ -51,13 +51,13 @@ pub struct Site {
     /// Whether every channel may have an interval of its own, since the layer before absorbs a map per channel. Otherwise
     /// narrow channels are widened to keep coefficients small.
     pub own_intervals: bool,
-    /// How many activations, this one included, a value goes through from here to a result: what polynomials may grow by beyond
-    /// their intervals follows from it.
+    /// How many activations a value goes through on the longest way through this one: what polynomials may grow by beyond their
+    /// intervals follows from it.
     pub in_sequence: usize,
 }
 
 impl Site {
-    /// `function` on the inputs seen per channel, with any number of activations behind it.
+    /// `function` on the inputs seen per channel, among any number of other activations.
     ///
     /// # Errors
     /// A channel without values.

@@ -30,7 +30,7 @@ pub(super) struct Walk<'a> {
     polynomials: BTreeMap<Value, Vec<NnOp>>,
     activations: Vec<Replacement>,
     gains: Vec<LayerGain>,
-    /// How many activations come from each value to a result.
+    /// How many activations stand on the longest way through each value.
     in_sequence: Vec<usize>,
 }
 
