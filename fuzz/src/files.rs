@@ -76,7 +76,7 @@ pub fn plan() -> Plan {
     const SLOTS: usize = 16;
     let port = |name: &str, len: usize, period: usize| {
         let digits = vec![Digit { dim: 1, divisor: 1, size: len, stride: 1 }];
-        let layout = Layout { slots: SLOTS, ciphertexts: 1, period, offset: 0, digits };
+        let layout = Layout { slots: SLOTS, ciphertexts: 1, period, offset: 0, digits, exponent: 0 };
         Port { name: name.into(), shape: Shape(vec![1, len]), layout: Some(layout), ..Default::default() }
     };
     let mut m: Module<Ckks> = Module::new("main");

@@ -165,6 +165,13 @@ pub struct Layout {
     pub offset: usize,
     /// The terms of the address.
     pub digits: Vec<Digit>,
+    /// A slot that holds 1 stands for an element of 2^exponent: large results are decrypted as a part of themselves.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub exponent: i32,
+}
+
+fn is_zero(exponent: &i32) -> bool {
+    *exponent == 0
 }
 
 /// Why a tensor cannot be packed or unpacked.
@@ -207,7 +214,11 @@ impl Layout {
             .filter(|(_, (d, _))| **d > 1)
             .map(|(dim, (&size, stride))| Digit { dim, divisor: 1, size, stride })
             .collect();
-        Self { slots, ciphertexts: shape.len().div_ceil(slots).max(1), period: slots, offset: 0, digits }
+        Self { slots, ciphertexts: shape.len().div_ceil(slots).max(1), period: slots, offset: 0, digits, exponent: 0 }
+    }
+    /// What a slot that holds 1 stands for.
+    pub fn unit(&self) -> f64 {
+        f64::from(self.exponent).exp2()
     }
     /// Address of the element at `index`.
     pub fn address(&self, index: &[usize]) -> usize {
@@ -219,10 +230,10 @@ impl Layout {
     /// # Errors
     /// When an element has no slot in this layout.
     pub fn pack(&self, tensor: &Tensor) -> Result<Vec<Vec<f64>>, LayoutError> {
-        let places = self.places(tensor.shape())?;
+        let (places, unit) = (self.places(tensor.shape())?, self.unit());
         let mut period = Zeroizing::new(vec![vec![0.0; self.period]; self.ciphertexts]);
         for ((ciphertext, slot), &x) in places.into_iter().zip(tensor.data()) {
-            period[ciphertext][slot] = f64::from(x);
+            period[ciphertext][slot] = f64::from(x) / unit;
         }
         Ok(period.iter().map(|p| p.repeat(self.slots / self.period)).collect())
     }
@@ -234,9 +245,9 @@ impl Layout {
         if ciphertexts.len() != self.ciphertexts || ciphertexts.iter().any(|c| c.len() != self.slots) {
             return Err(LayoutError::Ciphertexts { expected: self.ciphertexts, slots: self.slots });
         }
-        let places = self.places(shape)?;
-        let data: Vec<f32> =
-            places.into_iter().map(|(ciphertext, slot)| ciphertexts[ciphertext][slot] as f32).collect();
+        let (places, unit) = (self.places(shape)?, self.unit());
+        let element = |(ciphertext, slot): (usize, usize)| (ciphertexts[ciphertext][slot] * unit) as f32;
+        let data: Vec<f32> = places.into_iter().map(element).collect();
         Ok(Tensor::private(shape.clone(), data))
     }
     /// A bound on the addresses of the elements of a tensor of `shape`; none when a digit does not fit the shape or the

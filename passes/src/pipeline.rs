@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use fhec_ir::cost::predict;
 use fhec_ir::text::{AnyModule, print_module};
-use fhec_ir::{Ckks, Issue, Module, Nn, ParamSpec, Slot, Value, batches};
+use fhec_ir::{Ckks, Issue, Module, Nn, ParamSpec, Port, Slot, Value, batches};
 
 use crate::batch::Batch;
 use crate::bootstraps::{Candidates, Placement, Placer, Strategy, bootstrap_before};
@@ -114,7 +114,12 @@ impl Packing {
     /// The network in ciphertexts of at most `max_slots` slots.
     fn within(module: &Module<Nn>, max_slots: usize, options: &PlanOptions) -> Result<Self, PassError> {
         let batch = Batch { images: options.batch };
-        let packed = Pack { max_slots: (max_slots / options.batch.max(1)).max(1), cost: options.cost }.pack(module)?;
+        let pack = Pack {
+            max_slots: (max_slots / options.batch.max(1)).max(1),
+            cost: options.cost,
+            result_exponent: parameters::result_exponent(options.params.result_bound),
+        };
+        let packed = pack.pack(module)?;
         let packed = Packed { module: batch.run(&packed.module)?, ..packed };
         let estimate = Self::estimate(&packed.module, options);
         Ok(Self { packed, estimate })
@@ -138,16 +143,16 @@ impl Packing {
 
     /// Level of the results of the bootstrapped program.
     pub(crate) fn bootstrapped_result_level(&self, options: &PlanOptions, target: &dyn Target) -> u32 {
-        bootstrapped_result_level(&self.estimate, options, target)
+        bootstrapped_result_level(&self.packed.module.outputs, &self.estimate, options, target)
     }
 
     /// The level at which leveled programs keep their results, and the parameters of every number of levels in rings no larger
     /// than those that bootstrap.
     pub(crate) fn leveled_parameters(&self, options: &PlanOptions) -> (u32, Vec<ParamSpec>) {
-        let (slots, estimate, most_levels, options) =
-            (self.slots(), &self.estimate, options.most_levels, &options.params);
-        let result_level = u32::from(!parameters::fits_level_zero(estimate, options, slots));
-        let of_levels = |levels| parameters::of_levels(levels, result_level, slots, estimate, options);
+        let (slots, estimate, most_levels) = (self.slots(), &self.estimate, options.most_levels);
+        let options = options.params.of_parts(&self.packed.module.outputs);
+        let result_level = u32::from(!parameters::fits_level_zero(estimate, &options, slots));
+        let of_levels = |levels| parameters::of_levels(levels, result_level, slots, estimate, &options);
         let offered = (1..=most_levels.unwrap_or(u32::MAX)).map_while(of_levels);
         (result_level, offered.take_while(|spec| spec.log_n <= BOOTSTRAPPING_RING).collect())
     }
@@ -315,9 +320,14 @@ fn bootstrapped(
     Ok(Planned { module, slot, tensors: Vec::new(), placement: Some(placement), notes })
 }
 
-/// Level of the results of a program that bootstraps: above 0 when the first prime alone cannot hold them.
-pub(crate) fn bootstrapped_result_level(estimate: &Estimate, options: &PlanOptions, target: &dyn Target) -> u32 {
-    u32::from(!parameters::bootstrapped_fits_level_zero(estimate, &options.params, target))
+/// Level of the results, `outputs`, of a program that bootstraps: above 0 when the first prime alone cannot hold them.
+pub(crate) fn bootstrapped_result_level(
+    outputs: &[Port],
+    estimate: &Estimate,
+    options: &PlanOptions,
+    target: &dyn Target,
+) -> u32 {
+    u32::from(!parameters::bootstrapped_fits_level_zero(estimate, &options.params.of_parts(outputs), target))
 }
 
 /// The parameters of a lowered program that bootstraps.
@@ -397,7 +407,7 @@ pub(crate) fn lower_to_fit(
     options: &PlanOptions,
 ) -> Result<(Module<Ckks>, Result<ParamSpec, PassError>), PassError> {
     let slots = module.func.iter().next().map_or(1, |(_, node)| node.ty.0);
-    let options = &options.params;
+    let options = &options.params.of_parts(&module.outputs);
     let mut lowered = LowerToCkks::default().run(module)?;
     let mut spec = parameters::choose(&lowered, slots, estimate, options);
     if spec.is_err() && !parameters::fits_level_zero(estimate, options, slots) {

@@ -63,9 +63,13 @@ impl Client {
             let mut slots = self.slots(run)?;
             let mut rest = &mut slots[..];
             for (port, flooding) in ports.iter().zip(&flooding) {
-                let ciphertexts = port.layout.as_ref().map_or(0, |layout| layout.ciphertexts).min(rest.len());
+                let Some(layout) = &port.layout else { continue };
+                let ciphertexts = layout.ciphertexts.min(rest.len());
                 for values in rest.split_off_mut(..ciphertexts).into_iter().flatten() {
+                    // The noise is that of results, of which slots may hold a part.
+                    values.iter_mut().for_each(|slot| *slot *= layout.unit());
                     flooding.publish(values, &mut self.random).map_err(unpublishable)?;
+                    values.iter_mut().for_each(|slot| *slot /= layout.unit());
                 }
             }
             runs.push(unpack_outputs(&ports, &slots)?);

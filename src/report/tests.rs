@@ -46,7 +46,7 @@ fn plan(report: Option<serde_json::Value>) -> Plan {
     m.func.set_results([y]);
     let port = |name: &str| {
         let digits = vec![Digit { dim: 1, divisor: 1, size: 8, stride: 1 }];
-        let layout = Layout { slots: SLOTS, ciphertexts: 1, period: SLOTS, offset: 0, digits };
+        let layout = Layout { slots: SLOTS, ciphertexts: 1, period: SLOTS, offset: 0, digits, exponent: 0 };
         Port { name: name.into(), shape: Shape(vec![1, 8]), layout: Some(layout), ..Default::default() }
     };
     m.inputs = vec![port("image")];

@@ -45,6 +45,12 @@ pub fn write_argmax(path: &Path) {
 
 /// A residual block between a convolution and a fully connected layer.
 pub fn write_residual(path: &Path) {
+    write_residual_with_results(path, 1.0);
+}
+
+/// The residual network with results of so many times the size.
+pub fn write_residual_with_results(path: &Path, factor: f32) {
+    let last: Vec<f32> = numbers(4, 384).iter().map(|w| factor * w).collect();
     let conv = |name: &str, x: &str, w: &str, y: &str| {
         Node::new("Conv", name, &[x, w], &[y], vec![Attribute::ints("pads", &[1, 1, 1, 1])])
     };
@@ -66,7 +72,7 @@ pub fn write_residual(path: &Path) {
             proto::Tensor::floats("stem.w", &[2, 1, 3, 3], &numbers(1, 18)),
             proto::Tensor::floats("conv1.w", &[2, 2, 3, 3], &numbers(2, 36)),
             proto::Tensor::floats("conv2.w", &[2, 2, 3, 3], &numbers(3, 36)),
-            proto::Tensor::floats("fc.w", &[128, 3], &numbers(4, 384)),
+            proto::Tensor::floats("fc.w", &[128, 3], &last),
         ],
         input: vec![ValueInfo::floats("x", &[-1, 1, 8, 8])],
         output: vec![ValueInfo::floats("y", &[-1, 3])],

@@ -3,7 +3,7 @@
 use fhec::ir::{Port, Shape};
 use fhec::{CompileOptions, Compiler, Model, data};
 
-use super::model::{numbers, write_conv, write_deep_squares, write_images, write_squares};
+use super::model::{numbers, write_conv, write_deep_squares, write_images, write_residual_with_results, write_squares};
 use super::road::compiled;
 use super::{Place, repository};
 
@@ -133,6 +133,29 @@ fn keys_and_memory_are_bounded_by_fewer_levels_or_the_model_is_refused() {
         // What is said to be possible is.
         let most = message.split("ask for ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
         sizes(&[option, &format!("{most}M")]);
+    }
+}
+
+/// Large results did not fit the first prime, so that they stayed at level 1, which took other polynomials and parameters.
+#[test]
+fn plans_do_not_depend_on_the_size_of_results() {
+    let p = compiled();
+    write_images(&p.path("many.npy"), 5, 256);
+    let plan = |factor: f32| {
+        write_residual_with_results(&p.path("scaled.onnx"), factor);
+        let compile = ["scaled.onnx", "--calibration", "many.npy", "-o", "scaled.fhe", "--force"];
+        let mut report = p.json(&compile);
+        let degrees =
+            report["activations"].as_array().unwrap().iter().map(|a| a["degree"].as_u64()).collect::<Vec<_>>();
+        let simulated = p.json(&["simulate", "scaled.fhe", "--input", "many.npy", "--limit", "4"]);
+        let error = simulated["max_error"].as_f64().unwrap() / f64::from(factor);
+        (degrees, report["summary"]["counts"].take(), report["summary"]["levels"].take(), error)
+    };
+    let (degrees, counts, levels, error) = plan(64.0);
+    for factor in [16.0f32, 1024.0] {
+        let (other_degrees, other_counts, other_levels, other) = plan(64.0 * factor);
+        assert_eq!((&degrees, &counts, &levels), (&other_degrees, &other_counts, &other_levels), "{factor}");
+        assert!(other < 4.0 * error && error < 4.0 * other, "{factor}: {other:e} of the size of results, {error:e}");
     }
 }
 

@@ -107,7 +107,7 @@ fn plan() -> Plan {
     p.0.func.set_results([x]);
     let port = |name: &str, len: usize| {
         let digits = vec![Digit { dim: 1, divisor: 1, size: len, stride: 1 }];
-        let layout = Layout { slots: SLOTS, ciphertexts: 1, period: SLOTS, offset: 0, digits };
+        let layout = Layout { slots: SLOTS, ciphertexts: 1, period: SLOTS, offset: 0, digits, exponent: 0 };
         Port { name: name.into(), shape: Shape(vec![1, len]), layout: Some(layout), ..Default::default() }
     };
     p.0.inputs = vec![port("image", 3072)];

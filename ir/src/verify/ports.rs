@@ -56,6 +56,9 @@ const MAX_CIPHERTEXTS: usize = 1 << 12;
 /// Most dimensions of a port, and most digits of a layout.
 const MAX_TERMS: usize = 64;
 
+/// The largest exponent of a layout: single precision, which elements are of, has no more.
+const MAX_EXPONENT: u32 = 127;
+
 /// Most heads of a port.
 const MAX_HEADS: usize = 64;
 
@@ -135,7 +138,10 @@ fn heads(kind: &str, port: &Port, images: usize) -> Result<(), String> {
 
 /// Every element has an address of its own within the period. `terms` counts what computing the addresses takes.
 fn fit(layout: &Layout, port: &Port, terms: &mut usize) -> Result<(), String> {
-    let Layout { slots, ciphertexts, period, ref digits, .. } = *layout;
+    let Layout { slots, ciphertexts, period, ref digits, exponent, .. } = *layout;
+    if exponent.unsigned_abs() > MAX_EXPONENT {
+        return Err(format!("a slot of 1 stands for 2^{exponent}, of 2^±{MAX_EXPONENT} at most"));
+    }
     if !slots.is_power_of_two() || slots > MAX_SLOTS {
         return Err(format!("{slots} slots are not a power of two of at most {MAX_SLOTS}"));
     }

@@ -68,7 +68,7 @@ fn multiplexed_layout_interleaves_channels() {
     // Four channels of 2x2 at stride 2 in a 4x4 grid: channel c takes row c/2 and column c%2 of every 2x2 gap.
     let digit = |dim, divisor, size, stride| Digit { dim, divisor, size, stride };
     let digits = vec![digit(1, 2, 2, 4), digit(1, 1, 2, 1), digit(2, 1, 2, 8), digit(3, 1, 2, 2)];
-    let layout = Layout { slots: 16, ciphertexts: 1, period: 16, offset: 0, digits };
+    let layout = Layout { slots: 16, ciphertexts: 1, period: 16, offset: 0, digits, exponent: 0 };
     let x = Tensor::new([1, 4, 2, 2], (0..16).map(|i| i as f32).collect::<Vec<_>>());
     let packed = layout.pack(&x).expect("fits");
     assert_eq!(packed[0][..8], [0.0, 4.0, 1.0, 5.0, 8.0, 12.0, 9.0, 13.0]);

@@ -9,7 +9,7 @@ use super::affine::AffineMap;
 use super::cost::LinearCost;
 use super::graph::{SourceGraph, SourceKind};
 use super::reading::{Evaluation, Reading};
-use super::{linear, place};
+use super::{Pack, linear, place};
 
 type Result<T> = std::result::Result<T, Issue>;
 
@@ -32,11 +32,11 @@ struct Builder<'a> {
 }
 
 /// The packed program of `module`, before layouts; where it is `traced`, maps know which weights are in them.
-pub(super) fn build(module: &Module<Nn>, encrypted: &[bool], cost: &LinearCost, traced: bool) -> Result<SourceGraph> {
+pub(super) fn build(module: &Module<Nn>, encrypted: &[bool], pack: &Pack, traced: bool) -> Result<SourceGraph> {
     let mut b = Builder {
         nn: module,
         graph: SourceGraph::default(),
-        cost,
+        cost: &pack.cost,
         traced,
         values: vec![None; module.func.len()],
         read: BTreeMap::new(),
@@ -59,7 +59,7 @@ pub(super) fn build(module: &Module<Nn>, encrypted: &[bool], cost: &LinearCost, 
             b.share(v, &uses[v.index()]);
         }
     }
-    b.results()?;
+    b.results(pack.result_exponent)?;
     Ok(b.graph)
 }
 
@@ -283,7 +283,13 @@ impl Builder<'_> {
         if factor == 1.0 { out } else { out.rescaled(|_| factor, |_| 0.0) }
     }
 
-    fn results(&mut self) -> Result<()> {
+    /// Puts the results into slots, divided by a power of two where maps in front of all of them take that for nothing.
+    fn results(&mut self, exponent: i32) -> Result<()> {
+        let mapped = |r: &Value| self.affine(*r).as_scaled_source().is_none_or(|(factor, _)| factor != 1.0);
+        if self.nn.func.results().iter().all(mapped) {
+            self.graph.result_exponent = exponent;
+        }
+        let part = f64::from(-self.graph.result_exponent).exp2();
         for (index, &r) in self.nn.func.results().iter().enumerate() {
             let a = self.affine(r);
             let node = self.nn.func.node(r);
@@ -297,7 +303,8 @@ impl Builder<'_> {
                 ));
             }
             // A source of its own, so that its layout is one that a port can state; in place it costs nothing.
-            let at = self.graph.push(SourceKind::Linear { value: a.clone(), like: None }, a.shape.clone(), &node.loc);
+            let value = a.rescaled(|_| part, |_| 0.0);
+            let at = self.graph.push(SourceKind::Linear { value, like: None }, a.shape.clone(), &node.loc);
             self.graph.sources[at].port = true;
             self.graph.results.push((at, port));
         }

@@ -63,6 +63,8 @@ impl Rows {
 pub(super) struct SourceGraph {
     pub(super) sources: Vec<Source>,
     pub(super) results: Vec<(usize, Port)>,
+    /// The power of two that results are divided by.
+    pub(super) result_exponent: i32,
 }
 
 impl SourceGraph {

@@ -97,7 +97,14 @@ impl Placing {
                 list.iter().map(move |d| Digit { dim, divisor: d.divisor, size: d.size, stride: d.stride })
             })
             .collect();
-        Some(Layout { slots: self.slots, ciphertexts: self.ciphertexts, period: self.period, offset: 0, digits })
+        Some(Layout {
+            slots: self.slots,
+            ciphertexts: self.ciphertexts,
+            period: self.period,
+            offset: 0,
+            digits,
+            exponent: 0,
+        })
     }
 }
 

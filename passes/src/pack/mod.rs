@@ -49,6 +49,9 @@ pub struct Pack {
     pub max_slots: usize,
     /// What rotations and diagonals cost.
     pub cost: LinearCost,
+    /// Results are divided by this power of two, where the linear maps in front of all of them take that for nothing; clients undo
+    /// it.
+    pub result_exponent: i32,
 }
 
 /// How the ops of a [`PackedTensor`] came about.
@@ -94,7 +97,7 @@ pub struct Packed {
 impl Pack {
     /// Packing into ciphertexts of at most `max_slots` slots.
     pub fn new(max_slots: usize) -> Self {
-        Self { max_slots, cost: LinearCost::default() }
+        Self { max_slots, cost: LinearCost::default(), result_exponent: 0 }
     }
 
     /// Packs `module`.
@@ -107,7 +110,10 @@ impl Pack {
         let Headless { module, origins, heads, notes } = headless;
         let (mut module_out, tensors) =
             emit::emit(&module, &graph, &placements, slots, &self.cost).map_err(|i| error(vec![i]))?;
-        module_out.outputs.iter_mut().zip(heads).for_each(|(port, heads)| port.heads = heads);
+        for (port, heads) in module_out.outputs.iter_mut().zip(heads) {
+            port.heads = heads;
+            port.layout.iter_mut().for_each(|layout| layout.exponent = graph.result_exponent);
+        }
         let origin = |v: Value| origins.get(&v).copied();
         let tensors = tensors.into_iter().map(|t| PackedTensor { origin: t.origin.and_then(origin), ..t }).collect();
         Ok(Packed { module: module_out, tensors, notes })
@@ -144,7 +150,7 @@ impl Pack {
         if !issues.is_empty() {
             return Err(error(issues));
         }
-        let graph = build::build(&headless.module, &encrypted, &self.cost, traced).map_err(|i| error(vec![i]))?;
+        let graph = build::build(&headless.module, &encrypted, self, traced).map_err(|i| error(vec![i]))?;
         let slots = place::slots_needed(&graph).min(self.max_slots);
         let placements = place::choose(&graph, slots, &self.cost).ok_or_else(|| {
             let reason = "a tensor has no layout in slots";

@@ -8,7 +8,7 @@ mod estimate;
 
 use fhec_ir::ckks::{Ckks, CkksOp};
 use fhec_ir::cost::{self, OpCounts};
-use fhec_ir::{Issue, Module, ParamSpec, Tensor};
+use fhec_ir::{Issue, Module, ParamSpec, Port, Tensor};
 use fhec_parameters::MAX_LEVELS;
 
 pub use estimate::{Estimate, estimate};
@@ -88,6 +88,9 @@ impl Default for ParamOptions {
 const MOST_BITS: u32 = fhec_parameters::MAX_PRIME_BITS;
 /// Results above this need no better precision relative to their size, unless it is asked for.
 const LARGE_RESULT: f64 = 16.0;
+/// Results up to this stay as they are; larger ones are divided, so that they need not stay at level 1 where no first prime holds
+/// them beside their scale.
+const LARGEST_UNDIVIDED: f64 = 64.0;
 /// Below this the primes of a chain are too far apart for scales to stay together.
 const LEAST_SCALE_BITS: u32 = 27;
 /// Bits of the first prime beyond scale and result: the sign, and room for noise and values outside their estimate.
@@ -100,6 +103,30 @@ const LEVELS_TRIED: u32 = 24;
 const SLACK_BITS: u32 = 1;
 
 pub(crate) const NAME: &str = "choose-parameters";
+
+/// The power of two by which results up to `bound` are divided. What is left is beyond [`LARGE_RESULT`], so that the error allowed in
+/// proportion is divided, too.
+pub(crate) fn result_exponent(bound: Option<f64>) -> i32 {
+    match bound.filter(|bound| bound.is_finite() && *bound > LARGEST_UNDIVIDED) {
+        Some(bound) => (bound / LARGE_RESULT).log2().floor() as i32,
+        None => 0,
+    }
+}
+
+impl ParamOptions {
+    /// The options for a program whose results, `outputs`, are parts of what they stand for.
+    #[must_use]
+    pub(crate) fn of_parts(&self, outputs: &[Port]) -> Self {
+        let layouts = outputs.iter().filter_map(|port| port.layout.as_ref());
+        let exponent = layouts.map(|layout| layout.exponent).max().unwrap_or(0);
+        let precision = match self.precision {
+            Precision::Absolute(bits) => Precision::Absolute(bits.saturating_add_signed(exponent)),
+            scaled @ Precision::Scaled(_) => scaled,
+        };
+        let result_bound = self.result_bound.map(|bound| bound / f64::from(exponent).exp2());
+        Self { precision, result_bound, ..self.clone() }
+    }
+}
 
 /// Bits of the first prime that results of magnitude `bound` need at level 0.
 fn first_bits(scale_bits: u32, bound: f64) -> u32 {

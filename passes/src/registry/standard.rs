@@ -252,7 +252,9 @@ fn rebuild(program: Program, context: &mut PassContext<'_>) -> Result<Program, R
 }
 
 fn pack(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
-    let pack = Pack { max_slots: context.slots, cost: context.plan.cost };
+    let bound = plan_options(&program, context).params.result_bound;
+    let pack =
+        Pack { max_slots: context.slots, cost: context.plan.cost, result_exponent: parameters::result_exponent(bound) };
     let packed = pack.pack(of_level("pack", &program)?)?;
     Ok(program.packed(packed))
 }
@@ -282,7 +284,7 @@ fn place_bootstraps(program: Program, context: &mut PassContext<'_>) -> Result<P
     let packed = program.facts.packing(pass, module)?;
     let options = plan_options(&program, context);
     let estimate = Packing::estimate(module, &options);
-    let result_level = pipeline::bootstrapped_result_level(&estimate, &options, target);
+    let result_level = pipeline::bootstrapped_result_level(&module.outputs, &estimate, &options, target);
     let placer = Placer::new(&packed, &Default::default(), target, result_level)?.with_strategy(options.strategy);
     let placement = placer.place(&Limits::default())?;
     context.explanation.push_str(&placement.explanation.to_string());
@@ -299,7 +301,7 @@ fn lower(program: Program, context: &mut PassContext<'_>) -> Result<Program, Run
     let refreshed = module.func.iter().any(|(_, node)| matches!(node.op, SlotOp::Refresh {}));
     let lowered = match context.target.filter(|_| refreshed) {
         Some(target) => {
-            let result_level = pipeline::bootstrapped_result_level(&estimate, &options, target);
+            let result_level = pipeline::bootstrapped_result_level(&module.outputs, &estimate, &options, target);
             let lower = LowerToCkks { result_level, single_chain: options.strategy.single_chain() };
             crate::Lower::run(&lower, module)?
         }
@@ -324,7 +326,8 @@ fn choose_parameters(program: Program, context: &mut PassContext<'_>) -> Result<
         let estimate = program.facts.estimate.ok_or(RunError::Missing { pass, needs, repair })?;
         let layouts = module.inputs.iter().chain(&module.outputs).filter_map(|port| port.layout.as_ref());
         let slots = layouts.map(|layout| layout.slots).next().unwrap_or(1);
-        parameters::choose(&module, slots, &estimate, &plan_options(&program, context).params)?
+        let options = plan_options(&program, context).params.of_parts(&module.outputs);
+        parameters::choose(&module, slots, &estimate, &options)?
     };
     context.explanation.push_str(&format!("parameters for {} levels: {spec:?}\n", depth(&module)));
     module.params = Some(spec);

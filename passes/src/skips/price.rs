@@ -99,7 +99,7 @@ impl<'a> SkipPricer<'a> {
         let converted = convert(self.module, self.blocks, forms)?.module;
         let folded = Fold::default().run(&converted)?;
         let polynomial = with_polynomials(&folded, degree);
-        let packed = Pack { max_slots: MOST_SLOTS, cost: self.options.cost }.pack(&polynomial)?;
+        let packed = Pack { cost: self.options.cost, ..Pack::new(MOST_SLOTS) }.pack(&polynomial)?;
         let placer = Placer::new(&packed, &Candidates::new(), self.target, 0)?;
         let placement = placer.place(&Limits::default())?;
         Ok(SkipPrice {

@@ -336,6 +336,38 @@ fn ranges_of_ports_are_kept() {
     }
 }
 
+/// Slots hold a part of large results where the maps in front of them take that for nothing; what is decrypted is whole.
+#[test]
+fn results_are_divided_where_that_is_free() {
+    let divided = |module: &Module<Nn>, inputs: &[Tensor]| {
+        let packed = Pack { result_exponent: 4, ..Pack::new(64) }.pack(module).expect("packs").module;
+        let plain = Pack::new(64).pack(module).expect("packs").module;
+        assert_eq!(
+            slot::eval::eval(&packed, inputs),
+            slot::eval::eval(&plain, inputs),
+            "a power of two rounds nothing"
+        );
+        let batched = Batch { images: 2 }.run(&packed).expect("batches");
+        assert_eq!(packed.func.len(), plain.func.len());
+        let exponents =
+            |m: &Module<Slot>| m.outputs.iter().map(|p| p.layout.as_ref().unwrap().exponent).collect::<Vec<_>>();
+        assert_eq!(exponents(&packed), exponents(&batched));
+        exponents(&packed)
+    };
+    let network = |polynomial_is_result: bool| {
+        let mut net = Net::new(15);
+        let x = net.input([1, 8]);
+        let y = net.fully_connected(x, 4);
+        let z = net.polynomial(y, 3, false);
+        let w = net.fully_connected(z, 4);
+        net.finish(&[w, if polynomial_is_result { z } else { y }])
+    };
+    let (module, inputs) = network(false);
+    assert_eq!(divided(&module, &inputs), [4, 4]);
+    let (module, inputs) = network(true);
+    assert_eq!(divided(&module, &inputs), [0, 0], "a polynomial as it is would have to be multiplied");
+}
+
 #[test]
 fn packing_is_deterministic() {
     let mut net = Net::new(11);
