@@ -4,9 +4,9 @@
     python3 benches/load.py [--fhec target/release/fhec] [--requests 200] [--evaluators 2] [--keep DIR] [--json]
 
 Three tenants with keys of their own send 200 requests, each of one digit, to `fhec serve` with `models/mnist_mlp.onnx`; memory has
-room for the evaluators of two, and the queue for fewer requests than there are clients. Some clients send and read slowly. Meanwhile one client is killed in the middle of its request and
-one while it waits, several hostile uploads are sent, and the service is killed (SIGKILL) once a part of the results is there, and
-started again. In the end
+room for the evaluators of two, and the queue for fewer requests than there are clients. Some clients send and read slowly. Meanwhile
+one client is killed in the middle of its request and one while it waits, several hostile uploads are sent, and the service is killed
+(SIGKILL) once a part of the results is there, and started again. In the end
 
 - every request has one result, which its own tenant's key decrypts, which answers this very request, and which is what the plan
   gives in the clear, to within 0.01;

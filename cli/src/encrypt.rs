@@ -47,8 +47,7 @@ pub fn run(c: &Encrypt) -> Result<(), Error> {
     let plan = c.max_size.client_plan(&c.plan)?;
     let mut client = c.key.load(c.consent.options(), &plan)?;
     let (images, _) = c.images.read(&plan.image_inputs())?;
-    let inputs = trust::inputs(c.images.path(), &plan.image_inputs(), &images);
-    trust::near(c.images.path(), &inputs, c.overwrite.force)?;
+    let inputs = trust::inputs(c.images.path(), &plan.image_inputs(), &images, c.overwrite.force)?;
     let started = Instant::now();
     let encrypted = client.encrypt(&images)?;
     let seconds = started.elapsed().as_secs_f64();

@@ -40,21 +40,33 @@ pub struct Keygen {
     pub(super) json: bool,
 }
 
+impl Keygen {
+    /// Where the secret key goes, unless it is there, and where the evaluation keys go.
+    pub(super) fn destinations(&self) -> Result<(Option<Destination>, Destination), Error> {
+        let files = Files::new(self.overwrite, self.json).reads("the plan", [&self.plan])?;
+        let mut files = files.reads("the passphrase", self.secrecy.file())?;
+        let to_secret = match self.existing {
+            true => {
+                files = files.reads("the secret key", [&self.secret])?;
+                None
+            }
+            false => Some(files.writes_secret("--secret", &self.secret)?),
+        };
+        Ok((to_secret, files.writes("--evaluation", &self.evaluation)?))
+    }
+
+    /// Bytes of the secret key and of the evaluation keys, once they are written.
+    pub(super) fn written_bytes(&self, to_evaluation: &Destination) -> [Option<u64>; 2] {
+        [output::written_bytes(&Destination::new(&self.secret)), output::written_bytes(to_evaluation)]
+    }
+}
+
 pub fn run(c: &Keygen) -> Result<(), Error> {
     #[cfg(feature = "tfhe")]
     if fhec::tfhe::is_plan(&c.plan) {
         return super::tfhe::keygen(c);
     }
-    let mut files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
-    files = files.reads("the passphrase", c.secrecy.file())?;
-    let to_secret = match c.existing {
-        true => {
-            files = files.reads("the secret key", [&c.secret])?;
-            None
-        }
-        false => Some(files.writes_secret("--secret", &c.secret)?),
-    };
-    let to_evaluation = files.writes("--evaluation", &c.evaluation)?;
+    let (to_secret, to_evaluation) = c.destinations()?;
     let plan = ClientPlan::load_within(&c.plan, c.max_size)?;
     output::security_warning(&plan.security());
     let started = Instant::now();
@@ -81,8 +93,7 @@ pub fn run(c: &Keygen) -> Result<(), Error> {
     }
     written?;
     let seconds = started.elapsed().as_secs_f64();
-    let (evaluation, secret) =
-        (output::written_bytes(&to_evaluation), output::written_bytes(&Destination::new(&c.secret)));
+    let [secret, evaluation] = c.written_bytes(&to_evaluation);
     if c.json {
         return output::json(&serde_json::json!({
             "keys": plan.keys().len(), "evaluation_key_bytes": evaluation, "secret_key_bytes": secret,

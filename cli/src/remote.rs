@@ -13,7 +13,7 @@ use super::files::{self, Files, Overwrite};
 use super::images::Images;
 use super::limits::MaxSize;
 use super::results::Results;
-use super::secret::SecretKey;
+use super::secret::{self, SecretKey};
 use super::{Consent, output, progress, trust};
 
 /// Encrypt inputs, have a service compute on them, and decrypt the results
@@ -69,10 +69,9 @@ pub fn run(c: &Remote) -> Result<(), Error> {
     let place = c.results.place(&mut files, ports.clone())?;
     let mut client = c.key.load(c.consent.options(), &plan)?;
     let (images, _) = c.images.read(&plan.image_inputs())?;
-    let inputs = trust::inputs(c.images.path(), &plan.image_inputs(), &images);
-    trust::near(c.images.path(), &inputs, c.overwrite.force)?;
+    let inputs = trust::inputs(c.images.path(), &plan.image_inputs(), &images, c.overwrite.force)?;
 
-    let token = c.token_file.as_deref().map(first_line).transpose()?;
+    let token = c.token_file.as_deref().map(token).transpose()?;
     let service = Service::new(&c.service, token, c.plain_http)?.patience(Duration::from_secs(c.patience));
     let started = Instant::now();
     service.runs(&plan)?;
@@ -131,16 +130,15 @@ fn upload(service: &Service, path: &Path) -> Result<String, Error> {
     key
 }
 
-/// The first line of a file.
-fn first_line(path: &Path) -> Result<Zeroizing<String>, Error> {
-    let file = path.display().to_string();
-    let text =
-        Zeroizing::new(std::fs::read_to_string(path).map_err(|source| Error::File { file: file.clone(), source })?);
-    match text.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
-        Some(line) => Ok(Zeroizing::new(line.into())),
-        None => Err(Error::Usage {
-            reason: format!("{file}: its first line is empty"),
-            repair: "give the file of a token".into(),
-        }),
+/// The token in the first line of a file.
+fn token(path: &Path) -> Result<Zeroizing<String>, Error> {
+    let line = secret::first_line(path)?;
+    let token = str::from_utf8(&line).map_or("", str::trim);
+    if token.is_empty() {
+        return Err(Error::Usage {
+            reason: format!("{}: its first line is no token", path.display()),
+            repair: "give what `fhec token` printed".into(),
+        });
     }
+    Ok(Zeroizing::new(token.into()))
 }

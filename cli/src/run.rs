@@ -78,12 +78,14 @@ pub fn run(c: &Run) -> Result<(), Error> {
     let place = c.results.place(&mut files, ports.clone())?;
     let (images, count) = c.images.read(&plan.image_inputs())?;
     let labels = c.labels.as_deref().map(|path| data::read_labels(path, count, &ports)).transpose()?;
-    let inputs = trust::inputs(c.images.path(), &plan.image_inputs(), &images);
-    if let Err(refused) = trust::near(c.images.path(), &inputs, c.overwrite.force) {
-        // Which layers they would break says more than the inputs alone.
-        in_the_clear(&plan, &images)?;
-        return Err(refused);
-    }
+    let inputs = match trust::inputs(c.images.path(), &plan.image_inputs(), &images, c.overwrite.force) {
+        Ok(inputs) => inputs,
+        Err(refused) => {
+            // Which layers they would break says more than the inputs alone.
+            in_the_clear(&plan, &images)?;
+            return Err(refused);
+        }
+    };
     let (results, outcome) = encrypted(&plan, &images, c.consent.options(), c.resources)?;
     let (exact, ranges) = in_the_clear(&plan, &images)?;
     let checked = Checked {

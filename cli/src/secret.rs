@@ -105,7 +105,10 @@ impl Secrecy {
 
     fn given(&self, key: &Path) -> Result<Option<Passphrase>, Error> {
         match &self.passphrase_file {
-            Some(file) => first_line(file).map(Some),
+            Some(file) => {
+                warn_if_open("passphrase", file);
+                passphrase(&file.display().to_string(), first_line(file)?).map(Some)
+            }
             None if self.passphrase => ask(&format!("Passphrase for {}: ", key.display())).map(Some),
             None => Ok(None),
         }
@@ -133,9 +136,11 @@ fn ask(prompt: &str) -> Result<Passphrase, Error> {
     passphrase("the terminal", typed.into_bytes().into())
 }
 
-/// The first line of a file, without its end.
-fn first_line(path: &Path) -> Result<Passphrase, Error> {
-    warn_if_open("passphrase", path);
+/// The secret in the first line of a file, without the line's end. No copy of it is left in memory.
+///
+/// # Errors
+/// A file that cannot be read, or a line that is too long for a secret.
+pub fn first_line(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     let name = path.display().to_string();
     let failed = |source| Error::File { file: name.clone(), source };
     let mut file = File::open(path).map_err(failed)?;
@@ -155,17 +160,19 @@ fn first_line(path: &Path) -> Result<Passphrase, Error> {
     };
     let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
     if line.len() > LONGEST {
-        return Err(unusable(format!("{name}: its first line is longer than {LONGEST} bytes")));
+        return Err(Error::Usage {
+            reason: format!("{name}: its first line is longer than {LONGEST} bytes"),
+            repair: "give a file whose first line is the secret alone".into(),
+        });
     }
-    passphrase(&name, line.to_vec().into())
+    Ok(line.to_vec().into())
 }
 
 fn passphrase(what: &str, bytes: Zeroizing<Vec<u8>>) -> Result<Passphrase, Error> {
-    Passphrase::new(bytes).ok_or_else(|| unusable(format!("{what}: the passphrase is empty")))
-}
-
-fn unusable(reason: String) -> Error {
-    Error::Usage { reason, repair: "give a passphrase of some words that nobody guesses".into() }
+    Passphrase::new(bytes).ok_or_else(|| Error::Usage {
+        reason: format!("{what}: the passphrase is empty"),
+        repair: "give a passphrase of some words that nobody guesses".into(),
+    })
 }
 
 /// Warns when others than its owner may read a secret: `what` it is, as "secret key".

@@ -10,19 +10,17 @@ use super::comparison::differences;
 use super::output;
 
 /// Compares the inputs in `file` with the ranges of the plan's inputs, and warns of what lies outside.
-pub fn inputs(file: &Path, ports: &[Port], images: &[Vec<Tensor>]) -> Vec<RangeCheck> {
+///
+/// # Errors
+/// When inputs lie far outside and they are not forced.
+pub fn inputs(file: &Path, ports: &[Port], images: &[Vec<Tensor>], force: bool) -> Result<Vec<RangeCheck>, Error> {
     let checks = RangeCheck::of(ports, images);
     let file = file.display().to_string();
     checks.iter().filter_map(|check| check.warning(&file, images.len())).for_each(output::warning);
-    checks
-}
-
-/// Refuses inputs in `file` that lie far outside, unless they are forced.
-///
-/// # Errors
-/// When they do.
-pub fn near(file: &Path, checks: &[RangeCheck], force: bool) -> Result<(), Error> {
-    if force { Ok(()) } else { RangeCheck::admit_inputs(checks, &file.display().to_string()) }
+    if !force {
+        RangeCheck::admit_inputs(&checks, &file)?;
+    }
+    Ok(checks)
 }
 
 /// Compares results with the ranges of the plan's outputs.

@@ -304,13 +304,18 @@ impl Compiler {
         enough && !self.options.keep_weights && !self.options.approximate.is_precise()
     }
 
-    /// What is left undone for want of calibration data.
+    /// What is left undone for want of calibration data, or was never to be done and is forbidden all the same.
     pub(super) fn undone(&self, folded: &Module<Nn>, samples: &[Vec<Tensor>]) -> Option<Warning> {
-        let enough = samples.len() >= RECONSTRUCTION_SAMPLES || self.calibration.is_none();
-        let unwanted = self.options.keep_weights || self.options.approximate.is_precise();
-        let undone = !enough && !unwanted && has_activation(folded);
-        let untried = self.given(folded).is_none() && self.options.limits == Limits::default();
-        undone.then_some(Warning::NotRebuilt { samples: samples.len(), needed: RECONSTRUCTION_SAMPLES, untried })
+        let (samples, needed) = (self.calibration.as_ref().map_or(0, |_| samples.len()), RECONSTRUCTION_SAMPLES);
+        let few = samples < needed;
+        let rebuildable = has_activation(folded) && !self.options.approximate.is_precise();
+        let untried = few && self.given(folded).is_none() && self.options.limits == Limits::default();
+        if self.options.keep_weights {
+            let idle = few || !rebuildable;
+            return idle.then_some(Warning::KeptAnyway { samples, needed, rebuildable, untried });
+        }
+        let undone = rebuildable && few && samples > 0;
+        undone.then_some(Warning::NotRebuilt { samples, needed, untried })
     }
 
     /// The front with the accuracy of some of its plans, where there are inputs to measure it on.

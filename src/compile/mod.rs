@@ -295,7 +295,8 @@ impl Compiler {
         laps.lap("validate")?;
         let measured = Measured { agreement, accuracy };
         let report = PassReport::new(&activations, &layers, placement.as_ref(), &front, measured, &notes, &warnings);
-        let plan = plan.with_provenance(self.provenance(model, samples.len(), approximate.margin, &report));
+        let each = !chosen.choices.is_empty();
+        let plan = plan.with_provenance(self.provenance(model, samples.len(), approximate.margin, each, &report));
         let mut explanation = prepared.rewrites;
         explanation.push_str(&chosen.forms);
         explanation.extend(placement.iter().map(|p| p.explanation.to_string()));

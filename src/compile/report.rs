@@ -69,18 +69,24 @@ impl<'a> PassReport<'a> {
 }
 
 impl Compiler {
-    /// Where a plan of `model` comes from, whose activations were fitted on `samples` inputs with this margin.
+    /// Where a plan of `model` comes from, whose activations were fitted on `samples` inputs with this margin, and have polynomials
+    /// that were `chosen` one by one or are all of the degree that the options say.
     pub(super) fn provenance(
         &self,
         model: &Model,
         samples: usize,
         margin: Margin,
+        chosen: bool,
         report: &PassReport<'_>,
     ) -> Provenance {
         let calibrated = if self.calibration.is_some() { samples.to_string() } else { "synthetic".into() };
         let ApproximateOptions { default, families, .. } = &self.options.approximate;
         let stages = families.get(&default.family).map_or(vec![default.degree], |f| f.stages(default.degree));
-        let degrees = stages.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let degrees = match (&self.options.forms, chosen) {
+            (Some(_), _) => "of --forms".into(),
+            (None, true) => "chosen for each activation".into(),
+            (None, false) => stages.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
+        };
         let precision = self.options.precision.unwrap_or(self.options.plan.params.precision.bits());
         let mut options = BTreeMap::from([
             ("degree".to_string(), degrees),

@@ -35,12 +35,20 @@ pub(super) enum Warning {
     )]
     Jumps { node: String, function: String, degree: usize, largest: f64, rms: f64 },
     #[error(
-        "weights are not rebuilt{}: that takes {needed} calibration inputs, so as not to fit these alone, and {} given; \
-         --no-reconstruct keeps the weights without this warning",
-        if *untried { ", and polynomials not chosen by trial" } else { "" },
-        if *samples == 1 { "one was".to_string() } else { format!("{samples} were") }
+        "weights are not rebuilt{}: that takes {needed} calibration inputs, so as not to fit these alone, and {} given",
+        if *untried { ", and polynomials not chosen by trial" } else { "" }, were(*samples)
     )]
     NotRebuilt { samples: usize, needed: usize, untried: bool },
+    #[error(
+        "{}--no-reconstruct has no effect here: {}",
+        if *untried { "polynomials are not chosen by trial, and " } else { "" },
+        if *rebuildable {
+            format!("weights are rebuilt from {needed} calibration inputs on, so as not to fit these alone, and {} given", were(*samples))
+        } else {
+            "there are no errors of polynomials that other weights could make up for".into()
+        }
+    )]
+    KeptAnyway { samples: usize, needed: usize, rebuildable: bool, untried: bool },
     #[error(
         "the network with polynomials agrees with the original on {:.1} % of {} calibration inputs{}, where {:.1} % are aimed at; \
          give more calibration data, allow more time or a larger error, or set --min-agreement lower",
@@ -68,6 +76,15 @@ pub(super) enum Warning {
         if bound.is_finite() { format!("takes at most {bound:.2} times the least time") } else { "may not be the fastest".into() }
     )]
     PartialFront { bound: f64 },
+}
+
+/// How many were given, in words.
+fn were(count: usize) -> String {
+    match count {
+        0 => "none were".into(),
+        1 => "one was".into(),
+        _ => format!("{count} were"),
+    }
 }
 
 /// A number of inputs in words.

@@ -9,6 +9,7 @@ mod model;
 mod page;
 mod polynomial;
 mod prediction;
+mod sidecar;
 mod simulation;
 mod tables;
 #[cfg(test)]

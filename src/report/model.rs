@@ -278,11 +278,8 @@ impl Report {
         self
     }
 
-    /// The same with a front in place of the one that the plan carries.
-    ///
-    /// # Errors
-    /// With the name of an activation that this plan does not have: the front is of another model.
-    pub fn with_front(mut self, front: Vec<ParetoPoint>) -> Result<Self, String> {
+    /// The same with this front; the name of an activation of the front that the plan does not have is the error.
+    pub(super) fn of_front(mut self, front: Vec<ParetoPoint>) -> Result<Self, String> {
         let known = |node: &&String| !self.findings.activations.iter().any(|a| a.node == **node);
         if let Some(foreign) = front.iter().flat_map(|point| point.choices.keys()).find(known) {
             return Err(foreign.clone());

@@ -269,14 +269,17 @@ fn memory_over_time_is_within_the_prediction() {
 #[test]
 fn this_plan_is_found_on_the_front_and_the_front_of_another_model_is_refused() {
     let point = |seconds: f64, node: &str, degree: u64| {
-        serde_json::from_value::<findings::ParetoPoint>(json!({ "seconds": seconds, "error": 1.0 / seconds,
-            "choices": { node: { "family": "least-squares", "degree": degree } } }))
-        .unwrap()
+        json!({ "seconds": seconds, "error": 1.0 / seconds,
+            "choices": { node: { "family": "least-squares", "degree": degree } } })
     };
-    let front = vec![point(30.0, HOSTILE, 3), point(10.0, HOSTILE, 2)];
-    let report = predicted(&plan(Some(full())), None).with_front(front).unwrap();
+    let front = json!([point(30.0, HOSTILE, 3), point(10.0, HOSTILE, 2)]).to_string();
+    let report = predicted(&plan(Some(full())), None).with_front("front.json", &front).unwrap();
     assert_eq!((report.findings.pareto.len(), report.front_plan), (2, Some(0)), "degree 2, the fastest first");
     assert!(html(&report).contains("this plan"));
-    let foreign = predicted(&plan(Some(full())), None).with_front(vec![point(1.0, "elsewhere", 2)]);
-    assert_eq!(foreign.unwrap_err(), "elsewhere");
+    for (wrong, told) in
+        [(json!([point(1.0, "elsewhere", 2)]), "no activation `elsewhere`"), (json!({}), "front.json: ")]
+    {
+        let refused = predicted(&plan(Some(full())), None).with_front("front.json", &wrong.to_string()).unwrap_err();
+        assert!(refused.to_string().contains(told), "{refused}");
+    }
 }

@@ -12,6 +12,7 @@ use super::chart::phase_names;
 use super::model::{Phase, Run};
 use super::prediction::Prediction;
 use super::walk::phases;
+use crate::error::Error;
 
 /// Tracks of a process.
 const NODES: u32 = 1;
@@ -37,8 +38,10 @@ struct Op<'a> {
 }
 
 /// The trace of a plan as JSON: by the times predicted, where all are known, and by those that a run measured, where it says them.
-/// None where there is neither.
-pub fn trace(plan: &Plan, prediction: &Prediction, run: Option<&Run>) -> Option<String> {
+///
+/// # Errors
+/// Where there is neither.
+pub fn trace(plan: &Plan, prediction: &Prediction, run: Option<&Run>) -> Result<String, Error> {
     let func = &plan.module().func;
     let live = func.live();
     let executed: Vec<_> = func.iter().filter(|(v, n)| live[v.index()] && n.op.as_input().is_none()).collect();
@@ -64,8 +67,13 @@ pub fn trace(plan: &Plan, prediction: &Prediction, run: Option<&Run>) -> Option<
         process(&mut events, pid, &format!("{} ({name})", plan.provenance().model), &ops, &seconds, &memory);
     }
     let about = json!({ "model": plan.provenance().model, "fhec": env!("CARGO_PKG_VERSION") });
-    let some = !events.is_empty();
-    some.then(|| json!(Trace { unit: "ms", about, events }).to_string())
+    if events.is_empty() {
+        return Err(Error::Usage {
+            reason: "no times are known for a trace: an op has no predicted time".into(),
+            repair: "give costs that `fhec calibrate` wrote, or an encrypted run".into(),
+        });
+    }
+    Ok(json!(Trace { unit: "ms", about, events }).to_string())
 }
 
 /// The events of one process.

@@ -61,15 +61,20 @@ fn damaged_files_are_refused() {
     p.ok(&eval);
 }
 
-#[test]
-fn another_key_is_refused_and_gives_noise_when_forced() {
-    let p = compiled();
+/// The keys of two clients, and what `eval` says of the first one's ciphertexts and the second one's keys.
+fn evaluated_under_the_key_of_another_one(p: &Place) -> String {
     for who in ["a", "b"] {
         let (secret, evaluation) = (format!("{who}.secret"), format!("{who}.evaluation"));
         p.ok(&["keygen", "plan.fhe", "--secret", &secret, "--evaluation", &evaluation]);
     }
     p.ok(&["encrypt", "plan.fhe", "--secret", "a.secret", "--input", "x.npy", "-o", "x.ct"]);
-    let message = p.fails(&["eval", "plan.fhe", "--evaluation", "b.evaluation", "--input", "x.ct", "-o", "y.ct"]);
+    p.fails(&["eval", "plan.fhe", "--evaluation", "b.evaluation", "--input", "x.ct", "-o", "y.ct"])
+}
+
+#[test]
+fn another_key_is_refused_and_gives_noise_when_forced() {
+    let p = compiled();
+    let message = evaluated_under_the_key_of_another_one(&p);
     assert!(message.contains("another secret key"), "{message}");
     p.ok(&["eval", "plan.fhe", "--evaluation", "a.evaluation", "--input", "x.ct", "-o", "y.ct"]);
     let decrypt = ["decrypt", "plan.fhe", "--secret", "b.secret", "--input", "y.ct", "-o", "noise.npy"];
@@ -141,12 +146,7 @@ fn help_that_the_derive_does_not_see_is_not_written() {
 #[test]
 fn the_help_of_the_engine_and_of_calibration_is_printed() {
     let p = compiled();
-    for who in ["a", "b"] {
-        let (secret, evaluation) = (format!("{who}.secret"), format!("{who}.evaluation"));
-        p.ok(&["keygen", "plan.fhe", "--secret", &secret, "--evaluation", &evaluation]);
-    }
-    p.ok(&["encrypt", "plan.fhe", "--secret", "a.secret", "--input", "x.npy", "-o", "x.ct"]);
-    let message = p.fails(&["eval", "plan.fhe", "--evaluation", "b.evaluation", "--input", "x.ct", "-o", "y.ct"]);
+    let message = evaluated_under_the_key_of_another_one(&p);
     assert!(message.contains("help: use the keys of the ciphertext's owner"), "{message}");
     let message = p.fails(&["bench", "--log-n", "13", "--limbs", "20", "--no-bootstrap"]);
     assert!(message.contains("help: take N = 2^16 or fewer levels"), "{message}");

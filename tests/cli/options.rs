@@ -100,6 +100,8 @@ fn polynomials_of_networks_without_bootstraps_are_chosen() {
     let degree = |more: &[&str]| {
         let report = p.json(&[&compile[..], more].concat());
         assert!(report["agreement"]["held_back"].as_bool().unwrap() || more.contains(&"--degree"), "{report}");
+        let option = p.json(&["inspect", "other.fhe"])["provenance"]["options"]["degree"].as_str().unwrap().to_string();
+        assert_eq!(option == "15", more.contains(&"--degree"), "{option}");
         (report["activations"][0]["degree"].as_u64().unwrap(), report["summary"]["levels"].as_u64().unwrap())
     };
     let (strict, lax) = (degree(&["--min-agreement", "100"]), degree(&["--min-agreement", "60"]));
@@ -233,7 +235,14 @@ fn little_calibration_data_is_a_warning() {
     );
     assert!(some.contains("polynomials not chosen by trial"), "{some}");
     assert!(!warned("calibration.npy", &["--degree", "7"]).contains("not chosen by trial"));
-    assert_eq!(warned("calibration.npy", &["--no-reconstruct", "--min-agreement", "90"]), "[]");
+    let kept = warned("calibration.npy", &["--no-reconstruct", "--min-agreement", "90"]);
+    assert!(
+        kept.contains("polynomials are not chosen by trial, and --no-reconstruct has no effect here")
+            && kept.contains("64 were given"),
+        "{kept}"
+    );
+    assert!(!kept.contains("weights are not rebuilt"), "{kept}");
+    assert_eq!(warned("many.npy", &["--no-reconstruct", "--min-agreement", "50"]), "[]");
     assert_eq!(warned("many.npy", &["--min-agreement", "90"]), "[]");
     let port = Port { name: "x".into(), shape: Shape(vec![1, 1, 8, 8]), ..Default::default() };
     data::write_samples(p.path("none.npy"), &[port], &[]).unwrap();

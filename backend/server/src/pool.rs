@@ -109,6 +109,11 @@ impl Pool {
         (Reserved(self), None)
     }
 
+    /// Whether the evaluator of these keys is loaded and not in use.
+    pub fn holds(&self, tenant: &Tenant, key: &KeyId) -> bool {
+        self.loaded().idle.contains_key(&(tenant.clone(), key.clone()))
+    }
+
     /// Unloads the evaluator of keys that are removed.
     pub fn forget(&self, tenant: &Tenant, key: &KeyId) {
         let gone = self.loaded().idle.remove(&(tenant.clone(), key.clone()));

@@ -1,8 +1,9 @@
-//! Jobs wait in a queue that is bounded in all and for every tenant, and are taken in turn: one tenant's many jobs do not keep
-//! another one's waiting.
+//! Jobs wait in a queue that is bounded in all and for every tenant, and are taken in rounds. Every tenant with a waiting job has one
+//! turn in a round: one tenant's many jobs do not keep another one's waiting. Within a round those come first whose evaluators are
+//! loaded. So a round loads no more evaluators than there is too little memory for; in an order that is always the same, the evaluator
+//! that was unloaded last would be needed next, and every job would load one.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::job::Job;
@@ -20,8 +21,8 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct Lanes {
     lanes: BTreeMap<Tenant, Lane>,
-    /// Whose job was taken last.
-    last: Option<Tenant>,
+    /// Who has had a turn in this round.
+    served: BTreeSet<Tenant>,
     closed: bool,
 }
 
@@ -88,14 +89,14 @@ impl Queue {
         self.ready.notify_one();
     }
 
-    /// The next job, once there is one; none when the queue is closed.
-    pub fn next(&self) -> Option<Arc<Job>> {
+    /// The next job, once there is one; none when the queue is closed. `is_loaded` says whether the evaluator of a job is.
+    pub fn next(&self, is_loaded: impl Fn(&Job) -> bool) -> Option<Arc<Job>> {
         let mut lanes = self.lanes();
         loop {
             if lanes.closed {
                 return None;
             }
-            if let Some(job) = lanes.take() {
+            if let Some(job) = lanes.take(&is_loaded) {
                 return Some(job);
             }
             lanes = self.ready.wait(lanes).unwrap_or_else(PoisonError::into_inner);
@@ -124,22 +125,27 @@ impl Queue {
 }
 
 impl Lanes {
-    /// The first job of the tenant behind the last one, in a circle.
-    fn take(&mut self) -> Option<Arc<Job>> {
-        let after = self.last.take();
-        let behind = after.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let waiting = |(tenant, lane): (&Tenant, &mut Lane)| Some((tenant.clone(), lane.jobs.pop_front()?));
-        let later = self.lanes.range_mut((behind, Bound::Unbounded)).find_map(waiting);
-        let taken = later.or_else(|| self.lanes.iter_mut().find_map(waiting));
-        let Some((tenant, job)) = taken else {
-            self.last = after;
-            return None;
-        };
-        if self.lanes.get(&tenant).is_some_and(|lane| lane.len() == 0) {
+    /// The first job of the tenant whose turn it is.
+    fn take(&mut self, is_loaded: impl Fn(&Job) -> bool) -> Option<Arc<Job>> {
+        let tenant = self.unserved(&is_loaded).or_else(|| {
+            self.served.clear();
+            self.unserved(&is_loaded)
+        })?;
+        let lane = self.lanes.get_mut(&tenant)?;
+        let job = lane.jobs.pop_front();
+        if lane.len() == 0 {
             self.lanes.remove(&tenant);
         }
-        self.last = Some(tenant);
-        Some(job)
+        self.served.insert(tenant);
+        job
+    }
+
+    /// A tenant with a waiting job and without a turn in this round, one whose evaluator is loaded before others.
+    fn unserved(&self, is_loaded: impl Fn(&Job) -> bool) -> Option<Tenant> {
+        let mut waiting = self.lanes.iter().filter(|(tenant, _)| !self.served.contains(*tenant));
+        let first = waiting.clone().find(|(_, lane)| !lane.jobs.is_empty());
+        let loaded = waiting.find(|(_, lane)| lane.jobs.front().is_some_and(|job| is_loaded(job)));
+        loaded.or(first).map(|(tenant, _)| tenant.clone())
     }
 }
 

@@ -14,7 +14,8 @@ const EVERY: Duration = Duration::from_millis(50);
 
 /// Computes jobs until the queue is closed.
 pub fn work(app: &App) {
-    while let Some(job) = app.queue.next() {
+    let is_loaded = |job: &Job| app.pool.holds(&job.tenant, &job.record().key);
+    while let Some(job) = app.queue.next(is_loaded) {
         app.metrics.running.inc();
         run(app, &job);
         app.metrics.running.dec();

@@ -10,6 +10,7 @@ use std::io::{Seek, Write};
 
 use crate::client_plan::ClientPlan;
 use crate::error::TfheError;
+use crate::seeded::{Seeded, id_from_hex, id_to_hex, words};
 
 /// Kind of a file of ciphertexts.
 pub const CIPHERTEXTS_KIND: &str = "tfhe-ciphertexts";
@@ -29,8 +30,8 @@ pub enum Content {
 /// LWE ciphertexts of the elements of a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Elements {
-    /// Bodies, and the seed that the masks are drawn from.
-    Seeded { seed: u128, bodies: Vec<u64> },
+    /// As a client encrypts them.
+    Seeded(Seeded),
     /// Masks and bodies, ciphertext by ciphertext.
     Whole(Vec<u64>),
 }
@@ -75,7 +76,7 @@ impl Encrypted {
     /// Bytes of the ciphertexts.
     pub fn bytes(&self) -> u64 {
         let words = |elements: &Elements| match elements {
-            Elements::Seeded { bodies, .. } => bodies.len() + 2,
+            Elements::Seeded(seeded) => seeded.bodies.len() + 2,
             Elements::Whole(words) => words.len(),
         };
         self.images.iter().flatten().map(|e| (words(e) * size_of::<u64>()) as u64).sum()
@@ -106,8 +107,8 @@ impl Encrypted {
         CiphertextsManifest {
             plan: to_hex(&self.plan),
             content: self.content,
-            key: format!("{:032x}", self.key),
-            request: format!("{:032x}", self.request),
+            key: id_to_hex(self.key),
+            request: id_to_hex(self.request),
             images: self.images.len(),
         }
     }
@@ -117,10 +118,7 @@ impl Encrypted {
             for (port, elements) in tensors.iter().enumerate() {
                 let name = section(image, port);
                 match elements {
-                    Elements::Seeded { seed, bodies } => {
-                        writer.section(&format!("{name}/seed"), Dtype::U8, &seed.to_le_bytes(), Codec::Raw)?;
-                        writer.section(&name, Dtype::U64, bodies, Codec::Raw)?;
-                    }
+                    Elements::Seeded(seeded) => seeded.write(writer, &name)?,
                     Elements::Whole(words) => writer.section(&name, Dtype::U64, words, Codec::Raw)?,
                 }
             }
@@ -169,8 +167,7 @@ impl Encrypted {
             };
             return Err(mismatch(reason, repair));
         }
-        let number = |text: &str| u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32);
-        let (Some(key), Some(request)) = (number(&manifest.key), number(&manifest.request)) else {
+        let (Some(key), Some(request)) = (id_from_hex(&manifest.key), id_from_hex(&manifest.request)) else {
             return Err(ContainerError::malformed(reader.file(), "it names no key or no request").into());
         };
         let ports = match content {
@@ -201,24 +198,8 @@ fn elements(
     port: &Port,
 ) -> Result<Elements, TfheError> {
     let name = section(image, at);
-    let words = match content {
-        Content::Inputs => port.shape.len(),
-        Content::Outputs => port.shape.len() * plan.set.ciphertext_words(),
-    };
-    let bytes = (words * size_of::<u64>()) as u64;
-    reader.expect_raw(&name, bytes)?;
-    reader.spend(&name, bytes)?;
-    let numbers = reader.section(&name)?.as_slice::<u64>()?.to_vec();
-    if content == Content::Outputs {
-        return Ok(Elements::Whole(numbers));
-    }
-    Ok(Elements::Seeded { seed: seed(reader, &format!("{name}/seed"))?, bodies: numbers })
-}
-
-/// A seed in a section of its own.
-pub(crate) fn seed(reader: &Reader, name: &str) -> Result<u128, ContainerError> {
-    reader.expect_raw(name, size_of::<u128>() as u64)?;
-    let bytes = reader.section(name)?;
-    let bytes = bytes[..].try_into().map_err(|_| ContainerError::malformed(reader.file(), "a seed has 16 bytes"))?;
-    Ok(u128::from_le_bytes(bytes))
+    Ok(match content {
+        Content::Inputs => Elements::Seeded(Seeded::read(reader, &name, port.shape.len())?),
+        Content::Outputs => Elements::Whole(words(reader, &name, port.shape.len() * plan.set.ciphertext_words())?),
+    })
 }

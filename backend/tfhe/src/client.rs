@@ -23,8 +23,9 @@ use zeroize::Zeroizing;
 use crate::ciphertexts::{Content, Elements, Encrypted};
 use crate::client_plan::{ClientPlan, Decoding};
 use crate::error::TfheError;
-use crate::evaluation_keys::{EvaluationKeys, Seeded};
+use crate::evaluation_keys::EvaluationKeys;
 use crate::parameters::delta;
+use crate::seeded::{Seeded, id_from_hex, id_to_hex};
 use crate::server::classic;
 
 /// Kind of a secret key file.
@@ -90,7 +91,7 @@ impl Client {
         bits.enumerate().for_each(|(i, &bit)| bytes[i / 8] |= (bit as u8 & 1) << (i % 8));
         let mut writer = Writer::create(to.secret(), SECRET_KEY_KIND, VERSION)?;
         writer.section("key", Dtype::U8, &bytes[..], Codec::Raw)?;
-        let id = format!("{:032x}", self.id);
+        let id = id_to_hex(self.id);
         writer.finish(&SecretKeyManifest { plan: to_hex(&self.plan.plan), id, message_bits: self.plan.set.bits })?;
         Ok(())
     }
@@ -124,8 +125,8 @@ impl Client {
                         .into(),
             });
         }
-        let id = u128::from_str_radix(&manifest.id, 16).ok().filter(|_| manifest.id.len() == 32);
-        let id = id.ok_or_else(|| ContainerError::malformed(reader.file(), "the key has no id"))?;
+        let id =
+            id_from_hex(&manifest.id).ok_or_else(|| ContainerError::malformed(reader.file(), "the key has no id"))?;
         let len = set.lwe_dimension + set.mask();
         reader.expect_raw("key", len.div_ceil(8) as u64)?;
         let bytes = reader.section("key")?;
@@ -202,7 +203,7 @@ impl Client {
                 );
                 let encoded = PlaintextList::from_container(&encoded[..]);
                 par_encrypt_seeded_lwe_ciphertext_list(&key, &mut list, &encoded, noise, seeder.as_mut());
-                Elements::Seeded { seed: seed.0, bodies: list.into_container() }
+                Elements::Seeded(Seeded { seed: seed.0, bodies: list.into_container() })
             });
             Ok(tensors.collect())
         };

@@ -3,19 +3,21 @@
 use std::io::{Seek, Write};
 use std::path::Path;
 
-use fhec_container::{Codec, ContainerError, Destination, Dtype, Reader, Writer};
+use fhec_container::{ContainerError, Destination, Reader, Writer};
 use fhec_ir::Digest;
 use fhec_ir::text::{from_hex, to_hex};
 use serde::{Deserialize, Serialize};
 
-use crate::ciphertexts::seed;
 use crate::error::TfheError;
 use crate::parameters::ParameterSet;
+use crate::seeded::{Seeded, id_from_hex, id_to_hex};
 
 /// Kind of a file of evaluation keys.
 pub const EVALUATION_KEYS_KIND: &str = "tfhe-evaluation-keys";
 /// Version of its format.
 const VERSION: u32 = 1;
+const KEY_SWITCHING: &str = "key-switching";
+const BOOTSTRAPPING: &str = "bootstrapping";
 
 /// The evaluation keys of a client for a plan.
 #[derive(Clone, PartialEq)]
@@ -26,13 +28,6 @@ pub struct EvaluationKeys {
     pub(crate) set: &'static ParameterSet,
     pub(crate) key_switching: Seeded,
     pub(crate) bootstrapping: Seeded,
-}
-
-/// Bodies of ciphertexts, and the seed that their masks are drawn from.
-#[derive(Clone, PartialEq)]
-pub(crate) struct Seeded {
-    pub(crate) seed: u128,
-    pub(crate) bodies: Vec<u64>,
 }
 
 impl std::fmt::Debug for EvaluationKeys {
@@ -78,16 +73,12 @@ impl EvaluationKeys {
     }
 
     fn manifest(&self) -> EvaluationKeysManifest {
-        let key = format!("{:032x}", self.key);
-        EvaluationKeysManifest { plan: to_hex(&self.plan), key, message_bits: self.set.bits }
+        EvaluationKeysManifest { plan: to_hex(&self.plan), key: id_to_hex(self.key), message_bits: self.set.bits }
     }
 
     fn write<W: Write + Seek>(&self, writer: &mut Writer<W>) -> Result<(), ContainerError> {
-        for (name, keys) in [("key-switching", &self.key_switching), ("bootstrapping", &self.bootstrapping)] {
-            writer.section(&format!("{name}/seed"), Dtype::U8, &keys.seed.to_le_bytes(), Codec::Raw)?;
-            writer.section(name, Dtype::U64, &keys.bodies, Codec::Raw)?;
-        }
-        Ok(())
+        self.key_switching.write(writer, KEY_SWITCHING)?;
+        self.bootstrapping.write(writer, BOOTSTRAPPING)
     }
 
     /// Reads a file.
@@ -109,17 +100,11 @@ impl EvaluationKeys {
     fn read(reader: &Reader) -> Result<Self, TfheError> {
         let manifest: EvaluationKeysManifest = reader.manifest()?;
         let set = ParameterSet::of_bits(manifest.message_bits)?;
-        let key = u128::from_str_radix(&manifest.key, 16).ok().filter(|_| manifest.key.len() == 32);
-        let (Some(plan), Some(key)) = (from_hex(&manifest.plan), key) else {
+        let (Some(plan), Some(key)) = (from_hex(&manifest.plan), id_from_hex(&manifest.key)) else {
             return Err(ContainerError::malformed(reader.file(), "it names no plan or no key").into());
         };
-        let seeded = |name: &str, words: usize| {
-            reader.expect_raw(name, (words * size_of::<u64>()) as u64)?;
-            let seed = seed(reader, &format!("{name}/seed"))?;
-            Ok::<_, TfheError>(Seeded { seed, bodies: reader.section(name)?.as_slice::<u64>()?.to_vec() })
-        };
-        let key_switching = seeded("key-switching", set.ks_words())?;
-        let bootstrapping = seeded("bootstrapping", set.pbs_words())?;
+        let key_switching = Seeded::read(reader, KEY_SWITCHING, set.ks_words())?;
+        let bootstrapping = Seeded::read(reader, BOOTSTRAPPING, set.pbs_words())?;
         Ok(Self { plan, key, set, key_switching, bootstrapping })
     }
 }

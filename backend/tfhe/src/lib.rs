@@ -22,6 +22,8 @@ mod client;
 #[cfg(feature = "engine")]
 mod evaluation_keys;
 #[cfg(feature = "engine")]
+mod seeded;
+#[cfg(feature = "engine")]
 mod server;
 
 /// Programs of quantised networks.

@@ -26,6 +26,7 @@ use crate::error::TfheError;
 use crate::evaluation_keys::EvaluationKeys;
 use crate::parameters::{ParameterSet, delta};
 use crate::plan::Plan;
+use crate::seeded::Seeded;
 
 /// The parameters of the crate `tfhe` that a set stands for.
 pub(crate) fn classic(set: &ParameterSet) -> ClassicPBSParameters {
@@ -95,7 +96,7 @@ impl<'p> Server<'p> {
     fn whole(&self, elements: &Elements) -> Vec<u64> {
         match elements {
             Elements::Whole(words) => words.clone(),
-            Elements::Seeded { seed, bodies } => SeededLweCiphertextList::from_container(
+            Elements::Seeded(Seeded { seed, bodies }) => SeededLweCiphertextList::from_container(
                 bodies.clone(),
                 LweDimension(self.plan.set.mask()).to_lwe_size(),
                 CompressionSeed::from(Seed(*seed)),

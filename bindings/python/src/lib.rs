@@ -25,7 +25,7 @@ mod _fhec {
     #[pymodule_export]
     use super::parts::{join, split};
     #[pymodule_export]
-    use super::plan::{ClientPlan, Facts, Plan};
+    use super::plan::{ClientPlan, Facts, Plan, Report};
     #[pymodule_export]
     use super::remote::Service;
     #[pymodule_export]

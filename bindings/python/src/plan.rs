@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fhec::ir::{images, text};
-use fhec::report::{Costs, Prediction, Report, Run, card, html};
+use fhec::report::{Costs, Prediction, Report as Content, Run, Simulation, card, html, trace};
 use fhec::runtime::runs_of;
 use fhec::{Destination, Error, Simulator};
 use pyo3::prelude::*;
@@ -13,7 +13,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::arrays::{self, Arrays};
-use crate::errors::{exception, usage};
+use crate::errors::exception;
 use crate::work::{self, Cancelled};
 
 /// A file that is kept unless it may be replaced.
@@ -105,31 +105,19 @@ impl Plan {
         serde_json::json!(self.plan.provenance()).to_string()
     }
 
-    /// The report as JSON, as a page and as a card. `run` is what `fhec run --json` or `fhec eval --json` printed.
+    /// The report. `run`, `simulation` and `front` are the JSON of `fhec run` or `fhec eval`, `fhec simulate --per-op`, and
+    /// `fhec compile --pareto`.
+    #[pyo3(signature = (run, simulation, front, latency))]
     fn report(
         &self,
         py: Python<'_>,
         run: Option<&str>,
+        simulation: Option<&str>,
+        front: Option<&str>,
         latency: Option<PathBuf>,
-    ) -> PyResult<(String, String, String)> {
-        let run = run.map(serde_json::from_str::<Run>).transpose().map_err(|e| {
-            usage(py, format!("the run: {e}"), "give what `fhec run --json` or `fhec eval --json` printed")
-        })?;
-        let of_other = |run: &Run| -> PyResult<bool> { Ok(run.plan_digest.as_ref() != Some(&self.facts(py)?.digest)) };
-        if run.as_ref().map(of_other).transpose()?.unwrap_or(false) {
-            return Err(usage(py, "the run is not of this plan", "give what was printed for this plan"));
-        }
+    ) -> PyResult<Report> {
         let plan = self.plan.clone();
-        let report = py.detach(|| -> Result<Report, Error> {
-            let threads = run.as_ref().and_then(|run| run.threads);
-            let prediction = match latency {
-                Some(path) => Prediction::by(&plan, &Costs::read(&path, &plan)?)?,
-                None => Prediction::of(&plan, threads),
-            };
-            Ok(Report::of(&plan, prediction, run))
-        });
-        let report = report.map_err(|e| exception(py, &e))?;
-        Ok((serde_json::json!(report).to_string(), html(&report), card(&report)))
+        py.detach(|| Report::of(plan, run, simulation, front, latency)).map_err(|e| exception(py, &e))
     }
 
     /// Runs images in the clear, with modelled noise unless `exact`. Gives the results with noise and without, what happened as
@@ -171,6 +159,7 @@ impl Plan {
             "layers": done.report.layers,
             "escapes": done.report.escapes,
             "ops": done.report.ops,
+            "arguments": done.report.arguments,
         });
         let runs = count.div_ceil(batch);
         let warnings = done.report.layers.iter().map(|layer| layer.warning(runs, batch)).collect();
@@ -185,6 +174,69 @@ impl Plan {
         let headed = fhec::heads::apply(&ports, &results).map_err(|e| exception(py, &e))?;
         let ports = fhec::heads::outputs(&ports).map_err(|e| exception(py, &e))?;
         arrays::dictionary(py, &ports, &headed)
+    }
+}
+
+/// The report of a plan; what is not asked for is not written.
+#[pyclass(frozen, module = "fhec._fhec")]
+pub struct Report {
+    plan: Arc<fhec::Plan>,
+    prediction: Prediction,
+    content: Content,
+    /// What the user should know of what was given.
+    #[pyo3(get)]
+    warnings: Vec<String>,
+}
+
+impl Report {
+    fn of(
+        plan: Arc<fhec::Plan>,
+        run: Option<&str>,
+        simulation: Option<&str>,
+        front: Option<&str>,
+        latency: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let digest = text::to_hex(&plan.digest()?);
+        let run = run.map(|json| Run::read("the run", json, &digest)).transpose()?;
+        let simulation = simulation.map(|json| Simulation::read("the simulation", json, &digest)).transpose()?;
+        let warnings = simulation.as_ref().and_then(|s| s.warning("the simulation")).into_iter().collect();
+        let threads = run.as_ref().and_then(|run| run.threads);
+        let prediction = match latency {
+            Some(path) => Prediction::by(&plan, &Costs::read(&path, &plan)?)?,
+            None => Prediction::of(&plan, threads),
+        };
+        let mut content = Content::of(&plan, prediction.clone(), run);
+        if let Some(simulation) = simulation {
+            content = content.with_simulation(simulation);
+        }
+        if let Some(front) = front {
+            content = content.with_front("the front", front)?;
+        }
+        Ok(Self { plan, prediction, content, warnings })
+    }
+}
+
+#[pymethods]
+impl Report {
+    /// All that the page shows, as JSON.
+    fn data(&self) -> String {
+        serde_json::json!(self.content).to_string()
+    }
+
+    /// The page.
+    fn html(&self, py: Python<'_>) -> String {
+        py.detach(|| html(&self.content))
+    }
+
+    /// The small page.
+    fn card(&self, py: Python<'_>) -> String {
+        py.detach(|| card(&self.content))
+    }
+
+    /// The run as trace events, as JSON.
+    fn trace(&self, py: Python<'_>) -> PyResult<String> {
+        let events = py.detach(|| trace(&self.plan, &self.prediction, self.content.run.as_ref()));
+        events.map_err(|e| exception(py, &e))
     }
 }
 

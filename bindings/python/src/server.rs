@@ -49,7 +49,8 @@ impl Server {
         self.server.predicted_memory()
     }
 
-    /// Encrypted results of encrypted inputs, and what the runs took, as JSON.
+    /// Encrypted results of encrypted inputs, and as JSON how many images they are of and what the runs took, the last one also
+    /// by op.
     fn eval<'py>(
         &self,
         py: Python<'py>,
@@ -57,14 +58,17 @@ impl Server {
         progress: Option<Py<PyAny>>,
     ) -> PyResult<(Bound<'py, PyBytes>, String)> {
         let server = self.server.clone();
-        let (bytes, reports) = work::run(py, progress, Cancelled::Awaited, move |watch| {
+        let (bytes, took) = work::run(py, progress, Cancelled::Awaited, move |watch| {
             let inputs = Encrypted::from_bytes(server.plan(), server.context(), "the input", &data)?;
             let (outputs, reports) = server.eval(&inputs, &mut |at| {
                 let done = at.run * at.op.total + at.op.index;
                 watch.tell(done, at.runs * at.op.total, format!("{} at level {}", at.op.op, at.op.level))
             })?;
-            Ok((outputs.to_bytes(server.context())?, reports))
+            let took = serde_json::json!({
+                "images": outputs.images(), "runs": reports, "op_seconds": reports.last().map(|r| &r.seconds_of)
+            });
+            Ok((outputs.to_bytes(server.context())?, took.to_string()))
         })?;
-        Ok((PyBytes::new(py, &bytes), serde_json::json!(reports).to_string()))
+        Ok((PyBytes::new(py, &bytes), took))
     }
 }

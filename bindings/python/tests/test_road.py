@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import threading
 
@@ -128,8 +129,50 @@ def test_the_report_is_data_and_a_page(plan, tmp_path):
         report.save(tmp_path / "report.html")
     run = {"plan_digest": plan.digest, "seconds_per_run": 0.5, "images": 1}
     assert plan.report(run=run).data["run"]["seconds_per_run"] == 0.5
-    with pytest.raises(fhec.UsageError, match="not of this plan"):
+    with pytest.raises(fhec.UsageError, match="the run is of the plan 000"):
         plan.report(run=run | {"plan_digest": "0" * 64})
+
+
+def test_the_report_shows_a_simulation_and_a_front(plan, digits, digit_labels):
+    simulated = plan.simulate(digits[:4], digit_labels[:4])
+    data = plan.report(simulation=simulated).data
+    assert (data["simulation"]["images"], data["simulation"]["right"]) == (4, simulated.right)
+    assert data["simulation"]["max_error"] == simulated.max_error
+    assert all(0 < layer["noise"]["rms_error"] < 1e-2 for layer in data["layers"])
+    counts = [sum(p["data"]["counts"]) + p["data"]["below"] + p["data"]["above"] for p in data["polynomials"]]
+    assert counts and all(count > 0 and count % 4 == 0 for count in counts)
+    # What the command prints is a mapping with the same fields.
+    assert plan.report(simulation=simulated.as_dict()).data == data
+    exact = plan.report(simulation=plan.simulate(digits[:4], digit_labels[:4], exact=True)).data
+    assert exact["simulation"]["max_error"] is None and exact["layers"][0]["noise"] is None
+    with pytest.raises(fhec.UsageError, match="the simulation is of the plan 000"):
+        plan.report(simulation=simulated.as_dict() | {"plan_digest": "0" * 64})
+    with pytest.warns(fhec.FhecWarning, match="no errors of layers"):
+        plan.report(simulation={"plan_digest": plan.digest, "images": 4})
+
+    choices = {a["node"]: {"family": "least-squares", "degree": a["degree"]} for a in plan.activations}
+    front = [{"seconds": 2.0, "error": 0.1, "choices": choices}, {"seconds": 1.0, "error": 0.2}]
+    data = plan.report(front=front).data
+    assert [point["seconds"] for point in data["findings"]["pareto"]] == [1.0, 2.0] and data["front_plan"] == 1
+    with pytest.raises(fhec.UsageError, match="no activation `elsewhere`"):
+        plan.report(front=[{"seconds": 1.0, "error": 0.2, "choices": {"elsewhere": {"degree": 3}}}])
+
+
+def test_a_trace_is_what_perfetto_reads(plan, client, server, digits, tmp_path):
+    server.eval(client.encrypt(digits[:1]))
+    run = server.measured()
+    report = plan.report(run=run)
+    assert report.data["run"]["images"] == 1 and all(layer["measured_seconds"] > 0 for layer in report.data["layers"])
+    events = json.loads(report.trace)["traceEvents"]
+    named = [event["args"]["name"] for event in events if event["name"] == "process_name"]
+    assert len(named) == 2 and "predicted" in named[0] and "measured" in named[1]
+    spans = [event for event in events if event["ph"] == "X"]
+    assert {event["name"] for event in spans if event["cat"] == "node"} >= {layer["node"] for layer in report.data["layers"]}
+    assert len([event for event in spans if event["pid"] == 2 and event["cat"] != "node"]) == len(run["op_seconds"])
+    report.save_trace(tmp_path / "trace.json")
+    assert json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))["traceEvents"] == events
+    with pytest.raises(FileExistsError):
+        report.save_trace(tmp_path / "trace.json")
 
 
 def test_parts_of_a_request_are_computed_apart(plan, client, server, digits):

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use fhec::tfhe::{Client, ClientPlan, Content, Encrypted};
-use fhec::{Destination, Error, data};
+use fhec::{Error, data};
 
 use super::super::comparison::Comparison;
 use super::super::decrypt::Decrypt;
@@ -19,15 +19,7 @@ use super::{Summary, load, pool, refuse};
 /// `fhec keygen`.
 pub fn keygen(c: &Keygen) -> Result<(), Error> {
     refuse(&[("--passphrase", c.secrecy.is_given()), ("--insecure", c.consent.insecure)])?;
-    let mut files = Files::new(c.overwrite, c.json).reads("the plan", [&c.plan])?;
-    let to_secret = match c.existing {
-        true => {
-            files = files.reads("the secret key", [&c.secret])?;
-            None
-        }
-        false => Some(files.writes_secret("--secret", &c.secret)?),
-    };
-    let to_evaluation = files.writes("--evaluation", &c.evaluation)?;
+    let (to_secret, to_evaluation) = c.destinations()?;
     let plan = ClientPlan::load(&c.plan, c.max_size)?;
     let (limit, bytes) = (c.max_size.unwrap_or(fhec::DEFAULT_KEY_BYTES), plan.parameters().key_bytes());
     if bytes > limit {
@@ -45,8 +37,7 @@ pub fn keygen(c: &Keygen) -> Result<(), Error> {
     };
     client.evaluation_keys().save(&to_evaluation)?;
     let seconds = started.elapsed().as_secs_f64();
-    let (evaluation, secret) =
-        (output::written_bytes(&to_evaluation), output::written_bytes(&Destination::new(&c.secret)));
+    let [secret, evaluation] = c.written_bytes(&to_evaluation);
     if c.json {
         return output::json(&serde_json::json!({
             "evaluation_key_bytes": evaluation, "secret_key_bytes": secret, "seconds": seconds,
@@ -69,8 +60,7 @@ pub fn encrypt(c: &Encrypt) -> Result<(), Error> {
     warn_if_open("secret key", c.key.path());
     let client = Client::load(&plan, c.key.path())?;
     let (images, _) = c.images.read(&plan.inputs())?;
-    let inputs = trust::inputs(c.images.path(), &plan.inputs(), &images);
-    trust::near(c.images.path(), &inputs, c.overwrite.force)?;
+    let inputs = trust::inputs(c.images.path(), &plan.inputs(), &images, c.overwrite.force)?;
     let started = Instant::now();
     client.encrypt(&images)?.save(&to)?;
     let (seconds, bytes) = (started.elapsed().as_secs_f64(), output::written_bytes(&to));
@@ -131,8 +121,7 @@ pub fn run(c: &Run) -> Result<(), Error> {
     let place = c.results.place(&mut files, ports.clone())?;
     let (images, count) = c.images.read(&plan.inputs())?;
     let labels = c.labels.as_deref().map(|path| data::read_labels(path, count, &ports)).transpose()?;
-    let inputs = trust::inputs(c.images.path(), &plan.inputs(), &images);
-    trust::near(c.images.path(), &inputs, c.overwrite.force)?;
+    let inputs = trust::inputs(c.images.path(), &plan.inputs(), &images, c.overwrite.force)?;
     let pool = pool(c.resources.threads)?;
     let mut clock = Instant::now();
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();

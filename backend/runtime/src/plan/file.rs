@@ -1,6 +1,7 @@
 //! The file format of plans: the program as text, its constants as sections, the rest as JSON.
 
 use std::collections::BTreeMap;
+use std::io::{Seek, Write};
 use std::path::Path;
 
 use fhec_ckks::Params;
@@ -42,20 +43,18 @@ struct PlanManifest {
 }
 
 impl Plan {
-    /// Writes the sections; the manifest, and the bytes of memory that reading takes beside them.
-    fn write<W>(&self, section: &mut W) -> Result<(PlanManifest, u64), fhec_container::ContainerError>
-    where
-        W: FnMut(&str, Dtype, Bytes<'_>) -> Result<(), fhec_container::ContainerError>,
-    {
+    /// Writes the sections; the manifest.
+    fn write<W: Write + Seek>(&self, writer: &mut Writer<W>) -> Result<PlanManifest, fhec_container::ContainerError> {
         let (text, blobs) = print_with_blobs(&self.module);
-        section(PROGRAM, Dtype::Text, Bytes::Text(text.as_bytes()))?;
+        writer.section(PROGRAM, Dtype::Text, text.as_bytes(), Codec::Zstd)?;
         let mut constants = BTreeMap::new();
         for (digest, tensor) in blobs.iter() {
             let name = to_hex(digest);
-            section(&constant_section(&name), Dtype::F32, Bytes::Floats(tensor.data()))?;
+            writer.section(&constant_section(&name), Dtype::F32, tensor.data(), Codec::Zstd)?;
             constants.insert(name, tensor.shape().0.clone());
         }
-        let manifest = PlanManifest {
+        writer.lengthen(text_memory(text.len() as u64))?;
+        Ok(PlanManifest {
             provenance: self.provenance.clone(),
             params: engine::params(self),
             security: self.security(),
@@ -63,8 +62,7 @@ impl Plan {
             counts: self.counts.clone(),
             constants,
             result_errors: self.result_errors.clone(),
-        };
-        Ok((manifest, text_memory(text.len() as u64)))
+        })
     }
 
     /// The plan as a file's bytes: equal plans give equal bytes.
@@ -73,11 +71,7 @@ impl Plan {
     /// When the report cannot be written as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>, RuntimeError> {
         let mut writer = Writer::in_memory(PLAN_KIND, PLAN_VERSION)?;
-        let (manifest, memory) = self.write(&mut |name, dtype, bytes| match bytes {
-            Bytes::Text(text) => writer.section(name, dtype, text, Codec::Zstd),
-            Bytes::Floats(data) => writer.section(name, dtype, data, Codec::Zstd),
-        })?;
-        writer.lengthen(memory)?;
+        let manifest = self.write(&mut writer)?;
         Ok(writer.into_bytes(&manifest)?)
     }
 
@@ -90,11 +84,7 @@ impl Plan {
         let to = to.into();
         let path = to.path().to_path_buf();
         let mut writer = Writer::create(to, PLAN_KIND, PLAN_VERSION)?;
-        let (manifest, memory) = self.write(&mut |name, dtype, bytes| match bytes {
-            Bytes::Text(text) => writer.section(name, dtype, text, Codec::Zstd),
-            Bytes::Floats(data) => writer.section(name, dtype, data, Codec::Zstd),
-        })?;
-        writer.lengthen(memory)?;
+        let manifest = self.write(&mut writer)?;
         let digest = writer.finish(&manifest)?;
         let damaged = |e| RuntimeError::ReadBack { file: path.display().to_string(), source: Box::new(e) };
         // What went into a pipe is gone.
@@ -202,12 +192,6 @@ fn named(reader: &Reader, name: &str, digest: &Digest) -> Result<(), fhec_contai
         return Ok(());
     }
     Err(fhec_container::ContainerError::malformed(reader.file(), format!("constant {name} is not what its name says")))
-}
-
-/// Elements of a section.
-enum Bytes<'a> {
-    Text(&'a [u8]),
-    Floats(&'a [f32]),
 }
 
 /// The constants of a plan file, and the elements that its program may fill others with.

@@ -77,6 +77,34 @@ fn evaluators_are_unloaded_within_the_bound_of_memory() {
 }
 
 #[test]
+fn a_round_loads_as_many_evaluators_as_memory_lacks_and_gives_every_tenant_a_turn() {
+    const ROUNDS: usize = 6;
+    for (tenants, loads) in [(2, 2), (3, 3 + (ROUNDS - 1)), (4, 4 + 2 * (ROUNDS - 1))] {
+        let place = Place::new(tenants);
+        let running = place.closed();
+        let mut jobs = Vec::new();
+        for i in 0..tenants {
+            let (tenant, secret) = (place.tenant(&running, i), format!("s{i}"));
+            let key = tenant.upload(&secret);
+            jobs.extend((0..ROUNDS).map(|j| tenant.submit(&key, &format!("request {secret} 1 {j}"))));
+            until("the first job runs", || {
+                tenant.state(&jobs[i * ROUNDS]) == if i == 0 { "running" } else { "queued" }
+            });
+        }
+        running.controls.open();
+        for (i, job) in jobs.iter().enumerate() {
+            assert_eq!(place.tenant(&running, i / ROUNDS).wait(job), "done");
+        }
+        let computed = running.controls.computed.lock().unwrap().clone();
+        for round in computed.chunks(tenants) {
+            let distinct: std::collections::BTreeSet<_> = round.iter().collect();
+            assert_eq!(distinct.len(), tenants, "everybody has one turn: {computed:?}");
+        }
+        assert_eq!(running.controls.loads.load(Ordering::SeqCst), loads, "{tenants} tenants: {computed:?}");
+    }
+}
+
+#[test]
 fn keys_and_streams_are_bounded_for_every_tenant() {
     let mut place = Place::new(1);
     (place.limits.keys_per_tenant, place.limits.streams_per_tenant) = (1, 0);

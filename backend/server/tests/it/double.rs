@@ -18,6 +18,10 @@ pub struct Controls {
     /// Evaluators that are loaded, now and at most.
     pub loaded: AtomicUsize,
     pub most_loaded: AtomicUsize,
+    /// How often one was loaded.
+    pub loads: AtomicUsize,
+    /// The secrets of the jobs that were computed, in their order.
+    pub computed: Mutex<Vec<String>>,
 }
 
 impl Controls {
@@ -88,6 +92,7 @@ impl Engine for Double {
         }
     }
     fn open(&self, keys: &Path) -> Result<Box<dyn Evaluator>, Unfit> {
+        self.controls.loads.fetch_add(1, Ordering::SeqCst);
         let now = self.controls.loaded.fetch_add(1, Ordering::SeqCst) + 1;
         self.controls.most_loaded.fetch_max(now, Ordering::SeqCst);
         Ok(Box::new(Of { secret: self.check_keys(keys)?, controls: self.controls.clone() }))
@@ -121,6 +126,7 @@ impl Evaluator for Of {
             open = self.controls.opened.wait_timeout(open, Duration::from_millis(5)).unwrap().0;
         }
         drop(open);
+        self.controls.computed.lock().unwrap().push(self.secret.clone());
         match request[3].as_str() {
             "panic" => panic!("as asked"),
             "fail" => Err(Failure::Unfit(unfit("it fails, as asked"))),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Union
@@ -40,20 +41,39 @@ def _ports(described: list[tuple[str, list[int], list[str]]]) -> list[Port]:
 
 
 class Report:
-    """What a plan is and what it costs: as data, and as a page that notebooks show."""
+    """What a plan is and what it costs: as data, as a page that notebooks show, and as a trace."""
 
-    def __init__(self, data: dict[str, Any], page: str, card: str) -> None:
-        self.data = data
+    def __init__(self, report: _fhec.Report) -> None:
+        self._report = report
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
         """Everything the page shows, with the fields that ``fhec report --json`` has."""
-        self.html = page
+        return json.loads(self._report.data())
+
+    @cached_property
+    def html(self) -> str:
         """One page of HTML that needs nothing else."""
-        self.card = card
+        return self._report.html()
+
+    @cached_property
+    def card(self) -> str:
         """A small page: the figures that matter most, and levels over time."""
+        return self._report.card()
+
+    @cached_property
+    def trace(self) -> str:
+        """Trace events in the JSON that Perfetto shows: the run as it is predicted, and as it was measured where the report was
+        given one. Without a time for every operation it is a :class:`fhec.UsageError`."""
+        return self._report.trace()
 
     def save(self, path: Path, *, force: bool = False) -> None:
         """Writes the page. It replaces no file, unless ``force`` is given."""
-        with open(path, "w" if force else "x", encoding="utf-8") as file:
-            file.write(self.html)
+        _write(path, self.html, force)
+
+    def save_trace(self, path: Path, *, force: bool = False) -> None:
+        """Writes the trace. It replaces no file, unless ``force`` is given."""
+        _write(path, self.trace, force)
 
     def __repr__(self) -> str:
         layers = self.data["layers"]
@@ -61,6 +81,11 @@ class Report:
 
     def _repr_html_(self) -> str:
         return _framed(self.html, "fhec report", 640)
+
+
+def _write(path: Path, text: str, force: bool) -> None:
+    with open(path, "w" if force else "x", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _framed(page: str, title: str, height: int) -> str:
@@ -89,6 +114,27 @@ class Simulation:
     """Layers whose values left their range, which makes results wrong: node, range, images, slots, multiple of the limit."""
     ops: list[dict[str, Any]] = field(default_factory=list, repr=False)
     """The error of every operation."""
+    arguments: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    """Histograms of the arguments of polynomials."""
+    noise: bool = True
+    """Whether there was noise."""
+    plan_digest: str = ""
+    """Digest of the plan."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a report shows of it, with the fields that ``fhec simulate --per-op --json`` has; None stands for what is not finite."""
+        return {
+            "plan_digest": self.plan_digest,
+            "images": self.images,
+            "labelled": self.images if self.right is not None else None,
+            "right": self.right,
+            "right_exact": self.right_exact,
+            "same_argmax": self.same_class if self.noise else None,
+            "max_error": self.max_error if self.noise and math.isfinite(self.max_error) else None,
+            "layers": self.layers,
+            "ops": self.ops if self.noise else [],
+            "arguments": self.arguments,
+        }
 
 
 _Kind = TypeVar("_Kind", bound="_PlanFile")
@@ -217,12 +263,29 @@ class Plan(_PlanFile):
         """What the user should change, as the compiler has said it."""
         return self._report.get("warnings", [])
 
-    def report(self, *, run: Mapping[str, Any] | None = None, latency: Path | None = None) -> Report:
-        """What it is and what it costs. ``run`` is what ``fhec run --json`` or ``fhec eval --json`` printed, ``latency`` the file
-        of ``fhec calibrate``."""
-        of = json.dumps(dict(run)) if run is not None else None
-        data, page, card = self._plan.report(of, os.fspath(latency) if latency is not None else None)
-        return Report(json.loads(data), page, card)
+    def report(
+        self,
+        *,
+        run: Mapping[str, Any] | None = None,
+        simulation: Simulation | Mapping[str, Any] | None = None,
+        front: Sequence[Mapping[str, Any]] | None = None,
+        latency: Path | None = None,
+    ) -> Report:
+        """What it is and what it costs.
+
+        ``run`` is what ``fhec run --json`` or ``fhec eval --json`` printed: measured times and memory. ``simulation`` is what
+        :meth:`simulate` gave, or what ``fhec simulate --per-op --json`` printed: errors, the data of polynomials, accuracy. ``front``
+        is ``plan.pareto`` of a compilation with ``pareto=True``, or the file of ``fhec compile --pareto``, in place of the front that
+        the plan carries. ``latency`` is the file of ``fhec calibrate``.
+
+        What is of another plan, or a front of another model, is a :class:`fhec.UsageError`.
+        """
+        if isinstance(simulation, Simulation):
+            simulation = simulation.as_dict()
+        given = [json.dumps(x) if x is not None else None for x in (run, simulation, front)]
+        report = self._plan.report(*given, os.fspath(latency) if latency is not None else None)
+        warn(report.warnings)
+        return Report(report)
 
     def _repr_html_(self) -> str:
         return _framed(self.report().card, f"fhec plan of {html.escape(self.model, quote=True)}", 560)
@@ -262,6 +325,9 @@ class Plan(_PlanFile):
             right_exact=found["right_exact"],
             layers=found["layers"],
             ops=found["ops"],
+            arguments=found["arguments"],
+            noise=not exact,
+            plan_digest=self.digest,
         )
 
     def apply_head(self, outputs: Array | Mapping[str, Array]) -> Array | dict[str, Array]:

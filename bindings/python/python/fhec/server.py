@@ -8,6 +8,7 @@ from typing import Any, Union
 
 from . import _fhec
 from ._progress import Progress, listening
+from .errors import UsageError
 from .plan import Plan
 
 
@@ -31,8 +32,7 @@ class Server:
             plan = Plan.from_bytes(plan) if isinstance(plan, bytes) else Plan.load(plan)
         self.plan = plan
         """The plan."""
-        self.runs: list[dict[str, Any]] = []
-        """What the runs of the last evaluation took: seconds, seconds by op, ops, rotations, key switches."""
+        self._took: dict[str, Any] = {"runs": []}
         source = keys if isinstance(keys, bytes) else os.fspath(keys)
         self._server = _fhec.Server.open(plan._plan, source, threads, mem)
 
@@ -43,9 +43,30 @@ class Server:
         stops before the next operation.
         """
         with listening(progress, "eval") as callback:
-            results, runs = self._server.eval(request, callback)
-        self.runs = json.loads(runs)
+            results, took = self._server.eval(request, callback)
+        self._took = json.loads(took)
         return results
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """What the runs of the last evaluation took: seconds, seconds by op, ops, rotations, key switches."""
+        return self._took["runs"]
+
+    def measured(self) -> dict[str, Any]:
+        """What the last evaluation took, with the fields of ``fhec eval --json`` that a report shows:
+        ``plan.report(run=server.measured())``."""
+        if not self.runs:
+            raise UsageError("nothing was evaluated yet", help="call eval first")
+        last = self.runs[-1]
+        return {
+            "plan_digest": self.plan.digest,
+            "images": self._took["images"],
+            "threads": self.threads,
+            "seconds_per_run": sum(run["seconds"] for run in self.runs) / len(self.runs),
+            "seconds_by_op": last["seconds_by_op"],
+            "op_seconds": self._took["op_seconds"],
+            "predicted_memory_bytes": self.predicted_memory,
+        }
 
     @property
     def threads(self) -> int:
