@@ -8,6 +8,7 @@ use fhec_passes::activations::{ApproximateOptions, Choices};
 use fhec_passes::approx::Choice;
 use fhec_passes::approx::families::LeastSquares;
 use fhec_passes::bootstraps::offer::{Decision, Offer, Request};
+use fhec_passes::pipeline::Placed;
 use fhec_passes::planner::Limits;
 use serde::{Deserialize, Serialize};
 
@@ -141,7 +142,7 @@ impl Compiler {
     ) -> Result<Chosen, Error> {
         let choices = forms.choices(folded)?;
         let (network, given) = self.offered_network(folded, samples)?;
-        let plan = self.options.asked_of_plans();
+        let plan = self.asked_of_plans(samples);
         let offer = Offer::new(&network, Request { samples, approximate, plan: &plan })?;
         for (moved, offered) in offer.offered() {
             let choice = given.get(&moved).and_then(|v| Some((v, choices.get(v)?)));
@@ -160,6 +161,7 @@ impl Compiler {
         let admits = |v: Value, choice: &Choice| given.get(&v).and_then(|v| choices.get(v)) == Some(choice);
         let found = offer.choose_among(&*self.engine, &fastest(), |v, form| admits(v, &form.choice))?;
         let Decision { placed, bootstraps, .. } = in_terms_of(&given, found);
-        Ok(Chosen { choices, placed: bootstraps.then_some(placed), forms: offer.forms(), ..Chosen::default() })
+        let placed = bootstraps.then_some(placed).filter(Placed::is_whole);
+        Ok(Chosen { choices, placed, forms: offer.forms(), ..Chosen::default() })
     }
 }

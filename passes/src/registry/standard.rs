@@ -11,7 +11,7 @@ use crate::activations::sensitivity::Sensitivities;
 use crate::activations::{ApproximateActivations, Approximated, Replacement};
 use crate::batch::Batch;
 use crate::bootstraps::offer::{Decision, Offer, Request, SENSITIVITY_SAMPLES};
-use crate::bootstraps::{self, Placer};
+use crate::bootstraps::{self, Placer, RangeSamples};
 use crate::compose::{self, ComposeFunctions, Composed};
 use crate::ends::Ends;
 use crate::fold::Fold;
@@ -271,7 +271,12 @@ fn batch(program: Program, context: &mut PassContext<'_>) -> Result<Program, Run
 /// The options of planning, completed by what is known of the program.
 fn plan_options(program: &Program, context: &PassContext<'_>) -> PlanOptions {
     let magnitudes = program.facts.magnitudes;
-    magnitudes.map_or_else(|| context.plan.clone(), |known| known.complete(&context.plan, context.samples))
+    let mut options =
+        magnitudes.map_or_else(|| context.plan.clone(), |known| known.complete(&context.plan, context.samples));
+    if context.calibrated {
+        options.ranges = RangeSamples::new(context.samples, context.approximate.margin);
+    }
+    options
 }
 
 fn place_bootstraps(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
@@ -284,6 +289,7 @@ fn place_bootstraps(program: Program, context: &mut PassContext<'_>) -> Result<P
     let estimate = Packing::estimate(module, &options);
     let result_level = pipeline::bootstrapped_result_level(&estimate, &options, target);
     let placer = Placer::new(&packed, &Default::default(), target, result_level)?.with_strategy(options.strategy);
+    let placer = placer.with_ranges(options.ranges.as_ref(), options.batch);
     let placement = placer.place(&Limits::default())?;
     context.explanation.push_str(&placement.explanation.to_string());
     let placed = placer.apply(&placement.plan);

@@ -98,8 +98,13 @@ fn drawn(l: u32) -> impl Strategy<Value = Drawn> {
     let way = (prop::collection::vec(0u32..3, 3), micros(l), 0u32..20);
     let bootstrap = (0u8..8, 1u32..3, 0u32..2);
     let parts = (0u8..8, prop::collection::vec(any::<u16>(), 1..4), prop::collection::vec(way, 2), bootstrap);
-    parts.prop_map(|(kind, operands, ways, (site, width, map_levels))| {
-        Drawn { kind, operands, ways, site, width, map_levels }
+    parts.prop_map(|(kind, operands, ways, (site, width, map_levels))| Drawn {
+        kind,
+        operands,
+        ways,
+        site,
+        width,
+        map_levels,
     })
 }
 
