@@ -175,7 +175,7 @@ pub struct Placed {
 impl Placed {
     /// Whether it tells of all bootstraps. Those of values that no polynomial reads it does not: they have no name in a network
     /// whose weights and polynomials are others.
-    pub fn is_whole(&self) -> bool {
+    fn is_whole(&self) -> bool {
         self.placement.elsewhere == 0
     }
 }
@@ -197,7 +197,8 @@ pub fn plan(
 impl Packing {
     /// Lowers and chooses parameters for `module`, which this holds. Among ciphertext sizes (fewer slots in a smaller ring against
     /// several ciphertexts per tensor) the predicted fastest is taken. A network too deep for the levels of smaller rings is
-    /// bootstrapped, if `target` can and that is faster: where `placed` says, or else where that is best. `observe` sees the
+    /// bootstrapped, if `target` can and that is faster: where `placed` says, if it tells of all bootstraps, or else where that is
+    /// best. `observe` sees the
     /// module after every pass of the choice made, with the facts about it that a program in a file needs to go on from there.
     ///
     /// # Errors
@@ -212,6 +213,7 @@ impl Packing {
     ) -> Result<Planned, PassError> {
         let _span = tracing::debug_span!("plan").entered();
         let leveled = || leveled(module, options, self);
+        let placed = placed.filter(|placed| placed.is_whole());
         let planned = match target.filter(|_| options.params.log_n.is_none()) {
             Some(target) => match placed.filter(|placed| !placed.leveled) {
                 Some(placed) => bootstrapped(self, options, target, Some(placed))?,

@@ -160,7 +160,7 @@ impl Compiler {
             front: front.into_iter().map(point).collect(),
             error: Some(placed.placement.plan.error),
             agreement,
-            placed: bootstraps.then_some(placed).filter(Placed::is_whole),
+            placed: bootstraps.then_some(placed),
             forms: offer.forms(),
         })
     }

@@ -8,7 +8,6 @@ use fhec_passes::activations::{ApproximateOptions, Choices};
 use fhec_passes::approx::Choice;
 use fhec_passes::approx::families::LeastSquares;
 use fhec_passes::bootstraps::offer::{Decision, Offer, Request};
-use fhec_passes::pipeline::Placed;
 use fhec_passes::planner::Limits;
 use serde::{Deserialize, Serialize};
 
@@ -161,7 +160,6 @@ impl Compiler {
         let admits = |v: Value, choice: &Choice| given.get(&v).and_then(|v| choices.get(v)) == Some(choice);
         let found = offer.choose_among(&*self.engine, &fastest(), |v, form| admits(v, &form.choice))?;
         let Decision { placed, bootstraps, .. } = in_terms_of(&given, found);
-        let placed = bootstraps.then_some(placed).filter(Placed::is_whole);
-        Ok(Chosen { choices, placed, forms: offer.forms(), ..Chosen::default() })
+        Ok(Chosen { choices, placed: bootstraps.then_some(placed), forms: offer.forms(), ..Chosen::default() })
     }
 }
