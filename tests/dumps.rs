@@ -12,6 +12,7 @@ use fhec::runtime::Provenance;
 use fhec::{CompileOptions, Compiler, Destination, Model, Plan, Tensor};
 
 use super::material::material;
+use super::products::{inputs, network};
 
 /// A plan as bytes, without where it comes from.
 fn bytes(plan: Plan) -> Vec<u8> {
@@ -35,10 +36,16 @@ fn check(model: &Path, options: CompileOptions, samples: usize, passes: &[&str])
         0 => Compiler::with_options(options),
         _ => Compiler::with_options(options).calibration(images(&model, samples)),
     };
+    check_of(&model, &compiler, passes);
+}
+
+/// As [`check`], of what `compiler` makes of a model.
+#[track_caller]
+fn check_of(model: &Model, compiler: &Compiler, passes: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let mut dumped = Vec::new();
     let compiled = compiler
-        .compile_observed(&model, &mut |pass, snapshot, facts| {
+        .compile_observed(model, &mut |pass, snapshot, facts| {
             let program = Program { module: snapshot.module(), facts: facts.clone() };
             let path = folder.path().join(format!("{pass}.fhir"));
             let written = Written::of(&program);
@@ -96,6 +103,12 @@ fn resnet8() {
     let Some(dir) = material("dumps of ResNet-8") else { return };
     let passes = ["import", "fold", "approximate-activations", "pack", "place-bootstraps", "lower"];
     check(&dir.join("models/mlperftiny_resnet8_cifar10.onnx"), degree(15), 16, &passes);
+}
+
+#[test]
+fn bootstraps_of_measured_values() {
+    let passes = ["import", "fold", "approximate-activations", "pack", "place-bootstraps", "lower"];
+    check_of(&network(22), &Compiler::new().calibration(inputs(64)), &passes);
 }
 
 #[test]

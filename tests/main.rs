@@ -14,3 +14,4 @@ mod material;
 mod openfhe;
 #[cfg(feature = "compiler")]
 mod powers_of_two;
+mod products;

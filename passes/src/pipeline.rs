@@ -7,7 +7,7 @@ use fhec_ir::text::{AnyModule, print_module};
 use fhec_ir::{Ckks, Issue, Module, Nn, ParamSpec, Port, Slot, Value, batches};
 
 use crate::batch::Batch;
-use crate::bootstraps::{Candidates, Placement, Placer, Strategy, bootstrap_before};
+use crate::bootstraps::{Candidates, Placement, Placer, RangeSamples, Strategy, bootstrap_before};
 use crate::lower::{LowerToCkks, depth};
 use crate::pack::{LinearCost, Pack, Packed, PackedTensor};
 use crate::parameters::{self, Estimate, ParamOptions};
@@ -60,6 +60,8 @@ pub struct PlanOptions {
     pub batch: usize,
     /// Levels of a program at most: with fewer, keys and memory are smaller.
     pub most_levels: Option<u32>,
+    /// What the sizes of values are measured on that no polynomial reads: only with it can they be bootstrapped.
+    pub ranges: Option<RangeSamples>,
 }
 
 impl Default for PlanOptions {
@@ -70,6 +72,7 @@ impl Default for PlanOptions {
             strategy: Default::default(),
             batch: 1,
             most_levels: None,
+            ranges: None,
         }
     }
 }
@@ -174,6 +177,14 @@ pub struct Placed {
     pub leveled: bool,
 }
 
+impl Placed {
+    /// Whether it tells of all bootstraps. Those of values that no polynomial reads it does not: they have no name in a network
+    /// whose weights and polynomials are others.
+    fn is_whole(&self) -> bool {
+        self.placement.elsewhere == 0
+    }
+}
+
 /// Packs, lowers and chooses parameters for a network whose activations are polynomials: [`Packing::new`] and then
 /// [`Packing::plan`].
 ///
@@ -191,7 +202,8 @@ pub fn plan(
 impl Packing {
     /// Lowers and chooses parameters for `module`, which this holds. Among ciphertext sizes (fewer slots in a smaller ring against
     /// several ciphertexts per tensor) the predicted fastest is taken. A network too deep for the levels of smaller rings is
-    /// bootstrapped, if `target` can and that is faster: where `placed` says, or else where that is best. `observe` sees the
+    /// bootstrapped, if `target` can and that is faster: where `placed` says, if it tells of all bootstraps, or else where that is
+    /// best. `observe` sees the
     /// module after every pass of the choice made, with the facts about it that a program in a file needs to go on from there.
     ///
     /// # Errors
@@ -206,6 +218,7 @@ impl Packing {
     ) -> Result<Planned, PassError> {
         let _span = tracing::debug_span!("plan").entered();
         let leveled = || leveled(module, options, self);
+        let placed = placed.filter(|placed| placed.is_whole());
         let planned = match target.filter(|_| options.params.log_n.is_none()) {
             Some(target) => match placed.filter(|placed| !placed.leveled) {
                 Some(placed) => bootstrapped(self, options, target, Some(placed))?,
@@ -286,7 +299,17 @@ fn with_bootstraps(
             let faster = time(&leveled).is_some_and(|l| time(&bootstrapped).is_none_or(|b| l <= b));
             Ok(if faster { leveled } else { bootstrapped })
         }
-        (Ok(planned), Err(_)) | (Err(_), Ok(planned)) => Ok(planned),
+        (Ok(mut leveled), Err(_)) => {
+            let log_n = spec(&leveled).map_or(0, |s| s.log_n);
+            if log_n > BOOTSTRAPPING_RING && options.ranges.is_none() {
+                leveled.notes.push(format!(
+                    "without bootstraps it takes N = 2^{log_n}, and keys and ciphertexts of many times the size; how large \
+                     values get, which bootstraps must know, is measured on calibration data: give --calibration"
+                ));
+            }
+            Ok(leveled)
+        }
+        (Err(_), Ok(planned)) => Ok(planned),
         (Err(mut error), Err(more)) => {
             error.issues.extend(more.issues);
             Err(error)
@@ -309,6 +332,7 @@ fn bootstrapped(
         None => {
             let placer = Placer::new(packed, &Candidates::new(), target, result_level)?;
             let placer = placer.with_strategy(options.strategy).with_most_levels(options.most_levels);
+            let placer = placer.with_ranges(options.ranges.as_ref(), options.batch);
             let placement = placer.place(&Limits::default())?;
             let slot = placer.apply(&placement.plan);
             (placement, slot)
@@ -316,7 +340,8 @@ fn bootstrapped(
     };
     let mut module = LowerToCkks { result_level, single_chain: options.strategy.single_chain() }.run(&slot)?;
     module.params = Some(bootstrapping_parameters(&module, target)?);
-    let notes = packed.notes.iter().cloned().chain(placement.doubt()).collect();
+    let measured = options.ranges.as_ref().map_or(0, RangeSamples::count);
+    let notes = packed.notes.iter().cloned().chain(placement.doubt()).chain(placement.ranges(measured)).collect();
     Ok(Planned { module, slot, tensors: Vec::new(), placement: Some(placement), notes })
 }
 

@@ -130,7 +130,7 @@ impl Compiler {
         if let Some(reason) = self.given(folded) {
             return self.without_front(reason);
         }
-        let request = Request { samples, approximate: &approximate, plan: &self.options.asked_of_plans() };
+        let request = Request { samples, approximate: &approximate, plan: &self.asked_of_plans(samples) };
         let (network, given) = self.offered_network(folded, samples)?;
         let offer = Offer::new(&network, request)?;
         if offer.runs_leveled() && !limited && samples.len() < TRIAL_LEAST {

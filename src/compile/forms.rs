@@ -141,7 +141,7 @@ impl Compiler {
     ) -> Result<Chosen, Error> {
         let choices = forms.choices(folded)?;
         let (network, given) = self.offered_network(folded, samples)?;
-        let plan = self.options.asked_of_plans();
+        let plan = self.asked_of_plans(samples);
         let offer = Offer::new(&network, Request { samples, approximate, plan: &plan })?;
         for (moved, offered) in offer.offered() {
             let choice = given.get(&moved).and_then(|v| Some((v, choices.get(v)?)));

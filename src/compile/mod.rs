@@ -29,7 +29,7 @@ use fhec_ir::{Issue, Loc, Module, Nn, Port, Tensor, Value};
 use fhec_passes::PassError;
 use fhec_passes::activations::Replacement;
 use fhec_passes::activations::rebuild::{LayerGain, Reconstructed};
-use fhec_passes::bootstraps::Placement;
+use fhec_passes::bootstraps::{Placement, RangeSamples};
 use fhec_passes::ends::Ends;
 use fhec_passes::pipeline::PlanOptions;
 use fhec_passes::program::Facts;
@@ -336,6 +336,13 @@ impl Compiler {
 
     /// The options of packing and parameters, completed by the magnitudes that a network has on `samples`.
     fn plan_options(&self, ends: &Ends, samples: &[Vec<Tensor>]) -> PlanOptions {
-        ends.magnitudes.complete(&self.options.asked_of_plans(), samples)
+        ends.magnitudes.complete(&self.asked_of_plans(samples), samples)
+    }
+
+    /// What the options ask of plans; values are measured on `samples` where these are calibration data.
+    fn asked_of_plans(&self, samples: &[Vec<Tensor>]) -> PlanOptions {
+        let margin = self.options.approximate.margin;
+        let ranges = self.calibration.as_ref().and_then(|_| RangeSamples::new(samples, margin));
+        PlanOptions { ranges, ..self.options.asked_of_plans() }
     }
 }

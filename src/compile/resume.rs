@@ -104,7 +104,7 @@ impl Compiler {
         samples: &Samples,
         warnings: &mut Vec<String>,
     ) -> Result<(Plan, Vec<String>), Error> {
-        let mut options = self.options.asked_of_plans();
+        let mut options = self.asked_of_plans(&samples.0);
         if let Some(magnitudes) = program.facts.magnitudes {
             options = magnitudes.complete(&options, &samples.0);
         }

@@ -2,24 +2,38 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Key;
 use super::fragment::Fragment;
 use super::network::{Tensors, Times, Work};
+use super::sites::Sites;
 use crate::pack::TensorKind;
 use crate::pass::PassError;
 use crate::planner::{Dag, DagNode, Micros, NodeWork, Point, Targets, Way};
 
-/// The network with these times.
+/// The network with these times, whose bootstraps stand before polynomials and at `sites`.
 ///
 /// # Errors
 /// An op without a time.
-pub(super) fn dag(times: &Times<'_>, output_level: u32) -> Result<Dag, PassError> {
+pub(super) fn dag(times: &Times<'_>, output_level: u32, sites: &Sites) -> Result<Dag, PassError> {
     let tensors = times.tensors;
     let values = Values::of(tensors);
+    let first = values.place.keys().next().copied().unwrap_or_default();
+    let mut bootstraps = vec![times.bootstraps(first)?];
     let mut nodes = Vec::with_capacity(values.place.len());
     for &tensor in values.place.keys() {
-        nodes.push(node(times, &values, tensor)?);
+        let mut node = node(times, &values, tensor)?;
+        if let Some(site) = sites.get(tensor).filter(|_| !values.before.contains_key(&tensor)) {
+            let us = times.bootstraps_at(site, tensor)?;
+            let kind = bootstraps.iter().position(|known| *known == us).unwrap_or(bootstraps.len());
+            if kind == bootstraps.len() {
+                bootstraps.push(us);
+            }
+            let key = Key::Value(tensor).number(tensors.packed());
+            node.point = Point::open(tensors.width(tensor), kind).with_key(key);
+            node.map_levels = site.levels();
+        }
+        nodes.push(node);
     }
-    let first = values.place.keys().next().copied().unwrap_or_default();
     Ok(Dag {
         name: tensors.module().func.name.clone(),
         max_level: times.top,
@@ -27,7 +41,7 @@ pub(super) fn dag(times: &Times<'_>, output_level: u32) -> Result<Dag, PassError
         output_level,
         bootstrap_from: 0,
         targets: Targets::Any,
-        bootstraps: vec![times.bootstraps(first)?],
+        bootstraps,
         nodes,
         results: tensors.results().iter().map(|r| values.place[&values.same[*r]]).collect(),
     })
@@ -106,8 +120,9 @@ fn node(times: &Times<'_>, values: &Values, tensor: usize) -> Result<DagNode, Pa
     let width = tensors.width(tensor);
     let point = match values.before.get(&tensor) {
         // The point goes by the polynomial, whose operand the pass refreshes.
-        Some(&polynomial) => Point::open(width, 0).with_key(polynomial),
+        Some(&polynomial) => Point::open(width, 0).with_key(Key::Before(polynomial).number(tensors.packed())),
         None => Point::closed(width),
     };
-    Ok(DagNode { name: tensors.name(tensor), key: tensor, point, operands: operands.into_keys().collect(), work })
+    let operands = operands.into_keys().collect();
+    Ok(DagNode { name: tensors.name(tensor), key: tensor, point, map_levels: 0, operands, work })
 }

@@ -7,6 +7,7 @@ use petgraph::algo::dominators::{Dominators, simple_fast};
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::Reversed;
 
+use super::Key;
 use super::network::{Priced, Tensors, Times, Work};
 use crate::pack::PackedTensor;
 use crate::pass::PassError;
@@ -181,7 +182,8 @@ impl Builder<'_> {
     fn open(&self, chain: &mut Chain, tensor: usize) {
         let operand = self.tensors.tensors()[tensor].operands[0];
         if let Some(before) = chain.points.last_mut() {
-            *before = Point::open(self.tensors.width(operand), 0).with_key(tensor);
+            *before =
+                Point::open(self.tensors.width(operand), 0).with_key(Key::Before(tensor).number(self.tensors.packed()));
         }
     }
 

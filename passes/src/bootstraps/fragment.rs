@@ -110,6 +110,16 @@ impl Fragment {
         Self::of(&part, &[])
     }
 
+    /// The product of one ciphertext with a number.
+    pub(super) fn of_factor(factor: f64, slots: usize) -> Result<Self, PassError> {
+        let mut part = Module::new("part");
+        let x = part.func.add_param(SlotTy(slots), Loc::default());
+        let op = SlotOp::MulScalar { value: F64(factor) };
+        let y = part.func.push_unchecked(op, [x].into_iter().collect(), SlotTy(slots), Loc::default());
+        part.func.set_results([y]);
+        Self::of(&part, &[])
+    }
+
     /// Levels by which a tensor that it reads must lie above what it computes; `None` where it does not read it.
     pub(super) fn above(&self, tensor: usize) -> Option<u32> {
         self.above.get(&tensor).copied()

@@ -4,30 +4,35 @@
 //! and joins (`forks`) where they lie one inside the other, else one of any shape (`dag`). The exact planner of
 //! [`crate::planner`] then chooses, for every number of levels that the target offers, candidates, bootstraps and
 //! levels together (or follows another [`Strategy`], for comparison); the cheapest outcome is taken. Bootstraps stand
-//! only before polynomials: there the slots lie in [-1, 1], since the map to the polynomial's interval is part of the
-//! linear layer before. Levels are not written into the program: the lowering gives every op the least level that
-//! suffices, which is what the planner assumes.
+//! before polynomials: there the slots lie in [-1, 1], since the map to the polynomial's interval is part of the
+//! linear layer before. Where levels run out between these, bootstraps stand at any value (`sites`) whose range is
+//! known from calibration data (`ranges`). Levels are not written into the program: the lowering gives every op the
+//! least level that suffices, which is what the planner assumes.
 
 mod dag;
 mod forks;
 mod fragment;
 mod network;
 pub mod offer;
+mod ranges;
+mod sites;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
+use std::sync::OnceLock;
 
-use fhec_ir::slot::SlotOp;
 use fhec_ir::{Issue, Module, ParamSpec, Slot, Value};
 use rayon::prelude::*;
 
 use crate::approx::Choice;
-use crate::pack::{Packed, PackedTensor};
+use crate::pack::Packed;
 use crate::pass::PassError;
 use crate::planner::{ActivationPlan, Frontier, Limits, PlacementExplanation, Plan, PlanError};
 use crate::target::Target;
 use fragment::PolynomialShape;
 use network::{AnyNetwork, Tensors};
+use sites::{Refreshed, Site, Sites};
+
+pub use ranges::RangeSamples;
 
 pub(crate) const NAME: &str = "place-bootstraps";
 
@@ -58,7 +63,7 @@ impl WeighedForm {
 /// Where bootstraps stand and how far they raise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {
-    /// Before activations, where and to the level that the exact planner finds best.
+    /// Before activations, or at any value where that is not enough, where and to the level that the exact planner finds best.
     #[default]
     Joint,
     /// Before every activation but the first, to the level needed: OLA.
@@ -92,9 +97,45 @@ pub struct Placement {
     pub spec: ParamSpec,
     /// Why, decision by decision.
     pub explanation: PlacementExplanation,
+    /// How many of its bootstraps are of values that no polynomial reads.
+    pub elsewhere: usize,
+}
+
+/// What a bootstrap of a plan refreshes: the key of its point.
+#[derive(Clone, Copy)]
+enum Key {
+    /// The operand of this tensor, a polynomial.
+    Before(usize),
+    /// This tensor, which no polynomial reads.
+    Value(usize),
+}
+
+impl Key {
+    /// The number by which the planner hands it on.
+    fn number(self, packed: &Packed) -> usize {
+        match self {
+            Self::Before(tensor) => tensor,
+            Self::Value(tensor) => packed.tensors.len() + tensor,
+        }
+    }
+
+    fn of(number: usize, packed: &Packed) -> Self {
+        number.checked_sub(packed.tensors.len()).map_or(Self::Before(number), Self::Value)
+    }
 }
 
 impl Placement {
+    /// What a user should know where values are bootstrapped whose size was `measured` on so many inputs.
+    pub fn ranges(&self, measured: usize) -> Option<String> {
+        let (count, of) = (self.elsewhere, self.plan.bootstraps.len());
+        (count > 0).then(|| {
+            format!(
+                "{count} of {of} bootstraps stand where no polynomial is; how large values get there was measured on \
+                 {measured} calibration inputs, and results are wrong where an input makes them larger"
+            )
+        })
+    }
+
     /// What a user should know where the plan may not be the best one.
     pub fn doubt(&self) -> Option<String> {
         let from = match self.plan.bound {
@@ -116,6 +157,27 @@ pub struct Placer<'a> {
     offered: Vec<ParamSpec>,
     output_level: u32,
     strategy: Strategy,
+    /// What is known of values that no polynomial reads, and how many images the program takes at once.
+    ranges: Option<(&'a RangeSamples, usize)>,
+    /// Where bootstraps may stand beside polynomials, once that was asked.
+    sites: OnceLock<Option<Sites>>,
+}
+
+/// Plans of several networks, of which none was found.
+struct Unplanned {
+    reason: String,
+    /// Whether there are plans, but none within the limits.
+    limited: bool,
+}
+
+impl Unplanned {
+    fn issue(self) -> Issue {
+        Issue::of_network(self.reason, "relax --max-latency or --max-error, or lower the degrees")
+    }
+}
+
+fn failed(issues: impl IntoIterator<Item = Issue>) -> PassError {
+    PassError { pass: NAME, issues: issues.into_iter().collect() }
 }
 
 impl<'a> Placer<'a> {
@@ -146,7 +208,8 @@ impl<'a> Placer<'a> {
         offered: Vec<ParamSpec>,
     ) -> Result<Self, PassError> {
         let tensors = Tensors::read(packed, candidates)?;
-        Ok(Self { tensors, target, offered, output_level, strategy: Strategy::Joint })
+        let (strategy, sites) = (Strategy::Joint, OnceLock::new());
+        Ok(Self { tensors, target, offered, output_level, strategy, ranges: None, sites })
     }
 
     /// The placer with another strategy.
@@ -162,12 +225,30 @@ impl<'a> Placer<'a> {
         self
     }
 
-    /// The networks for every number of levels on offer, with their parameters.
-    fn networks(&self) -> Result<Vec<(ParamSpec, AnyNetwork)>, PassError> {
+    /// The placer that, where levels run out between polynomials, also bootstraps other values, which are measured on
+    /// `samples`; the program takes `batch` images at once.
+    #[must_use]
+    pub fn with_ranges(self, samples: Option<&'a RangeSamples>, batch: usize) -> Self {
+        Self { ranges: samples.map(|samples| (samples, batch)), ..self }
+    }
+
+    /// Whether bootstraps may stand elsewhere than before polynomials, if their ranges are known.
+    fn goes_elsewhere(&self) -> bool {
+        self.strategy == Strategy::Joint && self.offered.iter().any(|spec| spec.bootstrap.is_some())
+    }
+
+    /// Where bootstraps may stand beside polynomials; nothing where that is not known.
+    fn sites(&self) -> Option<&Sites> {
+        let (samples, batch) = self.ranges.filter(|_| self.goes_elsewhere())?;
+        self.sites.get_or_init(|| Sites::measure(self.tensors.packed(), samples, batch)).as_ref()
+    }
+
+    /// The networks for every number of levels on offer, with their parameters, and with bootstraps at `sites`, too.
+    fn networks(&self, sites: Option<&Sites>) -> Result<Vec<(ParamSpec, AnyNetwork)>, PassError> {
         let slots = self.tensors.module().func.iter().next().map_or(1, |(_, node)| node.ty.0);
         let of = |spec: &ParamSpec| {
             let table = self.target.costs(spec, slots)?;
-            let network = self.tensors.network(&table, spec, self.output_level);
+            let network = self.tensors.network(&table, spec, self.output_level, sites);
             Some(network.map(|network| (spec.clone(), network.restricted(self.strategy))))
         };
         self.offered.par_iter().filter_map(of).collect()
@@ -179,7 +260,26 @@ impl<'a> Placer<'a> {
     /// # Errors
     /// When no plan is within them, or levels run out with every number on offer.
     pub fn place(&self, limits: &Limits) -> Result<Placement, PassError> {
-        let networks = self.networks()?;
+        let networks = self.networks(None)?;
+        let first = match self.best(&networks, limits) {
+            Ok(best) => return self.placement(&networks, best),
+            Err(unplanned) => unplanned,
+        };
+        if first.limited || !self.goes_elsewhere() {
+            return Err(failed([first.issue()]));
+        }
+        let Some(sites) = self.sites() else {
+            return Err(failed([first.issue(), unknown_ranges()]));
+        };
+        let networks = self.networks(Some(sites))?;
+        match self.best(&networks, limits) {
+            Ok(best) => self.placement(&networks, best),
+            Err(unplanned) => Err(failed([unplanned.issue()].into_iter().chain(self.too_large(sites)))),
+        }
+    }
+
+    /// The best plan of these networks, and the number of the network.
+    fn best(&self, networks: &[(ParamSpec, AnyNetwork)], limits: &Limits) -> Result<(Plan, usize), Unplanned> {
         let plan = |(_, network): &(ParamSpec, AnyNetwork)| network.plan(self.strategy, limits);
         let plans: Vec<Result<Plan, PlanError>> = networks.par_iter().map(plan).collect();
         let better = |a: &Plan, b: &Plan| match limits.max_error {
@@ -187,7 +287,7 @@ impl<'a> Placer<'a> {
             None => (a.error, a.latency_us) < (b.error, b.latency_us),
         };
         let mut best: Option<(Plan, usize)> = None;
-        let mut failure = "the engine offers no parameters for this program".to_string();
+        let mut reason = "the engine offers no parameters for this program".to_string();
         let mut limited = false;
         for (number, plan) in plans.into_iter().enumerate() {
             match plan {
@@ -195,21 +295,32 @@ impl<'a> Placer<'a> {
                 Ok(_) => {}
                 Err(e) => {
                     limited |= matches!(e, PlanError::Limits { .. });
-                    failure = e.to_string();
+                    reason = e.to_string();
                 }
             }
         }
-        if limited && best.is_none() {
-            failure = self.reach(&networks);
-        }
-        let none = |failure: String| {
-            let issue = Issue::of_network(failure, "relax --max-latency or --max-error, or lower the degrees");
-            PassError { pass: NAME, issues: vec![issue] }
-        };
-        let (plan, number) = best.ok_or_else(|| none(failure))?;
+        best.ok_or_else(|| Unplanned { reason: if limited { self.reach(networks) } else { reason }, limited })
+    }
+
+    /// The placement that is one network's plan.
+    fn placement(
+        &self,
+        networks: &[(ParamSpec, AnyNetwork)],
+        (plan, number): (Plan, usize),
+    ) -> Result<Placement, PassError> {
         let (spec, network) = &networks[number];
-        let explanation = network.explain(&plan).map_err(|e| none(e.to_string()))?;
-        Ok(Placement { explanation, plan, spec: spec.clone() })
+        let unexplained = |e: PlanError| failed([Issue::of_network(e.to_string(), "report this as a bug")]);
+        let explanation = network.explain(&plan).map_err(unexplained)?;
+        let elsewhere = self.keys(&plan).filter(|key| matches!(key, Key::Value(_))).count();
+        Ok(Placement { explanation, plan, spec: spec.clone(), elsewhere })
+    }
+
+    /// Values that would be bootstrapped if they were smaller.
+    fn too_large(&self, sites: &Sites) -> Option<Issue> {
+        let (tensor, magnitude) = sites.too_large?;
+        let node = self.tensors.name(tensor);
+        let reason = format!("values at `{node}` reach {magnitude:.1e}, too much for a bootstrap there");
+        Some(Issue::of_network(reason, "normalise the layers of the network, so that its values stay small"))
     }
 
     /// What can be had at all, for those who asked for more.
@@ -233,11 +344,17 @@ impl<'a> Placer<'a> {
     /// # Errors
     /// As [`place`](Self::place).
     pub fn front(&self, limits: &Limits) -> Result<Vec<(Plan, ParamSpec)>, PassError> {
-        let plans = |(spec, network): &(ParamSpec, AnyNetwork)| {
-            let plans = network.front(limits).map_or(Vec::new(), |Frontier { plans, .. }| plans);
-            plans.into_iter().map(|plan| (plan, spec.clone())).collect::<Vec<_>>()
+        let of_networks = |networks: Vec<(ParamSpec, AnyNetwork)>| -> Vec<(Plan, ParamSpec)> {
+            let plans = |(spec, network): &(ParamSpec, AnyNetwork)| {
+                let plans = network.front(limits).map_or(Vec::new(), |Frontier { plans, .. }| plans);
+                plans.into_iter().map(|plan| (plan, spec.clone())).collect::<Vec<_>>()
+            };
+            networks.par_iter().flat_map_iter(plans).collect()
         };
-        let mut all: Vec<(Plan, ParamSpec)> = self.networks()?.par_iter().flat_map_iter(plans).collect();
+        let mut all = of_networks(self.networks(None)?);
+        if let Some(sites) = Some(&all).filter(|all| all.is_empty()).and_then(|_| self.sites()) {
+            all = of_networks(self.networks(Some(sites))?);
+        }
         all.sort_by(|(a, _), (b, _)| {
             (a.latency_us, a.error).partial_cmp(&(b.latency_us, b.error)).expect("finite times")
         });
@@ -259,47 +376,62 @@ impl<'a> Placer<'a> {
         plan.activations.iter().filter_map(chosen).collect()
     }
 
-    /// Numbers of the packed tensors before whose computation `plan` bootstraps.
-    fn bootstrapped(plan: &Plan) -> BTreeSet<usize> {
-        plan.bootstraps.iter().map(|b| b.key).collect()
+    /// What `plan` bootstraps.
+    fn keys<'p>(&self, plan: &'p Plan) -> impl Iterator<Item = Key> + use<'p, 'a> {
+        let packed = self.tensors.packed();
+        plan.bootstraps.iter().map(|b| Key::of(b.key, packed))
     }
 
     /// The polynomials of the network that was packed before which `plan` bootstraps.
     pub fn origins(&self, plan: &Plan) -> BTreeSet<Value> {
-        Self::bootstrapped(plan).into_iter().filter_map(|t| self.tensors.tensors().get(t)?.origin).collect()
+        let origin = |key| match key {
+            Key::Before(tensor) => self.tensors.tensors().get(tensor)?.origin,
+            Key::Value(_) => None,
+        };
+        self.keys(plan).filter_map(origin).collect()
     }
 
-    /// The program with a refresh at every bootstrap of `plan`.
+    /// The program with a refresh at every bootstrap of `plan`, which is one of this placer's.
     pub fn apply(&self, plan: &Plan) -> Module<Slot> {
-        refreshed_before(self.tensors.packed(), &Self::bootstrapped(plan))
+        let packed = self.tensors.packed();
+        let sites = self.sites.get().and_then(Option::as_ref);
+        let mut refreshed = Refreshed::default();
+        for key in self.keys(plan) {
+            match key {
+                Key::Before(polynomial) => refresh_operands(&mut refreshed, packed, polynomial),
+                Key::Value(tensor) => {
+                    let site = sites.and_then(|sites| sites.get(tensor)).expect("its plans bootstrap at its sites");
+                    refreshed.add(&packed.tensors[tensor].values, site);
+                }
+            }
+        }
+        refreshed.apply(&packed.module)
     }
 }
 
 /// The packed program with a bootstrap before each polynomial whose origin is one of `polynomials`.
 pub fn bootstrap_before(packed: &Packed, polynomials: &BTreeSet<Value>) -> Module<Slot> {
-    let chosen = |(_, tensor): &(usize, &PackedTensor)| tensor.origin.is_some_and(|o| polynomials.contains(&o));
-    refreshed_before(packed, &packed.tensors.iter().enumerate().filter(chosen).map(|(i, _)| i).collect())
-}
-
-/// The packed program with the operands of these tensors refreshed.
-fn refreshed_before(packed: &Packed, tensors: &BTreeSet<usize>) -> Module<Slot> {
-    let operands = tensors.iter().filter_map(|&t| packed.tensors.get(t)).flat_map(|t| &t.operands);
-    let refreshed = operands.flat_map(|&o| packed.tensors[o].values.iter().copied()).collect();
-    refresh(&packed.module, &refreshed)
-}
-
-/// The module with every value of `refreshed` refreshed for all that read it.
-fn refresh(module: &Module<Slot>, refreshed: &BTreeSet<Value>) -> Module<Slot> {
-    let built: Result<_, Infallible> = module.rebuild(|out, value, node, operands| {
-        let made = out.func.push_unchecked(node.op.clone(), operands, node.ty, node.loc.clone());
-        if !refreshed.contains(&value) {
-            return Ok(made);
+    let mut refreshed = Refreshed::default();
+    for (number, tensor) in packed.tensors.iter().enumerate() {
+        if tensor.origin.is_some_and(|origin| polynomials.contains(&origin)) {
+            refresh_operands(&mut refreshed, packed, number);
         }
-        let operands = [made].into_iter().collect();
-        Ok(out.func.push_unchecked(SlotOp::Refresh {}, operands, node.ty, node.loc.clone()))
-    });
-    match built {
-        Ok(module) => module,
-        Err(never) => match never {},
     }
+    refreshed.apply(&packed.module)
+}
+
+/// Bootstraps the operands of tensor `polynomial`, which lie in [-1, 1].
+fn refresh_operands(refreshed: &mut Refreshed, packed: &Packed, polynomial: usize) {
+    for &operand in &packed.tensors[polynomial].operands {
+        refreshed.add(&packed.tensors[operand].values, &Site::default());
+    }
+}
+
+/// Why bootstraps cannot stand where they are needed.
+fn unknown_ranges() -> Issue {
+    Issue::of_network(
+        "bootstraps can stand before polynomials, and at other values only if it is known how large these get: no calibration \
+         data says so",
+        "give --calibration with a few hundred training inputs",
+    )
 }

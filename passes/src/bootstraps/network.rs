@@ -9,6 +9,7 @@ use fhec_ir::{Issue, Module, ParamSpec, Slot, Value};
 use super::dag::dag;
 use super::forks::{Forks, Unfit};
 use super::fragment::{Fragment, PolynomialShape, degree_of};
+use super::sites::{Site, Sites};
 use super::{Candidates, NAME, Strategy, WeighedForm};
 use crate::pack::{Packed, PackedTensor, TensorKind};
 use crate::pass::PassError;
@@ -120,7 +121,8 @@ impl<'a> Tensors<'a> {
     }
 
     /// The network for programs under `spec` with the times of `table`: of forks and joins one inside the other where there are
-    /// no others, or else of any shape; without bootstraps where the parameters are for none.
+    /// no others and bootstraps stand before polynomials alone, or else of any shape, with bootstraps at `sites` too; without
+    /// bootstraps where the parameters are for none.
     ///
     /// # Errors
     /// An op without a time.
@@ -129,9 +131,13 @@ impl<'a> Tensors<'a> {
         table: &LatencyTable,
         spec: &ParamSpec,
         output_level: u32,
+        sites: Option<&Sites>,
     ) -> Result<AnyNetwork, PassError> {
         let prices = Times { tensors: self, table, top: spec.levels, bootstraps: spec.bootstrap.is_some() };
-        let network = self.any_network(&prices, output_level)?;
+        let network = match sites {
+            Some(sites) => AnyNetwork::Dag(dag(&prices, output_level, sites)?),
+            None => self.any_network(&prices, output_level)?,
+        };
         Ok(if prices.bootstraps { network } else { network.leveled() })
     }
 
@@ -143,7 +149,7 @@ impl<'a> Tensors<'a> {
                 Err(Unfit::NotNested) => {}
             }
         }
-        Ok(AnyNetwork::Dag(dag(prices, output_level)?))
+        Ok(AnyNetwork::Dag(dag(prices, output_level, &Sites::default())?))
     }
 }
 
@@ -227,6 +233,20 @@ impl Times<'_> {
         let slots = self.tensors.module().func.ty(self.tensors.tensors()[tensor].values[0]).0;
         let times = (0..=self.top).map(|to| self.table.bootstrap_time(slots, to)).collect::<Result<Vec<f64>, _>>();
         Ok(times.map_err(|e| self.missing(&e, tensor))?.into())
+    }
+
+    /// As [`bootstraps`](Self::bootstraps), with the factors of a site: by level restored.
+    ///
+    /// # Errors
+    /// A multiplication without a time.
+    pub(super) fn bootstraps_at(&self, site: &Site, tensor: usize) -> Result<Micros, PassError> {
+        let slots = self.tensors.module().func.ty(self.tensors.tensors()[tensor].values[0]).0;
+        let [before, after] = site.factors().map(|factor| match factor {
+            Some(factor) => self.of(&Fragment::of_factor(factor, slots)?, tensor),
+            None => Ok(vec![0.0; self.top as usize + 1].into()),
+        });
+        let (before, after) = (before?[site.levels() as usize], after?);
+        Ok(self.bootstraps(tensor)?.iter().zip(after.iter()).map(|(us, after)| us + before + after).collect())
     }
 
     fn missing(&self, error: &fhec_ir::cost::CostError, tensor: usize) -> PassError {

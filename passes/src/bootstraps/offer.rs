@@ -203,6 +203,7 @@ impl<'a> Offer<'a> {
         let result_level = self.packing.bootstrapped_result_level(&self.options, target);
         let placer = Placer::new(self.packing.packed(), candidates, target, result_level)?;
         let placer = placer.with_strategy(self.options.strategy).with_most_levels(self.options.most_levels);
+        let placer = placer.with_ranges(self.options.ranges.as_ref(), self.options.batch);
         Ok(Decision { bootstraps: true, ..self.decision(&placer, candidates, limits, front)? })
     }
 

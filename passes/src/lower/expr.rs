@@ -182,8 +182,10 @@ impl ExprProgram {
     }
 }
 
-/// The factor as an integer that a ciphertext is multiplied by without spending a level.
-fn small_integer(x: f64) -> Option<i64> {
+/// The factor as an integer that a ciphertext is multiplied by without spending a level: a small one, or a power of two.
+pub(crate) fn small_integer(x: f64) -> Option<i64> {
     const LARGEST: f64 = 16.0;
-    (x != 0.0 && x.fract() == 0.0 && x.abs() <= LARGEST).then_some(x as i64)
+    const LARGEST_POWER: f64 = (1u64 << 30) as f64;
+    let is_power = (1.0..=LARGEST_POWER).contains(&x) && (x as u64).is_power_of_two();
+    (x != 0.0 && x.fract() == 0.0 && (x.abs() <= LARGEST || is_power)).then_some(x as i64)
 }

@@ -15,6 +15,7 @@ mod polynomial;
 use fhec_ir::{Ckks, Module, Slot};
 
 pub use cse::share_common;
+pub(crate) use expr::small_integer;
 pub(crate) use polynomial::columns;
 
 use crate::pass::{Lower, PassError};

@@ -11,7 +11,7 @@ use crate::activations::sensitivity::Sensitivities;
 use crate::activations::{ApproximateActivations, Approximated, Replacement};
 use crate::batch::Batch;
 use crate::bootstraps::offer::{Decision, Offer, Request, SENSITIVITY_SAMPLES};
-use crate::bootstraps::{self, Placer};
+use crate::bootstraps::{self, Placer, RangeSamples};
 use crate::compose::{self, ComposeFunctions, Composed};
 use crate::ends::Ends;
 use crate::fold::Fold;
@@ -128,7 +128,14 @@ pub(super) fn passes() -> Vec<Box<dyn AnyPass>> {
         ),
         pass("pack", nn, slot, "lay tensors out in slots; linear ops become diagonals", &[Slots], pack),
         pass("batch", slot, slot, "several images in the slots of one ciphertext", &[Batch], batch),
-        pass("place-bootstraps", slot, slot, "refresh values where levels run out", &[Placement], place_bootstraps),
+        pass(
+            "place-bootstraps",
+            slot,
+            slot,
+            "refresh values where levels run out",
+            &[Calibration, Batch, Placement],
+            place_bootstraps,
+        ),
         pass(
             "lower",
             slot,
@@ -192,7 +199,8 @@ fn choose_polynomials(mut program: Program, context: &mut PassContext<'_>) -> Re
     let repair = "choose it for an engine: `fhec opt` does";
     let target = context.target.ok_or(RunError::Missing { pass, needs: "an engine that bootstraps", repair })?;
     let approximate = context.approximate.clone();
-    let offer = Offer::new(module, Request { samples, approximate: &approximate, plan: &context.plan })?;
+    let plan = PlanOptions { ranges: ranges(context), ..context.plan.clone() };
+    let offer = Offer::new(module, Request { samples, approximate: &approximate, plan: &plan })?;
     let weights = Sensitivities::measure(module, &samples[..samples.len().min(SENSITIVITY_SAMPLES)]);
     let unweighed = |e| format!("the error of all activations counts alike, since their effect is not known: {e}");
     let offer = offer.weighed(&weights.unwrap_or_else(|e| {
@@ -273,7 +281,14 @@ fn batch(program: Program, context: &mut PassContext<'_>) -> Result<Program, Run
 /// The options of planning, completed by what is known of the program.
 fn plan_options(program: &Program, context: &PassContext<'_>) -> PlanOptions {
     let magnitudes = program.facts.magnitudes;
-    magnitudes.map_or_else(|| context.plan.clone(), |known| known.complete(&context.plan, context.samples))
+    let options =
+        magnitudes.map_or_else(|| context.plan.clone(), |known| known.complete(&context.plan, context.samples));
+    PlanOptions { ranges: ranges(context), ..options }
+}
+
+/// What values are measured on that no polynomial reads: calibration data, no stand-ins for it.
+fn ranges(context: &PassContext<'_>) -> Option<RangeSamples> {
+    RangeSamples::new(context.samples, context.approximate.margin).filter(|_| context.calibrated)
 }
 
 fn place_bootstraps(program: Program, context: &mut PassContext<'_>) -> Result<Program, RunError> {
@@ -286,6 +301,7 @@ fn place_bootstraps(program: Program, context: &mut PassContext<'_>) -> Result<P
     let estimate = Packing::estimate(module, &options);
     let result_level = pipeline::bootstrapped_result_level(&module.outputs, &estimate, &options, target);
     let placer = Placer::new(&packed, &Default::default(), target, result_level)?.with_strategy(options.strategy);
+    let placer = placer.with_ranges(options.ranges.as_ref(), options.batch);
     let placement = placer.place(&Limits::default())?;
     context.explanation.push_str(&placement.explanation.to_string());
     let placed = placer.apply(&placement.plan);

@@ -1,6 +1,7 @@
 //! The passes against the reference interpreters.
 
 mod batch;
+mod elsewhere;
 mod export;
 mod fold;
 mod lower;

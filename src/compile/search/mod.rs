@@ -192,7 +192,7 @@ impl Compiler {
         self.searchable(&folded, &samples)?;
         let checkpoint = Checkpoint::open(folder, identity(model, options, &samples))?;
         warnings.extend(seen_twice(&samples, options.images.as_deref().unwrap_or_default()));
-        let plan = self.options.asked_of_plans();
+        let plan = self.asked_of_plans(&samples);
         let (network, given) = self.offered_network(&folded, &samples)?;
         let offer = Offer::new(&network, Request { samples: &samples, approximate: &approximate, plan: &plan })?;
         let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];

@@ -21,7 +21,7 @@ impl DagPlanner<'_> {
             let above = node.ways().first().map_or(&[][..], |way| &way.above);
             for (&operand, &above) in node.operands.iter().zip(above) {
                 let open = dag.nodes[operand].point.site != Permission::Never && node.is_activation();
-                if levels[operand] < above && open && levels[operand] >= dag.bootstrap_from {
+                if levels[operand] < above && open && levels[operand] >= dag.bootstrap_from(operand) {
                     choices[operand].refreshed = true;
                     levels[operand] = dag.max_level;
                 }

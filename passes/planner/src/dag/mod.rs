@@ -33,7 +33,7 @@ pub struct Dag {
     pub input_level: u32,
     /// The level that the results must keep.
     pub output_level: u32,
-    /// The level of a value that is to be bootstrapped.
+    /// The level of a value that is to be bootstrapped, besides the levels of its own [`DagNode::map_levels`].
     pub bootstrap_from: u32,
     /// The levels to which bootstraps restore.
     pub targets: Targets,
@@ -55,6 +55,9 @@ pub struct DagNode {
     pub key: usize,
     /// Its ciphertexts, and whether they may be bootstrapped, for all that read them.
     pub point: Point,
+    /// Levels that the map into the range of bootstraps takes, where it is bootstrapped.
+    #[serde(default)]
+    pub map_levels: u32,
     /// The values that it is computed from, by their place.
     pub operands: Vec<usize>,
     /// How it is computed.
@@ -182,6 +185,11 @@ impl Dag {
         Dag { targets: Targets::Top, ..self.clone() }
     }
 
+    /// The level that the value must have to be bootstrapped.
+    fn bootstrap_from(&self, node: usize) -> u32 {
+        self.bootstrap_from + self.nodes[node].map_levels
+    }
+
     /// The values that are needed at some level, with that level, before any reader is looked at: the results.
     fn needed(&self) -> Vec<Option<u32>> {
         let mut needs = vec![None; self.nodes.len()];
@@ -196,7 +204,7 @@ impl Dag {
             Targets::Any => need.max(1),
             Targets::Top => self.max_level,
         });
-        let after = if choice.refreshed { self.bootstrap_from } else { need };
+        let after = if choice.refreshed { self.bootstrap_from(node) } else { need };
         let bootstrap_us = match (restored, point.site) {
             (Some(to), Permission::May(kind) | Permission::Must(kind)) => {
                 self.bootstraps[kind][to as usize] * f64::from(point.width)
@@ -254,6 +262,9 @@ impl Dag {
             let kinds = self.bootstraps.len();
             return Err(invalid(name, format!("bootstrap of kind {kind}; there are {kinds} kinds")));
         }
+        if node.map_levels > MAX_LEVEL {
+            return Err(invalid(name, format!("a map of {} levels into the range of bootstraps", node.map_levels)));
+        }
         if node.operands.iter().any(|&o| o >= number) {
             return Err(invalid(name, "it is computed from a value that comes after it".into()));
         }
@@ -289,12 +300,12 @@ impl Dag {
     /// value can have decides.
     fn check_levels(&self) -> Result<(), PlanError> {
         let mut highest: Vec<u32> = Vec::with_capacity(self.nodes.len());
-        for node in &self.nodes {
-            let level = self.highest(node, &highest)?;
-            if matches!(node.point.site, Permission::Must(_)) && level < self.bootstrap_from {
-                return Err(PlanError::Starved { stage: node.name.clone(), needs: self.bootstrap_from, level });
+        for (number, node) in self.nodes.iter().enumerate() {
+            let (level, needs) = (self.highest(node, &highest)?, self.bootstrap_from(number));
+            if matches!(node.point.site, Permission::Must(_)) && level < needs {
+                return Err(PlanError::Starved { stage: node.name.clone(), needs, level });
             }
-            let opened = node.point.site != Permission::Never && level >= self.bootstrap_from;
+            let opened = node.point.site != Permission::Never && level >= needs;
             highest.push(if opened { self.max_level } else { level });
         }
         match self.results.iter().find(|&&r| highest[r] < self.output_level) {

@@ -53,7 +53,7 @@ fn outcome(dag: &Dag, decided: &[&(Option<Way>, bool)]) -> Option<(f64, f64)> {
         if decided[v].1 {
             let to = if dag.targets == Targets::Top { dag.max_level } else { wanted.max(1) };
             us += dag.bootstraps[0][to as usize] * f64::from(node.point.width);
-            after[v] = dag.bootstrap_from;
+            after[v] = dag.bootstrap_from + node.map_levels;
         }
         let start = after[v] + decided[v].0.as_ref().map_or(0, |way| *way.above.iter().max().unwrap());
         let most = if decided[v].0.is_none() { dag.input_level } else { dag.max_level };
@@ -91,12 +91,21 @@ struct Drawn {
     ways: Vec<(Vec<u32>, Micros, u32)>,
     site: u8,
     width: u32,
+    map_levels: u32,
 }
 
 fn drawn(l: u32) -> impl Strategy<Value = Drawn> {
     let way = (prop::collection::vec(0u32..3, 3), micros(l), 0u32..20);
-    let parts = (0u8..8, prop::collection::vec(any::<u16>(), 1..4), prop::collection::vec(way, 2), 0u8..8, 1u32..3);
-    parts.prop_map(|(kind, operands, ways, site, width)| Drawn { kind, operands, ways, site, width })
+    let bootstrap = (0u8..8, 1u32..3, 0u32..2);
+    let parts = (0u8..8, prop::collection::vec(any::<u16>(), 1..4), prop::collection::vec(way, 2), bootstrap);
+    parts.prop_map(|(kind, operands, ways, (site, width, map_levels))| Drawn {
+        kind,
+        operands,
+        ways,
+        site,
+        width,
+        map_levels,
+    })
 }
 
 /// The network of drawn values; what nothing reads is a result.
@@ -122,7 +131,7 @@ fn dag_of(l: u32, drawn: &[Drawn], boot: Micros, levels: (u32, u32, u32), top: b
             _ => Permission::Must(0),
         };
         let point = Point { width: d.width, site, key: i };
-        nodes.push(DagNode { name: format!("v{i}"), key: i, point, operands, work });
+        nodes.push(DagNode { name: format!("v{i}"), key: i, point, map_levels: d.map_levels, operands, work });
     }
     let read = |i: usize| nodes.iter().any(|node| node.operands.contains(&i));
     let mut results: Vec<usize> = (0..nodes.len()).filter(|&i| !read(i)).collect();
@@ -280,7 +289,7 @@ fn dag_of_tree(network: &Network) -> Dag {
 
 fn push(dag: &mut Dag, name: &str, operands: Vec<usize>, work: NodeWork) -> usize {
     let key = dag.nodes.len();
-    dag.nodes.push(DagNode { name: name.into(), key, point: Point::closed(1), operands, work });
+    dag.nodes.push(DagNode { name: name.into(), key, point: Point::closed(1), map_levels: 0, operands, work });
     key
 }
 
