@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help="x.npz with inputs and labels, x.npy, or a torch dataset module:name")
     parser.add_argument("--labels", help="classes of the inputs, .npy")
     parser.add_argument("--teacher", help="the model that the student was prepared from, to learn from")
+    parser.add_argument("--begin", help="a network that was trained by this recipe before, to go on from")
     parser.add_argument("-o", "--output", required=True, help="the trained network, ONNX")
     parser.add_argument("--force", action="store_true", help="replace the output where it is there")
     parser.add_argument("--json", action="store_true", help="one record for each epoch on standard output, as JSON")
@@ -77,7 +78,7 @@ def _run(given: argparse.Namespace) -> int:
     from .training import Options, Stopped, train
 
     out = pathlib.Path(given.output)
-    for name in ("student", "recipe", "data", "labels", "teacher"):
+    for name in ("student", "recipe", "data", "labels", "teacher", "begin"):
         source = getattr(given, name)
         if source and out.exists() and pathlib.Path(source).exists() and out.samefile(source):
             raise TrainError(f"{out} is the {name}; an output replaces no input")
@@ -94,6 +95,7 @@ def _run(given: argparse.Namespace) -> int:
             teacher=given.teacher,
             options=options,
             report=report,
+            begin=given.begin,
         )
     except Stopped as stopped:
         report.clear()
@@ -113,7 +115,7 @@ def _run(given: argparse.Namespace) -> int:
     if best.destroyed:
         print(
             f"warning: on {best.destroyed} inputs results are far beyond the original network's; "
-            "train longer or with a larger --penalty",
+            "go on from this network with --begin and a lower --rate, or with a larger --penalty",
             file=sys.stderr,
         )
     return 0

@@ -50,6 +50,18 @@ def export(student: Graph, recipe: Recipe, path: pathlib.Path) -> None:
     part.replace(path)
 
 
+def coefficients(network: Graph, activation: Activation) -> np.ndarray:
+    """The monomial coefficients that `export` wrote of an activation, lowest first, one row per channel or one for all. Raises
+    `TrainError` where `network` has none."""
+    powers = [_key(activation, power) for power in range(activation.polynomial.degree + 1)]
+    return np.stack([network.tensor(key).detach().cpu().double().numpy().ravel() for key in powers], axis=1)
+
+
+def _key(activation: Activation, power: int) -> str:
+    """The name of the constant of a power."""
+    return f"{activation.output}.c{power}"
+
+
 def _ranks(graph: onnx.GraphProto) -> dict[str, int]:
     """How many dimensions each tensor has, where shapes can be inferred."""
     inferred = onnx.shape_inference.infer_shapes(helper.make_model(graph)).graph
@@ -66,7 +78,7 @@ def _polynomial(activation: Activation, polynomial: PolynomialActivation, rank: 
     nodes, constants = [], []
 
     def constant(power: int) -> str:
-        key = f"{name}.c{power}"
+        key = _key(activation, power)
         constants.append(numpy_helper.from_array(rows[:, power].reshape(shape), key))
         return key
 

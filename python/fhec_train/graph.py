@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Collection
 
+import blake3
 import numpy as np
 import onnx
 import torch
@@ -104,6 +105,19 @@ class Graph(nn.Module):
         ]
         with torch.no_grad():
             return {name: self.tensor(name).detach().cpu().numpy() for name in names}
+
+    def digest(self) -> str:
+        """blake3 of the model, in hexadecimal."""
+        return blake3.blake3(self.model.SerializeToString(deterministic=True)).hexdigest()
+
+    @torch.no_grad()
+    def take(self, other: Graph) -> None:
+        """Takes what training changes from `other`. Raises `TrainError` where it lacks some, or has it in another shape."""
+        for name, mine in self.trained().items():
+            theirs = other.tensor(name)
+            if theirs.shape != mine.shape:
+                raise TrainError(f"{other.file}: the weights {name!r} have another shape than in {self.file}")
+            self.tensor(name).copy_(theirs)
 
     def replace_weight(self, name: str, kernel: nn.Module) -> None:
         """Puts what `kernel` returns in the place of the initialiser `name`."""

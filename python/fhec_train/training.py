@@ -18,10 +18,10 @@ from .constrained import ConstrainedWeight
 from .data import Data, distorted
 from .dirac import DiracKernel
 from .errors import TrainError
-from .export import export
+from .export import coefficients, export
 from .graph import Graph
 from .polynomial import FixedPolynomial, PolynomialActivation, Replacement
-from .recipe import Recipe
+from .recipe import Fitted, Recipe
 
 # Inputs that statistics and coefficients start from.
 _START = 512
@@ -118,17 +118,37 @@ def train(
     options: Options = Options(),
     report: Callable[[dict], None] = lambda record: None,
     checkpoint_seconds: float = 120.0,
+    begin=None,
 ) -> Result:
     """Trains the ONNX file `student` and writes `out`, the network with polynomials.
 
     Beside `out` lies `out.checkpoint` until training has ended: a run that was stopped, however it was, goes on from
-    there. `report` is given a record for each step and each epoch. Raises `TrainError` for files and data that do not
+    there. `report` is given a record for each step and each epoch. `begin` is a network that was trained by the same recipe, from
+    which training goes on with polynomials alone. Raises `TrainError` for files and data that do not
     belong together, `Stopped` when a signal ends the run.
     """
     student, out = pathlib.Path(student), pathlib.Path(out)
     recipe.check(_read(student), None if teacher is None else _read(pathlib.Path(teacher)))
-    run = _Run(Graph.load(student), recipe, None if teacher is None else Graph.load(teacher), data, options)
+    graph, teacher = Graph.load(student), None if teacher is None else Graph.load(teacher)
+    if begin is not None:
+        begin = Graph.load(begin)
+        recipe, options = _begun(graph, recipe, begin), dataclasses.replace(options, blend=0.0)
+    run = _Run(graph, recipe, teacher, data, options, begin)
     return run.go(out, report, checkpoint_seconds)
+
+
+def _begun(student: Graph, recipe: Recipe, begin: Graph) -> Recipe:
+    """Gives `student` the weights of `begin`; the recipe with its polynomials to start from. Raises `TrainError` where the recipe
+    changes more than activations: of kernels, masks and frozen weights a trained network shows only the product."""
+    if recipe.dirac or recipe.masks or recipe.powers_of_two:
+        raise TrainError("--begin is for recipes that change activations alone: train the others from their student")
+    student.take(begin)
+    activations = []
+    for activation in recipe.activations:
+        rows = coefficients(begin, activation).tolist()
+        start = Fitted(basis="monomial", interval=[-1.0, 1.0], coefficients=rows)
+        activations.append(dataclasses.replace(activation, polynomial=dataclasses.replace(activation.polynomial, start=start)))
+    return dataclasses.replace(recipe, activations=activations)
 
 
 def _read(path: pathlib.Path) -> bytes:
@@ -141,7 +161,9 @@ def _read(path: pathlib.Path) -> bytes:
 class _Run:
     """A training run: the networks, the optimiser and where it is."""
 
-    def __init__(self, student: Graph, recipe: Recipe, teacher: Graph | None, data: Data, options: Options):
+    def __init__(
+        self, student: Graph, recipe: Recipe, teacher: Graph | None, data: Data, options: Options, begin: Graph | None = None
+    ):
         if not (recipe.activations or recipe.dirac or recipe.masks or recipe.powers_of_two):
             raise TrainError("the recipe changes nothing: run `fhec prepare` with --activations, --skips, --prune or --powers-of-two")
         self.portions = _portions(options.portions)
@@ -154,7 +176,7 @@ class _Run:
             )
         torch.manual_seed(options.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.recipe, self.options = recipe, options
+        self.recipe, self.options, self.begin = recipe, options, begin
         self.data, self.held = data.split(held)
         self.teacher, self.student = teacher, student
         self.matches = self._matches()
@@ -197,7 +219,8 @@ class _Run:
             self.student.replace_weight(name, kernel)
         self.student.eval()
         names = {name for a in self.recipe.activations for name in (a.input, a.output)}
-        parts = [self.student(x, names)[1] for x in self.data.inputs[:_START].split(64)]
+        source = (self.student if self.begin is None else self.begin).eval()
+        parts = [_whole(*source(x, names)) for x in self.data.inputs[:_START].split(64)]
         for activation in self.recipe.activations:
             x, y = (torch.cat([part[name] for part in parts]) for name in (activation.input, activation.output))
             axis = activation.polynomial.axis
@@ -412,6 +435,7 @@ class _Run:
             "student": self.recipe.student_digest,
             "teacher": self.recipe.teacher_digest if self.teacher is not None else None,
             "inputs": len(self.data) + len(self.held),
+            "begin": None if self.begin is None else self.begin.digest(),
             **dataclasses.asdict(self.options),
         }
 
@@ -449,6 +473,13 @@ class _Run:
         self.epoch, self.step, self.best_epoch, self.spent, self.stop = state["place"]
         self.sums, self.best_state = state["sums"], state["best_state"]
         self.best = None if state["best"] is None else Measured(**state["best"])
+
+
+def _whole(logits: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of those inputs of a batch whose results are finite, and not many times as large as is usual."""
+    largest = logits.abs().amax(1).nan_to_num(math.inf)
+    kept = largest <= _DESTROYED * largest.median()
+    return {name: tensor[kept] for name, tensor in tensors.items()}
 
 
 def _portions(text: str) -> list[float]:

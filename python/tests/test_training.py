@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -50,6 +51,27 @@ def test_labels_alone_and_the_teacher_alone_suffice(case):
     arguments = made.arguments("b.onnx", "--epochs", "1")
     arguments[arguments.index("--data") + 1] = str(made.directory / "x.npy")
     assert main(arguments) == 0
+
+
+def test_training_goes_on_from_a_trained_network(case, capsys):
+    made = case()
+    assert main(made.arguments("first.onnx", "--epochs", "6", "--json")) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[-1])["best"]["agreement"]
+    begin = ("--begin", str(made.directory / "first.onnx"), "--rate", "0.002")
+    assert main(made.arguments("second.onnx", "--epochs", "1", "--json", *begin)) == 0
+    epoch, result = map(json.loads, capsys.readouterr().out.splitlines())
+    assert epoch["share"] == 1.0, "its activations are polynomials from the start"
+    assert result["best"]["agreement"] > first - 0.03
+    # Begun from nothing, one epoch of so small a rate ends far from it.
+    assert main(made.arguments("alone.onnx", "--epochs", "1", "--json", "--rate", "0.002")) == 0
+    alone = json.loads(capsys.readouterr().out.splitlines()[-1])["best"]["agreement"]
+    assert alone < result["best"]["agreement"] - 0.03
+    other = pathlib.Path(__file__).resolve().parents[2] / "models/mnist_mlp.onnx"
+    assert main(made.arguments("fourth.onnx", "--begin", str(other))) == 1
+    assert "mnist_mlp.onnx: the tensor" in capsys.readouterr().err
+    dirac = case(2, True)
+    assert main(dirac.arguments("third.onnx", *begin)) == 1
+    assert "activations alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
