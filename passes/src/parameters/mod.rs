@@ -91,6 +91,8 @@ const LARGE_RESULT: f64 = 16.0;
 /// Results up to this stay as they are; larger ones are divided, so that they need not stay at level 1 where no first prime holds
 /// them beside their scale.
 const LARGEST_UNDIVIDED: f64 = 64.0;
+/// By at most this power of two, since weights that are divided lose as many bits of the scale that they are encoded with.
+const MOST_EXPONENT: i32 = 10;
 /// Below this the primes of a chain are too far apart for scales to stay together.
 const LEAST_SCALE_BITS: u32 = 27;
 /// Bits of the first prime beyond scale and result: the sign, and room for noise and values outside their estimate.
@@ -107,10 +109,9 @@ pub(crate) const NAME: &str = "choose-parameters";
 /// The power of two by which results up to `bound` are divided. What is left is beyond [`LARGE_RESULT`], so that the error allowed in
 /// proportion is divided, too.
 pub(crate) fn result_exponent(bound: Option<f64>) -> i32 {
-    match bound.filter(|bound| bound.is_finite() && *bound > LARGEST_UNDIVIDED) {
-        Some(bound) => (bound / LARGE_RESULT).log2().floor() as i32,
-        None => 0,
-    }
+    let large = bound.filter(|bound| *bound > LARGEST_UNDIVIDED);
+    let exponent = large.map_or(0, |bound| (bound / LARGE_RESULT).log2().floor() as i32);
+    if exponent <= MOST_EXPONENT { exponent } else { 0 }
 }
 
 impl ParamOptions {
