@@ -14,8 +14,6 @@ from . import recipe
 from .errors import TrainError
 
 _EPSILON = 1e-5
-# Arguments that are this many times as far out as those that are penalised destroy an input: the worst of each counts as a whole.
-_FAR = 2.5
 # The share of a batch's statistics in the running ones.
 _MOMENTUM = 0.05
 
@@ -65,8 +63,7 @@ class Replacement(nn.Module):
         outside = F.relu(z.abs() - self.bound)
         # The tail is in single inputs: the mean over a batch does not see the element that destroys one of them.
         worst = outside.flatten(1).amax(dim=1)
-        far = F.relu(worst - (_FAR - 1.0) * self.bound)
-        self.penalty = outside.square().mean() + worst.square().mean() * 1e-3 + far.square().mean()
+        self.penalty = outside.square().mean() + worst.square().mean() * 1e-3
         limit = self.bound * (1.5 if self.share < 1.0 else 3.0)
         return z.clamp(-limit, limit)
 
