@@ -68,7 +68,7 @@ impl Opt {
             ("--calibration", s.calibration.is_some(), Some(PassOption::Calibration)),
             ("--degree", s.degree.is_some(), Some(PassOption::Approximation)),
             ("--composite", s.composite.is_some(), Some(PassOption::Approximation)),
-            ("--margin", s.margin.is_some(), Some(PassOption::Approximation)),
+            ("--margin", s.margin.is_some(), Some(PassOption::Margin)),
             ("--batch", s.batch != 1, Some(PassOption::Batch)),
             ("--place", s.place != PlaceOption::Joint, Some(PassOption::Placement)),
             ("--max-latency", s.max_latency.is_some(), Some(PassOption::Placement)),

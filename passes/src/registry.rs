@@ -88,6 +88,8 @@ pub enum PassOption {
     Calibration,
     /// [`PassContext::approximate`].
     Approximation,
+    /// The margin of [`PassContext::approximate`] alone.
+    Margin,
     /// [`PassContext::slots`].
     Slots,
     /// The batch of [`PassContext::plan`].

@@ -217,8 +217,7 @@ pub fn choose(
     let result_level = module.func.results().iter().map(|&r| module.func.ty(r).level).min().unwrap_or(0);
     let demand = Demand { levels: depth(module), result_level, slots, switches: key_switches(module) };
     demand.parameters(estimate, options).map_err(|why| {
-        let repair = "lower the degrees of the activations, ask for less precision, or take a model with fewer layers; \
-                      bootstrapping is not planned here";
+        let repair = "lower the degrees of the activations, ask for less precision, or take a model with fewer layers";
         let issue = Issue::of_network(why.join("; "), repair);
         PassError { pass: NAME, issues: vec![issue] }
     })

@@ -59,7 +59,7 @@ impl AnyPass for Standard {
 }
 
 pub(super) fn passes() -> Vec<Box<dyn AnyPass>> {
-    use PassOption::{Approximation, Batch, Calibration, Placement, Precision, Slots};
+    use PassOption::{Approximation, Batch, Calibration, Margin, Placement, Precision, Slots};
     let pass = |name, from, to, summary, options, run| -> Box<dyn AnyPass> {
         Box::new(Standard { name, from, to, summary, options, run })
     };
@@ -99,7 +99,7 @@ pub(super) fn passes() -> Vec<Box<dyn AnyPass>> {
             nn,
             nn,
             "measure where the operands of a network's own polynomials lie",
-            &[Calibration],
+            &[Calibration, Margin],
             measure_ranges,
         ),
         pass(
@@ -107,7 +107,7 @@ pub(super) fn passes() -> Vec<Box<dyn AnyPass>> {
             nn,
             nn,
             "choose the polynomial of every activation together with the bootstraps",
-            &[Calibration, Approximation, Batch, Placement],
+            &[Calibration, Approximation, Margin, Batch, Placement],
             choose_polynomials,
         ),
         pass(
@@ -115,7 +115,7 @@ pub(super) fn passes() -> Vec<Box<dyn AnyPass>> {
             nn,
             nn,
             "replace activations by polynomials",
-            &[Calibration, Approximation],
+            &[Calibration, Approximation, Margin],
             approximate,
         ),
         pass(
@@ -123,7 +123,7 @@ pub(super) fn passes() -> Vec<Box<dyn AnyPass>> {
             nn,
             nn,
             "replace activations by polynomials and rebuild every layer against the original network",
-            &[Calibration, Approximation],
+            &[Calibration, Approximation, Margin],
             rebuild,
         ),
         pass("pack", nn, slot, "lay tensors out in slots; linear ops become diagonals", &[Slots], pack),
@@ -133,7 +133,7 @@ pub(super) fn passes() -> Vec<Box<dyn AnyPass>> {
             slot,
             slot,
             "refresh values where levels run out",
-            &[Calibration, Batch, Placement],
+            &[Calibration, Margin, Batch, Placement],
             place_bootstraps,
         ),
         pass(
