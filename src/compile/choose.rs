@@ -225,10 +225,7 @@ impl Compiler {
         while let Some(error) = next.filter(|_| tried.len() < TRIALS) {
             self.goes_on("choose-polynomials", tried.len(), TRIALS)?;
             // With the tightest limits that no plan meets, the most accurate one is what can be had.
-            let (found, last) = match self.asked(offer, &of_error(error), None) {
-                Ok(found) => (found, false),
-                Err(_) => (self.asked(offer, &Limits::default(), None)?, true),
-            };
+            let (found, last) = self.asked_or_most_accurate(offer, &of_error(error))?;
             let decision = in_terms_of(given, found);
             let known = tried
                 .iter()

@@ -4,6 +4,7 @@
 //! polynomials that were neither tried nor rebuilt do: sizes and times hardly depend on coefficients. So limits are narrowed before
 //! anything is measured, and polynomials are chosen once.
 
+use fhec_passes::PassError;
 use fhec_passes::bootstraps::offer::{Decision, Offer};
 use fhec_passes::planner::Limits;
 use fhec_runtime::{Plan, Provenance};
@@ -26,7 +27,11 @@ impl Compiler {
         }
         let mut planned = (offer.most_levels(), limits);
         loop {
-            let Ok(decision) = self.asked_or_most_accurate(&offer, &limits) else {
+            let found = match self.options.limits == Limits::default() {
+                true => self.asked_or_most_accurate(&offer, &limits).map(|(decision, _)| decision),
+                false => self.asked(&offer, &limits, None),
+            };
+            let Ok(decision) = found else {
                 return Ok((offer.with_most_levels(planned.0), planned.1));
             };
             planned = (offer.most_levels(), limits);
@@ -47,12 +52,15 @@ impl Compiler {
         }
     }
 
-    /// What the planner chooses; the most accurate plan where no plan is as accurate as asked and nobody asked.
-    fn asked_or_most_accurate(&self, offer: &Offer<'_>, limits: &Limits) -> Result<Decision, Error> {
-        let found = self.asked(offer, limits, None);
-        if found.is_err() && self.options.limits == Limits::default() {
-            return Ok(self.asked(offer, &Limits::default(), None)?);
+    /// What the planner chooses, or where no plan is within `limits` the most accurate one; and whether it is that.
+    pub(super) fn asked_or_most_accurate(
+        &self,
+        offer: &Offer<'_>,
+        limits: &Limits,
+    ) -> Result<(Decision, bool), PassError> {
+        match self.asked(offer, limits, None) {
+            Ok(found) => Ok((found, false)),
+            Err(_) => Ok((self.asked(offer, &Limits::default(), None)?, true)),
         }
-        Ok(found?)
     }
 }
