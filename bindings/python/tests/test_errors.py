@@ -144,6 +144,8 @@ def interrupted(code: str) -> subprocess.CompletedProcess[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"MODELS": str(MODELS)},
+        # What a shell starts in the background ignores the signal, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert program.stdout.readline() == "now\n"
     time.sleep(0.3)
