@@ -141,6 +141,12 @@ class Recipe:
             raise TrainError(f"the recipe has version {value.get('version')}, and this program reads {known}")
         return _read(cls, _upgraded(value), "recipe")
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the student is the teacher, and nothing of it becomes another function or another kind of weight."""
+        converted = any(join.form != "residual" for join in self.joins)
+        return not (converted or self.dirac or self.activations or self.masks or self.powers_of_two)
+
     def check(self, student: bytes, teacher: bytes | None) -> None:
         """Raises `TrainError` unless the recipe was written for these files."""
         for name, data, digest in (("student", student, self.student_digest), ("teacher", teacher, self.teacher_digest)):

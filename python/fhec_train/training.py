@@ -164,7 +164,7 @@ class _Run:
     def __init__(
         self, student: Graph, recipe: Recipe, teacher: Graph | None, data: Data, options: Options, begin: Graph | None = None
     ):
-        if not (recipe.activations or recipe.dirac or recipe.masks or recipe.powers_of_two):
+        if recipe.changes_nothing:
             raise TrainError("the recipe changes nothing: run `fhec prepare` with --activations, --skips, --prune or --powers-of-two")
         self.portions = _portions(options.portions)
         if teacher is None and data.labels is None:

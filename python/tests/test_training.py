@@ -53,6 +53,15 @@ def test_labels_alone_and_the_teacher_alone_suffice(case):
     assert main(arguments) == 0
 
 
+def test_a_shared_source_alone_is_trained(case, capsys):
+    made = case()
+    recipe = json.loads(made.recipe.read_text())
+    joins = [{"join": "add", "form": "shared"}]
+    made.recipe.write_text(json.dumps({**recipe, "activations": [], "joins": joins}))
+    assert main(made.arguments("trained.onnx", "--epochs", "1")) == 0
+    assert "epoch 1 of 1" in capsys.readouterr().err
+
+
 def test_training_goes_on_from_a_trained_network(case, capsys):
     made = case()
     assert main(made.arguments("first.onnx", "--epochs", "6", "--json")) == 0
@@ -127,6 +136,9 @@ def test_files_that_do_not_belong_together_are_refused(case, capsys):
     refused(arguments, "the field 'masks' is not known")
     made.recipe.write_text(json.dumps({**recipe, "version": 3}))
     refused(arguments, "has version 3")
+    for joins in ([], [{"join": "add", "form": "residual"}]):
+        made.recipe.write_text(json.dumps({**recipe, "activations": [], "joins": joins}))
+        refused(arguments, "the recipe changes nothing")
     made.recipe.write_text("{")
     refused(arguments, "recipe.json")
     made.recipe.write_text(json.dumps(recipe))
