@@ -132,7 +132,7 @@ fn upload(service: &Service, path: &Path) -> Result<String, Error> {
 
 /// The token in the first line of a file.
 fn token(path: &Path) -> Result<Zeroizing<String>, Error> {
-    let line = secret::first_line(path)?;
+    let line = secret::first_line("token", path)?;
     let token = str::from_utf8(&line).map_or("", str::trim);
     if token.is_empty() {
         return Err(Error::Usage {

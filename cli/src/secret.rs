@@ -105,10 +105,7 @@ impl Secrecy {
 
     fn given(&self, key: &Path) -> Result<Option<Passphrase>, Error> {
         match &self.passphrase_file {
-            Some(file) => {
-                warn_if_open("passphrase", file);
-                passphrase(&file.display().to_string(), first_line(file)?).map(Some)
-            }
+            Some(file) => passphrase(&file.display().to_string(), first_line("passphrase", file)?).map(Some),
             None if self.passphrase => ask(&format!("Passphrase for {}: ", key.display())).map(Some),
             None => Ok(None),
         }
@@ -136,11 +133,13 @@ fn ask(prompt: &str) -> Result<Passphrase, Error> {
     passphrase("the terminal", typed.into_bytes().into())
 }
 
-/// The secret in the first line of a file, without the line's end. No copy of it is left in memory.
+/// The secret in the first line of a file, without the line's end: `what` it is, as "passphrase". No copy of it is left in
+/// memory, and a file that others may read is a warning.
 ///
 /// # Errors
 /// A file that cannot be read, or a line that is too long for a secret.
-pub fn first_line(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub fn first_line(what: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    warn_if_open(what, path);
     let name = path.display().to_string();
     let failed = |source| Error::File { file: name.clone(), source };
     let mut file = File::open(path).map_err(failed)?;

@@ -133,6 +133,11 @@ fn a_killed_service_goes_on_with_what_it_had_accepted() {
     let token = p.json(&["token", "alice", "--tokens", "tokens"]);
     std::fs::write(p.path("alice.token"), token["token"].as_str().unwrap()).unwrap();
     std::fs::write(p.path("bob.token"), p.ok(&["token", "bob", "--tokens", "tokens"])).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(p.path("bob.token"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
     let tokens = std::fs::read_to_string(p.path("tokens")).unwrap();
     assert!(tokens.lines().count() == 2 && !tokens.contains(&token["token"].as_str().unwrap()[5..]), "{tokens}");
     let service = Service::start(&p, &["--listen", "127.0.0.1:0", "--tokens", "tokens", "--threads", "1"]);
@@ -159,7 +164,10 @@ fn a_killed_service_goes_on_with_what_it_had_accepted() {
     assert!(difference(&read_scores(&p.path("many-y.npy")), &read_scores(&p.path("many-s.npy"))) < 1e-3);
     let message = p.fails(&remote(&service, &["--input", "x.npy", "-o", "z.npy"]));
     assert!(message.contains("a valid token is needed") && message.contains("fhec token"), "{message}");
-    p.ok(&remote(&service, &["--input", "x.npy", "-o", "z.npy", "--token-file", "bob.token"]));
+    let output = p.fhec(&remote(&service, &["--input", "x.npy", "-o", "z.npy", "--token-file", "bob.token"]));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert!(cfg!(not(unix)) || told.contains("bob.token: others may read this token"), "{told}");
     let (code, log) = service.terminate();
     assert_eq!(code, Some(0));
     assert!(log.contains("results of an earlier attempt were taken over"), "{log}");
