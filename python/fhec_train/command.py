@@ -150,9 +150,11 @@ class _Report:
             measured = record["measured"]
             losses = ", ".join(f"{name} {value:.3f}" for name, value in record["losses"].items())
             right = "" if measured["accuracy"] is None else f", {100 * measured['accuracy']:.2f} % right"
+            share = "" if record["share"] is None else f"polynomials {100 * record['share']:.0f} %, "
+            reach = "" if measured["reach"] is None else f", reach {measured['reach']:.1f}"
             print(
-                f"epoch {record['epoch']} of {record['epochs']}: polynomials {100 * record['share']:.0f} %, {losses}; "
-                f"{100 * measured['agreement']:.2f} % agree{right}, {measured['destroyed']} destroyed, reach {measured['reach']:.1f}",
+                f"epoch {record['epoch']} of {record['epochs']}: {share}{losses}; "
+                f"{100 * measured['agreement']:.2f} % agree{right}, {measured['destroyed']} destroyed{reach}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -85,8 +85,8 @@ class Measured:
     """The share of inputs that get their label."""
     destroyed: int
     """Inputs with results beyond ten times the original network's largest, or not finite."""
-    reach: float
-    """The largest argument of an activation, in standard deviations of its channel."""
+    reach: float | None
+    """The largest argument of a polynomial, in standard deviations of its channel; `None` where activations stay."""
 
     def score(self) -> float:
         """What is better has a larger one: classes first, and no input destroyed."""
@@ -374,7 +374,7 @@ class _Run:
             agreement=(classes == self.original["classes"]).sum().item() / count,
             accuracy=None if labels is None else (classes == labels.to(self.device)).sum().item() / count,
             destroyed=int(lost.sum()),
-            reach=max((p.reach.item() for p in self._polynomials()), default=0.0),
+            reach=max((p.reach.item() for p in self._polynomials()), default=None),
         )
 
     def go(self, out: pathlib.Path, report: Callable[[dict], None], checkpoint_seconds: float) -> Result:
@@ -409,7 +409,7 @@ class _Run:
     def _record(self, kind: str, begun: float) -> dict:
         steps = self.epoch * self.steps + self.step
         left = (time.monotonic() - begun) / max(steps, 1) * (self.total - steps)
-        share = self._polynomials()[0].share if self._polynomials() else 1.0
+        share = next((p.share for p in self._polynomials()), None)
         place = {"epoch": self.epoch + 1, "epochs": self.options.epochs, "step": self.step, "steps": self.steps}
         losses = {name: sum / max(self.step, 1) for name, sum in self.sums.items()}
         return {"kind": kind, **place, "share": share, "losses": losses, "seconds_left": left}

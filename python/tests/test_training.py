@@ -59,7 +59,8 @@ def test_a_shared_source_alone_is_trained(case, capsys):
     joins = [{"join": "add", "form": "shared"}]
     made.recipe.write_text(json.dumps({**recipe, "activations": [], "joins": joins}))
     assert main(made.arguments("trained.onnx", "--epochs", "1")) == 0
-    assert "epoch 1 of 1" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "epoch 1 of 1: teacher" in told and "reach" not in told, told
 
 
 def test_training_goes_on_from_a_trained_network(case, capsys):
