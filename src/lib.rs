@@ -112,6 +112,9 @@ pub use fhec_client::{KeyProgress, Passphrase};
 /// Where outputs go.
 pub use fhec_files::{Destination, STANDARD_OUTPUT, discard_unfinished, is_same_file};
 pub use fhec_ir::Tensor;
+/// What results are taken for where networks are compared.
+#[cfg(feature = "compiler")]
+pub use fhec_passes::activations::result_kind::ResultKind;
 /// What an engine says of itself: implement it to compile for another one.
 #[cfg(feature = "compiler")]
 pub use fhec_passes::target::Target;

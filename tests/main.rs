@@ -15,3 +15,5 @@ mod openfhe;
 #[cfg(feature = "compiler")]
 mod powers_of_two;
 mod products;
+#[cfg(feature = "compiler")]
+mod results;

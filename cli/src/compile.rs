@@ -9,8 +9,8 @@ use fhec::ir::text::to_hex;
 use fhec::passes::program::{Facts, Program};
 use fhec::program::{Written, data_beside};
 use fhec::{
-    Accuracy, Agreement, CompileOptions, Compiled, Destination, Error, Forms, Model, SimulatedPrecision, Snapshot,
-    Validation, data,
+    Accuracy, Agreement, CompileOptions, Compiled, Destination, Error, Forms, Model, ResultKind, SimulatedPrecision,
+    Snapshot, Validation, data,
 };
 use serde::Serialize;
 
@@ -290,12 +290,23 @@ fn report(
         output::table(&["activation", "function", "degree", "seen", "interval", "rms error", "max error"], &rows);
         say!();
     }
-    if let Some(Agreement { measured, inputs, held_back, .. }) = compiled.agreement {
+    if let Some(Agreement { measured, inputs, held_back, of, .. }) = compiled.agreement {
         let held_back = if held_back { " held back" } else { "" };
         say!(
-            "agreement   {:.1} % with the network as it was given, on {inputs} calibration inputs{held_back}\n",
+            "agreement   {:.1} % with the network as it was given, on {inputs} calibration inputs{held_back}",
             100.0 * measured
         );
+        let asked = if c.shaping.results.is_some() { "" } else { "; --results says what they are if not this" };
+        match of {
+            ResultKind::Classes => say!("            of classes: where the largest result is{asked}\n"),
+            ResultKind::Labels => say!("            of labels: on which side each result is{asked}\n"),
+            ResultKind::Values => {
+                let off = 100.0 * (1.0 - measured);
+                say!(
+                    "            of values: results are off by {off:.1} % of what they vary, root mean square{asked}\n"
+                )
+            }
+        }
     }
     if let Some(Accuracy { original, polynomial, agreement, destroyed, furthest }) = compiled.accuracy {
         say!("accuracy    {:.2} % with polynomials, {:.2} % as given", 100.0 * polynomial, 100.0 * original);

@@ -76,6 +76,7 @@ impl Opt {
             ("--latency", s.latency.is_some(), Some(PassOption::Placement)),
             ("--precision", s.precision.is_some(), Some(PassOption::Precision)),
             ("--min-agreement", s.min_agreement.is_some(), None),
+            ("--results", s.results.is_some(), None),
             ("--max-keys", s.max_keys.is_some(), None),
             ("--max-memory", s.max_memory.is_some(), None),
             ("--no-reconstruct", s.no_reconstruct, None),

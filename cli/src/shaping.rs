@@ -7,7 +7,7 @@ use fhec::ir::Port;
 use fhec::passes::approx::{CompositeSign, Margin, PUBLISHED};
 use fhec::passes::bootstraps::Strategy;
 use fhec::report::profile;
-use fhec::{CompileOptions, Compiler, Engine, Error, Sizes, data};
+use fhec::{CompileOptions, Compiler, Engine, Error, ResultKind, Sizes, data};
 
 use super::files::{self, Files};
 use super::{output, values};
@@ -46,6 +46,10 @@ pub struct Shaping {
     /// of held-back calibration inputs (99 by default), or that agrees most; without a limit of time or error
     #[arg(long, value_name = "PERCENT", value_parser = values::percent)]
     pub min_agreement: Option<f64>,
+    /// What the results are, and so what agreement is. Without, rows of several numbers are taken for scores of classes, what a sigmoid
+    /// makes for labels, and everything else for values, among it rows that nearly always give the same class or labels
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub results: Option<ResultsOption>,
     /// Take a plan whose evaluation keys take at most this, such as 4G: with fewer levels than the fastest has, or refuse the model
     /// with the least that is possible
     #[arg(long, value_name = "BYTES", value_parser = output::parse_bytes)]
@@ -86,6 +90,7 @@ impl Shaping {
         options.limits.max_latency_us = self.max_latency.map(|s| s * 1e6);
         options.limits.max_error = self.max_error;
         options.min_agreement = self.min_agreement.map(|percent| percent / 100.0);
+        options.results = self.results.map(Into::into);
         options.sizes = Sizes { max_keys: self.max_keys, max_memory: self.max_memory };
         options.guess_ranges = self.guess_ranges;
         options.keep_weights = self.no_reconstruct;
@@ -130,6 +135,28 @@ impl Shaping {
             return Err(Error::Usage { reason, repair: "leave the limits out, or take another --place".into() });
         }
         Ok(())
+    }
+}
+
+/// What results are.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ResultsOption {
+    /// Scores of classes: networks agree where the largest is that of the same class
+    Classes,
+    /// Scores of labels, or of one class against another: networks agree where all are on the same side of zero, or of a half if the
+    /// network ends in a sigmoid
+    Labels,
+    /// Values: networks agree as far as the root mean square of their difference is small beside how much they vary
+    Values,
+}
+
+impl From<ResultsOption> for ResultKind {
+    fn from(results: ResultsOption) -> Self {
+        match results {
+            ResultsOption::Classes => Self::Classes,
+            ResultsOption::Labels => Self::Labels,
+            ResultsOption::Values => Self::Values,
+        }
     }
 }
 

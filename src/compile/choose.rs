@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fhec_ir::{Module, Nn, Tensor, Value};
 use fhec_passes::PassError;
 use fhec_passes::activations::rebuild::Equalised;
+use fhec_passes::activations::result_kind::ResultKind;
 use fhec_passes::activations::sensitivity::Sensitivities;
 use fhec_passes::activations::{ApproximateError, ApproximateOptions, Choices};
 use fhec_passes::bootstraps::Strategy;
@@ -13,7 +14,7 @@ use fhec_passes::pipeline::Placed;
 use fhec_passes::planner::{Effort, Limits};
 
 use super::Compiler;
-use super::agreement::{Agreement, DEFAULT_AGREEMENT};
+use super::agreement::{Agreement, DEFAULT_AGREEMENT, Measured};
 use super::forms::fastest;
 use super::refused::{self, Refused};
 use super::samples::has_activation;
@@ -75,16 +76,14 @@ pub(super) struct Chosen {
 /// A choice that was tried.
 struct Trial {
     decision: Decision,
-    /// Agreement on inputs that it was not fitted to.
-    agreement: f64,
-    /// The same with errors [`CAUTION`] times as large.
-    cautious: f64,
+    /// On inputs that it was not fitted to, and cautiously with errors [`CAUTION`] times as large.
+    measured: Measured,
 }
 
 impl Trial {
     /// Whether it agrees on the share that is asked for, and with larger errors on not much less.
     fn is_good(&self, asked: f64) -> bool {
-        self.agreement >= asked && 1.0 - self.cautious <= self.share() * (1.0 - asked)
+        self.measured.agreement >= asked && 1.0 - self.measured.cautious <= self.share() * (1.0 - asked)
     }
 
     fn share(&self) -> f64 {
@@ -93,7 +92,8 @@ impl Trial {
 
     /// How much it uses of the disagreement that is allowed, above 1 where it is not good.
     fn used(&self, asked: f64) -> f64 {
-        ((1.0 - self.agreement) / (1.0 - asked)).max((1.0 - self.cautious) / (self.share() * (1.0 - asked)))
+        let Measured { agreement, cautious, .. } = self.measured;
+        ((1.0 - agreement) / (1.0 - asked)).max((1.0 - cautious) / (self.share() * (1.0 - asked)))
     }
 }
 
@@ -138,7 +138,7 @@ impl Compiler {
             return self.without_front(format!("{given}, that takes {TRIAL_LEAST}"));
         }
         let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
-        let offer = offer.weighed(&sensitivities(&network, few, warnings));
+        let offer = offer.weighed(&sensitivities(&network, few, self.options.results, warnings));
         let mut agreement = None;
         // What errors mean for the results cannot be measured on few inputs, so they are as small as they get.
         let tried = samples.len() >= TRIAL_LEAST && !limited;
@@ -227,19 +227,17 @@ impl Compiler {
             // With the tightest limits that no plan meets, the most accurate one is what can be had.
             let (found, last) = self.asked_or_most_accurate(offer, &of_error(error))?;
             let decision = in_terms_of(given, found);
-            let known = tried
-                .iter()
-                .find(|trial| trial.decision.choices == decision.choices)
-                .map(|t| (t.agreement, t.cautious));
+            let known = tried.iter().find(|trial| trial.decision.choices == decision.choices).map(|t| t.measured);
             let repeated = known.is_some();
-            let (agreement, cautious) = match known {
+            let measured = match known {
                 Some(known) => known,
                 None => trials.measure(&decision.choices)?,
             };
             let plan = &decision.placed.placement.plan;
             let (seconds, bootstraps) = (plan.latency_us / 1e6, plan.bootstraps.len());
+            let Measured { agreement, cautious, .. } = measured;
             tracing::debug!(error, agreement, cautious, seconds, bootstraps, "tried");
-            let trial = Trial { decision, agreement, cautious };
+            let trial = Trial { decision, measured };
             let (is_good, used) = (trial.is_good(asked), trial.used(asked));
             tried.push(trial);
             if is_good && good.is_none_or(|(known, _)| known < error) {
@@ -258,12 +256,13 @@ impl Compiler {
         let seconds = |trial: &Trial| trial.decision.placed.placement.plan.latency_us;
         let better = |a: &Trial, b: &Trial| match (a.is_good(asked), b.is_good(asked)) {
             (true, true) => seconds(a) < seconds(b),
-            (false, false) => (a.cautious, -seconds(a)) > (b.cautious, -seconds(b)),
+            (false, false) => (a.measured.cautious, -seconds(a)) > (b.measured.cautious, -seconds(b)),
             (good, _) => good,
         };
         let best = tried.into_iter().reduce(|best, trial| if better(&trial, &best) { trial } else { best });
         let best = best.ok_or(ApproximateError::NoSamples)?;
-        let agreement = Agreement { asked, measured: best.agreement, inputs: held.len(), held_back: true };
+        let Measured { agreement: measured, of, .. } = best.measured;
+        let agreement = Agreement { asked, measured, inputs: held.len(), held_back: true, of };
         Ok((best, agreement))
     }
 
@@ -349,8 +348,13 @@ pub(super) fn in_terms_of(given: &BTreeMap<Value, Value>, decision: Decision) ->
 }
 
 /// How much the results depend on every activation; where that cannot be measured, nothing, and a warning.
-pub(super) fn sensitivities(folded: &Module<Nn>, samples: &[Vec<Tensor>], warnings: &mut Vec<String>) -> Sensitivities {
-    Sensitivities::measure(folded, samples).unwrap_or_else(|e| {
+pub(super) fn sensitivities(
+    folded: &Module<Nn>,
+    samples: &[Vec<Tensor>],
+    compare: Option<ResultKind>,
+    warnings: &mut Vec<String>,
+) -> Sensitivities {
+    Sensitivities::measure(folded, samples, compare).unwrap_or_else(|e| {
         warnings.push(Warning::NoSensitivity { reason: e.to_string() }.to_string());
         Sensitivities::default()
     })

@@ -2,6 +2,7 @@
 
 use fhec_ir::{Entity, Module, Nn, Node, Tensor, Value};
 use fhec_passes::activations::Replacement;
+use fhec_passes::activations::result_kind::ResultKind;
 use fhec_passes::bootstraps::offer::SENSITIVITY_SAMPLES;
 use fhec_passes::bootstraps::{Placement, Strategy};
 use fhec_runtime::{Plan, predict_time};
@@ -85,7 +86,8 @@ impl Compiler {
         warnings: &mut Vec<String>,
     ) -> Result<(), Error> {
         let Some(asked) = self.options.limits.max_error else { return Ok(()) };
-        let found = chosen.error.unwrap_or_else(|| surrogate(folded, samples, activations, warnings));
+        let found =
+            chosen.error.unwrap_or_else(|| surrogate(folded, samples, activations, self.options.results, warnings));
         if found <= asked {
             return Ok(());
         }
@@ -98,12 +100,13 @@ fn surrogate(
     folded: &Module<Nn>,
     samples: &[Vec<Tensor>],
     activations: &[Replacement],
+    compare: Option<ResultKind>,
     warnings: &mut Vec<String>,
 ) -> f64 {
     if activations.is_empty() {
         return 0.0;
     }
-    let weights = sensitivities(folded, &samples[..samples.len().min(SENSITIVITY_SAMPLES)], warnings);
+    let weights = sensitivities(folded, &samples[..samples.len().min(SENSITIVITY_SAMPLES)], compare, warnings);
     functions(folded).zip(activations).map(|(v, a)| weights.of(v).unwrap_or(1.0) * a.rms_error.powi(2)).sum()
 }
 

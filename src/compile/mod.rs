@@ -329,9 +329,10 @@ impl Compiler {
             return Ok(chosen.agreement);
         }
         let inputs = &samples[..samples.len().min(AGREEMENT_SAMPLES)];
-        let (measured, _) = Reference::of(folded, inputs)?.agreement(polynomial, 1.0)?;
+        let found = Reference::of(folded, inputs, self.options.results)?.agreement(polynomial, 1.0)?;
         let asked = self.options.min_agreement.unwrap_or(DEFAULT_AGREEMENT);
-        Ok(Some(Agreement { asked, measured, inputs: inputs.len(), held_back: false }))
+        let (measured, of) = (found.agreement, found.of);
+        Ok(Some(Agreement { asked, measured, inputs: inputs.len(), held_back: false, of }))
     }
 
     /// The options of packing and parameters, completed by the magnitudes that a network has on `samples`.

@@ -2,6 +2,7 @@
 
 use fhec_ir::{Module, Nn};
 use fhec_passes::activations::ApproximateOptions;
+use fhec_passes::activations::result_kind::ResultKind;
 use fhec_passes::approx::{Choice, MAX_DEGREE, Margin};
 use fhec_passes::batch;
 use fhec_passes::fold::Fold;
@@ -48,6 +49,9 @@ pub struct CompileOptions {
     ///
     /// [`DEFAULT_AGREEMENT`]: super::DEFAULT_AGREEMENT
     pub min_agreement: Option<f64>,
+    /// What the results are, and so what agreement is: of scores the class, of values the relative error. Without, they are taken for
+    /// what they look like: [`ResultKind::of_rows`].
+    pub results: Option<ResultKind>,
     /// What the polynomials of a network that bootstraps are chosen for in place of agreement. None are chosen without calibration
     /// data, and where `uniform` or a composite is set. A plan beyond the limits is refused, however it came about.
     pub limits: Limits,

@@ -5,7 +5,7 @@ use fhec_ir::{Module, Nn, Tensor};
 use fhec_passes::activations::{ApproximateOptions, Choices};
 
 use super::Compiler;
-use super::agreement::Reference;
+use super::agreement::{Measured, Reference};
 use super::choose::{CAUTION, TRIAL_POSITIONS, TRIAL_SAMPLES};
 use super::fitting::Fitting;
 use crate::error::Error;
@@ -32,14 +32,15 @@ impl<'a> Trials<'a> {
         held: &'a [Vec<Tensor>],
     ) -> Result<Self, Error> {
         let fitting = compiler.fitting(folded, fitted, Some(TRIAL_POSITIONS))?;
-        Ok(Self { compiler, folded, approximate, fitting, reference: Reference::of(folded, held)? })
+        let reference = Reference::of(folded, held, compiler.options.results)?;
+        Ok(Self { compiler, folded, approximate, fitting, reference })
     }
 
     /// The agreement with the network as it was given, and that with errors [`CAUTION`] times as large.
     ///
     /// # Errors
     /// Polynomials that cannot be fitted.
-    pub(super) fn measure(&self, choices: &Choices) -> Result<(f64, f64), Error> {
+    pub(super) fn measure(&self, choices: &Choices) -> Result<Measured, Error> {
         let tried = self.fitting.polynomials(self.compiler, self.folded, self.approximate.clone(), choices)?;
         self.reference.agreement(&tried.module, CAUTION)
     }

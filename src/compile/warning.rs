@@ -1,5 +1,6 @@
 //! Warnings tell users what was done instead of what might be expected of a plan, and why.
 
+use fhec_passes::activations::result_kind::ResultKind;
 use thiserror::Error;
 
 use super::agreement::Agreement;
@@ -50,9 +51,9 @@ pub(super) enum Warning {
     )]
     KeptAnyway { samples: usize, needed: usize, rebuildable: bool, untried: bool },
     #[error(
-        "the network with polynomials agrees with the original on {:.1} % of {} calibration inputs{}, where {:.1} % are aimed at; \
-         give more calibration data, allow more time or a larger error, or set --min-agreement lower",
-        100.0 * .0.measured, .0.inputs, if .0.held_back { " that it was not fitted to" } else { "" }, 100.0 * .0.asked
+        "the network with polynomials {} {} calibration inputs{}, where {:.1} % are aimed at; give more calibration data, allow more \
+         time or a larger error, or set --min-agreement lower", agreement(.0), .0.inputs,
+        if .0.held_back { " that it was not fitted to" } else { "" }, 100.0 * match .0.of { ResultKind::Values => 1.0 - .0.asked, _ => .0.asked }
     )]
     Disagrees(Agreement),
     #[error(
@@ -76,6 +77,21 @@ pub(super) enum Warning {
         if bound.is_finite() { format!("takes at most {bound:.2} times the least time") } else { "may not be the fastest".into() }
     )]
     PartialFront { bound: f64 },
+}
+
+/// How far networks agree, up to the number of inputs.
+fn agreement(of: &Agreement) -> String {
+    match of.of {
+        ResultKind::Classes | ResultKind::Labels => {
+            format!("agrees with the original on {:.1} % of", 100.0 * of.measured)
+        }
+        ResultKind::Values => {
+            format!(
+                "has results {:.1} % of what they vary off those of the original (root mean square) on",
+                100.0 * (1.0 - of.measured)
+            )
+        }
+    }
 }
 
 /// How many were given, in words.

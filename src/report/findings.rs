@@ -123,6 +123,9 @@ pub struct Agreement {
     /// Whether polynomials and weights were fitted without these inputs.
     #[serde(default)]
     pub held_back: bool,
+    /// What the output that agrees least is taken for: `classes` or `values`; older reports do not say.
+    #[serde(default)]
+    pub of: Option<String>,
 }
 
 /// Shares of validation inputs.

@@ -7,7 +7,7 @@ use fhec::passes::approx::{CompositeSign, PUBLISHED};
 use fhec::passes::bootstraps::Strategy;
 use fhec::passes::planner::Limits;
 use fhec::report::profile;
-use fhec::{CompileOptions, Compiler, Engine, Error, Model, Sizes, Validation, data};
+use fhec::{CompileOptions, Compiler, Engine, Error, Model, ResultKind, Sizes, Validation, data};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
@@ -37,6 +37,7 @@ pub struct Options {
     max_latency: Option<f64>,
     max_error: Option<f64>,
     min_agreement: Option<f64>,
+    results: Option<String>,
     max_keys: Option<u64>,
     max_memory: Option<u64>,
     latency: Option<PathBuf>,
@@ -61,6 +62,7 @@ impl Options {
         options.limits =
             Limits { max_latency_us: self.max_latency.map(|s| s * 1e6), max_error: self.max_error, ..options.limits };
         options.min_agreement = self.min_agreement.map(|percent| percent / 100.0);
+        options.results = self.results.as_deref().map(result_kind).transpose()?;
         options.sizes = Sizes { max_keys: self.max_keys, max_memory: self.max_memory };
         options.guess_ranges = self.guess_ranges;
         options.keep_weights = self.no_reconstruct;
@@ -102,6 +104,18 @@ impl Options {
             return Err(Error::Usage { reason, repair });
         }
         Ok(strategy)
+    }
+}
+
+fn result_kind(name: &str) -> Result<ResultKind, Error> {
+    match name {
+        "classes" => Ok(ResultKind::Classes),
+        "labels" => Ok(ResultKind::Labels),
+        "values" => Ok(ResultKind::Values),
+        other => {
+            let reason = format!("results cannot be `{other}`");
+            Err(Error::Usage { reason, repair: "take `classes`, `labels` or `values`".into() })
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod forms;
 pub mod given;
 mod polynomial;
 pub mod rebuild;
+pub mod result_kind;
 pub mod sensitivity;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 //! OLA takes for g_ij the gradient of the cross-entropy loss with respect to element j of activation i. That vanishes on networks
 //! that are confident on their calibration data, and it depends on the scale of the scores. Here g_ij is the gradient of a
 //! relative quantity instead: of a classifier's lead, the difference between the two largest scores, over the lead; of any other
-//! network, of its results over their root sum of squares. Errors of mean square E_i and uncorrelated elements change that
+//! network ([`ResultKind`]), of its results over how much they vary. Errors of mean square E_i and uncorrelated elements change that
 //! quantity with variance Σ A_i·E_i, to first order: a share of the lead, or of the result, that multiplying the scores by a
 //! number does not change.
 
@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 use super::channels;
+use super::result_kind::{ResultKind, spreads};
 
 /// Why sensitivities cannot be measured.
 #[derive(Debug, Error, Diagnostic)]
@@ -48,11 +49,15 @@ const SEED: u64 = 0x5EED;
 
 impl Sensitivities {
     /// Measures every activation and polynomial of `module` on `samples` over the threads of the current rayon pool. With several
-    /// results, their sensitivities add up.
+    /// results, their sensitivities add up. Results are taken for what is `asked`, or for what they look like.
     ///
     /// # Errors
     /// When there are no samples, the module does not run on them, or an op has no derivative.
-    pub fn measure(module: &Module<Nn>, samples: &[Vec<Tensor>]) -> Result<Self, SensitivityError> {
+    pub fn measure(
+        module: &Module<Nn>,
+        samples: &[Vec<Tensor>],
+        asked: Option<ResultKind>,
+    ) -> Result<Self, SensitivityError> {
         let _span = tracing::debug_span!("sensitivities").entered();
         let func = &module.func;
         if samples.is_empty() {
@@ -63,7 +68,7 @@ impl Sensitivities {
         let of: Vec<Value> = func.iter().filter(|(v, n)| live[v.index()] && watched(&n.op)).map(|(v, _)| v).collect();
         let mut all = Self::default();
         for &result in func.results() {
-            let (scores, yardstick) = yardstick(module, result, samples)?;
+            let (scores, yardstick) = yardstick(module, result, samples, asked)?;
             let block = |(b, block): (usize, &[Vec<Tensor>])| -> Result<Vec<Vec<f64>>, SensitivityError> {
                 let mut sums: Vec<Vec<f64>> = of.iter().map(|v| vec![0.0; channels(&func.ty(*v).0)]).collect();
                 for (i, sample) in block.iter().enumerate() {
@@ -104,8 +109,8 @@ impl Sensitivities {
 enum Yardstick {
     /// The lead of the largest score in each row, at least this much.
     Lead(f64),
-    /// The root of the sum of squares.
-    Size,
+    /// How much each value varies.
+    Spread(Vec<f64>),
 }
 
 /// The value whose gradients are taken for `result`, and its yardstick: scores before what is left to the client, of a classifier.
@@ -113,28 +118,40 @@ fn yardstick(
     module: &Module<Nn>,
     result: Value,
     samples: &[Vec<Tensor>],
+    asked: Option<ResultKind>,
 ) -> Result<(Value, Yardstick), SensitivityError> {
     let node = module.func.node(result);
     let is_head = matches!(node.op, NnOp::Softmax { .. } | NnOp::LogSoftmax { .. } | NnOp::ArgMax { .. });
     let scores = if is_head { node.operands[0] } else { result };
-    if !matches!(module.func.ty(scores).0.0[..], [_, classes] if classes > 1) {
-        return Ok((result, Yardstick::Size));
-    }
-    let leads_of = |sample: &Vec<Tensor>| {
-        let mut leads = Vec::new();
+    let shape = &module.func.ty(scores).0.0;
+    let row = match shape[..] {
+        [_, classes] if classes > 1 => Some(classes),
+        _ => None,
+    };
+    // Each result is as long as all others.
+    let results_of = |sample: &Vec<Tensor>| {
+        let mut found = Vec::new();
         eval::eval_observed(module, sample, |value, tensor| {
             if value == scores {
-                leads.extend(tensor.data().chunks_exact(tensor.shape().0[1]).map(|row| lead(row).2));
+                found.extend_from_slice(tensor.data());
             }
         })?;
-        Ok(leads)
+        Ok(found)
     };
-    let leads: Vec<Vec<f64>> = samples.par_iter().map(leads_of).collect::<Result<_, eval::EvalError>>()?;
-    let mut leads: Vec<f64> = leads.into_iter().flatten().collect();
-    leads.sort_by(f64::total_cmp);
-    let least = leads[(leads.len() as f64 * LEAST_LEAD) as usize];
-    // Scores that are all alike lead nowhere.
-    Ok(if least > 0.0 { (scores, Yardstick::Lead(least)) } else { (result, Yardstick::Size) })
+    let results: Vec<Vec<f32>> = samples.par_iter().map(results_of).collect::<Result<_, eval::EvalError>>()?;
+    if let Some(classes) = row {
+        let rows = || results.iter().flat_map(|r| r.chunks_exact(classes));
+        let kind = asked.unwrap_or_else(|| ResultKind::of_rows(module.func.node(scores), rows()));
+        let mut leads: Vec<f64> = rows().map(|row| lead(row).2).collect();
+        leads.sort_by(f64::total_cmp);
+        let least = leads[(leads.len() as f64 * LEAST_LEAD) as usize];
+        // Scores that are all alike lead nowhere.
+        if kind == ResultKind::Classes && least > 0.0 {
+            return Ok((scores, Yardstick::Lead(least)));
+        }
+    }
+    let results: Vec<&[f32]> = results.iter().map(Vec::as_slice).collect();
+    Ok((scores, Yardstick::Spread(spreads(&results, row.is_some()))))
 }
 
 impl Yardstick {
@@ -151,16 +168,16 @@ impl Yardstick {
                 }
                 data
             }
-            Self::Size => {
-                let square: f64 = result.data().iter().map(|&y| f64::from(y).powi(2)).sum();
-                let share = if square > 0.0 { (1.0 / square.sqrt()) as f32 } else { 0.0 };
+            Self::Spread(spreads) => {
                 // The mean square along directions of random signs is the sum over all elements.
                 let mut state = SEED ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-                let sign = |_| {
+                let count = spreads.len().max(1) as f64;
+                let sign = |spread: &f64| {
                     state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let share = (1.0 / (count.sqrt() * spread)) as f32;
                     if state >> 63 == 0 { share } else { -share }
                 };
-                (0..result.data().len()).map(sign).collect()
+                spreads.iter().map(sign).collect()
             }
         };
         Tensor::new(result.shape().clone(), data)

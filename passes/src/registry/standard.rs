@@ -201,7 +201,7 @@ fn choose_polynomials(mut program: Program, context: &mut PassContext<'_>) -> Re
     let approximate = context.approximate.clone();
     let plan = PlanOptions { ranges: ranges(context), ..context.plan.clone() };
     let offer = Offer::new(module, Request { samples, approximate: &approximate, plan: &plan })?;
-    let weights = Sensitivities::measure(module, &samples[..samples.len().min(SENSITIVITY_SAMPLES)]);
+    let weights = Sensitivities::measure(module, &samples[..samples.len().min(SENSITIVITY_SAMPLES)], None);
     let unweighed = |e| format!("the error of all activations counts alike, since their effect is not known: {e}");
     let offer = offer.weighed(&weights.unwrap_or_else(|e| {
         context.warnings.push(unweighed(e));

@@ -71,7 +71,7 @@ fn noise_moves_the_lead_as_the_sensitivities_say() {
     const DRAWS: usize = 6;
     const NOISE: f64 = 1e-3;
     let images: Vec<_> = (0..IMAGES).map(image).collect();
-    let sensitivities = Sensitivities::measure(&module, &images).unwrap();
+    let sensitivities = Sensitivities::measure(&module, &images, None).unwrap();
     let activations: Vec<Value> = sensitivities.activations().collect();
     assert_eq!(activations.len(), 19);
 

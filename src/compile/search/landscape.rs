@@ -128,7 +128,7 @@ impl<'a> Landscape<'a> {
         let (agreement, cautious) = match self.trials.measure(&self.sites.iter().zip(&genome).map(given).collect()) {
             // What runs away agrees with nothing.
             Err(Error::Approximate(ApproximateError::NotFinite { .. })) => (0.0, 0.0),
-            measured => measured?,
+            measured => measured.map(|m| (m.agreement, m.cautious))?,
         };
         let placement = &plan.placed.placement;
         let seconds = placement.plan.latency_us / 1e6;

@@ -196,7 +196,7 @@ impl Compiler {
         let (network, given) = self.offered_network(&folded, &samples)?;
         let offer = Offer::new(&network, Request { samples: &samples, approximate: &approximate, plan: &plan })?;
         let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
-        let offer = offer.weighed(&sensitivities(&network, few, &mut warnings));
+        let offer = offer.weighed(&sensitivities(&network, few, self.options.results, &mut warnings));
         let [fitted, held] = match &options.images {
             Some(images) => [spread(&samples), images.clone()],
             None => halves(&samples),

@@ -1,0 +1,67 @@
+//! What results are taken for when polynomials are chosen: of a row of values, not only which of them is the largest.
+
+use fhec::{CompileOptions, Compiled, Compiler, Model, ResultKind, Tensor};
+use fhec_ir::Nn;
+use fhec_ir::nn::eval;
+use fhec_ir::text::{Blobs, parse_module};
+
+/// Two layers around a ReLU, and then `last`, which makes `%z` of the two sums `%s`: the first is about 20, the second about zero.
+fn network(last: &str) -> Model {
+    let number = |i: usize| ((i * 37 + 11) % 19) as f64 / 19.0 - 0.45;
+    let weights = |n: usize| (0..n).map(|i| number(i).to_string()).collect::<Vec<_>>().join(", ");
+    let text = format!(
+        "input \"x\" : tensor<1x6>\noutput \"z\" : tensor<1x2>\n\
+         const @w0 : tensor<6x8> = [{}]\nconst @w1 : tensor<8x2> = [{}]\nconst @b : tensor<1x2> = [20, 0]\n\
+         func @f(%x: tensor<1x6> loc(\"x\")) -> tensor<1x2> {{\n\
+         %w0 = nn.const {{value = @w0}} : tensor<6x8>\n%w1 = nn.const {{value = @w1}} : tensor<8x2>\n\
+         %b = nn.const {{value = @b}} : tensor<1x2>\n\
+         %a = nn.matmul %x, %w0 : tensor<1x8> loc(\"first\")\n\
+         %y = nn.activation %a {{function = relu}} : tensor<1x8> loc(\"relu\")\n\
+         %p = nn.matmul %y, %w1 : tensor<1x2> loc(\"product\")\n\
+         {last}\nreturn %z\n}}\n",
+        weights(48),
+        weights(16)
+    );
+    let module = parse_module::<Nn>("network.fhir", &text, &Blobs::default()).expect("the text is right");
+    Model { module, digest: String::new(), batch: None }
+}
+
+fn inputs(count: usize) -> Vec<Vec<Tensor>> {
+    let number = |k: usize, i: usize| (((i * 31 + k * 7919) * 2_654_435_761) >> 9 & 1023) as f32 / 256.0 - 2.0;
+    (0..count).map(|k| vec![Tensor::new([1, 6], (0..6).map(|i| number(k, i)).collect::<Vec<_>>())]).collect()
+}
+
+fn compiled(model: &Model, results: Option<ResultKind>) -> Compiled {
+    let options = CompileOptions { results, min_agreement: Some(0.95), ..CompileOptions::default() };
+    Compiler::with_options(options).calibration(inputs(256)).compile(model).expect("compiles")
+}
+
+/// The root mean square error of the second value of new inputs, over its own root mean square.
+fn off(model: &Model, compiled: &Compiled) -> f64 {
+    let (mut error, mut size) = (0.0, 0.0);
+    for x in inputs(600).split_off(400) {
+        let second = |module| f64::from(eval::eval(module, &x).expect("runs")[0].data()[1]);
+        let (wanted, found) = (second(&model.module), second(&compiled.polynomial));
+        error += (found - wanted).powi(2);
+        size += wanted.powi(2);
+    }
+    (error / size).sqrt()
+}
+
+#[test]
+fn values_beside_one_that_is_always_the_largest_are_as_accurate_as_asked() {
+    let model = network("%z = nn.add %p, %b : tensor<1x2> loc(\"bias\")");
+    let found = compiled(&model, None);
+    assert_eq!(found.agreement.map(|a| a.of), Some(ResultKind::Values));
+    assert!(off(&model, &found) < 0.1, "off by {}", off(&model, &found));
+    // Taken for scores, the first wins whatever becomes of the second.
+    let found = compiled(&model, Some(ResultKind::Classes));
+    assert_eq!(found.agreement.map(|a| (a.of, a.measured)), Some((ResultKind::Classes, 1.0)));
+    assert!(off(&model, &found) > 0.1, "off by {}", off(&model, &found));
+}
+
+#[test]
+fn what_a_sigmoid_makes_are_labels() {
+    let found = compiled(&network("%z = nn.activation %p {function = sigmoid} : tensor<1x2> loc(\"sigmoid\")"), None);
+    assert_eq!(found.agreement.map(|a| a.of), Some(ResultKind::Labels));
+}
