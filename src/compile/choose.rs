@@ -90,6 +90,16 @@ impl Trial {
         if self.decision.bootstraps { CAUTIOUS_SHARE } else { LEVELED_SHARE }
     }
 
+    /// Whether it is to be taken in place of another one: the faster of good ones, otherwise what agrees more.
+    fn is_better(&self, other: &Self, asked: f64) -> bool {
+        let seconds = |trial: &Self| trial.decision.placed.placement.plan.latency_us;
+        match (self.is_good(asked), other.is_good(asked)) {
+            (true, true) => seconds(self) < seconds(other),
+            (false, false) => (self.measured.cautious, -seconds(self)) > (other.measured.cautious, -seconds(other)),
+            (good, _) => good,
+        }
+    }
+
     /// How much it uses of the disagreement that is allowed, above 1 where it is not good.
     fn used(&self, asked: f64) -> f64 {
         let Measured { agreement, cautious, .. } = self.measured;
@@ -138,19 +148,33 @@ impl Compiler {
             return self.without_front(format!("{given}, that takes {TRIAL_LEAST}"));
         }
         let few = &samples[..samples.len().min(SENSITIVITY_SAMPLES)];
-        let offer = offer.weighed(&sensitivities(&network, few, self.options.results, warnings));
+        let weights = sensitivities(&network, few, self.options.results, warnings);
+        let offer = offer.weighed(&weights);
         let mut agreement = None;
+        let beyond = ApproximateOptions { beyond: true, ..approximate.clone() };
         // What errors mean for the results cannot be measured on few inputs, so they are as small as they get.
         let tried = samples.len() >= TRIAL_LEAST && !limited;
         let limits = if tried { of_error(FIRST_ERROR) } else { self.options.limits };
-        let (offer, limits) = self.narrowed(offer, &limits)?;
+        let (mut offer, limits) = self.narrowed(offer, &limits)?;
         let decision = if !tried {
             let front = self.options.front.then_some(&self.options.limits);
             in_terms_of(&given, self.asked(&offer, &limits, front)?)
         } else {
-            let trial = self.by_trial(&offer, &given, folded, samples, &approximate)?;
-            agreement = Some(trial.1);
-            let mut decision = trial.0.decision;
+            let asked = self.options.min_agreement.unwrap_or(DEFAULT_AGREEMENT);
+            let [fitted, held] = halves(samples);
+            let trials = Trials::new(self, folded, &approximate, &fitted, &held)?;
+            let mut best = self.by_trial(&offer, &given, &trials, asked, None)?;
+            if best.measured.agreement < asked {
+                let more = Offer::new(&network, Request { approximate: &beyond, ..request })?.weighed(&weights);
+                let (more, _) = self.narrowed(more, &limits)?;
+                let found = self.by_trial(&more, &given, &trials, asked, Some(&best))?;
+                if found.is_better(&best, asked) {
+                    (offer, best) = (more, found);
+                }
+            }
+            let Measured { agreement: measured, of, .. } = best.measured;
+            agreement = Some(Agreement { asked, measured, inputs: held.len(), held_back: true, of });
+            let mut decision = best.decision;
             if self.options.front {
                 decision.front = in_terms_of(&given, self.asked(&offer, &fastest(), Some(&self.options.limits))?).front;
             }
@@ -200,28 +224,25 @@ impl Compiler {
         }
     }
 
-    /// The fastest plan whose polynomials agree with the network as it was given as far as asked, or the one that agrees most.
+    /// The fastest plan whose polynomials agree with the network as it was given as far as asked, or the one that agrees most; of an
+    /// offer that is `inaccurate` at its best, this is known.
     ///
     /// The planner knows an error that is additive over activations; what a limit of that error means for the results is measured:
-    /// polynomials, and weights where they are rebuilt, are fitted to one half of the inputs, and the results are compared on the
-    /// other half.
+    /// by `trials`.
     fn by_trial(
         &self,
         offer: &Offer<'_>,
         given: &BTreeMap<Value, Value>,
-        folded: &Module<Nn>,
-        samples: &[Vec<Tensor>],
-        approximate: &ApproximateOptions,
-    ) -> Result<(Trial, Agreement), Error> {
+        trials: &Trials<'_>,
+        asked: f64,
+        inaccurate: Option<&Trial>,
+    ) -> Result<Trial, Error> {
         let _span = tracing::debug_span!("search").entered();
-        let asked = self.options.min_agreement.unwrap_or(DEFAULT_AGREEMENT);
-        let [fitted, held] = halves(samples);
-        let trials = Trials::new(self, folded, approximate, &fitted, &held)?;
         let mut tried: Vec<Trial> = Vec::new();
         // The largest error that was good and the smallest that was not, with what each used.
         let mut good: Option<(f64, f64)> = None;
-        let mut bad: Option<(f64, f64)> = None;
-        let mut next = Some(FIRST_ERROR);
+        let mut bad = inaccurate.map(|trial| (trial.decision.placed.placement.plan.error, trial.used(asked)));
+        let mut next = Some(bad.map_or(FIRST_ERROR, |(error, _)| error / STRIDE));
         while let Some(error) = next.filter(|_| tried.len() < TRIALS) {
             self.goes_on("choose-polynomials", tried.len(), TRIALS)?;
             // With the tightest limits that no plan meets, the most accurate one is what can be had.
@@ -253,17 +274,8 @@ impl Compiler {
                 _ => None,
             };
         }
-        let seconds = |trial: &Trial| trial.decision.placed.placement.plan.latency_us;
-        let better = |a: &Trial, b: &Trial| match (a.is_good(asked), b.is_good(asked)) {
-            (true, true) => seconds(a) < seconds(b),
-            (false, false) => (a.measured.cautious, -seconds(a)) > (b.measured.cautious, -seconds(b)),
-            (good, _) => good,
-        };
-        let best = tried.into_iter().reduce(|best, trial| if better(&trial, &best) { trial } else { best });
-        let best = best.ok_or(ApproximateError::NoSamples)?;
-        let Measured { agreement: measured, of, .. } = best.measured;
-        let agreement = Agreement { asked, measured, inputs: held.len(), held_back: true, of };
-        Ok((best, agreement))
+        let best = tried.into_iter().reduce(|best, trial| if trial.is_better(&best, asked) { trial } else { best });
+        Ok(best.ok_or(ApproximateError::NoSamples)?)
     }
 
     /// Why the polynomials of this network are not chosen one by one, whatever it takes to run it.

@@ -101,7 +101,9 @@ impl<'a> FormGraph<'a> {
         Self::new(module, calibration, options, |_, site| {
             let offers = |family: &dyn crate::approx::Family| {
                 let name: std::sync::Arc<str> = family.name().into();
-                family.offers(site).into_iter().map(move |degree| Choice { family: name.clone(), degree })
+                let beyond = if options.beyond { family.offers_beyond(site) } else { Vec::new() };
+                let degrees = family.offers(site).into_iter().chain(beyond);
+                degrees.map(move |degree| Choice { family: name.clone(), degree })
             };
             let offered = options.families.iter().flat_map(offers).filter(|choice| *choice != options.default);
             std::iter::once(options.default.clone()).chain(offered).collect()

@@ -64,6 +64,8 @@ pub struct ApproximateOptions {
     pub fit: FitOptions,
     /// Where approximations are taken from.
     pub families: Families,
+    /// Whether a planner may choose degrees beyond the usual ones too ([`Family::offers_beyond`](crate::approx::Family::offers_beyond)).
+    pub beyond: bool,
 }
 
 impl Default for ApproximateOptions {
@@ -71,7 +73,7 @@ impl Default for ApproximateOptions {
     /// 98.25 % at degree 7 and 99.20 % at 15, of 99.22 %).
     fn default() -> Self {
         let (default, families) = (Choice::least_squares(15), Families::standard());
-        Self { default, margin: Margin::Expected, fit: FitOptions::default(), families }
+        Self { default, margin: Margin::Expected, fit: FitOptions::default(), families, beyond: false }
     }
 }
 

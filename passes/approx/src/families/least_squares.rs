@@ -31,6 +31,9 @@ const MOST_SHARE: f64 = 5e-2;
 
 /// The largest degree of each depth from two levels up, and degrees below it that cost fewer products.
 const OFFERED: [usize; 7] = [3, 5, 7, 11, 15, 23, 31];
+/// The same of six and seven levels. Two networks for CIFAR-10 that were right on 67 and 69 % of images, and so had small leads, agreed with
+/// themselves on 87 and 95 % with degree 31, on 99 % with these, in 1.3 to 1.6 times the time.
+const OFFERED_BEYOND: [usize; 4] = [47, 63, 95, 127];
 
 /// Polynomials per channel cost a product with a vector per coefficient, which pays where there are few.
 const MOST_PER_CHANNEL: usize = 7;
@@ -115,6 +118,10 @@ impl Family for LeastSquares {
         }
     }
 
+    fn offers_beyond(&self, _: &Site) -> Vec<usize> {
+        if self.per_channel { Vec::new() } else { OFFERED_BEYOND.to_vec() }
+    }
+
     fn approximate(&self, site: &Site, degree: usize) -> Result<Approximation, ApproxError> {
         let widest = site.interval()?;
         let parts = self.parts(site, widest, degree);
@@ -154,7 +161,7 @@ mod tests {
                     let wild = FitOptions { reach_share: 0.0, ..fit };
                     let wild = Site { fit: wild, ..site.clone() };
                     let family = LeastSquares { per_channel: false };
-                    for degree in family.offers(&site) {
+                    for degree in family.offers(&site).into_iter().chain(family.offers_beyond(&site)) {
                         let tame = family.approximate(&site, degree).unwrap();
                         let free = family.approximate(&wild, degree).unwrap();
                         assert!(tame.growth <= GROWTH, "{function} at {degree}: growth {}", tame.growth);

@@ -230,6 +230,12 @@ pub trait Family: fmt::Debug + Send + Sync {
     /// The degrees at `site` among which a planner chooses, ascending; each is a single polynomial (per channel).
     fn offers(&self, site: &Site) -> Vec<usize>;
 
+    /// Degrees beyond those, ascending, for networks that no plan with the others comes close enough to: they take more levels and
+    /// products than most networks have a use for.
+    fn offers_beyond(&self, _: &Site) -> Vec<usize> {
+        Vec::new()
+    }
+
     /// The approximation of this degree.
     ///
     /// # Errors
