@@ -1,3 +1,5 @@
+//! Activations become polynomials on the intervals of their calibration data, and say what they err by.
+
 use super::*;
 use crate::approx::{Family, Polynomial, Site};
 use fhec_ir::io::Port;

@@ -1,3 +1,5 @@
+//! Rebuilt networks come closer to the original, on inputs that they were not fitted to.
+
 use super::*;
 use crate::activations::ApproximateActivations;
 use crate::approx::{Choice, Tail};
