@@ -80,26 +80,26 @@ fn degree(degree: usize) -> CompileOptions {
 }
 
 #[test]
-fn mnist_mlp() {
+fn dumps_of_mnist_mlp_give_its_plan() {
     check(&repository("mnist_mlp.onnx"), CompileOptions { guess_ranges: true, ..Default::default() }, 0, LEVELED);
 }
 
 #[test]
-fn mnist_cnn() {
+fn dumps_of_mnist_cnn_give_its_plan() {
     let mut options = degree(7);
     options.plan.batch = 2;
     check(&repository("mnist_cnn.onnx"), options, 40, LEVELED);
 }
 
 #[test]
-fn cryptonets() {
+fn dumps_of_cryptonets_give_its_plan() {
     let Some(dir) = material("dumps of CryptoNets") else { return };
     let passes = ["import", "fold", "measure-ranges", "approximate-activations", "pack", "lower"];
     check(&dir.join("models/cryptonets_mnist.onnx"), CompileOptions::default(), 40, &passes);
 }
 
 #[test]
-fn resnet8() {
+fn dumps_of_resnet8_give_its_plan() {
     let Some(dir) = material("dumps of ResNet-8") else { return };
     let passes = ["import", "fold", "approximate-activations", "pack", "place-bootstraps", "lower"];
     check(&dir.join("models/mlperftiny_resnet8_cifar10.onnx"), degree(15), 16, &passes);

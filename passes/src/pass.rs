@@ -11,7 +11,7 @@ pub trait Pass<D: Dialect> {
     /// The transformed module. The input is never changed in place.
     ///
     /// # Errors
-    /// Every node that stands in the way, at once.
+    /// Every node that cannot be compiled, at once.
     fn run(&self, module: &Module<D>) -> Result<Module<D>, PassError>;
 }
 
@@ -32,7 +32,7 @@ pub trait Lower<A: Dialect, B: Dialect> {
 pub struct PassError {
     /// The pass.
     pub pass: &'static str,
-    /// What stands in the way.
+    /// What cannot be compiled, all of it.
     #[related]
     pub issues: Vec<Issue>,
 }
@@ -40,7 +40,7 @@ pub struct PassError {
 fn headline(issues: &[Issue]) -> String {
     match issues.iter().filter(|issue| issue.node.is_some()).count() {
         0 => "cannot be done".into(),
-        1 => "1 node stands in the way".into(),
-        count => format!("{count} nodes stand in the way"),
+        1 => "1 node cannot be compiled".into(),
+        count => format!("{count} nodes cannot be compiled"),
     }
 }

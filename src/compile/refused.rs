@@ -6,6 +6,8 @@ use fhec_passes::bootstraps::Strategy;
 use miette::Diagnostic;
 use thiserror::Error;
 
+use crate::report::units;
+
 /// Why a compilation is refused: what was asked for, and what is possible.
 #[derive(Clone, Debug, Error, Diagnostic, PartialEq)]
 #[non_exhaustive]
@@ -39,7 +41,7 @@ pub enum Refused {
         "no calibration data: a polynomial stands for an activation only where its arguments lie, and these are not known"
     )]
     #[diagnostic(help(
-        "give --calibration with a few hundred training inputs (.npy, .npz or a folder of images); --guess-ranges compiles with \
+        "give --calibration with a few hundred training inputs (.npy or .npz); --guess-ranges compiles with \
          ranges guessed from synthetic inputs, which are wrong for most networks"
     ))]
     Uncalibrated,
@@ -77,7 +79,7 @@ pub enum Refused {
         chosen: bool,
     },
     /// The plan's keys or its runs take more bytes than was asked for.
-    #[error("no plan within {} {:.3} GiB: the smallest that can be made takes {:.3} GiB", of.option(), gib(*asked), gib(*found))]
+    #[error("no plan within {} {}: the smallest that can be made takes {}", of.option(), units::bytes(*asked), units::bytes(*found))]
     #[diagnostic(help("{}", of.repair(*found)))]
     Size {
         /// What is too large.
@@ -129,10 +131,6 @@ impl Size {
             }
         }
     }
-}
-
-fn gib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1u32 << 30)
 }
 
 /// What bounds the precision of results.

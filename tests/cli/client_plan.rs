@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::forge::Forge;
 use super::model::{difference, numbers, read_scores};
-use super::road::compiled;
+use super::pipeline::compiled;
 
 #[test]
 fn a_client_plan_does_all_that_a_client_does() {

@@ -2,7 +2,7 @@
 
 use super::Place;
 use super::model::{difference, read_scores, write_chain};
-use super::road::compiled;
+use super::pipeline::compiled;
 
 #[test]
 fn three_unsupported_nodes_are_listed_together_with_repairs() {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Output, Stdio};
 
 use super::Place;
-use super::road::compiled;
+use super::pipeline::compiled;
 
 /// A place with a plan, keys, an encrypted input and its encrypted result.
 fn evaluated() -> Place {

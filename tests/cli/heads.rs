@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Place;
 use super::model::{difference, read_scores, write_argmax, write_images, write_softmax};
-use super::road::compiled;
+use super::pipeline::compiled;
 
 /// A folder with this model, compiled for a batch of so many images, and with eight images.
 fn headed(write: fn(&Path), batch: &str) -> Place {

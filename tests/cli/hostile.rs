@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Place;
 use super::forge::{Forge, Section, repeated};
-use super::road::compiled;
+use super::pipeline::compiled;
 
 /// Most memory that reading a hostile file may take, in bytes.
 const MEMORY: u64 = 300 << 20;

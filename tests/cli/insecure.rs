@@ -3,7 +3,7 @@
 use fhec::{Client, CompileOptions, Compiler, Error, Model, Plan, data};
 
 use super::Place;
-use super::road::compiled;
+use super::pipeline::compiled;
 
 /// A place with `weak.fhe`: a plan with parameters in a ring far too small, made as whoever sends plans could.
 fn weak() -> Place {

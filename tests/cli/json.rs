@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::model::{write_images, write_residual, write_softmax};
-use super::road::compiled;
+use super::pipeline::compiled;
 use super::{Place, repository};
 
 /// What the document says of a field and of those inside it.

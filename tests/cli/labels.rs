@@ -4,7 +4,7 @@ use fhec::ir::{Port, Shape};
 use fhec::{Tensor, data};
 
 use super::Place;
-use super::road::compiled;
+use super::pipeline::compiled;
 
 /// Writes one row of numbers per image.
 fn write_rows(p: &Place, file: &str, rows: &[&[f32]]) {

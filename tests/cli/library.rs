@@ -14,7 +14,7 @@ use fhec::{
 };
 
 use super::model::write_images;
-use super::road::compiled;
+use super::pipeline::compiled;
 
 #[test]
 fn clients_and_servers_exchange_bytes_and_share_a_plan() {

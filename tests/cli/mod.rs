@@ -15,9 +15,9 @@ mod library;
 mod model;
 mod options;
 mod passphrase;
+mod pipeline;
 mod prepare;
 mod publication;
-mod road;
 #[cfg(feature = "compiler")]
 mod search;
 #[cfg(all(feature = "serve", feature = "remote", unix))]

@@ -4,7 +4,7 @@ use fhec::ir::{Port, Shape};
 use fhec::{CompileOptions, Compiler, Model, data};
 
 use super::model::{numbers, write_conv, write_deep_squares, write_images, write_residual_with_results, write_squares};
-use super::road::compiled;
+use super::pipeline::compiled;
 use super::{Place, repository};
 
 const COMPILE: [&str; 6] = ["tiny.onnx", "--calibration", "calibration.npy", "-o", "other.fhe", "--force"];

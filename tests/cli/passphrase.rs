@@ -10,7 +10,7 @@ use fhec_container::Reader;
 use super::Place;
 use super::forge::Forge;
 use super::model::{difference, read_scores};
-use super::road::compiled;
+use super::pipeline::compiled;
 
 const KEYGEN: &[&str] = &["keygen", "plan.fhe", "--secret", "client.key", "--evaluation", "server.key"];
 const ENCRYPT: &[&str] = &["encrypt", "plan.fhe", "--secret", "client.key", "--input", "x.npy", "-o", "x.ct"];

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::forge::Forge;
 use super::model::{difference, read_scores};
-use super::road::compiled;
+use super::pipeline::compiled;
 
 #[test]
 fn published_results_keep_the_bits_that_are_named_and_no_more() {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Place;
 use super::model::{difference, read_scores, write_images};
-use super::road::compiled;
+use super::pipeline::compiled;
 
 /// A running `fhec serve`, which is killed when it is dropped.
 struct Service {

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::Place;
 use super::model::write_chain;
-use super::road::compiled;
+use super::pipeline::compiled;
 
 #[test]
 fn a_typo_is_a_command_that_does_not_exist() {

@@ -2,7 +2,7 @@
 
 use super::Place;
 use super::model::{difference, read_scores, write_broken, write_images, write_scaled, write_softmax, write_tiny};
-use super::road::compiled;
+use super::pipeline::compiled;
 
 /// Standard error of a command that succeeds, as one line.
 #[track_caller]

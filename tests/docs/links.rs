@@ -6,8 +6,15 @@ use std::path::{Component, Path, PathBuf};
 use crate::cli::repository;
 
 /// Folders of the repository with pages, and whether those below belong to it too.
-const FOLDERS: [(&str, bool); 6] =
-    [(".", false), ("docs", true), ("models", false), ("python", false), ("fuzz", false), ("tests", true)];
+const FOLDERS: [(&str, bool); 7] = [
+    (".", false),
+    ("docs", true),
+    ("models", false),
+    ("python", false),
+    ("bindings/python", false),
+    ("fuzz", false),
+    ("tests", true),
+];
 
 /// The pages in a folder, as paths from the repository.
 fn pages_in(folder: &Path, below: bool, pages: &mut BTreeSet<PathBuf>) {

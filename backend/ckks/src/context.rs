@@ -28,11 +28,17 @@ pub struct Context {
 
 impl Context {
     /// Builds the tables with the best kernels of this machine.
+    ///
+    /// # Errors
+    /// As [`with_isa`](Self::with_isa).
     pub fn new(params: Params) -> Result<Arc<Self>> {
         Self::with_isa(params, Isa::detect())
     }
 
     /// Builds the tables for one instruction set (lowered to one the machine has).
+    ///
+    /// # Errors
+    /// Primes over which no ring can be built.
     pub fn with_isa(params: Params, isa: Isa) -> Result<Arc<Self>> {
         let primes: Vec<u64> = params.q().iter().chain(params.p()).copied().collect();
         let ring = Ring::new(params.log_n(), &primes, isa)?;
@@ -73,6 +79,9 @@ impl Context {
     }
 
     /// Tables for key switching at `level` with a key of `alpha` special primes.
+    ///
+    /// # Errors
+    /// As [`KeySwitcher::new`].
     pub fn switcher(&self, level: usize, alpha: usize) -> Result<Arc<KeySwitcher>> {
         let mut cache = self.switchers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = cache.get(&(level, alpha)) {

@@ -88,7 +88,7 @@ fn zip(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
 }
 
 #[test]
-fn encryption_and_decryption() {
+fn decryption_gives_what_was_encrypted() {
     let mut p = party();
     for (slots, level) in [(1024, LEVELS), (1024, 0), (16, 2), (1, 1)] {
         let v = vector(slots, 3);
@@ -190,7 +190,7 @@ fn level_drops_meet_products() {
 }
 
 #[test]
-fn rotations() {
+fn rotations_turn_all_slots_at_every_level() {
     let mut p = party();
     let a = vector(1024, 1);
     for level in [LEVELS, 2, 0] {
@@ -220,7 +220,7 @@ fn rotations() {
 type Case<'a> = (&'a [(i64, i64)], usize, usize, usize);
 
 #[test]
-fn linear_transforms() {
+fn linear_transforms_are_sums_of_rotations_times_diagonals() {
     // Keys of different levels have digits of different sizes, which one transform must be able to mix.
     let mut p = party_with(
         Isa::detect(),

@@ -84,6 +84,10 @@ impl Rescaling {
 impl KeySwitcher {
     /// Tables for ciphertexts over the primes `0..q_limbs` of `ring`, special primes `special` (indices, beyond
     /// `q_limbs`), digits of `alpha` primes (the last may have fewer).
+    ///
+    /// # Errors
+    /// No ciphertext prime, no special prime, an `alpha` of 0, or special primes that overlap the others or leave the
+    /// chain.
     pub fn new(ring: &Ring, q_limbs: usize, special: Range<usize>, alpha: usize) -> Result<Self, RingError> {
         let chain = ring.moduli().len();
         if q_limbs == 0 || alpha == 0 || special.is_empty() || special.start < q_limbs || special.end > chain {

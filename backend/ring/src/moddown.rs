@@ -23,6 +23,9 @@ const FEW: usize = 2;
 
 impl ModDown {
     /// Tables for primes of `ring` by index; the two sets must not meet.
+    ///
+    /// # Errors
+    /// An index beyond the chain, nothing to drop, or sets that meet.
     pub fn new(ring: &Ring, keep: &[usize], drop: &[usize]) -> Result<Self, RingError> {
         let converter = BaseConverter::new(ring, drop, keep)?;
         let inverse = keep

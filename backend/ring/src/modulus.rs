@@ -49,6 +49,9 @@ impl Modulus {
     pub const MAX_BITS: u32 = 50;
 
     /// Precomputes the constants of `q`.
+    ///
+    /// # Errors
+    /// `q` is even, below 3, or not below 2^50.
     pub fn new(q: u64) -> Result<Self, RingError> {
         if q < 3 || q.is_multiple_of(2) || q >> Self::MAX_BITS != 0 {
             return Err(RingError::Modulus(q));

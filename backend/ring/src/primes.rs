@@ -46,6 +46,9 @@ pub fn is_prime(n: u64) -> bool {
 
 /// The unused prime `q = 1 mod 2^(log_n + 1)`, `q < 2^50`, nearest to `target`; of two equally near ones the
 /// smaller. `used` holds the primes that may not be returned.
+///
+/// # Errors
+/// No such prime is left.
 pub fn nearest_ntt_prime(log_n: u32, target: u64, used: &[u64]) -> Result<u64, RingError> {
     let order = 2u64 << log_n.min(48);
     let limit = 1u64 << Modulus::MAX_BITS;
@@ -80,6 +83,9 @@ pub fn nearest_ntt_prime(log_n: u32, target: u64, used: &[u64]) -> Result<u64, R
 }
 
 /// `count` distinct primes `= 1 mod 2^(log_n + 1)`, the nearest to `target` first, none of them in `used`.
+///
+/// # Errors
+/// Fewer such primes are left.
 pub fn ntt_primes(log_n: u32, target: u64, count: usize, used: &[u64]) -> Result<Vec<u64>, RingError> {
     let mut taken = used.to_vec();
     let mut out = Vec::new();

@@ -25,6 +25,9 @@ impl Ring {
 
     /// Builds the tables of `primes` (distinct, `= 1 mod 2N`, below 2^50) for ring degree `N = 2^log_n`,
     /// `1 <= log_n <= 17`. An instruction set that this machine lacks is lowered to one it has.
+    ///
+    /// # Errors
+    /// A degree out of range, a prime given twice, or a number that is no such prime.
     pub fn new(log_n: u32, primes: &[u64], isa: Isa) -> Result<Self, RingError> {
         if !(1..=Self::MAX_LOG_N).contains(&log_n) {
             return Err(RingError::Degree(log_n));
@@ -89,6 +92,9 @@ impl Ring {
     }
 
     /// The automorphism `X -> X^g`, `g` odd (taken modulo `2N`); built once and kept.
+    ///
+    /// # Errors
+    /// `g` is even.
     pub fn automorphism(&self, g: u64) -> Result<Arc<Automorphism>, RingError> {
         let g_reduced = g & (2 * self.n() as u64 - 1);
         if g_reduced.is_multiple_of(2) {

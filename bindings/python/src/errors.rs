@@ -28,10 +28,10 @@ fn made(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     Ok(PyErr::from_value(exception))
 }
 
-/// Node, op, reason and help of what stands in the way.
+/// Node, op, reason and help of what cannot be compiled.
 type Issue = (Option<String>, Option<String>, String, Option<String>);
 
-/// Everything that stands in the way.
+/// Everything that cannot be compiled.
 fn issues(error: &Error) -> Vec<Issue> {
     let known = error.issues();
     if !known.is_empty() {

@@ -226,24 +226,24 @@ fn compare(folder: &Path, least: usize) {
 }
 
 #[test]
-fn models_of_this_repository() {
+fn models_of_this_repository_decode_alike() {
     compare(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models"), 4);
 }
 
 #[test]
-fn real_models() {
+fn real_models_decode_alike() {
     let Some(dir) = material("decoding real models as onnx-protobuf does") else { return };
     compare(&dir.join("models"), 6);
 }
 
 #[test]
-fn small_cases() {
+fn small_cases_decode_alike() {
     let Some(dir) = cases("decoding small cases as onnx-protobuf does") else { return };
     compare(&dir, 94);
 }
 
 #[test]
-fn node_vectors() {
+fn node_vectors_decode_alike() {
     let Some(dir) = material("decoding the ONNX node vectors as onnx-protobuf does") else { return };
     let folder = tempfile::tempdir().unwrap();
     untar(&dir.join("data/onnx_backend.tar.xz"), folder.path());

@@ -50,7 +50,7 @@ fn integers_follow_the_reference_semantics() {
 }
 
 #[test]
-fn sequences_and_choices() {
+fn sequences_and_choices_of_constants_are_evaluated() {
     let scalar = |name: &str, i: i64| Tensor::ints(name, &[], &[i]);
     let range = |a, b, by| {
         let constants = vec![scalar("a", a), scalar("b", b), scalar("d", by)];

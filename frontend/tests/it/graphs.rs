@@ -6,13 +6,7 @@ use fhec_ir::OpInfo;
 use fhec_ir::nn::eval::eval;
 use fhec_ir::text::print_module;
 
-use crate::{import, model, run};
-
-fn iota(shape: impl Into<fhec_ir::Shape>) -> fhec_ir::Tensor {
-    let shape = shape.into();
-    let data: Vec<f32> = (0..shape.len()).map(|i| i as f32).collect();
-    fhec_ir::Tensor::new(shape, data)
-}
+use crate::{import, iota, model, run};
 
 #[test]
 fn a_small_network_reads_as_text() {

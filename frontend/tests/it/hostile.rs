@@ -157,7 +157,7 @@ fn the_undamaged_model_imports() {
 }
 
 #[test]
-fn truncation_at_every_byte() {
+fn truncation_at_every_byte_is_survived() {
     for m in [varied(), lowered()] {
         let bytes = m.encode_to_vec();
         (0..bytes.len()).for_each(|n| survive(&bytes[..n]));
@@ -167,7 +167,7 @@ fn truncation_at_every_byte() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
     #[test]
-    fn mutated_bytes(
+    fn mutated_bytes_are_survived(
         second: bool,
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)
     ) {
@@ -181,7 +181,7 @@ proptest! {
 
     /// Extreme integers in every place that holds one: byte edits seldom make them.
     #[test]
-    fn extreme_integers(
+    fn extreme_integers_are_survived(
         second: bool,
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..4)
     ) {
@@ -200,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn random_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         survive(&bytes);
     }
 }
@@ -208,13 +208,13 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
-    fn mutated_real_model(
+    fn mutations_of_a_real_model_are_survived(
         cut in prop::option::of(any::<prop::sample::Index>()),
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..20),
     ) {
         static MODEL: std::sync::OnceLock<Option<Vec<u8>>> = std::sync::OnceLock::new();
         let model = MODEL.get_or_init(|| {
-            let dir = material("mutated_real_model")?;
+            let dir = material("mutations_of_a_real_model_are_survived")?;
             std::fs::read(dir.join("models/mlperftiny_resnet8_cifar10.onnx")).ok()
         });
         if let Some(model) = model {

@@ -3,13 +3,7 @@
 use fhec_frontend::proto::{Attribute, Node, Tensor};
 use fhec_ir::OpInfo;
 
-use crate::{import, model, run};
-
-fn iota(shape: impl Into<fhec_ir::Shape>) -> fhec_ir::Tensor {
-    let shape = shape.into();
-    let data: Vec<f32> = (0..shape.len()).map(|i| i as f32).collect();
-    fhec_ir::Tensor::new(shape, data)
-}
+use crate::{import, iota, model, run};
 
 fn ops(model: &fhec_frontend::proto::Model) -> Vec<&'static str> {
     import(model).func.iter().skip(1).map(|(_, n)| n.op.mnemonic()).collect()

@@ -35,6 +35,13 @@ fn model(opset: i64, input: &[i64], constants: Vec<Tensor>, nodes: Vec<Node>) ->
     )
 }
 
+/// A tensor of this shape whose elements count from 0.
+fn iota(shape: impl Into<fhec_ir::Shape>) -> fhec_ir::Tensor {
+    let shape = shape.into();
+    let data: Vec<f32> = (0..shape.len()).map(|i| i as f32).collect();
+    fhec_ir::Tensor::new(shape, data)
+}
+
 /// The module of a model, which must pass the verifier.
 #[track_caller]
 fn import(model: &Model) -> Module<Nn> {

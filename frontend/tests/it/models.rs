@@ -49,7 +49,7 @@ fn normalised(channel: usize, x: f32) -> f32 {
 }
 
 #[test]
-fn resnet20() {
+fn resnet20_has_the_logits_of_onnxruntime() {
     let Some(dir) = material("resnet20") else { return };
     let logits = [
         -5.309684,
@@ -74,7 +74,7 @@ fn resnet20() {
 }
 
 #[test]
-fn resnet32() {
+fn resnet32_has_the_logits_of_onnxruntime() {
     let Some(dir) = material("resnet32") else { return };
     let logits = [
         -0.368_997_22,
@@ -92,7 +92,7 @@ fn resnet32() {
 }
 
 #[test]
-fn mlperftiny_resnet8() {
+fn mlperftiny_resnet8_has_the_logits_of_onnxruntime() {
     let Some(dir) = material("mlperftiny_resnet8") else { return };
     let logits = [
         -10.583718, -7.389513, -8.65341, 1.1350563, -14.37699, -5.7429867, -7.841036, -11.118044, -10.028325,
@@ -102,7 +102,7 @@ fn mlperftiny_resnet8() {
 }
 
 #[test]
-fn cryptonets() {
+fn cryptonets_has_the_logits_of_onnxruntime() {
     let Some(dir) = material("cryptonets") else { return };
     let logits = [
         -39.1925, -43.867485, -69.66201, -33.857277, -43.13353, -40.268356, -32.81005, 47.635376, -52.592495,
@@ -112,7 +112,7 @@ fn cryptonets() {
 }
 
 #[test]
-fn dacapo_mlp() {
+fn dacapo_mlp_has_the_logits_of_onnxruntime() {
     let Some(dir) = material("dacapo_mlp") else { return };
     let logits = [
         -1.0094372,

@@ -1,3 +1,5 @@
+//! Expressions are printed, read back and evaluated; their domains and images are those of the functions they are made of.
+
 use super::*;
 
 fn parsed(text: &str) -> Expression {

@@ -22,6 +22,7 @@ impl Sums {
     pub fn over(operands: Vec<usize>) -> Self {
         Self { operands, starts: vec![0], columns: Vec::new(), weights: Vec::new() }
     }
+
     /// Appends a row. Weights of zero are left out.
     ///
     /// # Panics
@@ -33,15 +34,18 @@ impl Sums {
         }
         self.starts.push(u32::try_from(self.columns.len()).expect("fewer than 2^32 weights"));
     }
+
     /// Number of sums.
     pub fn rows(&self) -> usize {
         self.starts.len().saturating_sub(1)
     }
+
     /// Columns and weights of a row.
     pub fn row(&self, row: usize) -> impl Iterator<Item = (usize, i32)> + '_ {
         let range = self.starts[row] as usize..self.starts[row + 1] as usize;
         self.columns[range.clone()].iter().zip(&self.weights[range]).map(|(&c, &w)| (c as usize, w))
     }
+
     /// For every column what `of` says of its tensor: how many elements it has, and what is wanted of each.
     pub fn spread<T: Copy>(&self, of: impl Fn(usize) -> (usize, T)) -> Vec<T> {
         let element = |&tensor: &usize| {
@@ -50,6 +54,7 @@ impl Sums {
         };
         self.operands.iter().flat_map(element).collect()
     }
+
     /// The least and the largest value of a row's sum over all operands whose elements lie between 0 and `top(column)`.
     /// Both are reached.
     ///
@@ -65,10 +70,12 @@ impl Sums {
         let beyond = || ProgramError::new(format!("sum {row}"), "its bounds are beyond 63 bits");
         Ok((bounds.0.ok_or_else(beyond)?, bounds.1.ok_or_else(beyond)?))
     }
+
     /// The square of the Euclidean norm of a row's weights: what a sum makes of the variance of independent noise.
     pub fn squared_norm(&self, row: usize) -> f64 {
         self.row(row).map(|(_, weight)| f64::from(weight).powi(2)).sum()
     }
+
     /// The sums over `elements`.
     pub(crate) fn apply(&self, elements: &[u32]) -> Vec<i64> {
         let row = |r| self.row(r).map(|(column, weight)| i64::from(weight) * i64::from(elements[column])).sum();

@@ -65,7 +65,7 @@ fn keys_of_higher_levels_have_their_own_times() {
 }
 
 #[test]
-fn counts() {
+fn ops_of_a_program_are_counted_by_kind() {
     let c = OpCounts::of(&program(), 8);
     assert_eq!((c.rotations, c.key_switches, c.products, c.plain_products, c.bootstraps), (3, 5, 1, 4, 1));
     assert_eq!((c.ops["rescale"], c.rescales), (2, 2));

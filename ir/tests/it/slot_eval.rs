@@ -18,7 +18,7 @@ fn run(body: &str, inputs: &[Vec<f64>]) -> Vec<f64> {
 }
 
 #[test]
-fn every_op() {
+fn every_op_computes_what_it_stands_for() {
     let x = vec![vec![1.0, 2.0, 3.0, 4.0]];
     let xy = vec![x[0].clone(), vec![2.0, 2.0, 0.5, -1.0]];
     let check = |body: &str, inputs: &[Vec<f64>], expected: [f64; 4]| assert_eq!(run(body, inputs), expected, "{body}");

@@ -14,7 +14,8 @@ const SPARE_LEVELS: u32 = 4;
 impl EvalTree {
     /// Depth-optimal baby-step giant-step evaluation in the Chebyshev basis, for one polynomial or one per channel.
     ///
-    /// Errors: no polynomial, all constant, or `options.depth` below ⌈log2(d + 1)⌉.
+    /// # Errors
+    /// No polynomial, constants alone, or an `options.depth` below ⌈log2(d + 1)⌉.
     pub fn chebyshev(polynomials: &[Polynomial], options: TreeOptions) -> Result<Self, ApproxError> {
         let rows = Rows::of(polynomials)?;
         let input = polynomials.iter().map(|p| p.interval().unit_map()).collect();

@@ -39,7 +39,10 @@ pub struct Nodes {
 }
 
 impl Distribution {
-    /// A normal density. Errors: not finite, or `deviation` not above 0.
+    /// A normal density.
+    ///
+    /// # Errors
+    /// A mean or deviation that is not finite, or a `deviation` not above 0.
     pub fn normal(mean: f64, deviation: f64) -> Result<Self, ApproxError> {
         if !mean.is_finite() {
             return Err(ApproxError::NotFinite { what: "the mean" });
@@ -51,7 +54,10 @@ impl Distribution {
         }
     }
 
-    /// From samples of equal weight; more than [`Histogram::BINS`] are gathered into bins. Errors: none, or not finite.
+    /// From samples of equal weight; more than [`Histogram::BINS`] are gathered into bins.
+    ///
+    /// # Errors
+    /// No samples, or one that is not finite.
     pub fn samples(values: &[f64]) -> Result<Self, ApproxError> {
         if values.len() > Histogram::BINS {
             let mut h = Histogram::default();
@@ -61,7 +67,10 @@ impl Distribution {
         Self::weighted(values.iter().map(|x| (*x, 1.0)).collect())
     }
 
-    /// From (value, weight) pairs; weights are scaled to sum 1. Errors: no positive weight, or not finite.
+    /// From (value, weight) pairs; weights are scaled to sum 1.
+    ///
+    /// # Errors
+    /// No positive weight, or a value or weight that is not finite.
     pub fn weighted(mut pairs: Vec<(f64, f64)>) -> Result<Self, ApproxError> {
         if pairs.iter().any(|(x, w)| !x.is_finite() || !w.is_finite() || *w < 0.0) {
             return Err(ApproxError::NotFinite { what: "a calibration sample or its weight" });
@@ -119,7 +128,10 @@ impl Distribution {
         }
     }
 
-    /// `[-b, b]`, b the largest magnitude that `margin` allows for. Errors: all values are zero.
+    /// `[-b, b]`, b the largest magnitude that `margin` allows for.
+    ///
+    /// # Errors
+    /// All values are zero.
     pub fn symmetric_interval(&self, margin: impl Into<Margin>) -> Result<Interval, ApproxError> {
         let margin = margin.into();
         let largest = |(lo, hi): (f64, f64)| lo.abs().max(hi.abs());
@@ -129,7 +141,10 @@ impl Distribution {
         }
     }
 
-    /// The hull of the values with `margin`. Errors: a single value.
+    /// The hull of the values with `margin`.
+    ///
+    /// # Errors
+    /// A single value.
     pub fn hull_interval(&self, margin: impl Into<Margin>) -> Result<Interval, ApproxError> {
         let margin = margin.into();
         match self.expected().filter(|_| margin == Margin::Expected) {
@@ -228,7 +243,10 @@ impl Histogram {
     /// Number of bins.
     pub const BINS: usize = 4096;
 
-    /// Adds samples of weight 1, all of one network input; the least and the largest of them. Errors: a sample is not finite.
+    /// Adds samples of weight 1, all of one network input; the least and the largest of them.
+    ///
+    /// # Errors
+    /// A sample is not finite.
     pub fn extend(&mut self, values: impl IntoIterator<Item = f64>) -> Result<(f64, f64), ApproxError> {
         let (mut least, mut largest) = (f64::INFINITY, f64::NEG_INFINITY);
         for x in values {
@@ -242,7 +260,10 @@ impl Histogram {
         Ok((least, largest))
     }
 
-    /// Adds one sample. Errors: not finite, or a negative weight.
+    /// Adds one sample.
+    ///
+    /// # Errors
+    /// A sample that is not finite, or a negative weight.
     pub fn add(&mut self, x: f64, weight: f64) -> Result<(), ApproxError> {
         if !x.is_finite() || !weight.is_finite() || weight < 0.0 {
             return Err(ApproxError::NotFinite { what: "a calibration sample or its weight" });
@@ -289,7 +310,10 @@ impl Histogram {
         self.bins_per_unit /= 2.0;
     }
 
-    /// The distribution: one point per bin in use, at the mean of its samples, and the two extremes exactly. Errors: no samples.
+    /// The distribution: one point per bin in use, at the mean of its samples, and the two extremes exactly.
+    ///
+    /// # Errors
+    /// No samples.
     pub fn distribution(&self) -> Result<Distribution, ApproxError> {
         Ok(self.weighted()?.expecting(expected(&self.tails, 1, self.extremes)))
     }
@@ -351,14 +375,20 @@ impl Seen {
         self.together.iter_mut().zip(other.together).for_each(|(a, b)| a.merge(b));
     }
 
-    /// The distribution of every channel. Errors: a channel without values.
+    /// The distribution of every channel.
+    ///
+    /// # Errors
+    /// A channel without values.
     pub fn channels(&self) -> Result<Vec<Distribution>, ApproxError> {
         // Where each has an interval of its own, an input leaves one of them as seldom as it would one of all.
         let places = self.channels.len();
         self.channels.iter().map(|h| Ok(h.weighted()?.expecting(expected(&h.tails, places, h.extremes)))).collect()
     }
 
-    /// The distribution of all channels together. Errors: no values.
+    /// The distribution of all channels together.
+    ///
+    /// # Errors
+    /// No values.
     pub fn together(&self) -> Result<Distribution, ApproxError> {
         let mut all = Histogram::default();
         self.channels.iter().for_each(|h| all.merge(h.clone()));

@@ -33,13 +33,19 @@ impl Interval {
     /// `[-1, 1]`, on which Chebyshev polynomials live.
     pub const UNIT: Interval = Interval { lo: -1.0, hi: 1.0 };
 
-    /// `[lo, hi]`. Errors: an end is not finite, or `lo >= hi`.
+    /// `[lo, hi]`.
+    ///
+    /// # Errors
+    /// An end is not finite, or `lo >= hi`.
     pub fn new(lo: f64, hi: f64) -> Result<Self, ApproxError> {
         // The length must be finite too: halves of ±f64::MAX would overflow in the map.
         if lo < hi && (hi - lo).is_finite() { Ok(Self { lo, hi }) } else { Err(ApproxError::EmptyInterval { lo, hi }) }
     }
 
     /// `[-bound, bound]`.
+    ///
+    /// # Errors
+    /// A bound that is not finite or not above 0.
     pub fn symmetric(bound: f64) -> Result<Self, ApproxError> {
         Self::new(-bound, bound)
     }
@@ -90,6 +96,9 @@ impl Interval {
     }
 
     /// The interval stretched about its centre by `factor` > 0.
+    ///
+    /// # Errors
+    /// An end that would not be finite, or a factor not above 0.
     pub fn stretched(&self, factor: f64) -> Result<Self, ApproxError> {
         let (centre, half) = (self.centre(), 0.5 * self.length() * factor);
         Self::new(centre - half, centre + half)

@@ -131,7 +131,8 @@ pub const MAX_DEGREE: usize = 255;
 
 /// The best polynomial of at most `degree` on `interval` under `distribution`.
 ///
-/// Errors: the function is not finite on the interval, no weight inside it, or options out of range.
+/// # Errors
+/// A function that is not finite on the interval, a distribution without weight inside it, or options out of range.
 pub fn least_squares(
     f: &Function,
     distribution: &Distribution,
@@ -143,7 +144,10 @@ pub fn least_squares(
     Ok(family.polynomials.swap_remove(degree))
 }
 
-/// The best polynomials of all degrees up to `degree`; errors as [`least_squares`].
+/// The best polynomials of all degrees up to `degree`.
+///
+/// # Errors
+/// As [`least_squares`].
 pub fn least_squares_family(
     f: &Function,
     distribution: &Distribution,

@@ -19,7 +19,10 @@ pub struct Polynomial {
 const MONOMIAL_DIGITS: f64 = 6.0;
 
 impl Polynomial {
-    /// From Chebyshev coefficients, lowest first; trailing zeros are dropped. Errors: no or non-finite coefficients.
+    /// From Chebyshev coefficients, lowest first; trailing zeros are dropped.
+    ///
+    /// # Errors
+    /// No coefficients, or one that is not finite.
     pub fn new(interval: Interval, mut coefficients: Vec<f64>) -> Result<Self, ApproxError> {
         if coefficients.is_empty() || coefficients.iter().any(|c| !c.is_finite()) {
             return Err(ApproxError::NotFinite { what: "a polynomial coefficient" });
@@ -31,6 +34,9 @@ impl Polynomial {
     }
 
     /// The polynomial of degree at most `degree` that meets `f` in the Chebyshev points of the interval.
+    ///
+    /// # Errors
+    /// A value of `f` that is not finite.
     pub fn interpolate(interval: Interval, degree: usize, f: impl Fn(f64) -> f64) -> Result<Self, ApproxError> {
         let n = degree + 1;
         let angle = |j: usize| std::f64::consts::PI * (j as f64 + 0.5) / n as f64;
@@ -45,6 +51,9 @@ impl Polynomial {
     }
 
     /// From powers of x, lowest first, expressed on `interval`.
+    ///
+    /// # Errors
+    /// A coefficient that is not finite on the interval.
     pub fn from_monomial(interval: Interval, powers: &[f64]) -> Result<Self, ApproxError> {
         let (half, centre) = (0.5 * interval.length(), interval.centre());
         let mut c = vec![0.0; powers.len().max(1)];
@@ -66,7 +75,10 @@ impl Polynomial {
         Self::new(interval, c)
     }
 
-    /// Powers of x, lowest first. Errors: more than six decimal digits would cancel when evaluated on the interval.
+    /// Powers of x, lowest first.
+    ///
+    /// # Errors
+    /// More than six decimal digits would cancel when evaluated on the interval.
     pub fn to_monomial(&self) -> Result<Vec<f64>, ApproxError> {
         let Affine { scale, shift } = self.interval.unit_map();
         let n = self.coefficients.len();
@@ -131,7 +143,10 @@ impl Polynomial {
         Parity::ALL.into_iter().find(|p| fits(*p)).unwrap_or(Parity::Mixed)
     }
 
-    /// x ↦ p(map(x)); the interval becomes the preimage. Errors: the map is constant or not finite.
+    /// x ↦ p(map(x)); the interval becomes the preimage.
+    ///
+    /// # Errors
+    /// The map is constant or not finite.
     pub fn substitute(&self, map: Affine) -> Result<Self, ApproxError> {
         let back = |y: f64| (y - map.shift) / map.scale;
         let (a, b) = (back(self.interval.lo()), back(self.interval.hi()));
@@ -144,6 +159,9 @@ impl Polynomial {
     }
 
     /// x ↦ map(p(x)).
+    ///
+    /// # Errors
+    /// A coefficient that would not be finite.
     pub fn mapped(&self, map: Affine) -> Result<Self, ApproxError> {
         let mut coefficients: Vec<f64> = self.coefficients.iter().map(|c| c * map.scale).collect();
         coefficients[0] += map.shift;
@@ -151,6 +169,9 @@ impl Polynomial {
     }
 
     /// The same polynomial, expressed on another interval. Coefficients grow like (ratio of lengths)^degree when it is much larger.
+    ///
+    /// # Errors
+    /// A coefficient that would not be finite on the interval.
     pub fn on(&self, interval: Interval) -> Result<Self, ApproxError> {
         Self::interpolate(interval, self.degree(), |x| self.eval(x))
     }

@@ -27,8 +27,11 @@ pub struct CompletedSquare {
 const MAX_CANCELLATION: f64 = 256.0;
 
 impl CompletedSquare {
-    /// Completes the square of a quadratic. Errors: degree other than 2, or a leading coefficient so small that the square exceeds the
-    /// polynomial's values by more than 256 on its interval.
+    /// Completes the square of a quadratic.
+    ///
+    /// # Errors
+    /// A degree other than 2, or a leading coefficient so small that the square exceeds the polynomial's values by more
+    /// than 256 on its interval.
     pub fn new(p: &Polynomial) -> Result<Self, ApproxError> {
         let degree = p.degree();
         let [c0, c1, c2] = p.coefficients() else {
@@ -69,7 +72,10 @@ impl CompletedSquare {
         f64::from(self.sign) * self.input.apply(x).powi(2) + self.constant
     }
 
-    /// One step for one square, or one per channel. Errors: none given, or signs that differ.
+    /// One step for one square, or one per channel.
+    ///
+    /// # Errors
+    /// No squares, or signs that differ.
     pub fn tree(squares: &[CompletedSquare]) -> Result<EvalTree, ApproxError> {
         let Some(first) = squares.first() else {
             return Err(ApproxError::Degree { degree: 0, reason: "no quadratic was given" });
@@ -94,7 +100,10 @@ pub struct PowerOfTwoQuadratic {
     pub error: f64,
 }
 
-/// The minimax quadratic of `f` on `interval` as `[c, b, a]` in powers of x, and its error. Errors as [`minimax_function`].
+/// The minimax quadratic of `f` on `interval` as `[c, b, a]` in powers of x, and its error.
+///
+/// # Errors
+/// As [`minimax_function`].
 pub fn minimax_quadratic(f: &Function, interval: Interval) -> Result<([f64; 3], f64), ApproxError> {
     let m = minimax_function(f, interval, 2)?;
     let mut powers = m.polynomial.to_monomial()?;
@@ -104,7 +113,10 @@ pub fn minimax_quadratic(f: &Function, interval: Interval) -> Result<([f64; 3], 
 
 /// The quadratic with power-of-two coefficients (Faster CryptoNets, arXiv 1811.09953) of least largest error on `interval`.
 ///
-/// Exponents within three of the minimax coefficients are searched, and zero. Errors as [`minimax_function`].
+/// Exponents within three of the minimax coefficients are searched, and zero.
+///
+/// # Errors
+/// As [`minimax_function`].
 pub fn power_of_two_quadratic(f: &Function, interval: Interval) -> Result<PowerOfTwoQuadratic, ApproxError> {
     let (best, _) = minimax_quadratic(f, interval)?;
     let choices = best.map(|c| {

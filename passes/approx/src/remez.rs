@@ -28,8 +28,11 @@ const TOLERANCE: f64 = 1e-9;
 /// The polynomial of at most `degree` whose largest distance from `f` on the union of `intervals` (disjoint, ascending) is least.
 ///
 /// For `Parity::Odd` and `Parity::Even`, f must have that parity: the intervals then describe x ≥ 0 only, and parts below zero are cut off.
-/// `breaks` are points where f or its derivative jumps. Errors: intervals overlap, f not finite on them, degree above 127, a parity
-/// with a lone coefficient (no alternation theorem holds for it), no convergence.
+/// `breaks` are points where f or its derivative jumps.
+///
+/// # Errors
+/// Intervals that overlap, an f that is not finite on them, a degree above 127, a parity with a lone coefficient (no
+/// alternation theorem holds for it), or no convergence.
 pub fn minimax(
     f: impl Fn(f64) -> f64,
     breaks: &[f64],
@@ -50,7 +53,10 @@ pub fn minimax(
     problem.solve()
 }
 
-/// As [`minimax`] for a named function on one interval, with the zeros that its symmetry gives. Errors also when f is not finite there.
+/// As [`minimax`] for a named function on one interval, with the zeros that its symmetry gives.
+///
+/// # Errors
+/// As [`minimax`], and a function that is not finite on the interval.
 pub fn minimax_function(f: &Function, interval: Interval, degree: usize) -> Result<MinimaxFit, ApproxError> {
     check_domain(f, interval)?;
     let parity = if interval.lo() == -interval.hi() { f.parity() } else { Parity::Mixed };

@@ -46,7 +46,10 @@ impl CompositeSign {
         PUBLISHED.iter().find(|(_, d)| *d == degrees).and_then(|(alpha, _)| Self::published(*alpha))
     }
 
-    /// The composite of these odd degrees for ReLU on `[-1, 1]`. Errors: no degrees, even or too high ones.
+    /// The composite of these odd degrees for ReLU on `[-1, 1]`.
+    ///
+    /// # Errors
+    /// No degrees, even or too high ones.
     pub fn new(degrees: &[usize]) -> Result<Self, ApproxError> {
         if degrees.is_empty() {
             return Err(ApproxError::Degree { degree: 0, reason: "a composite needs at least one stage" });
@@ -147,7 +150,10 @@ pub struct CompositeRelu {
 }
 
 impl CompositeRelu {
-    /// For inputs in `[-bound, bound]`. Errors: `bound` not above 0, `slope` not finite.
+    /// For inputs in `[-bound, bound]`.
+    ///
+    /// # Errors
+    /// A `bound` not above 0, or a `slope` that is not finite.
     pub fn new(sign: CompositeSign, bound: f64, slope: f64) -> Result<Self, ApproxError> {
         Interval::symmetric(bound)?;
         if !slope.is_finite() {
@@ -179,6 +185,9 @@ impl CompositeRelu {
     /// Polynomials whose composition, times x, is the function: the first on `[-bound, bound]`, all others on `[-1, 1]`. The
     /// map of each further stage's interval is in the coefficients of the stage before it, and what is done to the sign in
     /// those of the last, so that the stages take no levels but their own.
+    ///
+    /// # Errors
+    /// A coefficient that would not be finite.
     pub fn stages(&self) -> Result<Vec<Polynomial>, ApproxError> {
         let stages = &self.sign.stages;
         let gate = Affine { scale: 0.5 * (1.0 - self.slope), shift: 0.5 * (1.0 + self.slope) };

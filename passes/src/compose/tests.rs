@@ -1,3 +1,5 @@
+//! Networks whose ops are composed to functions compute what they did.
+
 use fhec_ir::nn::{Activation, NnOp, TensorTy, eval};
 use fhec_ir::text::print_module;
 use fhec_ir::{F64, Loc, Module, Nn, Shape, Tensor, Value};

@@ -51,7 +51,7 @@ pub(super) struct Fact {
     /// How many ops lie below the shallowest node of the class, as far as is known. The saturation works by rising
     /// rank, and rules take constants out towards lower ranks.
     pub rank: u32,
-    /// Whether an op that takes in scales has its result here, or moved or averaged.
+    /// Whether an op that absorbs scales has its result here, or moved or averaged.
     pub absorbs: bool,
 }
 

@@ -1,6 +1,6 @@
 //! The choice of layouts: a beam search over the sources in order, by the cost of the transforms between them.
 //!
-//! A layout that is cheap to reach may be dear for all that follows, so several partial choices are kept. Two that agree on
+//! A layout that is cheap to reach may be expensive for all that follows, so several partial choices are kept. Two that agree on
 //! every source still to be read are compared at once and only the cheaper one stays.
 
 use std::collections::{BTreeMap, HashMap};
@@ -281,7 +281,7 @@ impl LayoutSearch<'_> {
             _ => 0.0,
         };
         let total: f64 = terms.iter().zip(froms).map(of_term).sum();
-        // A value in several ciphertexts makes everything after it dearer, too.
+        // A value in several ciphertexts makes everything after it more expensive, too.
         total + (self.placements[to].ciphertexts - 1) as f64 * self.cost.level
     }
 

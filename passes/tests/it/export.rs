@@ -57,14 +57,14 @@ fn models() -> PathBuf {
 }
 
 #[test]
-fn digit_networks() {
+fn digit_networks_come_back_from_onnx() {
     for model in ["mnist_cnn.onnx", "mnist_mlp.onnx", "mnist_resnet.onnx"] {
         check(&models().join(model), &[2, 7, 15]);
     }
 }
 
 #[test]
-fn resnet20() {
+fn resnet20_comes_back_from_onnx() {
     let Some(dir) = material("exporting ResNet-20") else { return };
     check(&dir.join("models/resnet20_cifar10.onnx"), &[7, 27]);
 }

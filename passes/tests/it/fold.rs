@@ -33,18 +33,18 @@ fn check(model: &Path, snapshot: &str) {
 }
 
 #[test]
-fn mnist_cnn() {
+fn mnist_cnn_folds_as_reviewed() {
     check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/mnist_cnn.onnx"), "fold_mnist_cnn");
 }
 
 #[test]
-fn resnet20() {
+fn resnet20_folds_as_reviewed() {
     let Some(dir) = material("fold of ResNet-20") else { return };
     check(&dir.join("models/resnet20_cifar10.onnx"), "fold_resnet20");
 }
 
 #[test]
-fn mlp_with_batch_norm() {
+fn an_mlp_with_batch_norm_folds_as_reviewed() {
     let Some(dir) = material("fold of the MLP with squares") else { return };
     check(&dir.join("models/dacapo_mlp_square_mnist.onnx"), "fold_mlp");
 }

@@ -53,7 +53,7 @@ fn count(module: &Module<Slot>, f: impl Fn(&SlotOp) -> bool) -> usize {
 }
 
 #[test]
-fn resnet_block_convolution() {
+fn a_convolution_of_a_resnet_is_one_transform_of_few_steps() {
     let mut net = Net::new(1);
     let x = net.input([1, 16, 32, 32]);
     let y = net.conv3(x, 16, 1);

@@ -58,17 +58,17 @@ fn check(model: &Path, snapshot: &str) {
 }
 
 #[test]
-fn mnist_cnn() {
+fn mnist_cnn_compiles_as_reviewed() {
     check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/mnist_cnn.onnx"), "pipeline_mnist_cnn");
 }
 
 #[test]
-fn mnist_mlp() {
+fn mnist_mlp_compiles_as_reviewed() {
     check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/mnist_mlp.onnx"), "pipeline_mnist_mlp");
 }
 
 #[test]
-fn cryptonets() {
+fn cryptonets_compiles_as_reviewed() {
     let Some(dir) = material("the pipeline of CryptoNets") else { return };
     check(&dir.join("models/cryptonets_mnist.onnx"), "pipeline_cryptonets");
 }

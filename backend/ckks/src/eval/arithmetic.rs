@@ -12,6 +12,9 @@ const CONSTANT_BITS: i32 = 120;
 
 impl Evaluator {
     /// `a + b`, at equal level and scale degree.
+    ///
+    /// # Errors
+    /// Ciphertexts of other parameters, of two keys, or of unequal level or scale degree.
     pub fn add(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
         self.check_pair("add", a, b)?;
         let (long, short) = if a.parts.len() >= b.parts.len() { (a, b) } else { (b, a) };
@@ -27,6 +30,9 @@ impl Evaluator {
     }
 
     /// `a += b`, at equal level and scale degree.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
     pub fn add_assign(&self, a: &mut Ciphertext, b: &Ciphertext) -> Result<()> {
         self.check_pair("add", a, b)?;
         self.pad(a, b.parts.len());
@@ -35,6 +41,9 @@ impl Evaluator {
     }
 
     /// `a - b`, at equal level and scale degree.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
     pub fn sub(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
         self.check_pair("sub", a, b)?;
         let mut out = a.clone();
@@ -65,6 +74,9 @@ impl Evaluator {
     }
 
     /// `-x`.
+    ///
+    /// # Errors
+    /// A ciphertext of other parameters.
     pub fn neg(&self, x: &Ciphertext) -> Result<Ciphertext> {
         self.check(x)?;
         let mut out = x.clone();
@@ -76,6 +88,9 @@ impl Evaluator {
     }
 
     /// `x + plain`; the plaintext must be encoded as [`Role::Term`] at the level and scale degree of `x`.
+    ///
+    /// # Errors
+    /// A ciphertext of other parameters, or a plaintext of another role, level or scale degree.
     pub fn add_plain(&self, x: &Ciphertext, plain: &Plaintext) -> Result<Ciphertext> {
         self.check(x)?;
         let Role::Term { level, sd } = plain.role() else {
@@ -103,6 +118,9 @@ impl Evaluator {
     }
 
     /// `x + value` in every slot.
+    ///
+    /// # Errors
+    /// A ciphertext of other parameters, or a number too large for its scale.
     pub fn add_scalar(&self, x: &Ciphertext, value: f64) -> Result<Ciphertext> {
         self.check(x)?;
         let scale = self.ctx.plain_scale(Role::Term { level: x.level, sd: x.sd })?;
@@ -120,6 +138,9 @@ impl Evaluator {
 
     /// Slot-wise product with a plaintext encoded as [`Role::Factor`] for the level of `x`; the result is at the
     /// factor's level `at`, scale degree 2.
+    ///
+    /// # Errors
+    /// A ciphertext of other parameters or of scale degree 2, or a plaintext that is no factor for its level.
     pub fn mul_plain(&self, x: &Ciphertext, plain: &Plaintext) -> Result<Ciphertext> {
         self.check(x)?;
         self.check_sd("mul_plain", x, 1)?;
@@ -146,6 +167,10 @@ impl Evaluator {
     }
 
     /// Product with one number, made at level `at`; scale degree 2.
+    ///
+    /// # Errors
+    /// A ciphertext of other parameters or of scale degree 2, a level `at` above its own, or a number too large for its
+    /// scale.
     pub fn mul_scalar(&self, x: &Ciphertext, value: f64, at: usize) -> Result<Ciphertext> {
         self.check(x)?;
         self.check_sd("mul_scalar", x, 1)?;
@@ -157,6 +182,9 @@ impl Evaluator {
     }
 
     /// Multiple by a small integer: scale and level stay.
+    ///
+    /// # Errors
+    /// A ciphertext of other parameters.
     pub fn mul_int(&self, x: &Ciphertext, by: i64) -> Result<Ciphertext> {
         self.check(x)?;
         let parts = x.parts.iter().map(|part| self.times_integer(part, i128::from(by))).collect();
@@ -171,6 +199,9 @@ impl Evaluator {
     }
 
     /// Product of two ciphertexts of scale degree 1 and equal level: three parts, scale degree 2.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add), and operands of scale degree 2 or of three parts.
     pub fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
         self.check_pair("mul", a, b)?;
         self.check_sd("mul", a, 1)?;
@@ -184,6 +215,9 @@ impl Evaluator {
     }
 
     /// Square of a ciphertext of scale degree 1: three parts, scale degree 2.
+    ///
+    /// # Errors
+    /// As [`mul`](Self::mul).
     pub fn square(&self, x: &Ciphertext) -> Result<Ciphertext> {
         self.mul(x, x)
     }
@@ -201,6 +235,10 @@ impl Evaluator {
     }
 
     /// Three parts to two, with the relinearisation key.
+    ///
+    /// # Errors
+    /// A ciphertext of other parameters, of another key than the evaluation keys', or of two parts; no key for its
+    /// level.
     pub fn relinearize(&self, x: &Ciphertext) -> Result<Ciphertext> {
         let mut out = x.clone();
         self.relinearize_assign(&mut out)?;
@@ -208,6 +246,9 @@ impl Evaluator {
     }
 
     /// [`relinearize`](Self::relinearize) in place.
+    ///
+    /// # Errors
+    /// As [`relinearize`](Self::relinearize).
     pub fn relinearize_assign(&self, x: &mut Ciphertext) -> Result<()> {
         self.check(x)?;
         self.check_key(x)?;
@@ -224,6 +265,9 @@ impl Evaluator {
     /// Product, relinearised and rescaled: from level `l`, scale degree 1, to level `l - 1`, scale degree 1. Both divisions
     /// are one, in less time and with one rounding instead of two: the last bits of the result are not those of
     /// [`relinearize`](Self::relinearize) and [`rescale`](Self::rescale), which plans state as two ops.
+    ///
+    /// # Errors
+    /// As [`mul`](Self::mul), [`relinearize`](Self::relinearize) and [`rescale`](Self::rescale).
     pub fn mul_rescale(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
         let x = self.mul(a, b)?;
         self.check_key(&x)?;
@@ -236,6 +280,9 @@ impl Evaluator {
     }
 
     /// Division by the last prime: scale degree 2 to 1, one level less.
+    ///
+    /// # Errors
+    /// A ciphertext of other parameters, of scale degree 1, or at level 0.
     pub fn rescale(&self, x: &Ciphertext) -> Result<Ciphertext> {
         let mut out = x.clone();
         self.rescale_assign(&mut out)?;
@@ -243,6 +290,9 @@ impl Evaluator {
     }
 
     /// [`rescale`](Self::rescale) in place.
+    ///
+    /// # Errors
+    /// As [`rescale`](Self::rescale).
     pub fn rescale_assign(&self, x: &mut Ciphertext) -> Result<()> {
         self.check(x)?;
         self.check_sd("rescale", x, 2)?;
@@ -264,6 +314,10 @@ impl Evaluator {
 
     /// The same value at level `to`, at its canonical scale: the limbs between are dropped, the rest is multiplied by
     /// the integer next to `S_to q_(to+1) / S_(to+1)` and divided by `q_(to+1)`.
+    ///
+    /// # Errors
+    /// A ciphertext of other parameters, of scale degree 2, or below level `to`, and one at a level that only
+    /// bootstraps use.
     pub fn level_drop(&self, x: &Ciphertext, to: usize) -> Result<Ciphertext> {
         self.check(x)?;
         self.check_sd("level_drop", x, 1)?;

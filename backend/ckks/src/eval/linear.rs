@@ -31,6 +31,10 @@ struct TransformStep {
 impl Evaluator {
     /// Applies a linear transform to a ciphertext at its operand level and scale degree 1; the result is at the
     /// transform's level `at`, scale degree 2.
+    ///
+    /// # Errors
+    /// A ciphertext of other parameters, scale degree, parts or level than the transform takes, or of more slots; no
+    /// key for one of its rotations.
     pub fn linear(&self, x: &Ciphertext, transform: &LinearTransform) -> Result<Ciphertext> {
         self.check(x)?;
         self.check_sd("linear", x, 1)?;

@@ -40,6 +40,10 @@ impl Context {
 
 impl Evaluator {
     /// Rotates the slots to the left by `by` (right if negative).
+    ///
+    /// # Errors
+    /// A ciphertext of other parameters, of another key than the evaluation keys', or of three parts; no key for this
+    /// rotation at its level.
     pub fn rotate(&self, x: &Ciphertext, by: i64) -> Result<Ciphertext> {
         match KeyName::rotation(by, x.slots) {
             None => {
@@ -51,6 +55,9 @@ impl Evaluator {
     }
 
     /// Conjugates every slot.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate), of the key for conjugation.
     pub fn conjugate(&self, x: &Ciphertext) -> Result<Ciphertext> {
         self.automorph(x, KeyName::Conj)
     }
@@ -83,6 +90,9 @@ impl Evaluator {
     }
 
     /// Several rotations of one ciphertext; it is cut into digits once.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate), of any of the rotations.
     pub fn rotate_many(&self, x: &Ciphertext, by: &[i64]) -> Result<Vec<Ciphertext>> {
         self.check(x)?;
         self.check_key(x)?;

@@ -46,6 +46,9 @@ const BLOCK: usize = 512;
 
 impl BaseConverter {
     /// Tables for the primes of `ring` with the indices `from` (distinct) and `to`.
+    ///
+    /// # Errors
+    /// An index beyond the chain, no source, or one that stands twice.
     pub fn new(ring: &Ring, from: &[usize], to: &[usize]) -> Result<Self, RingError> {
         let bad = RingError::LimbSet(ring.moduli().len());
         let distinct = from.iter().enumerate().all(|(i, f)| !from[..i].contains(f));

@@ -1,3 +1,5 @@
+//! Base conversions, divisions by primes and key switches are compared with exact integers.
+
 use crate::support::{Words, rings};
 use fhec_ring::{
     BaseConverter, Digits, KeyHalves, KeySwitcher, Lift, ModDown, RingError, RnsPoly, Scratch, ntt_primes,

@@ -1,3 +1,5 @@
+//! Elementwise kernels are compared with arithmetic on single residues, at every length and at the ends of their range.
+
 use crate::support::{Words, assorted_primes, rings};
 use fhec_ring::{Limb, Modulus};
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! What the tests of kernels work on: words, primes, and a ring for every instruction set.
+
 use fhec_ring::{Isa, Modulus, Ring, ntt_primes};
 
 /// A deterministic stream of words (splitmix64).

@@ -1,3 +1,5 @@
+//! Transforms are compared with schoolbook products, with those of `tfhe-ntt`, and between instruction sets.
+
 use crate::support::{Words, assorted_primes, rings};
 use fhec_ring::{Isa, Modulus, Ring, RingError, ntt_primes};
 use proptest::prelude::*;

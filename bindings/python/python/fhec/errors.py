@@ -20,7 +20,7 @@ class FhecWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Issue:
-    """One thing that stands in the way."""
+    """One node that cannot be compiled, or a fault of the network as a whole."""
 
     node: str | None
     """Name of the model's node; None where it is no node."""

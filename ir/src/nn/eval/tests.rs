@@ -270,7 +270,7 @@ fn reductions_over_any_axes() {
 }
 
 #[test]
-fn movement_ops() {
+fn ops_that_move_elements_put_them_where_onnx_does() {
     let x = iota([2, 3]);
     assert_eq!(run(NnOp::Transpose { perm: vec![1, 0] }, &[&x]).data(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
     let slice = NnOp::Slice { starts: vec![0, 2], sizes: vec![2, 2], steps: vec![1, -2] };

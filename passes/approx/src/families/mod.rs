@@ -79,7 +79,10 @@ impl Site {
         })
     }
 
-    /// The interval of all channels together; errors as [`interval_of`](Self::interval_of).
+    /// The interval of all channels together.
+    ///
+    /// # Errors
+    /// As [`interval_of`](Self::interval_of).
     pub fn interval(&self) -> Result<Interval, ApproxError> {
         self.interval_of(&self.inputs)
     }

@@ -1,3 +1,5 @@
+//! The planners are compared with enumeration, with published plans and with each other.
+
 mod brute;
 mod dag;
 mod golden;

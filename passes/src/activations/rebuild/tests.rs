@@ -1,3 +1,5 @@
+//! Rebuilt networks come closer to the original, on inputs that they were not fitted to.
+
 use super::*;
 use crate::activations::ApproximateActivations;
 use crate::approx::{Choice, Tail};
@@ -242,7 +244,7 @@ fn functions_that_are_not_homogeneous_keep_their_channels() {
 }
 
 #[test]
-fn choices_and_threads() {
+fn choices_are_followed_and_threads_change_no_bit() {
     let module = residual();
     let seen = samples(&module, 24, 5);
     let relu1 = module.func.iter().find(|(_, n)| n.loc.name() == "relu1").unwrap().0;

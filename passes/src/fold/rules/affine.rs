@@ -33,7 +33,7 @@ pub(super) fn rules() -> Vec<Rule> {
         code("shrink-constant", |op| matches!(op, NnOp::Add {} | NnOp::Mul {}), shrink)
             .says("a constant that repeats along a dimension broadcasts along it"),
         code("scale-over-sum", |op| matches!(op, NnOp::Mul {}), scale_over_sum)
-            .says("(f(x) + g(y))·d = f(x)·d + g(y)·d, for linear f and g that take in d"),
+            .says("(f(x) + g(y))·d = f(x)·d + g(y)·d, for linear f and g that absorb d"),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Convolution takes in scales, shifts, zero padding, parallel convolutions and skip connections.
+//! A convolution absorbs scales, shifts, zero padding, parallel convolutions and skip connections.
 
 use egg::Id;
 use fhec_ir::nn::{NnOp, PadMode};

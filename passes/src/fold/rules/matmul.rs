@@ -1,4 +1,4 @@
-//! A product with a constant matrix takes in scales; two such products are one.
+//! A product with a constant matrix absorbs scales; two such products are one.
 
 use egg::Id;
 use fhec_ir::Shape;

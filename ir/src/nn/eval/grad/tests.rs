@@ -53,7 +53,7 @@ fn push(m: &mut Module<Nn>, op: NnOp, operands: &[Value]) -> Value {
 }
 
 #[test]
-fn convolutions() {
+fn gradients_of_convolutions_agree_with_differences() {
     // (filters, groups, strides, pads)
     for (filters, groups, strides, pads) in [
         (3, 1, [1, 1], [1, 1, 1, 1]),
@@ -70,7 +70,7 @@ fn convolutions() {
 }
 
 #[test]
-fn matrix_products_of_both_sides() {
+fn gradients_of_matrix_products_of_both_sides_agree_with_differences() {
     check(&[3, 4], |m, x| {
         let w = constant(m, &[4, 5], 3);
         push(m, NnOp::MatMul {}, &[x, w])
@@ -82,7 +82,7 @@ fn matrix_products_of_both_sides() {
 }
 
 #[test]
-fn normalisations() {
+fn gradients_of_normalisations_agree_with_differences() {
     check(&[2, 3, 2, 2], |m, x| {
         let [scale, bias, mean] = [3, 4, 5].map(|s| constant(m, &[3], s));
         let value = m.consts.insert("variance", Tensor::new([3], vec![0.5, 1.0, 2.0]));
@@ -93,7 +93,7 @@ fn normalisations() {
 }
 
 #[test]
-fn pools_and_reductions() {
+fn gradients_of_pools_and_reductions_agree_with_differences() {
     let (kernel, strides, dilations) = (vec![3, 2], vec![2, 1], vec![1, 1]);
     for include in [false, true] {
         check(&[1, 2, 5, 4], |m, x| {
@@ -112,7 +112,7 @@ fn pools_and_reductions() {
 }
 
 #[test]
-fn arithmetic_with_broadcasting_and_a_value_used_twice() {
+fn gradients_of_broadcast_arithmetic_and_of_a_value_used_twice_agree_with_differences() {
     for op in [NnOp::Add {}, NnOp::Sub {}, NnOp::Mul {}, NnOp::Div {}] {
         check(&[2, 3], |m, x| {
             let value = m.consts.insert("c", Tensor::new([3], vec![1.5, -2.0, 0.75]));
@@ -141,7 +141,7 @@ fn arithmetic_with_broadcasting_and_a_value_used_twice() {
 }
 
 #[test]
-fn moved_elements() {
+fn gradients_of_moved_elements_agree_with_differences() {
     check(&[2, 3, 4], |m, x| push(m, NnOp::Reshape { shape: vec![4, 6] }, &[x]));
     check(&[2, 3, 4], |m, x| push(m, NnOp::Transpose { perm: vec![2, 0, 1] }, &[x]));
     check(&[2, 5], |m, x| push(m, NnOp::Slice { starts: vec![0, 4], sizes: vec![2, 2], steps: vec![1, -2] }, &[x]));
@@ -158,7 +158,7 @@ fn moved_elements() {
 }
 
 #[test]
-fn polynomials() {
+fn gradients_of_polynomials_agree_with_differences() {
     for (basis, rows) in [(Basis::Chebyshev, 1), (Basis::Chebyshev, 3), (Basis::Monomial, 3)] {
         let coeffs: Vec<F64> = spread(&[rows * 5], 4).data().iter().map(|&c| F64(f64::from(c))).collect();
         check(&[2, 3, 2], |m, x| {
