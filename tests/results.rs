@@ -61,6 +61,20 @@ fn values_beside_one_that_is_always_the_largest_are_as_accurate_as_asked() {
 }
 
 #[test]
+fn where_degrees_of_five_levels_do_not_do_there_are_higher_ones() {
+    let model = network("%z = nn.neg %p : tensor<1x2> loc(\"negative\")");
+    let highest_for = |asked: f64| {
+        let options = CompileOptions { min_agreement: Some(asked), ..CompileOptions::default() };
+        let compiled = Compiler::with_options(options).calibration(inputs(512)).compile(&model).expect("compiles");
+        let measured = compiled.agreement.expect("there are inputs to measure it on").measured;
+        assert!(measured >= asked, "{measured} of {asked}");
+        compiled.activations.iter().map(|activation| activation.degree).max()
+    };
+    assert!(highest_for(0.9) <= Some(31));
+    assert!(highest_for(0.99) > Some(31));
+}
+
+#[test]
 fn what_a_sigmoid_makes_are_labels() {
     let found = compiled(&network("%z = nn.activation %p {function = sigmoid} : tensor<1x2> loc(\"sigmoid\")"), None);
     assert_eq!(found.agreement.map(|a| a.of), Some(ResultKind::Labels));
