@@ -255,6 +255,8 @@ impl Compiler {
                 None => trials.measure(&decision.choices)?,
             };
             let plan = &decision.placed.placement.plan;
+            // Where no plan has so small an error, the most accurate one stands for all limits up to its own error.
+            let error = error.max(if last { plan.error } else { 0.0 });
             let (seconds, bootstraps) = (plan.latency_us / 1e6, plan.bootstraps.len());
             let Measured { agreement, cautious, .. } = measured;
             tracing::debug!(error, agreement, cautious, seconds, bootstraps, "tried");

@@ -51,9 +51,11 @@ pub(super) enum Warning {
     )]
     KeptAnyway { samples: usize, needed: usize, rebuildable: bool, untried: bool },
     #[error(
-        "the network with polynomials {} {} calibration inputs{}, where {:.1} % are aimed at; give more calibration data, allow more \
-         time or a larger error, or set --min-agreement lower", agreement(.0), .0.inputs,
-        if .0.held_back { " that it was not fitted to" } else { "" }, 100.0 * match .0.of { ResultKind::Values => 1.0 - .0.asked, _ => .0.asked }
+        "the network with polynomials {}; {} or set --min-agreement lower", agreement(.0), if .0.held_back {
+            "no polynomials that are chosen from agree further: give more calibration data,"
+        } else {
+            "give more calibration data, a higher --degree, more time or a larger error where these are limited,"
+        }
     )]
     Disagrees(Agreement),
     #[error(
@@ -79,18 +81,21 @@ pub(super) enum Warning {
     PartialFront { bound: f64 },
 }
 
-/// How far networks agree, up to the number of inputs.
-fn agreement(of: &Agreement) -> String {
-    match of.of {
+/// How far networks agree, and should.
+fn agreement(found: &Agreement) -> String {
+    let Agreement { asked, measured, inputs, held_back, of } = *found;
+    let on = format!("{inputs} calibration inputs{}", if held_back { " that it was not fitted to" } else { "" });
+    let (asked, measured) = (100.0 * asked, 100.0 * measured);
+    match of {
         ResultKind::Classes | ResultKind::Labels => {
-            format!("agrees with the original on {:.1} % of", 100.0 * of.measured)
+            format!("agrees with the original on {measured:.1} % of {on}, where {asked:.1} % are aimed at")
         }
-        ResultKind::Values => {
-            format!(
-                "has results {:.1} % of what they vary off those of the original (root mean square) on",
-                100.0 * (1.0 - of.measured)
-            )
-        }
+        ResultKind::Values => format!(
+            "is off from the original by {:.1} % of what results vary (root mean square) on {on}, where {:.1} % are aimed at; if these \
+             are scores, say so with --results",
+            100.0 - measured,
+            100.0 - asked
+        ),
     }
 }
 

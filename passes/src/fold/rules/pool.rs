@@ -11,12 +11,38 @@ pub(super) fn rules() -> Vec<Rule> {
     vec![
         code("max-pool-by-pairs", |op| matches!(op, NnOp::MaxPool { .. }), by_pairs)
             .says("a maximum over windows is one of pairs, dimension by dimension, and max(a, b) = b + relu(a - b)"),
+        code("relu-after-max-pool", |op| matches!(op, NnOp::MaxPool { .. }), increasing_after)
+            .says("max(f(a), f(b)) = f(max(a, b)) for f of relu, leaky_relu, of fewer elements"),
     ]
 }
 
 fn by_pairs(g: &mut RuleGraph<'_>, node: &NnNode) {
     let made = pairwise(g, node);
     g.found(made);
+}
+
+/// An increasing function of what windows hold most of, in place of one of all they hold. It works on fewer elements, and pairs
+/// are not compared where both are zero: there the polynomial in place of a comparison is the furthest off, always to the same side.
+fn increasing_after(g: &mut RuleGraph<'_>, node: &NnNode) {
+    let class = node.children[0];
+    let Some(made) = g.egraph.lookup(node.clone()).map(|made| g.shape(made)) else { return };
+    if made.len() >= g.shape(class).len() {
+        return;
+    }
+    for f in g.nodes(class).into_iter().filter(|f| is_increasing(&f.op)) {
+        g.uses(class, &f);
+        let largest = g.add(node.op.clone(), [f.children[0]]);
+        let made = largest.and_then(|largest| g.add(f.op.clone(), [largest]));
+        g.found(made);
+    }
+}
+
+fn is_increasing(op: &NnOp) -> bool {
+    match op {
+        NnOp::Activation { function: Activation::Relu, .. } => true,
+        NnOp::Activation { function: Activation::LeakyRelu, alpha, .. } => alpha.is_some_and(|alpha| alpha.0 >= 0.0),
+        _ => false,
+    }
 }
 
 /// The maxima along one spatial dimension after the other.
