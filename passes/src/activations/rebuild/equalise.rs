@@ -95,25 +95,21 @@ impl Equalised {
         let mut moved = BTreeMap::new();
         let out = module.rebuild::<ApproximateError>(|out, value, node, mut operands| {
             let error = |e: TypeError| -> ApproximateError { ill_typed(&node.loc, &e.to_string()).into() };
-            let mut constant = |at: usize, scaled: Tensor| {
-                let value = out.consts.insert(&format!("{}.equalised{at}", node.loc.name()), scaled);
-                out.push(NnOp::Const { value }, [], node.loc.clone()).map_err(error)
-            };
-            if let Some((at, bias)) = bias(module, node) {
-                let to = of(value);
-                if to.iter().any(|&s| s != 1.0) {
-                    operands[at] = constant(at, scaled_bias(bias, &to))?;
-                }
-            }
             if absorbs(module, node) {
                 let (from, to) = (of(node.operands[0]), of(value));
+                let mut constant = |at: usize, scaled: Tensor| {
+                    let value = out.consts.insert(&format!("{}.equalised{at}", node.loc.name()), scaled);
+                    out.push(NnOp::Const { value }, [], node.loc.clone()).map_err(error)
+                };
                 if from.iter().chain(&to).any(|&s| s != 1.0) {
                     let weights = |at: usize| tensor(module, node.operands[at]);
                     if let Some(w) = weights(1) {
                         operands[1] = constant(1, scaled_weights(&node.op, w, &from, &to))?;
                     }
                     if let Some(b) = node.operands.get(2).and_then(|_| weights(2)) {
-                        operands[2] = constant(2, scaled_bias(b, &to))?;
+                        let data: Vec<f32> =
+                            b.data().iter().zip(&to).map(|(b, s)| (f64::from(*b) * s) as f32).collect();
+                        operands[2] = constant(2, Tensor::new(b.shape().clone(), data))?;
                     }
                 }
             }
@@ -132,7 +128,7 @@ fn tensor(module: &Module<Nn>, value: Value) -> Option<&Tensor> {
     }
 }
 
-/// Whether factors of the input end in constant weights, which may give new ones to the result.
+/// Whether factors of the input end in constant weights; a convolution's weights may give new ones to its result.
 fn absorbs(module: &Module<Nn>, node: &Node<Nn>) -> bool {
     let constant = node.operands.iter().skip(1).all(|&o| tensor(module, o).is_some());
     let rank = |o: usize| module.func.ty(node.operands[o]).0.rank();
@@ -141,19 +137,6 @@ fn absorbs(module: &Module<Nn>, node: &Node<Nn>) -> bool {
         NnOp::MatMul {} => constant && rank(0) == 2 && rank(1) == 2,
         _ => false,
     }
-}
-
-/// The constant number that a sum adds to each channel of a row, and which operand it is. A dense layer has its bias so.
-fn bias<'a>(module: &'a Module<Nn>, node: &Node<Nn>) -> Option<(usize, &'a Tensor)> {
-    let [rows, channels] = node.ty.0.0[..] else { return None };
-    let mut constants = node.operands.iter().enumerate().filter_map(|(at, &o)| Some((at, tensor(module, o)?)));
-    let (at, bias) = constants.next().filter(|_| matches!(node.op, NnOp::Add {}))?;
-    (rows == 1 && bias.data().len() == channels && constants.next().is_none()).then_some((at, bias))
-}
-
-fn scaled_bias(bias: &Tensor, to: &[f64]) -> Tensor {
-    let data: Vec<f32> = bias.data().iter().zip(to).map(|(b, s)| (f64::from(*b) * s) as f32).collect();
-    Tensor::new(bias.shape().clone(), data)
 }
 
 /// LayerWeights [outputs, inputs / groups, ..] of a convolution, or [inputs, outputs] of a matrix product.
@@ -166,7 +149,7 @@ fn scaled_weights(op: &NnOp, w: &Tensor, from: &[f64], to: &[f64]) -> Tensor {
             let group = output * (from.len() / dims[1]) / dims[0];
             to[output] / from[group * dims[1] + input]
         }
-        _ => to[i % dims[1]] / from[i / dims[1]],
+        _ => 1.0 / from[i / dims[1]],
     };
     let data: Vec<f32> = w.data().iter().enumerate().map(|(i, w)| (f64::from(*w) * factor(i)) as f32).collect();
     Tensor::new(w.shape().clone(), data)
@@ -180,11 +163,12 @@ fn tied(module: &Module<Nn>) -> Channels {
     for (value, node) in func.iter().filter(|(v, _)| live[v.index()]) {
         let count = channels(node);
         if absorbs(module, node) {
+            if !matches!(node.op, NnOp::Conv { .. }) {
+                sets.pin(value, count);
+            }
             continue;
         }
-        let bias = bias(module, node).map(|(at, _)| node.operands[at]);
-        for &operand in node.operands.iter().filter(|&&o| Some(o) != bias) {
-            let inputs = channels(func.node(operand));
+        for (&operand, inputs) in node.operands.iter().zip(node.operands.iter().map(|&o| channels(func.node(o)))) {
             match passed(module, node, operand) {
                 Some(pairs) => {
                     for (input, output) in pairs {
@@ -219,12 +203,7 @@ fn passed(module: &Module<Nn>, node: &Node<Nn>, operand: Value) -> Option<Vec<(u
         NnOp::Add {} | NnOp::Sub {} => (from == to && tensor(module, operand).is_none()).then(same),
         NnOp::Neg {} | NnOp::AvgPool { .. } | NnOp::MaxPool { .. } => Some(same()),
         NnOp::ReduceMean { axes, .. } | NnOp::ReduceSum { axes, .. } => axes.iter().all(|&a| a > 1).then(same),
-        NnOp::Reshape { .. } if from[..2] == to[..2] => Some(same()),
-        // All elements of a channel stay side by side where dimensions are flattened.
-        NnOp::Reshape { .. } if to.len() == 2 && from[0] == to[0] => {
-            let elements = to[1] / from[1].max(1);
-            Some((0..to[1]).map(|to| (to / elements.max(1), to)).collect())
-        }
+        NnOp::Reshape { .. } => (from[..2] == to[..2]).then(same),
         NnOp::Slice { starts, sizes, steps } => {
             let at = |k: i64| (starts[1] + k * steps[1]) as usize;
             Some((0..sizes[1]).map(|k| (at(k), k as usize)).collect())
