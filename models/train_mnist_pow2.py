@@ -30,7 +30,7 @@ NAME = "mnist_pow2"
 PATH = HERE / f"{NAME}.onnx"
 RELU = {"epochs": 14, "rate": 0.01, "decay": 1e-2, "turn": 10, "shift": 2, "bound": 3.0, "weight": 1.0}
 # What `fhec prepare` is asked for, and how `fhec-train` trains it.
-PREPARE = ["--activations", "power-of-two", "--prune", "0.4", "--powers-of-two", "8"]
+PREPARE = ["--activations", "power-of-two", "--prune", "0.3", "--powers-of-two", "8"]
 TRAIN = ["--epochs", "26", "--shift", "2", "--hard", "1", "--rate", "0.08", "--decay", "1e-4", "--features", "0.1"]
 TRAIN += ["--temperature", "2", "--held", str(VALIDATION), "--surgery", "0.25", "--portions", "0.3,0.6,0.8,0.9,1"]
 
