@@ -31,9 +31,9 @@ const MOST_SHARE: f64 = 5e-2;
 
 /// The largest degree of each depth from two levels up, and degrees below it that cost fewer products.
 const OFFERED: [usize; 7] = [3, 5, 7, 11, 15, 23, 31];
-/// The same of six and seven levels. Two networks for CIFAR-10 that were right on 67 and 69 % of images, and so had small leads, agreed with
-/// themselves on 87 and 95 % with degree 31, on 99 % with these, in 1.3 to 1.6 times the time.
-const OFFERED_BEYOND: [usize; 4] = [47, 63, 95, 127];
+/// The same of six levels. Of seven levels no fit is tame beyond its interval: at 1.25 half widths a Chebyshev polynomial of degree 95 is
+/// 10^28, so that what rounding leaves of a coefficient decides what a value there becomes.
+const OFFERED_BEYOND: [usize; 2] = [47, 63];
 
 /// Polynomials per channel cost a product with a vector per coefficient, which pays where there are few.
 const MOST_PER_CHANNEL: usize = 7;
@@ -168,13 +168,15 @@ mod tests {
                         let last = Site { in_sequence: 1, ..site.clone() };
                         let last = family.approximate(&last, degree).unwrap();
                         assert!(last.growth <= GROWTH_TOGETHER, "{function} at {degree}: growth {}", last.growth);
-                        assert!(last.rms_error <= 1.001 * tame.rms_error, "{function} at {degree}");
+                        // Smooth functions leave hardly more than rounding at the highest degrees.
+                        let (of_last, of_tame) = (last.rms_error, tame.rms_error);
+                        assert!(of_last <= 1.001 * of_tame + 1e-6, "{function} at {degree}: {of_last} and {of_tame}");
                         assert!(
                             degree < 15 || function != Function::Relu || free.growth > 2.0 * GROWTH,
                             "{}",
                             free.growth
                         );
-                        assert!(tame.rms_error >= 0.999 * free.rms_error, "{function} at {degree}");
+                        assert!(of_tame >= 0.999 * free.rms_error - 1e-6, "{function} at {degree}");
                     }
                 }
             }
