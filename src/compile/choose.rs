@@ -224,11 +224,11 @@ impl Compiler {
         }
     }
 
-    /// The fastest plan whose polynomials agree with the network as it was given as far as asked, or the one that agrees most; of an
-    /// offer that is `inaccurate` at its best, this is known.
+    /// The fastest plan whose polynomials agree with the network as it was given as far as asked, or the one that agrees most.
     ///
-    /// The planner knows an error that is additive over activations; what a limit of that error means for the results is measured:
-    /// by `trials`.
+    /// The planner knows an error that is additive over activations; what a limit of that error means for the results is measured by
+    /// `trials`. Where an offer of fewer forms had nothing accurate enough, `inaccurate` is the best of it: the search begins below its
+    /// error.
     fn by_trial(
         &self,
         offer: &Offer<'_>,
