@@ -3,8 +3,8 @@
 
 usage: OMP_NUM_THREADS=1 python3 benches/cubics.py [--calibration N] [--epochs N]
 
-Needs torch, numpy, onnx and the CIFAR-10 files of ../shared/material; a minute of one core. Nothing of the compiler runs here. On 2,000
-training images that are used for nothing else it prints how many are right
+Needs torch, numpy, onnx, blake3 and the CIFAR-10 files of ../shared/material; a minute of one core. Nothing of the compiler runs here.
+On 2,000 training images that are used for nothing else it prints how many are right
 
 - with the best polynomial per channel in place of every GELU, by least squares over the arguments that these very images give, which
   no compiler has: what any fit of an activation by itself can reach;
@@ -14,6 +14,7 @@ training images that are used for nothing else it prints how many are right
 """
 
 import argparse
+import functools
 import pathlib
 import sys
 
@@ -21,52 +22,42 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from onnx import helper, numpy_helper
+from torch import nn
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "models"))
+sys.path[:0] = [str(ROOT / "models"), str(ROOT / "python")]
 import cifar_calibration as cifar  # noqa: E402
+from fhec_train.graph import Graph  # noqa: E402
 
 HELD = slice(40_000, 42_000)
 TEMPERATURE = 2.0
 
 
-class Network:
-    """The graph of `cifar_gelu.onnx`, with a function of the caller's in place of its activations."""
+class Standing(nn.Module):
+    """Stands in place of an activation, as a function of the caller's."""
+
+    def reads_function(self):
+        return False
+
+    def forward(self, z, _):
+        return self.function(z)
+
+
+class Network(Graph):
+    """The graph of `cifar_gelu.onnx`, whose weights stay, with a function of the caller's in place of its activations."""
 
     def __init__(self, path):
-        graph = onnx.load(path).graph
-        self.nodes = graph.node
-        self.weights = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
-        self.activations = [node.output[0] for node in graph.node if node.op_type == "Gelu"]
+        super().__init__(onnx.load(path), str(path))
+        self.names = [node.outputs[0] for node in self.nodes if node.kind == "Gelu"]
+        for name in self.names:
+            self.replace_activation(self.producer[name].inputs[0], name, Standing())
+        self.eval().requires_grad_(False)
 
-    def __call__(self, x, activation):
+    def logits(self, x, activation):
         """Logits [n, 10] of images [n, 3, 32, 32]; `activation` takes the name and the argument of each."""
-        values = {"input": x}
-        for node in self.nodes:
-            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-            z, name = values[node.input[0]], node.output[0]
-            w = [self.weights[k] for k in node.input[1:] if k in self.weights]
-            match node.op_type:
-                case "Conv":
-                    moved = {"stride": attributes["strides"][0], "padding": attributes["pads"][0]}
-                    z = F.conv2d(z, w[0], w[1] if len(w) > 1 else None, groups=attributes.get("group", 1), **moved)
-                case "BatchNormalization":
-                    z = F.batch_norm(z, w[2], w[3], w[0], w[1], eps=attributes["epsilon"])
-                case "Gelu":
-                    z = activation(name, z)
-                case "Add":
-                    z = z + values[node.input[1]]
-                case "GlobalAveragePool":
-                    z = z.mean((2, 3), keepdim=True)
-                case "Flatten":
-                    z = z.flatten(1)
-                case "Gemm":
-                    z = F.linear(z, w[0], w[1])
-                case other:
-                    raise SystemExit(f"{name}: {other} is not expected in this network")
-            values[name] = z
-        return values["logits"]
+        for name in self.names:
+            self.activation(name).function = functools.partial(activation, name)
+        return self(x)[0]
 
 
 class Polynomial:
@@ -99,14 +90,14 @@ def trained_together(network, images, epochs):
         return polynomials[name](z)
 
     with torch.no_grad():
-        network(images, fit)
-        target = F.log_softmax(network(images, lambda _, z: F.gelu(z)) / TEMPERATURE, 1)
+        network.logits(images, fit)
+        target = F.log_softmax(network.logits(images, lambda _, z: F.gelu(z)) / TEMPERATURE, 1)
     coefficients = [p.coefficients.requires_grad_() for p in polynomials.values()]
     optimiser = torch.optim.Adam(coefficients, lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * (len(images) // 128))
     for _ in range(epochs):
         for pick in torch.randperm(len(images)).split(128)[: len(images) // 128]:
-            logits = network(images[pick], lambda name, z: polynomials[name](z))
+            logits = network.logits(images[pick], lambda name, z: polynomials[name](z))
             divergence = F.kl_div(F.log_softmax(logits / TEMPERATURE, 1), target[pick], log_target=True, reduction="batchmean")
             optimiser.zero_grad()
             divergence.backward()
@@ -128,13 +119,13 @@ def main():
 
     def report(what, activation):
         with torch.no_grad():
-            right = np.mean(network(images, activation).argmax(1).numpy() == labels)
+            right = np.mean(network.logits(images, activation).argmax(1).numpy() == labels)
         print(f"{what:44} {100 * right:6.2f} % right", flush=True)
 
     report("as it is", lambda _, z: F.gelu(z))
     for degree in (2, 3, 4, 5, 7):
         report(f"best polynomials of degree {degree}", lambda _, z: Polynomial(z, degree)(z))
-    for only in network.activations:
+    for only in network.names:
         report(f"best cubics for {only} alone", lambda name, z: Polynomial(z, 3)(z) if name == only else F.gelu(z))
     together = trained_together(network, inputs(slice(0, arguments.calibration)), arguments.epochs)
     report(f"cubics trained together on {arguments.calibration} images", lambda name, z: together[name](z))

@@ -17,8 +17,8 @@ pub const DEFAULT_AGREEMENT: f64 = 0.99;
 pub struct Agreement {
     /// What was aimed at.
     pub asked: f64,
-    /// What was measured: of a classifier the share of inputs with the same class, of other networks 1 less the relative error;
-    /// of several outputs, that of the one which agrees least.
+    /// What was measured: of classes and labels the share of inputs with the same ones, of values 1 less the root mean square error over
+    /// how much they vary; of several outputs, that of the one which agrees least.
     pub measured: f64,
     /// Calibration inputs it was measured on.
     pub inputs: usize,
