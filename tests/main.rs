@@ -11,6 +11,8 @@ mod filetests;
 mod headline;
 mod material;
 #[cfg(feature = "compiler")]
+mod mixed;
+#[cfg(feature = "compiler")]
 mod openfhe;
 #[cfg(feature = "compiler")]
 mod powers_of_two;

@@ -173,16 +173,11 @@ pub struct Placed {
     pub placement: Placement,
     /// The polynomials of the network before which it is bootstrapped.
     pub before: BTreeSet<Value>,
+    /// Whether `before` tells of all bootstraps. Those of values that no polynomial reads, or polynomials of the network's own,
+    /// it does not: these have no name in a network whose weights and polynomials are others.
+    pub whole: bool,
     /// Whether there is a program without bootstraps too, with which the bootstrapped one is to be compared.
     pub leveled: bool,
-}
-
-impl Placed {
-    /// Whether it tells of all bootstraps. Those of values that no polynomial reads it does not: they have no name in a network
-    /// whose weights and polynomials are others.
-    fn is_whole(&self) -> bool {
-        self.placement.elsewhere == 0
-    }
 }
 
 /// Packs, lowers and chooses parameters for a network whose activations are polynomials: [`Packing::new`] and then
@@ -218,7 +213,7 @@ impl Packing {
     ) -> Result<Planned, PassError> {
         let _span = tracing::debug_span!("plan").entered();
         let leveled = || leveled(module, options, self);
-        let placed = placed.filter(|placed| placed.is_whole());
+        let placed = placed.filter(|placed| placed.whole);
         let planned = match target.filter(|_| options.params.log_n.is_none()) {
             Some(target) => match placed.filter(|placed| !placed.leveled) {
                 Some(placed) => bootstrapped(self, options, target, Some(placed))?,
@@ -299,12 +294,14 @@ fn with_bootstraps(
             let faster = time(&leveled).is_some_and(|l| time(&bootstrapped).is_none_or(|b| l <= b));
             Ok(if faster { leveled } else { bootstrapped })
         }
-        (Ok(mut leveled), Err(_)) => {
+        (Ok(mut leveled), Err(error)) => {
             let log_n = spec(&leveled).map_or(0, |s| s.log_n);
-            if log_n > BOOTSTRAPPING_RING && options.ranges.is_none() {
+            if log_n > BOOTSTRAPPING_RING {
+                let why = error.issues.iter().map(|issue| format!("{}; {}", issue.reason, issue.repair)).next();
                 leveled.notes.push(format!(
-                    "without bootstraps it takes N = 2^{log_n}, and keys and ciphertexts of many times the size; how large \
-                     values get, which bootstraps must know, is measured on calibration data: give --calibration"
+                    "without bootstraps it takes N = 2^{log_n}, and keys and ciphertexts of many times the size; there is no plan \
+                     with bootstraps{}",
+                    why.map_or(String::new(), |why| format!(": {why}"))
                 ));
             }
             Ok(leveled)

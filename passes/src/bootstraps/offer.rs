@@ -238,8 +238,10 @@ impl<'a> Offer<'a> {
         let polynomials: BTreeSet<Value> = placer.origins(&placement.plan);
         let is_before = |stages: &&Value| self.polynomials[*stages].iter().any(|stage| polynomials.contains(stage));
         let before = self.polynomials.keys().filter(is_before).copied().collect();
+        let named: BTreeSet<&Value> = self.polynomials.values().filter_map(|stages| stages.first()).collect();
+        let whole = placement.elsewhere == 0 && polynomials.iter().all(|polynomial| named.contains(polynomial));
         let choices = choices(&placement.plan);
-        let placed = Placed { placement, before, leveled: self.leveled_ring.is_some() };
+        let placed = Placed { placement, before, whole, leveled: self.leveled_ring.is_some() };
         Ok(Decision { choices, placed, bootstraps: false, front })
     }
 

@@ -1,0 +1,46 @@
+//! Networks with polynomials of their own beside activations: what training leaves of a network where some ReLUs stay.
+
+use fhec::{Compiler, Model, Tensor};
+use fhec_ir::Nn;
+use fhec_ir::text::{Blobs, parse_module};
+
+/// `depth` linear maps with quadratics after each, but for the last two, which have ReLUs.
+fn network(depth: usize) -> Model {
+    let number = |i: usize| 0.5 * (((i * 37 + 17) % 19) as f64 / 19.0 - 0.45);
+    let numbers = (0..64).map(|i| number(i).to_string()).collect::<Vec<_>>().join(", ");
+    let mut text = format!(
+        "input \"x\" : tensor<1x8>\noutput \"z\" : tensor<1x8>\nconst @map : tensor<8x8> = [{numbers}]\n\
+         func @mixed(%y0: tensor<1x8> loc(\"x\")) -> tensor<1x8> {{\n%map = nn.const {{value = @map}} : tensor<8x8>\n"
+    );
+    for (block, before) in (1..=depth).zip(0..) {
+        text += &format!("%l{block} = nn.matmul %y{before}, %map : tensor<1x8> loc(\"map{block}\")\n");
+        text += &match block + 2 > depth {
+            true => {
+                format!("%y{block} = nn.activation %l{block} {{function = relu}} : tensor<1x8> loc(\"relu{block}\")\n")
+            }
+            false => format!(
+                "%s{block} = nn.mul %l{block}, %l{block} : tensor<1x8> loc(\"square{block}\")\n\
+                 %y{block} = nn.add %s{block}, %l{block} : tensor<1x8> loc(\"quadratic{block}\")\n"
+            ),
+        };
+    }
+    text += &format!("return %y{depth}\n}}\n");
+    let module = parse_module::<Nn>("mixed.fhir", &text, &Blobs::default()).expect("the text is right");
+    Model { module, digest: String::new(), batch: None }
+}
+
+/// Inputs between -1 and 1.
+fn inputs(count: usize) -> Vec<Vec<Tensor>> {
+    let number = |k: usize, i: usize| (((i * 31 + k * 7919) * 2_654_435_761) >> 9 & 1023) as f32 / 512.0 - 1.0;
+    (0..count).map(|k| vec![Tensor::new([1, 8], (0..8).map(|i| number(k, i)).collect::<Vec<_>>())]).collect()
+}
+
+#[test]
+fn bootstraps_before_polynomials_of_the_networks_own_stay_where_activations_are_chosen_too() {
+    let model = network(30);
+    let compiled = Compiler::new().calibration(inputs(256)).compile(&model).expect("compiles");
+    assert_eq!(compiled.plan.spec().log_n, 16);
+    assert!(compiled.plan.counts().bootstraps > 0);
+    let placement = compiled.placement.expect("it is bootstrapped");
+    assert_eq!(compiled.plan.counts().bootstraps, placement.plan.bootstraps.len() as u64);
+}
