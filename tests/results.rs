@@ -7,12 +7,17 @@ use fhec_ir::text::{Blobs, parse_module};
 
 /// Two layers around a ReLU, and then `last`, which makes `%z` of the two sums `%s`: the first is about 20, the second about zero.
 fn network(last: &str) -> Model {
+    shaped(last, "1x2")
+}
+
+/// The same, whose result has this shape.
+fn shaped(last: &str, shape: &str) -> Model {
     let number = |i: usize| ((i * 37 + 11) % 19) as f64 / 19.0 - 0.45;
     let weights = |n: usize| (0..n).map(|i| number(i).to_string()).collect::<Vec<_>>().join(", ");
     let text = format!(
-        "input \"x\" : tensor<1x6>\noutput \"z\" : tensor<1x2>\n\
+        "input \"x\" : tensor<1x6>\noutput \"z\" : tensor<{shape}>\n\
          const @w0 : tensor<6x8> = [{}]\nconst @w1 : tensor<8x2> = [{}]\nconst @b : tensor<1x2> = [20, 0]\nconst @c : tensor<1x2> = [60, 60]\n\
-         func @f(%x: tensor<1x6> loc(\"x\")) -> tensor<1x2> {{\n\
+         func @f(%x: tensor<1x6> loc(\"x\")) -> tensor<{shape}> {{\n\
          %w0 = nn.const {{value = @w0}} : tensor<6x8>\n%w1 = nn.const {{value = @w1}} : tensor<8x2>\n\
          %b = nn.const {{value = @b}} : tensor<1x2>\n%c = nn.const {{value = @c}} : tensor<1x2>\n\
          %a = nn.matmul %x, %w0 : tensor<1x8> loc(\"first\")\n\
@@ -85,4 +90,17 @@ fn labels_of_a_steep_sigmoid_take_no_more_accuracy_than_they_need() {
     assert!(agreement.of == ResultKind::Labels && agreement.measured > 0.7, "{agreement:?}");
     let degrees: Vec<usize> = found.activations.iter().map(|a| a.degree).collect();
     assert!(degrees.iter().any(|&degree| degree < 31), "{degrees:?}");
+}
+
+#[test]
+fn what_cannot_be_scores_is_compared_as_values_with_a_warning() {
+    let column = "%r = nn.reshape %p {shape = [1, 1, 2]} : tensor<1x1x2> loc(\"rows\")\n\
+                  %z = nn.neg %r : tensor<1x1x2> loc(\"negative\")";
+    let model = shaped(column, "1x1x2");
+    let found = compiled(&model, 0.5, Some(ResultKind::Classes));
+    assert_eq!(found.agreement.map(|a| a.of), Some(ResultKind::Values));
+    let warned = |found: &Compiled| found.warnings.iter().any(|w| w.contains("--results classes has no effect on `z`"));
+    assert!(warned(&found), "{:?}", found.warnings);
+    let model = network("%z = nn.neg %p : tensor<1x2> loc(\"negative\")");
+    assert!(!warned(&compiled(&model, 0.5, Some(ResultKind::Classes))));
 }

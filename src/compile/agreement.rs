@@ -1,7 +1,7 @@
 //! How far a network with polynomials agrees with the network as it was given, on inputs that need no labels.
 
 use fhec_ir::nn::eval;
-use fhec_ir::{Module, Nn, Node, Tensor};
+use fhec_ir::{Module, Nn, Node, Shape, Tensor};
 use fhec_passes::activations::ApproximateError;
 use fhec_passes::activations::result_kind::{ResultKind, largest, middle, spreads};
 use fhec_passes::pack::without_heads;
@@ -98,7 +98,25 @@ fn output(results: &[Vec<Tensor>], at: usize) -> Vec<&Tensor> {
 
 /// One row of numbers, which may still have the dimensions of a convolution behind it.
 fn is_row(result: &Tensor) -> bool {
-    matches!(&result.shape().0[..], [1, _, rest @ ..] if rest.iter().all(|&d| d == 1))
+    is_shape_of_row(result.shape())
+}
+
+fn is_shape_of_row(shape: &Shape) -> bool {
+    matches!(&shape.0[..], [1, _, rest @ ..] if rest.iter().all(|&d| d == 1))
+}
+
+/// The outputs of `module`, by name, that are compared as values whatever else is asked: scores are rows, those of classes of several
+/// numbers.
+pub(super) fn no_scores(module: &Module<Nn>, asked: ResultKind) -> Vec<String> {
+    let (encrypted, _) = without_heads(module);
+    let is_possible = |shape: &Shape| match asked {
+        ResultKind::Classes => is_shape_of_row(shape) && shape.0.iter().any(|&d| d > 1),
+        ResultKind::Labels => is_shape_of_row(shape),
+        ResultKind::Values => true,
+    };
+    let shapes = encrypted.func.results().iter().map(|&result| &encrypted.func.node(result).ty.0);
+    let outputs = encrypted.outputs.iter().zip(shapes);
+    outputs.filter(|(_, shape)| !is_possible(shape)).map(|(port, _)| port.name.clone()).collect()
 }
 
 /// What the output that `node` makes is taken for: only rows are scores, and only rows of several are by which of them is the largest.

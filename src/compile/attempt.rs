@@ -9,13 +9,14 @@ use fhec_ir::nn::NnOp;
 use fhec_ir::{Entity, Module, Nn, Tensor, Value};
 use fhec_passes::activations::given::{self, Measured as MeasuredRanges};
 use fhec_passes::activations::rebuild::Reconstructed;
+use fhec_passes::activations::result_kind::ResultKind;
 use fhec_passes::activations::{ApproximateError, ApproximateOptions, Polynomials};
 use fhec_passes::compose::{ComposeFunctions, Composed};
 use fhec_passes::ends::Ends;
 use fhec_passes::pipeline::Placed;
 use fhec_passes::program::Facts;
 
-use super::agreement::Agreement;
+use super::agreement::{self, Agreement};
 use super::choose::Chosen;
 use super::precision::Made;
 use super::samples::guessed_ranges;
@@ -98,6 +99,7 @@ impl Compiler {
         }
         rewrites.extend(functions.iter().map(|function| function.to_string()));
         warnings.extend(pairwise_maxima(&model.module, &folded).map(|w| w.to_string()));
+        warnings.extend(self.options.results.and_then(|asked| no_scores(&folded, asked)).map(|w| w.to_string()));
         let (mut samples, approximate) = self.samples(&folded, self.options.guess_ranges, &mut warnings)?;
         let MeasuredRanges { module: folded, runaway } = given::measured(&folded, &samples, approximate.margin)?;
         if !runaway.is_empty() {
@@ -193,6 +195,13 @@ impl Compiler {
 fn is_unplanned(error: &Error) -> bool {
     let (Error::Compile(e) | Error::Approximate(ApproximateError::Pass(e))) = error else { return false };
     e.issues.iter().all(|issue| issue.node.is_none())
+}
+
+/// The outputs that cannot be compared as they are said to be.
+fn no_scores(folded: &Module<Nn>, asked: ResultKind) -> Option<Warning> {
+    let outputs = agreement::no_scores(folded, asked);
+    let named = outputs.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    (!outputs.is_empty()).then_some(Warning::NoScores { outputs: named, asked })
 }
 
 /// What became of maxima over windows.

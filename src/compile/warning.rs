@@ -59,6 +59,11 @@ pub(super) enum Warning {
     )]
     Disagrees(Agreement),
     #[error(
+        "--results {asked} has no effect on {outputs}, compared as values: scores of classes are a row of several numbers, those of \
+         labels a row; leave --results out, or say values"
+    )]
+    NoScores { outputs: String, asked: ResultKind },
+    #[error(
         "the error of all activations counts alike, since their effect on the results is not known: {reason}; give \
          calibration data of a classifier, or set --degree"
     )]

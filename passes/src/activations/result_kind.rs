@@ -5,6 +5,7 @@
 //! whose first value is the largest for every input, the "class" stays the same whatever becomes of the values.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use fhec_ir::nn::{Activation, NnOp};
 use fhec_ir::{Nn, Node};
@@ -21,6 +22,16 @@ pub enum ResultKind {
     Labels,
     /// Values: their error beside how much they vary over inputs counts.
     Values,
+}
+
+impl fmt::Display for ResultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Classes => "classes",
+            Self::Labels => "labels",
+            Self::Values => "values",
+        })
+    }
 }
 
 /// Where a larger share of the inputs has the same answer, a network that always gives it agrees nearly as often as one is asked to.
