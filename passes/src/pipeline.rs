@@ -297,11 +297,15 @@ fn with_bootstraps(
         (Ok(mut leveled), Err(error)) => {
             let log_n = spec(&leveled).map_or(0, |s| s.log_n);
             if log_n > BOOTSTRAPPING_RING {
-                let why = error.issues.iter().map(|issue| format!("{}; {}", issue.reason, issue.repair)).next();
+                let why = match &options.ranges {
+                    None => "how large values get, which bootstraps must know, is measured on calibration data: give --calibration".into(),
+                    Some(_) => {
+                        let reasons: Vec<&str> = error.issues.iter().map(|issue| issue.reason.as_str()).collect();
+                        format!("with bootstraps there is no plan: {}", reasons.join("; "))
+                    }
+                };
                 leveled.notes.push(format!(
-                    "without bootstraps it takes N = 2^{log_n}, and keys and ciphertexts of many times the size; there is no plan \
-                     with bootstraps{}",
-                    why.map_or(String::new(), |why| format!(": {why}"))
+                    "without bootstraps it takes N = 2^{log_n}, and keys and ciphertexts of many times the size; {why}"
                 ));
             }
             Ok(leveled)
