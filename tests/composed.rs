@@ -1,9 +1,9 @@
 //! Functions that a network writes out op by op are one polynomial each, from the compiler's input to a simulated run.
 
-use fhec::{Compiler, Model, Simulator, Tensor};
-use fhec_ir::Nn;
+use fhec::{Compiler, Model, Simulator};
 use fhec_ir::nn::eval;
-use fhec_ir::text::{Blobs, parse_module};
+
+use crate::networks::{inputs, parsed};
 
 /// A network of two dense layers around `body`, which makes `%y` of `%a`.
 fn network(body: &str) -> Model {
@@ -22,13 +22,7 @@ fn network(body: &str) -> Model {
         weights(6, 8),
         weights(8, 3)
     );
-    let module = parse_module::<Nn>("network.fhir", &text, &Blobs::default()).expect("the text is right");
-    Model { module, digest: String::new(), batch: None }
-}
-
-fn inputs(count: usize) -> Vec<Vec<Tensor>> {
-    let number = |k: usize, i: usize| (((i * 31 + k * 7919) * 2_654_435_761) >> 9 & 1023) as f32 / 256.0 - 2.0;
-    (0..count).map(|k| vec![Tensor::new([1, 6], (0..6).map(|i| number(k, i)).collect::<Vec<_>>())]).collect()
+    parsed(&text)
 }
 
 #[test]
@@ -36,11 +30,11 @@ fn a_softsign_written_out_is_one_polynomial() {
     let body = "%m = nn.activation %a {function = abs} : tensor<1x8> loc(\"size\")\n\
                 %d = nn.add %m, %c : tensor<1x8> loc(\"above\")\n%y = nn.div %a, %d : tensor<1x8> loc(\"softsign\")";
     let model = network(body);
-    let compiled = Compiler::new().degree(15).calibration(inputs(64)).compile(&model).expect("compiles");
+    let compiled = Compiler::new().degree(15).calibration(inputs(64, 6, 2.0)).compile(&model).expect("compiles");
     let functions: Vec<&str> = compiled.activations.iter().map(|a| a.function.as_str()).collect();
     assert_eq!(functions, ["x/(abs(x) + 1.5)"]);
     assert!(compiled.explanation.contains("3 ops of one value are one function"), "{}", compiled.explanation);
-    for (k, x) in inputs(4).into_iter().enumerate() {
+    for (k, x) in inputs(4, 6, 2.0).into_iter().enumerate() {
         let expected = eval::eval(&model.module, &x).expect("runs");
         let found = Simulator::new(&compiled.plan, 7).run(k as u64, &x).expect("runs").outputs;
         let size = expected[0].data().iter().fold(0.1f32, |m, y| m.max(y.abs()));
@@ -52,12 +46,14 @@ fn a_softsign_written_out_is_one_polynomial() {
 #[test]
 fn functions_that_jump_are_warned_of() {
     let body = "%y = nn.activation %a {function = step} : tensor<1x8> loc(\"threshold\")";
-    let compiled = Compiler::new().degree(15).calibration(inputs(64)).compile(&network(body)).expect("compiles");
+    let compiled =
+        Compiler::new().degree(15).calibration(inputs(64, 6, 2.0)).compile(&network(body)).expect("compiles");
     let warned = |text: &str| compiled.warnings.iter().any(|w| w.contains(text));
     assert!(warned("node `threshold`: step jumps") && warned("is off by up to"), "{:?}", compiled.warnings);
     // x·step(x) has no jump: it is a ReLU.
     let body = format!("{}\n%y = nn.mul %a, %s : tensor<1x8> loc(\"gated\")", body.replace("%y =", "%s ="));
-    let compiled = Compiler::new().degree(15).calibration(inputs(64)).compile(&network(&body)).expect("compiles");
+    let compiled =
+        Compiler::new().degree(15).calibration(inputs(64, 6, 2.0)).compile(&network(&body)).expect("compiles");
     assert_eq!(compiled.activations[0].function, "relu");
     assert!(!compiled.warnings.iter().any(|w| w.contains("jumps")), "{:?}", compiled.warnings);
 }

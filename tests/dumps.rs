@@ -12,7 +12,8 @@ use fhec::runtime::Provenance;
 use fhec::{CompileOptions, Compiler, Destination, Model, Plan, Tensor};
 
 use super::material::material;
-use super::products::{inputs, network};
+use super::networks::inputs;
+use super::products::network;
 
 /// A plan as bytes, without where it comes from.
 fn bytes(plan: Plan) -> Vec<u8> {
@@ -108,7 +109,7 @@ fn dumps_of_resnet8_give_its_plan() {
 #[test]
 fn bootstraps_of_measured_values() {
     let passes = ["import", "fold", "approximate-activations", "pack", "place-bootstraps", "lower"];
-    check_of(&network(22), &Compiler::new().calibration(inputs(64)), &passes);
+    check_of(&network(22), &Compiler::new().calibration(inputs(64, 6, 2.0)), &passes);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod headline;
 mod material;
 #[cfg(feature = "compiler")]
 mod mixed;
+mod networks;
 #[cfg(feature = "compiler")]
 mod openfhe;
 #[cfg(feature = "compiler")]

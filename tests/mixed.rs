@@ -1,8 +1,8 @@
 //! Networks with polynomials of their own beside activations: what training leaves of a network where some ReLUs stay.
 
-use fhec::{Compiler, Model, Tensor};
-use fhec_ir::Nn;
-use fhec_ir::text::{Blobs, parse_module};
+use fhec::{Compiler, Model};
+
+use crate::networks::{inputs, parsed};
 
 /// `depth` reflections with quadratics after each, but for the last two, which have ReLUs, and a linear map at the end.
 fn network(depth: usize) -> Model {
@@ -30,20 +30,13 @@ fn network(depth: usize) -> Model {
         };
     }
     text += &format!("%z = nn.matmul %y{depth}, %map : tensor<1x8> loc(\"last\")\nreturn %z\n}}\n");
-    let module = parse_module::<Nn>("mixed.fhir", &text, &Blobs::default()).expect("the text is right");
-    Model { module, digest: String::new(), batch: None }
-}
-
-/// Inputs between -1 and 1.
-fn inputs(count: usize) -> Vec<Vec<Tensor>> {
-    let number = |k: usize, i: usize| (((i * 31 + k * 7919) * 2_654_435_761) >> 9 & 1023) as f32 / 512.0 - 1.0;
-    (0..count).map(|k| vec![Tensor::new([1, 8], (0..8).map(|i| number(k, i)).collect::<Vec<_>>())]).collect()
+    parsed(&text)
 }
 
 #[test]
 fn bootstraps_before_polynomials_of_the_networks_own_stay_where_activations_are_chosen_too() {
     let model = network(30);
-    let compiled = Compiler::new().calibration(inputs(256)).compile(&model).expect("compiles");
+    let compiled = Compiler::new().calibration(inputs(256, 8, 1.0)).compile(&model).expect("compiles");
     assert_eq!(compiled.plan.spec().log_n, 16);
     assert!(compiled.plan.counts().bootstraps > 0);
     assert!(compiled.agreement.is_some_and(|a| a.measured > 0.95), "{:?}", compiled.agreement);

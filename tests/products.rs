@@ -1,9 +1,9 @@
 //! Networks without activations, too deep to run without bootstraps: linear maps with products between them.
 
-use fhec::{Compiler, Model, Simulator, Tensor};
-use fhec_ir::Nn;
+use fhec::{Compiler, Model, Simulator};
 use fhec_ir::nn::eval;
-use fhec_ir::text::{Blobs, parse_module};
+
+use crate::networks::{inputs, parsed};
 
 /// `blocks` of a linear map and another one times a mask; values stay near 4.
 pub fn network(blocks: usize) -> Model {
@@ -36,27 +36,20 @@ pub fn network(blocks: usize) -> Model {
         );
     }
     text += &format!("%z = nn.matmul %y{blocks}, %head : tensor<1x3> loc(\"head\")\nreturn %z\n}}\n");
-    let module = parse_module::<Nn>("products.fhir", &text, &Blobs::default()).expect("the text is right");
-    Model { module, digest: String::new(), batch: None }
-}
-
-/// Inputs between -2 and 2.
-pub fn inputs(count: usize) -> Vec<Vec<Tensor>> {
-    let number = |k: usize, i: usize| (((i * 31 + k * 7919) * 2_654_435_761) >> 9 & 1023) as f32 / 256.0 - 2.0;
-    (0..count).map(|k| vec![Tensor::new([1, 6], (0..6).map(|i| number(k, i)).collect::<Vec<_>>())]).collect()
+    parsed(&text)
 }
 
 #[test]
 fn a_chain_of_products_is_bootstrapped_where_its_values_were_measured() {
     let model = network(22);
-    let compiled = Compiler::new().calibration(inputs(64)).compile(&model).expect("compiles");
+    let compiled = Compiler::new().calibration(inputs(64, 6, 2.0)).compile(&model).expect("compiles");
     let (spec, placement) = (compiled.plan.spec(), compiled.placement.expect("it is bootstrapped"));
     assert_eq!(spec.log_n, 16);
     assert!(placement.elsewhere > 0 && placement.elsewhere == placement.plan.bootstraps.len());
     assert_eq!(compiled.plan.counts().bootstraps, placement.plan.bootstraps.len() as u64);
     assert!(compiled.notes.iter().any(|note| note.contains("on 64 calibration inputs")), "{:?}", compiled.notes);
     assert!(compiled.precision.bits > 8.0, "{:?}", compiled.precision);
-    for (k, x) in inputs(80).into_iter().enumerate().skip(76) {
+    for (k, x) in inputs(80, 6, 2.0).into_iter().enumerate().skip(76) {
         let expected = eval::eval(&model.module, &x).expect("runs");
         let simulated = Simulator::new(&compiled.plan, 7).run(k as u64, &x).expect("runs");
         let pairs = expected[0].data().iter().zip(simulated.outputs[0].data());

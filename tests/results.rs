@@ -1,9 +1,9 @@
 //! What results are taken for when polynomials are chosen: of a row of values, not only which of them is the largest.
 
-use fhec::{CompileOptions, Compiled, Compiler, Model, ResultKind, Tensor};
-use fhec_ir::Nn;
+use fhec::{CompileOptions, Compiled, Compiler, Model, ResultKind};
 use fhec_ir::nn::eval;
-use fhec_ir::text::{Blobs, parse_module};
+
+use crate::networks::{inputs, parsed};
 
 /// Two layers around a ReLU, and then `last`, which makes `%z` of the two sums `%s`: the first is about 20, the second about zero.
 fn network(last: &str) -> Model {
@@ -27,24 +27,18 @@ fn shaped(last: &str, shape: &str) -> Model {
         weights(48),
         weights(16)
     );
-    let module = parse_module::<Nn>("network.fhir", &text, &Blobs::default()).expect("the text is right");
-    Model { module, digest: String::new(), batch: None }
-}
-
-fn inputs(count: usize) -> Vec<Vec<Tensor>> {
-    let number = |k: usize, i: usize| (((i * 31 + k * 7919) * 2_654_435_761) >> 9 & 1023) as f32 / 256.0 - 2.0;
-    (0..count).map(|k| vec![Tensor::new([1, 6], (0..6).map(|i| number(k, i)).collect::<Vec<_>>())]).collect()
+    parsed(&text)
 }
 
 fn compiled(model: &Model, min_agreement: f64, results: Option<ResultKind>) -> Compiled {
     let options = CompileOptions { results, min_agreement: Some(min_agreement), ..CompileOptions::default() };
-    Compiler::with_options(options).calibration(inputs(256)).compile(model).expect("compiles")
+    Compiler::with_options(options).calibration(inputs(256, 6, 2.0)).compile(model).expect("compiles")
 }
 
 /// The root mean square error of the second value of new inputs, over its own root mean square.
 fn off(model: &Model, compiled: &Compiled) -> f64 {
     let (mut error, mut size) = (0.0, 0.0);
-    for x in inputs(600).split_off(400) {
+    for x in inputs(600, 6, 2.0).split_off(400) {
         let second = |module| f64::from(eval::eval(module, &x).expect("runs")[0].data()[1]);
         let (wanted, found) = (second(&model.module), second(&compiled.polynomial));
         error += (found - wanted).powi(2);
@@ -70,7 +64,8 @@ fn where_degrees_of_five_levels_do_not_do_there_are_higher_ones() {
     let model = network("%z = nn.neg %p : tensor<1x2> loc(\"negative\")");
     let highest_for = |asked: f64| {
         let options = CompileOptions { min_agreement: Some(asked), ..CompileOptions::default() };
-        let compiled = Compiler::with_options(options).calibration(inputs(512)).compile(&model).expect("compiles");
+        let compiled =
+            Compiler::with_options(options).calibration(inputs(512, 6, 2.0)).compile(&model).expect("compiles");
         let measured = compiled.agreement.expect("there are inputs to measure it on").measured;
         assert!(measured >= asked, "{measured} of {asked}");
         compiled.activations.iter().map(|activation| activation.degree).max()

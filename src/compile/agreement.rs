@@ -97,36 +97,33 @@ fn output(results: &[Vec<Tensor>], at: usize) -> Vec<&Tensor> {
 }
 
 /// One row of numbers, which may still have the dimensions of a convolution behind it.
-fn is_row(result: &Tensor) -> bool {
-    is_shape_of_row(result.shape())
-}
-
-fn is_shape_of_row(shape: &Shape) -> bool {
+fn is_row(shape: &Shape) -> bool {
     matches!(&shape.0[..], [1, _, rest @ ..] if rest.iter().all(|&d| d == 1))
 }
 
-/// The outputs of `module`, by name, that are compared as values whatever else is asked: scores are rows, those of classes of several
-/// numbers.
-pub(super) fn no_scores(module: &Module<Nn>, asked: ResultKind) -> Vec<String> {
-    let (encrypted, _) = without_heads(module);
-    let is_possible = |shape: &Shape| match asked {
-        ResultKind::Classes => is_shape_of_row(shape) && shape.0.iter().any(|&d| d > 1),
-        ResultKind::Labels => is_shape_of_row(shape),
+/// Whether results of this shape can be what they are said to be: only rows are scores, and only rows of several are by which of them is
+/// the largest.
+fn can_be(asked: ResultKind, shape: &Shape) -> bool {
+    match asked {
+        ResultKind::Classes => is_row(shape) && shape.0.iter().any(|&d| d > 1),
+        ResultKind::Labels => is_row(shape),
         ResultKind::Values => true,
-    };
-    let shapes = encrypted.func.results().iter().map(|&result| &encrypted.func.node(result).ty.0);
-    let outputs = encrypted.outputs.iter().zip(shapes);
-    outputs.filter(|(_, shape)| !is_possible(shape)).map(|(port, _)| port.name.clone()).collect()
+    }
 }
 
-/// What the output that `node` makes is taken for: only rows are scores, and only rows of several are by which of them is the largest.
+/// The outputs of `module`, by name, that are compared as values whatever else is asked.
+pub(super) fn no_scores(module: &Module<Nn>, asked: ResultKind) -> Vec<String> {
+    let (encrypted, _) = without_heads(module);
+    let shapes = encrypted.func.results().iter().map(|&result| &encrypted.func.node(result).ty.0);
+    let outputs = encrypted.outputs.iter().zip(shapes);
+    outputs.filter(|(_, shape)| !can_be(asked, shape)).map(|(port, _)| port.name.clone()).collect()
+}
+
+/// What the output that `node` makes is taken for.
 fn taken_for(node: &Node<Nn>, found: &[&Tensor], asked: Option<ResultKind>) -> ResultKind {
-    let rows = found.iter().all(|t| is_row(t));
-    let several = found.iter().all(|t| t.data().len() > 1);
     match asked {
-        Some(ResultKind::Labels) if rows => ResultKind::Labels,
-        Some(ResultKind::Classes) if rows && several => ResultKind::Classes,
-        None if rows => ResultKind::of_rows(node, found.iter().map(|t| t.data())),
+        Some(asked) if found.iter().all(|t| can_be(asked, t.shape())) => asked,
+        None if found.iter().all(|t| is_row(t.shape())) => ResultKind::of_rows(node, found.iter().map(|t| t.data())),
         _ => ResultKind::Values,
     }
 }
@@ -177,7 +174,7 @@ fn agreement_of_one(output: Output, wanted: &[&Tensor], found: &[&Tensor]) -> f6
 
 /// The root mean square error beside how much values vary; of a row, that of the value with the largest.
 fn relative_error(wanted: &[&Tensor], found: &[&Tensor]) -> f64 {
-    let is_row = wanted.iter().all(|t| is_row(t));
+    let is_row = wanted.iter().all(|t| is_row(t.shape()));
     let results: Vec<&[f32]> = wanted.iter().map(|t| t.data()).collect();
     let spreads = spreads(&results, is_row);
     let mut squares = vec![0.0; spreads.len()];
