@@ -35,6 +35,9 @@ pub struct Prepare {
     /// two, not trained), or the degree of polynomials per channel
     #[arg(long, value_name = "FORM", default_value = "keep", value_parser = activations)]
     activations: Activations,
+    /// Nodes whose activations stay all the same, separated by commas: the compiler replaces them
+    #[arg(long, value_name = "NODES", value_delimiter = ',')]
+    keep: Vec<String>,
     /// Zeros among the weights that save this share of the predicted time of linear layers, between 0 and 1: those of
     /// whole rotations and diagonals, of the least squares. Training may exchange them
     #[arg(long, value_name = "SHARE", value_parser = values::share)]
@@ -151,6 +154,9 @@ fn check(c: &Prepare) -> Result<(), Error> {
         let option = if c.prune.is_some() { "--prune" } else { "--powers-of-two" };
         return idle(option, "no student is written");
     }
+    if !c.keep.is_empty() && keeps {
+        return idle("--keep", "all activations stay");
+    }
     if c.latency.is_some() && !c.table && c.skips != SkipsOption::Auto && c.prune.is_none() {
         return idle("--latency", "times are predicted by --table, --skips auto and --prune");
     }
@@ -181,6 +187,7 @@ pub fn run(c: &Prepare) -> Result<(), Error> {
             let options = PrepareOptions {
                 skips: c.skips.into(),
                 activations: c.activations,
+                keep: c.keep.clone(),
                 prune: c.prune,
                 powers_of_two: c.powers_of_two,
             };

@@ -7,7 +7,7 @@
 mod recipe;
 mod weights;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fhec_frontend::Exported;
 use fhec_ir::nn::NnOp;
@@ -53,6 +53,8 @@ pub struct PrepareOptions {
     pub skips: Skips,
     /// What activations become in training.
     pub activations: Activations,
+    /// The nodes whose activations stay all the same.
+    pub keep: Vec<String>,
     /// The share of the predicted time of linear transforms that zeros among the weights are to save.
     pub prune: Option<f64>,
     /// Weights become 0 or ±2^k in training, of so many neighbouring k.
@@ -110,7 +112,7 @@ pub fn skip_table(model: &Model, degrees: &[usize], target: &dyn Target) -> Resu
 /// # Errors
 /// A model that cannot be planned, with [`Skips::Auto`] or where it is pruned; one that does not run on the samples or is too
 /// large for a file; Dirac kernels whose weights would be pruned or become powers of two; an activation that no quadratic
-/// of powers of two resembles.
+/// of powers of two resembles; a node to keep that is no activation.
 pub fn prepare(
     model: &Model,
     options: &PrepareOptions,
@@ -137,12 +139,13 @@ pub fn prepare(
     let exported = fhec_frontend::export_model(&converted.module)?;
     let student = exported.encode()?;
     let degree = options.activations.degree();
+    let replaced = replaced(&converted.module, options)?;
     let mut fits = match (degree, samples) {
         (Some(degree), Some(samples)) => fits(&converted.module, samples, degree)?,
         _ => BTreeMap::new(),
     };
     if options.activations == Activations::PowerOfTwo {
-        fits = weights::power_of_two_quadratics(&converted.module, &fits)?;
+        fits = weights::power_of_two_quadratics(&converted.module, &replaced, &fits)?;
     }
     if !converted.dirac.is_empty() && (options.prune.is_some() || options.powers_of_two.is_some()) {
         let reason = "the weights of Dirac kernels are neither pruned nor made powers of two".into();
@@ -163,7 +166,7 @@ pub fn prepare(
         student_digest: blake3::hash(&student).to_hex().to_string(),
         joins: joins(&blocks, &forms),
         dirac: namer.dirac(),
-        activations: namer.activations(options.activations, &fits),
+        activations: namer.activations(options.activations, &replaced, &fits),
         matches: namer.matches(),
         masks,
         powers_of_two: options.powers_of_two.map(|count| namer.powers_of_two(count)).unwrap_or_default(),
@@ -174,6 +177,29 @@ pub fn prepare(
 /// The degree of activations that stay, once the network is compiled.
 fn default_degree() -> usize {
     ApproximateOptions::default().default.degree
+}
+
+/// The activations of a network that results need: each with its operand, its node and its function.
+fn live_activations(module: &Module<Nn>) -> impl Iterator<Item = (Value, Value, &str, &str)> {
+    let live = module.func.live();
+    module.func.iter().filter(move |(v, _)| live[v.index()]).filter_map(|(v, node)| match &node.op {
+        NnOp::Activation { function, .. } => Some((v, node.operands[0], node.loc.name(), function.name())),
+        _ => None,
+    })
+}
+
+/// The activations that become polynomials.
+fn replaced(student: &Module<Nn>, options: &PrepareOptions) -> Result<BTreeSet<Value>, Error> {
+    if options.activations == Activations::Keep {
+        return Ok(BTreeSet::new());
+    }
+    let nodes: Vec<&str> = live_activations(student).map(|(_, _, node, _)| node).collect();
+    if let Some(foreign) = options.keep.iter().find(|name| !nodes.contains(&name.as_str())) {
+        let reason = format!("`{foreign}` is to stay, and is no activation of the student");
+        return Err(Error::Usage { reason, repair: format!("name some of these: {}", nodes.join(", ")) });
+    }
+    let stays = |node: &str| options.keep.iter().any(|name| name == node);
+    Ok(live_activations(student).filter(|(_, _, node, _)| !stays(node)).map(|(v, ..)| v).collect())
 }
 
 /// The polynomials per channel of every activation, by its value, and the inputs seen there.
@@ -209,15 +235,6 @@ impl Namer<'_> {
         self.exported.name(value).unwrap_or_default().to_string()
     }
 
-    /// The activations of a network that results need.
-    fn of(module: &Module<Nn>) -> impl Iterator<Item = (Value, Value, &str, &str)> {
-        let live = module.func.live();
-        module.func.iter().filter(move |(v, _)| live[v.index()]).filter_map(|(v, node)| match &node.op {
-            NnOp::Activation { function, .. } => Some((v, node.operands[0], node.loc.name(), function.name())),
-            _ => None,
-        })
-    }
-
     fn dirac(&self) -> Vec<RecipeDirac> {
         let module = &self.converted.module;
         let conv = |conv: &skips::DiracConv| {
@@ -234,7 +251,12 @@ impl Namer<'_> {
         self.converted.dirac.iter().map(conv).collect()
     }
 
-    fn activations(&self, form: Activations, fits: &BTreeMap<Value, Fitted>) -> Vec<RecipeActivation> {
+    fn activations(
+        &self,
+        form: Activations,
+        replaced: &BTreeSet<Value>,
+        fits: &BTreeMap<Value, Fitted>,
+    ) -> Vec<RecipeActivation> {
         let module = &self.converted.module;
         let Some(degree) = form.degree() else { return Vec::new() };
         let trained = form != Activations::PowerOfTwo;
@@ -248,7 +270,7 @@ impl Namer<'_> {
                 polynomial: RecipePolynomial { degree, axis, start: fits.get(&v).cloned(), trained },
             }
         };
-        Self::of(module).map(activation).collect()
+        live_activations(module).filter(|(v, ..)| replaced.contains(v)).map(activation).collect()
     }
 
     /// The operands of activations that both networks have.
@@ -258,6 +280,6 @@ impl Namer<'_> {
             let operand = *self.converted.module.func.node(twin).operands.first()?;
             Some(RecipeMatch { student: self.name(operand), teacher_node: node.into() })
         };
-        Self::of(self.teacher).filter_map(matched).collect()
+        live_activations(self.teacher).filter_map(matched).collect()
     }
 }

@@ -91,17 +91,18 @@ fn weights_and_biases(module: &Module<Nn>) -> BTreeSet<Value> {
     found
 }
 
-/// For every activation the quadratic of powers of two of the least largest error, where its inputs were seen, or else on
-/// [-4, 4] (Faster CryptoNets, arXiv 1811.09953).
+/// For each of these activations the quadratic of powers of two of the least largest error, where its inputs were seen, or
+/// else on [-4, 4] (Faster CryptoNets, arXiv 1811.09953).
 pub(super) fn power_of_two_quadratics(
     module: &Module<Nn>,
+    activations: &BTreeSet<Value>,
     fits: &BTreeMap<Value, Fitted>,
 ) -> Result<BTreeMap<Value, Fitted>, Error> {
-    let live = module.func.live();
     let mut found = BTreeMap::new();
     let mut issues = Vec::new();
-    for (v, node) in module.func.iter().filter(|(v, _)| live[v.index()]) {
-        let (NnOp::Activation { .. }, Some(function)) = (&node.op, node.op.function()) else { continue };
+    for &v in activations {
+        let node = module.func.node(v);
+        let Some(function) = node.op.function() else { continue };
         let seen = fits.get(&v).map_or([-REACH, REACH], |fit| fit.interval);
         let made = Interval::new(seen[0], seen[1]).and_then(|interval| power_of_two_quadratic(&function, interval));
         let reason = match made {

@@ -73,6 +73,19 @@ fn polynomials_start_at_fits() {
 }
 
 #[test]
+fn activations_that_are_named_stay() {
+    let p = place();
+    let keep = |names| [&PREPARE[..], &["--activations", "quadratic", "--keep", names, "--force"]].concat();
+    p.ok(&keep("stem_relu,relu2"));
+    let activations = recipe(&p.path("recipe.json")).activations;
+    assert_eq!(activations.iter().map(|a| a.node.as_str()).collect::<Vec<_>>(), ["relu1"]);
+    let message = p.fails(&keep("relu1,relu3"));
+    assert!(message.contains("`relu3`") && message.contains("stem_relu, relu1, relu2"), "{message}");
+    let message = p.fails(&[&PREPARE[..], &["--keep", "relu1", "--force"]].concat());
+    assert!(message.contains("--keep has no effect here: all activations stay"), "{message}");
+}
+
+#[test]
 fn polynomials_of_powers_of_two_are_those_of_the_least_error() {
     let p = place();
     let power = [&PREPARE[..], &["--activations", "power-of-two"]].concat();
