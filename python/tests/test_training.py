@@ -84,6 +84,19 @@ def test_training_goes_on_from_a_trained_network(case, capsys):
     assert "activations alone" in capsys.readouterr().err
 
 
+def test_a_recipe_may_give_activations_back(case, capsys):
+    made = case()
+    assert main(made.arguments("all.onnx", "--epochs", "6")) == 0
+    recipe = json.loads(made.recipe.read_text())
+    made.recipe.write_text(json.dumps({**recipe, "activations": recipe["activations"][1:]}))
+    begin = ("--begin", str(made.directory / "all.onnx"))
+    assert main(made.arguments("some.onnx", "--epochs", "1", "--rate", "0.002", "--json", *begin)) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["best"]["agreement"] > 0.85
+    kinds = [node.op_type for node in onnx.load(made.directory / "some.onnx").graph.node]
+    assert "Relu" in kinds and "Sigmoid" not in kinds
+
+
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_killed_goes_on_and_ends_the_same(case, kind):
     made = case()
