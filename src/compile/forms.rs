@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use fhec_ir::{Entity, Module, Nn, Tensor, Value};
+use fhec_ir::{Entity, Module, Nn, Node, Tensor, Value};
 use fhec_passes::activations::{ApproximateOptions, Choices};
 use fhec_passes::approx::Choice;
 use fhec_passes::approx::families::LeastSquares;
@@ -102,8 +102,7 @@ impl Forms {
 
     /// The forms by the activation of `folded`.
     fn choices(&self, folded: &Module<Nn>) -> Result<Choices, Error> {
-        let activations = activations(folded);
-        let names = || activations.iter().map(|&v| folded.func.node(v).loc.name());
+        let names = || activations(folded).map(|(_, node)| node.loc.name());
         if !self.forms.iter().map(|form| form.node.as_str()).eq(names()) {
             let names: Vec<String> = names().map(|name| format!("`{name}`")).collect();
             return Err(Error::Usage {
@@ -114,15 +113,14 @@ impl Forms {
                 repair: "give each activation one form, under the name of its node".into(),
             });
         }
-        Ok(activations.into_iter().zip(self.forms.iter().map(ActivationForm::choice)).collect())
+        Ok(activations(folded).map(|(v, _)| v).zip(self.forms.iter().map(ActivationForm::choice)).collect())
     }
 }
 
-/// The activations of a network, in order of definition.
-fn activations(folded: &Module<Nn>) -> Vec<Value> {
+/// The activations of a network that become polynomials, in order of definition.
+pub(super) fn activations(folded: &Module<Nn>) -> impl Iterator<Item = (Value, &Node<Nn>)> {
     let live = folded.func.live();
-    let of = folded.func.iter().filter(|(v, node)| live[v.index()] && node.op.is_function());
-    of.map(|(v, _)| v).collect()
+    folded.func.iter().filter(move |(v, node)| live[v.index()] && node.op.is_function())
 }
 
 /// Limits that any plan keeps, within which the fastest is taken.

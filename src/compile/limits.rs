@@ -1,6 +1,6 @@
 //! Checks whether the plan that was made keeps the limits, however it came about.
 
-use fhec_ir::{Entity, Module, Nn, Node, Tensor, Value};
+use fhec_ir::{Module, Nn, Node, Tensor, Value};
 use fhec_passes::activations::Replacement;
 use fhec_passes::activations::result_kind::ResultKind;
 use fhec_passes::bootstraps::offer::SENSITIVITY_SAMPLES;
@@ -9,6 +9,7 @@ use fhec_runtime::{Plan, predict_time};
 
 use super::Compiler;
 use super::choose::{Chosen, sensitivities};
+use super::forms::activations;
 use super::refused::{self, Refused};
 use super::warning::Warning;
 use crate::error::Error;
@@ -30,14 +31,14 @@ impl Compiler {
     }
 
     /// How far polynomials are from functions that jump.
-    pub(super) fn jumps(folded: &Module<Nn>, activations: &[Replacement]) -> Vec<Warning> {
+    pub(super) fn jumps(folded: &Module<Nn>, replaced: &[Replacement]) -> Vec<Warning> {
         let jumps = |(node, a): (&Node<Nn>, &Replacement)| {
             let continuous = node.op.function().is_none_or(|f| f.is_continuous());
             let (node, function) = (a.node.clone(), a.function.clone());
             let (degree, largest, rms) = (a.degree, a.max_error, a.rms_error);
             (!continuous).then_some(Warning::Jumps { node, function, degree, largest, rms })
         };
-        functions(folded).map(|v| folded.func.node(v)).zip(activations).filter_map(jumps).collect()
+        activations(folded).map(|(_, node)| node).zip(replaced).filter_map(jumps).collect()
     }
 
     /// Refuses a placement other than the planner's where nothing is placed.
@@ -99,21 +100,16 @@ impl Compiler {
 fn surrogate(
     folded: &Module<Nn>,
     samples: &[Vec<Tensor>],
-    activations: &[Replacement],
+    replaced: &[Replacement],
     compare: Option<ResultKind>,
     warnings: &mut Vec<String>,
 ) -> f64 {
-    if activations.is_empty() {
+    if replaced.is_empty() {
         return 0.0;
     }
     let weights = sensitivities(folded, &samples[..samples.len().min(SENSITIVITY_SAMPLES)], compare, warnings);
-    functions(folded).zip(activations).map(|(v, a)| weights.of(v).unwrap_or(1.0) * a.rms_error.powi(2)).sum()
-}
-
-/// The functions of a network that become polynomials, in order of definition, as what became of them is.
-fn functions(folded: &Module<Nn>) -> impl Iterator<Item = Value> {
-    let live = folded.func.live();
-    folded.func.iter().filter(move |(v, node)| live[v.index()] && node.op.is_function()).map(|(v, _)| v)
+    let weighed = |((v, _), a): ((Value, &Node<Nn>), &Replacement)| weights.of(v).unwrap_or(1.0) * a.rms_error.powi(2);
+    activations(folded).zip(replaced).map(weighed).sum()
 }
 
 #[cfg(test)]

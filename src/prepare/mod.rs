@@ -112,7 +112,7 @@ pub fn skip_table(model: &Model, degrees: &[usize], target: &dyn Target) -> Resu
 /// # Errors
 /// A model that cannot be planned, with [`Skips::Auto`] or where it is pruned; one that does not run on the samples or is too
 /// large for a file; Dirac kernels whose weights would be pruned or become powers of two; an activation that no quadratic
-/// of powers of two resembles; a node to keep that is no activation.
+/// of powers of two resembles; a node to keep that is no activation, or where all stay.
 pub fn prepare(
     model: &Model,
     options: &PrepareOptions,
@@ -191,7 +191,11 @@ fn live_activations(module: &Module<Nn>) -> impl Iterator<Item = (Value, Value, 
 /// The activations that become polynomials.
 fn replaced(student: &Module<Nn>, options: &PrepareOptions) -> Result<BTreeSet<Value>, Error> {
     if options.activations == Activations::Keep {
-        return Ok(BTreeSet::new());
+        if options.keep.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let (reason, repair) = ("nodes are named whose activations stay, and all stay", "name none, or say what the others become");
+        return Err(Error::Usage { reason: reason.into(), repair: repair.into() });
     }
     let nodes: Vec<&str> = live_activations(student).map(|(_, _, node, _)| node).collect();
     if let Some(foreign) = options.keep.iter().find(|name| !nodes.contains(&name.as_str())) {
@@ -281,5 +285,22 @@ impl Namer<'_> {
             Some(RecipeMatch { student: self.name(operand), teacher_node: node.into() })
         };
         live_activations(self.teacher).filter_map(matched).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::Engine;
+
+    #[test]
+    fn nodes_whose_activations_stay_are_named_only_where_others_do_not() {
+        let model = Model::load(concat!(env!("CARGO_MANIFEST_DIR"), "/models/mnist_mlp.onnx")).unwrap();
+        let options = PrepareOptions { keep: vec!["relu1".into()], ..PrepareOptions::default() };
+        let refused = prepare(&model, &options, None, &Engine::default()).unwrap_err().to_string();
+        assert!(refused.contains("all stay"), "{refused}");
+        let options = PrepareOptions { activations: Activations::Degree(2), ..options };
+        let prepared = prepare(&model, &options, None, &Engine::default()).unwrap();
+        assert_eq!(prepared.recipe.activations.len(), 1);
     }
 }
