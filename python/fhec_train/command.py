@@ -25,6 +25,7 @@ _HELP = {
     "features": "the weight of the teacher's tensors; it falls to a tenth",
     "penalty": "the weight of arguments beyond --bound",
     "bound": "in standard deviations of a channel",
+    "tails": "the weight of each input's farthest argument beyond twice --bound, as a share of --penalty",
     "clip": "the largest norm of a gradient",
     "straight_through": "backward the function's gradient where the degree is above 2",
     "surgery": "the share of the epochs over which masked weights may return",
@@ -115,7 +116,7 @@ def _run(given: argparse.Namespace) -> int:
     if best.destroyed:
         print(
             f"warning: on {best.destroyed} inputs results are far beyond the original network's; "
-            "go on from this network with --begin and a lower --rate, or with a larger --penalty",
+            "go on from this network with --begin, a lower --rate and --tails 0.05",
             file=sys.stderr,
         )
     return 0

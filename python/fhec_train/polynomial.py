@@ -44,7 +44,7 @@ class Replacement(nn.Module):
             raise TrainError(f"activation {spec.node!r}: the degree of a polynomial is 1 or more, not {degree}")
         self.spec, self.axis, self.degree = spec, axis, degree
         self.register_buffer("reach", torch.zeros(()))
-        self.share, self.straight_through, self.bound = 1.0, False, 4.0
+        self.share, self.straight_through, self.bound, self.tails = 1.0, False, 4.0, 0.0
         self.penalty: Tensor | None = None
 
     def reads_function(self) -> bool:
@@ -63,7 +63,8 @@ class Replacement(nn.Module):
         outside = F.relu(z.abs() - self.bound)
         # The tail is in single inputs: the mean over a batch does not see the element that destroys one of them.
         worst = outside.flatten(1).amax(dim=1)
-        self.penalty = outside.square().mean() + worst.square().mean() * 1e-3
+        far = F.relu(worst - self.bound)
+        self.penalty = outside.square().mean() + worst.square().mean() * 1e-3 + far.square().mean() * self.tails
         limit = self.bound * (1.5 if self.share < 1.0 else 3.0)
         return z.clamp(-limit, limit)
 

@@ -56,6 +56,9 @@ class Options:
     penalty: float = 5.0
     """The weight of arguments beyond `bound` standard deviations."""
     bound: float = 4.0
+    tails: float = 0.0
+    """The weight of each input's farthest argument beyond twice `bound`, as a share of `penalty`. There few inputs are, whose results
+    polynomials destroy."""
     clip: float = 1.0
     """The largest norm of a step's gradient."""
     straight_through: bool = False
@@ -228,7 +231,7 @@ class _Run:
                 made = PolynomialActivation(activation, 1 if axis is None else x.shape[axis])
             else:
                 made = FixedPolynomial(activation)
-            made.bound = self.options.bound
+            made.bound, made.tails = self.options.bound, self.options.tails
             made.straight_through = self.options.straight_through and made.degree > 2
             made.start(x, y)
             self.student.replace_activation(activation.input, activation.output, made)

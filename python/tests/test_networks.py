@@ -128,6 +128,21 @@ def test_gradients_are_the_functions_where_asked(case):
         assert (y - torch.relu(x)).abs().max() > 1e-3, "forward is the polynomial"
 
 
+def test_tails_are_penalised_on_the_inputs_that_have_them(case):
+    activation, x = _activation(case(2), 2)
+    activation.train()
+
+    def pull(farthest, tails):
+        activation.tails, moved = tails, x.clone()
+        moved[3, 1, 2, 2] = farthest
+        activation(moved.requires_grad_(), None)
+        return torch.autograd.grad(activation.penalty, moved)[0][3, 1, 2, 2]
+
+    # 15 and 6 standard deviations.
+    assert pull(30.0, 0.05) > 2 * pull(30.0, 0.0) > 0, "it is drawn in"
+    assert pull(10.0, 0.05) == pull(10.0, 0.0) > 0, "within twice the bound nothing is added"
+
+
 def test_dirac_kernels_start_as_the_weights_and_hold_a_skip():
     weight = torch.randn(3, 4, 3, 3)
     made = DiracKernel(Dirac("conv", "conv", "w", 4, [1.0] * 3, [0.0] * 3), weight)
