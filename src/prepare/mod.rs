@@ -194,7 +194,8 @@ fn replaced(student: &Module<Nn>, options: &PrepareOptions) -> Result<BTreeSet<V
         if options.keep.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let (reason, repair) = ("nodes are named whose activations stay, and all stay", "name none, or say what the others become");
+        let (reason, repair) =
+            ("nodes are named whose activations stay, and all stay", "name none, or say what the others become");
         return Err(Error::Usage { reason: reason.into(), repair: repair.into() });
     }
     let nodes: Vec<&str> = live_activations(student).map(|(_, _, node, _)| node).collect();
