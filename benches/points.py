@@ -42,15 +42,7 @@ class Point(typing.NamedTuple):
 DIGITS = ("mnist", "models/calibration.npz")
 IMAGES = ("resnet", None)
 POINTS = {
-    "autofhe": Point("AutoFHE: trained quadratics", "cifar_resnet20_quadratic", IMAGES, 91.2, 4),
-    "mixed": Point(
-        "AutoFHE: quadratics and three ReLUs",
-        "cifar_resnet20_mixed",
-        IMAGES,
-        91.7,
-        4,
-        options=("--forms", str(ROOT / "models/cifar_resnet20_mixed.forms.json")),
-    ),
+    "autofhe": Point("AutoFHE: trained quadratics", "cifar_resnet20_quadratic", IMAGES, 91.7, 4),
     "ola": Point("layerwise degrees, no training", "mnist_resnet", DIGITS, 99.0, 4),
     "skips": Point("skips in Dirac kernels, degree 7", "mnist_resnet_dirac", DIGITS, 98.75, 3, options=("--degree", "7")),
     "twin": Point("their residual twin, degree 7", "mnist_resnet", DIGITS, 99.0, 4, options=("--degree", "7")),
