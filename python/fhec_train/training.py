@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import pathlib
@@ -443,13 +444,17 @@ class _Run:
         }
 
     def _save(self, path: pathlib.Path) -> None:
-        state = {
+        about = {
             "identity": self._identity(),
-            "student": self.student.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
             "place": [self.epoch, self.step, self.best_epoch, self.spent, self.stop],
             "sums": self.sums,
             "best": None if self.best is None else dataclasses.asdict(self.best),
+        }
+        # Numbers are text: what reads tensors alone reads no others in every version of PyTorch.
+        state = {
+            "about": json.dumps(about),
+            "student": self.student.state_dict(),
+            "optimiser": self.optimiser.state_dict()["state"],
             "best_state": self.best_state,
         }
         # Whole or not at all: the old checkpoint stays until the new one is on the disk.
@@ -463,19 +468,21 @@ class _Run:
     def _resume(self, path: pathlib.Path) -> None:
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
+            about = json.loads(state["about"])
         except Exception as error:  # pickle and zip errors of many kinds
             raise TrainError(f"{path}: {error}; remove it to start again") from error
-        ours, theirs = self._identity(), state["identity"]
+        ours, theirs = self._identity(), about["identity"]
         for name, value in ours.items():
             if theirs.get(name) != value:
                 raise TrainError(
                     f"{path} is of a run with {name} {theirs.get(name)}, not {value}; go on as it began, or remove it to start again"
                 )
         self.student.load_state_dict(state["student"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.epoch, self.step, self.best_epoch, self.spent, self.stop = state["place"]
-        self.sums, self.best_state = state["sums"], state["best_state"]
-        self.best = None if state["best"] is None else Measured(**state["best"])
+        # Rates are of the schedule, and all else in a group is of the options.
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state["optimiser"]})
+        self.epoch, self.step, self.best_epoch, self.spent, self.stop = about["place"]
+        self.sums, self.best_state = about["sums"], state["best_state"]
+        self.best = None if about["best"] is None else Measured(**about["best"])
 
 
 def _whole(logits: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
