@@ -28,12 +28,11 @@ import numpy as np
 import onnx
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-DATA = ROOT.parent / "shared/material/data"
 sys.path[:0] = [str(ROOT / folder) for folder in ("tests", "models", "python")]
 
 import train_mnist_resnet as resnet  # noqa: E402
 from fhec_command import fhec  # noqa: E402
-from train_mnist import fit, mnist, seed  # noqa: E402
+from train_mnist import DATA, fit, mnist, seed  # noqa: E402
 
 # A command of fhec takes less, in seconds.
 LIMIT = 1800
@@ -58,10 +57,9 @@ def network(path, blocks):
     return resnet.build()
 
 
-def student(program, folder, path):
-    """Write the student of `path` with Dirac kernels, its recipe, and the training data."""
+def student(program, folder, path, images, labels):
+    """Write the student of `path` with Dirac kernels, its recipe, and what it is trained on."""
     called(program, "prepare", path, "-o", folder / "student.onnx", "--recipe", folder / "recipe.json", "--skips", "dirac")
-    images, labels = mnist(DATA, "train")
     np.savez(folder / "data.npz", input=images, labels=labels)
 
 
@@ -86,10 +84,11 @@ def pair(program, count):
     with tempfile.TemporaryDirectory() as made:
         folder = pathlib.Path(made)
         networks = {"residual": folder / "residual.onnx", "Dirac": folder / "dirac.onnx"}
+        data = mnist(DATA, "train")
         model = network(networks["residual"], 10)
         with contextlib.redirect_stdout(sys.stderr):
-            resnet.export(fit("residual", model, resnet.forward, resnet.RECIPE, *mnist(DATA, "train")))
-        student(program, folder, networks["residual"])
+            resnet.export(fit("residual", model, resnet.forward, resnet.RECIPE, *data))
+        student(program, folder, networks["residual"], *data)
         trained(folder, networks["Dirac"], "--teacher", networks["residual"], "--epochs", EPOCHS, "--shift", 2)
         images, labels = mnist(DATA, "t10k")
         np.save(folder / "images.npy", images)
@@ -137,13 +136,13 @@ def identity(program, epochs):
     with tempfile.TemporaryDirectory() as made:
         folder = pathlib.Path(made)
         model = network(folder / "deep.onnx", 20).train()
-        images, _ = mnist(DATA, "train")
+        images, labels = mnist(DATA, "train")
         # Normalisations of an untrained network that have seen images.
         with torch.no_grad():
             for _ in range(30):
                 resnet.forward(model, torch.from_numpy(images[:1024]))
         resnet.export(model.eval())
-        student(program, folder, folder / "deep.onnx")
+        student(program, folder, folder / "deep.onnx", images, labels)
         with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
             runs = [pool.submit(accuracies, folder, with_identity, epochs) for with_identity in (False, True)]
             without, whole = (run.result() for run in runs)

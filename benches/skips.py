@@ -37,16 +37,6 @@ def digits(blocks):
     return net.model([net.head(y)])
 
 
-def wide():
-    """Six blocks whose first tensors take several ciphertexts each."""
-    net = Net(8, [1, 3, 32, 32])
-    y = net.relu(net.conv("x", 64))
-    for stage, channels in enumerate([64, 128, 256]):
-        for block in range(2):
-            y = net.residual(y, channels, stride=2 if stage and not block else 1)
-    return net.model([net.head(y)])
-
-
 # A file, or what makes the network.
 NETWORKS = {
     "ResNet-20": MATERIAL / "models/resnet20_cifar10.onnx",
@@ -55,7 +45,8 @@ NETWORKS = {
     "ResNet-8 (MLPerf Tiny)": MATERIAL / "models/mlperftiny_resnet8_cifar10.onnx",
     "digits, five blocks (mnist_resnet)": ROOT / "models/mnist_resnet.onnx",
     "digits, ten blocks of 12 channels": lambda: digits(10),
-    "64 to 256 channels, six blocks": wide,
+    # Its first tensors take several ciphertexts each.
+    "64 to 256 channels, six blocks": lambda: resnet(2, width=64),
 }
 
 

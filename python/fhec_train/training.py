@@ -58,8 +58,8 @@ class Options:
     """The weight of arguments beyond `bound` standard deviations."""
     bound: float = 4.0
     tails: float = 0.0
-    """The weight of each input's farthest argument beyond twice `bound`, as a share of `penalty`. There few inputs are, whose results
-    polynomials destroy."""
+    """The weight of each input's farthest argument beyond twice `bound`, as a share of `penalty`. Few inputs have one so far out, and
+    polynomials destroy their results."""
     clip: float = 1.0
     """The largest norm of a step's gradient."""
     straight_through: bool = False

@@ -139,10 +139,10 @@ def chain_of_linear_maps():
     return net.model([net.head(y)])
 
 
-def resnet(blocks):
+def resnet(blocks, width=16):
     net = Net(6, [1, 3, 32, 32])
-    y = net.relu(net.conv("x", 16))
-    for stage, channels in enumerate([16, 32, 64]):
+    y = net.relu(net.conv("x", width))
+    for stage, channels in enumerate([width, 2 * width, 4 * width]):
         for block in range(blocks):
             y = net.residual(y, channels, stride=2 if stage and not block else 1)
     return net.model([net.head(y)])
